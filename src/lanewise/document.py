@@ -1,0 +1,135 @@
+"""YAML documents that remember their lines.
+
+PyYAML follows YAML 1.1: it reads `1e-3` as a string and lets a duplicate key win in silence. This loader reads numbers as
+YAML 1.2 does, refuses duplicate keys, and keeps the line of every key, so that each complaint can say where it belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lanewise.errors import Complaint, ManifestError
+
+Path = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of the YAML 1.2 core schema."""
+
+
+# SafeLoader shares its resolver table with every other user of PyYAML: start from an empty one of our own.
+_Loader.yaml_implicit_resolvers = {}
+_SCALARS = (
+    ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+0123456789.",
+    ),
+    ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:merge", r"^(?:<<)$", "<"),
+)
+for _tag, _pattern, _first in _SCALARS:
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
+
+# YAML 1.2 has no octal 0777 and no sexagesimal 1:30; int() reads the digits as they stand.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML document.
+
+    Attributes:
+        source: what complaints call it: the file or URL as the user named it.
+        value: plain Python values.
+        lines: 1-based line of every path in the document.
+    """
+
+    source: str
+    value: Any
+    lines: Mapping[Path, int] = field(default_factory=dict)
+
+    def line(self, path: Path) -> int:
+        """Line of `path`, or of its nearest ancestor that stands in the document; 0 if there is none."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return 0
+
+    def complaint(self, path: Path, message: str) -> Complaint:
+        """A complaint about the value at `path`."""
+        return Complaint(self.source, self.line(path), dotted(path), message)
+
+    def part(self, key: str) -> Document:
+        """The document below the top-level `key`, with its own lines, as if it stood alone."""
+        lines = {path[1:]: line for path, line in self.lines.items() if path[:1] == (key,)}
+        return Document(self.source, self.value[key], lines)
+
+
+def dotted(path: Path) -> str:
+    """`("shear", "grid", 0)` as `shear.grid[0]`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def parse(text: str, source: str) -> Document:
+    """Read one YAML document.
+
+    Raises:
+        ManifestError: the text is not YAML, holds several documents, or repeats a key.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise ManifestError([Complaint(source, 1, "", "expected a mapping of keys, got an empty file")])
+        lines: dict[Path, int] = {}
+        complaints = list(_walk(node, (), lines, source))
+        if complaints:
+            raise ManifestError(complaints)
+        return Document(source, loader.construct_document(node), lines)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
+        raise ManifestError([Complaint(source, line, "", _explain(error, text, line))]) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ManifestError([Complaint(source, 0, "", f"cannot be read as YAML: {error}")]) from None
+    finally:
+        loader.dispose()
+
+
+def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> Iterator[Complaint]:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = str(key.value)
+            here = (*path, name)
+            if here in lines:
+                yield Complaint(
+                    source,
+                    key.start_mark.line + 1,
+                    dotted(here),
+                    f"the key stands a second time (first in line {lines[here]}); keep one of them",
+                )
+                continue
+            lines[here] = key.start_mark.line + 1
+            yield from _walk(value, here, lines, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _walk(value, (*path, index), lines, source)
+
+
+def _explain(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
+    rows = text.splitlines()
+    if 0 < line <= len(rows) and "\t" in rows[line - 1][: len(rows[line - 1]) - len(rows[line - 1].lstrip())]:
+        return "expected spaces, got a tab; YAML allows no tabs in the indentation, replace it by spaces"
+    return f"cannot be read as YAML: {error.problem or error.context}; check the indentation and the quotes here"

@@ -1,0 +1,111 @@
+"""The plan: which realizations there are and which chunk computes each. Pure: a function of the manifest alone."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanewise import identity, problems
+from lanewise.errors import Complaint, ManifestError, UsageError
+from lanewise.problems.base import Member
+
+if TYPE_CHECKING:
+    from lanewise.manifest import Manifest
+
+# First match wins; what a cluster sets for the pods or tasks of an array.
+INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX")
+
+
+@dataclass(frozen=True)
+class Realization:
+    """One inference problem of the plan: a member with its place and its identity."""
+
+    member: Member
+    identity: str
+
+    @property
+    def run_id(self) -> str:
+        """Name of its directory."""
+        return self.member.run_id
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The realizations that one container computes."""
+
+    index: int
+    realizations: tuple[Realization, ...]
+
+    @property
+    def name(self) -> str:
+        """The index as file names carry it."""
+        return f"{self.index:05d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All chunks of a campaign.
+
+    Attributes:
+        width: lanes in flight on the device.
+        settings: what all identities share.
+    """
+
+    chunks: tuple[Chunk, ...]
+    width: int
+    settings: Mapping[str, Any]
+
+    @property
+    def realizations(self) -> tuple[Realization, ...]:
+        """Every realization, in order."""
+        return tuple(r for chunk in self.chunks for r in chunk.realizations)
+
+
+def build(manifest: Manifest) -> Plan:
+    """The plan of a manifest.
+
+    Raises:
+        ManifestError: two realizations would share a run id.
+    """
+    shared = identity.settings(manifest)
+    members = problems.family(manifest.kind).members(manifest)
+    seen: set[str] = set()
+    for member in members:
+        if member.run_id in seen:
+            message = f"two realizations would share the directory {member.run_id}; shears must differ by 1e-4 or more"
+            raise ManifestError([Complaint(manifest.source, 0, "shear", message)])
+        seen.add(member.run_id)
+    realizations = [Realization(member, identity.identity(shared, member)) for member in members]
+    size = manifest.batch.size
+    chunks = tuple(
+        Chunk(index, tuple(realizations[index * size : (index + 1) * size]))
+        for index in range(math.ceil(len(realizations) / size))
+    )
+    return Plan(chunks, manifest.batch.width, shared)
+
+
+def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple[int | None, bool]:
+    """The chunk to run: command line, then environment, then manifest.
+
+    Returns:
+        The index, None for all chunks; and whether it came from the environment, that is from a cluster.
+
+    Raises:
+        UsageError: the index is not a number or not in the plan.
+    """
+    where, value = "--batch-index", str(option) if option is not None else ""
+    in_cluster = False
+    if not value:
+        where = next((name for name in INDEX_VARIABLES if os.environ.get(name)), "")
+        value = os.environ.get(where, "") if where else ""
+        in_cluster = bool(value)
+    if not value and manifest.batch.index is not None:
+        where, value = "batch.index", str(manifest.batch.index)
+    if not value:
+        return None, False
+    if not value.isdecimal() or int(value) >= n_chunks:
+        raise UsageError(f"{where}: expected a chunk index from 0 to {n_chunks - 1}, got {value}")
+    return int(value), in_cluster

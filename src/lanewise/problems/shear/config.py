@@ -1,0 +1,283 @@
+"""The shear config as frozen types; what each key means is written in the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lanewise import schema
+from lanewise.document import Document, Path
+from lanewise.errors import Complaint
+
+# Keys of the published config that name files; here the manifest does.
+_ELSEWHERE = {
+    "output_path": "remove it; results go to the manifest's output.url",
+    "data_path": "remove it; the images of this campaign are simulated",
+}
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal prior."""
+
+    mean: float
+    sigma: float
+
+    @property
+    def centre(self) -> float:
+        """The value that a simulated truth takes."""
+        return self.mean
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Log-normal prior: `mean` is the median, `sigma` the standard deviation of the natural logarithm."""
+
+    mean: float
+    sigma: float
+
+    @property
+    def centre(self) -> float:
+        """The value that a simulated truth takes."""
+        return self.mean
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform prior between `min` and `max`."""
+
+    min: float
+    max: float
+
+    @property
+    def centre(self) -> float:
+        """The value that a simulated truth takes."""
+        return (self.min + self.max) / 2
+
+
+Prior = Normal | LogNormal | Uniform
+Parameter = float | Prior
+_PRIORS: dict[str, type[Normal] | type[LogNormal] | type[Uniform]] = {
+    "Normal": Normal,
+    "LogNormal": LogNormal,
+    "Uniform": Uniform,
+}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise per pixel; `simulated: false` leaves it out of the image only."""
+
+    sigma: float
+    type: str = "Gaussian"
+    simulated: bool = True
+
+
+@dataclass(frozen=True)
+class Image:
+    """The stamp [pixel, arcsec]."""
+
+    pixel_scale: float
+    size_x: int
+    size_y: int
+    noise: Noise
+    n_objects: int = 1
+    fft_size: int = 128
+
+
+@dataclass(frozen=True)
+class Psf:
+    """Point-spread function; `sigma` is the standard deviation of a Gaussian, the FWHM of a Moffat [arcsec]."""
+
+    sigma: float
+    type: str = "Gaussian"
+    beta: float = 2.5
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """The galaxy.
+
+    Attributes:
+        type: profile.
+        parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], and x, y, the centre's
+            offset from the image centre [pixel].
+    """
+
+    type: str
+    parameters: Mapping[str, Parameter]
+
+
+@dataclass(frozen=True)
+class NutsSettings:
+    """Settings of `nuts`."""
+
+    warmup: int = 500
+    samples: int = 1000
+    chains: int = 1
+    dense_mass: bool = False
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """Settings of `map`."""
+
+    gradient_norm: float = 1e-3
+    max_iterations: int = 100
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The method and its settings."""
+
+    method: str = "nuts"
+    precision: str = "float64"
+    rng_seed: int = 0
+    nuts: NutsSettings = field(default_factory=NutsSettings)
+    map: MapSettings = field(default_factory=MapSettings)
+
+
+@dataclass(frozen=True)
+class ShearConfig:
+    """A parsed shear config.
+
+    Attributes:
+        unused: dotted keys that were accepted for compatibility and have no effect.
+    """
+
+    image: Image
+    psf: Psf
+    galaxy: Galaxy
+    inference: Inference
+    unused: tuple[str, ...] = ()
+
+    @property
+    def latents(self) -> dict[str, Prior]:
+        """Priors of the latents, in a fixed order."""
+        return {name: p for name, p in self.galaxy.parameters.items() if not isinstance(p, float)}
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Values of the fixed parameters."""
+        return {name: p for name, p in self.galaxy.parameters.items() if isinstance(p, float)}
+
+    @property
+    def method(self) -> str:
+        """The inference method's name."""
+        return self.inference.method
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Every setting that can change a number, defaults filled in, without the settings of other methods."""
+        parameters = {
+            name: p if isinstance(p, float) else {"type": type(p).__name__, **asdict(p)}
+            for name, p in self.galaxy.parameters.items()
+        }
+        inference = {
+            "method": self.method,
+            "precision": self.inference.precision,
+            "rng_seed": self.inference.rng_seed,
+            **asdict(getattr(self.inference, self.method)),
+        }
+        psf = asdict(self.psf)
+        if self.psf.type != "Moffat":
+            del psf["beta"]
+        return {
+            "image": asdict(self.image),
+            "psf": psf,
+            "gal": {"type": self.galaxy.type, **parameters},
+            "inference": inference,
+        }
+
+
+def check(config: Document) -> list[Complaint]:
+    """Everything that is wrong with a shear config."""
+    value = config.value
+    if not isinstance(value, dict):
+        return schema.complaints(config, "shear-config")
+    found = [config.complaint((key,), remedy) for key, remedy in _ELSEWHERE.items() if key in value]
+    known = {key: part for key, part in value.items() if key not in _ELSEWHERE}
+    found += schema.complaints(Document(config.source, known, config.lines), "shear-config")
+    if found:
+        return found
+    for path, node in _mappings(value, ()):
+        if node.get("type") == "Uniform" and "min" in node and not node["min"] < node["max"]:
+            found.append(config.complaint((*path, "max"), f"expected more than min ({node['min']}), got {node['max']}"))
+    image = value["image"]
+    if image.get("fft_size", 128) < max(image["size_x"], image["size_y"]):
+        found.append(
+            config.complaint(("image", "fft_size"), f"expected at least the stamp's size, got {image.get('fft_size', 128)}; double it")
+        )
+    position = value["gal"].get("position", {})
+    for axis in "xy":
+        low, high = _bounds(position, axis, image[f"size_{axis}"])
+        if not low < high:
+            found.append(
+                config.complaint(
+                    ("gal", "position", f"{axis}_max"), f"expected more than {axis}_min ({low:g} px), got {high:g} px"
+                )
+            )
+    if not any(isinstance(value["gal"]["shear"][g], dict) for g in ("g1", "g2")):
+        found.append(
+            config.complaint(("gal", "shear"), "expected a prior on g1 or g2, got two numbers; nothing of the shear would be inferred")
+        )
+    return found
+
+
+def parse(value: Mapping[str, Any]) -> ShearConfig:
+    """A checked config as frozen types."""
+    image, inference, gal = value["image"], value.get("inference", {}), value["gal"]
+    ellipticity = gal.get("ellipticity", {"e1": 0.0, "e2": 0.0})
+    position = gal.get("position", {})
+    offsets = {}
+    for axis in "xy":
+        size = image[f"size_{axis}"]
+        low, high = _bounds(position, axis, size)
+        offsets[axis] = Uniform(low - size / 2, high - size / 2)
+    parameters = {
+        "g1": _parameter(gal["shear"]["g1"]),
+        "g2": _parameter(gal["shear"]["g2"]),
+        "flux": _parameter(gal["flux"]),
+        "half_light_radius": _parameter(gal["half_light_radius"]),
+        "e1": _parameter(ellipticity["e1"]),
+        "e2": _parameter(ellipticity["e2"]),
+        **offsets,
+    }
+    nuts, mode = dict(inference.get("nuts_config", {})), dict(inference.get("map_config", {}))
+    unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if nuts.pop(key, None)]
+    unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if mode.pop(key, None)]
+    return ShearConfig(
+        image=Image(**{**image, "pixel_scale": float(image["pixel_scale"]), "noise": Noise(**image["noise"])}),
+        psf=Psf(**value["psf"]),
+        galaxy=Galaxy(gal.get("type", "Exponential"), parameters),
+        inference=Inference(
+            **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},
+            nuts=NutsSettings(**nuts),
+            map=MapSettings(**mode),
+        ),
+        unused=tuple(unused),
+    )
+
+
+def _parameter(value: float | Mapping[str, Any]) -> Parameter:
+    if isinstance(value, Mapping):
+        arguments = {key: float(number) for key, number in value.items() if key != "type"}
+        return _PRIORS[value["type"]](**arguments)
+    return float(value)
+
+
+def _bounds(position: Mapping[str, Any], axis: str, size: int) -> tuple[float, float]:
+    """Bounds of the centre in pixels from the lower left; below 1 they are fractions of the image."""
+    low, high = position.get(f"{axis}_min", 0.3), position.get(f"{axis}_max", 0.7)
+    return tuple(bound * size if bound < 1 else float(bound) for bound in (low, high))  # type: ignore[return-value]
+
+
+def _mappings(value: Any, path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    if not isinstance(value, dict):
+        return []
+    below = [found for key, part in value.items() for found in _mappings(part, (*path, key))]
+    return [(path, value), *below]
+

@@ -1,0 +1,57 @@
+"""The door of the shear family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lanewise.document import Document
+from lanewise.errors import Complaint
+from lanewise.problems.base import Member, Observation, Problem
+from lanewise.problems.shear import config as shear_config
+from lanewise.problems.shear.config import ShearConfig
+
+if TYPE_CHECKING:
+    from lanewise.manifest import Manifest
+
+
+def check_config(config: Document) -> Sequence[Complaint]:
+    """Everything that is wrong with the config."""
+    return shear_config.check(config)
+
+
+def parse_config(value: Mapping[str, Any]) -> ShearConfig:
+    """A checked config as frozen types."""
+    return shear_config.parse(value)
+
+
+def members(manifest: Manifest) -> tuple[Member, ...]:
+    """Every realization: seeds increment through the grid; the arms of a pair share theirs."""
+    found = []
+    seed = manifest.realizations.base_seed
+    for g1, g2 in manifest.shear.points:
+        for _ in range(manifest.realizations.count):
+            # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
+            arms = [(g1, g2), (0.0 - g1, 0.0 - g2)] if manifest.shear.paired else [(g1, g2)]
+            found += [Member(run_id(*arm, seed), seed, {"g1": arm[0], "g2": arm[1]}) for arm in arms]
+            seed += 1
+    return tuple(found)
+
+
+def run_id(g1: float, g2: float, seed: int) -> str:
+    """Name of a realization's directory."""
+    return f"g1_{g1:+.4f}_g2_{g2:+.4f}_s{seed}"
+
+
+def observe(config: ShearConfig, member: Member) -> Observation:
+    """Simulate one image with GalSim."""
+    from lanewise.problems.shear.simulate import simulate
+
+    return simulate(config, member)
+
+
+def problem(config: ShearConfig) -> Problem:
+    """The density of one galaxy image."""
+    from lanewise.problems.shear.model import ShearProblem
+
+    return ShearProblem(config)
