@@ -99,6 +99,16 @@ class Config(Protocol):
         """The inference method's name."""
         ...
 
+    @property
+    def settings(self) -> Any:
+        """Settings of the method, one of `methods.settings`."""
+        ...
+
+    @property
+    def inference(self) -> Any:
+        """`precision` and `rng_seed` of the inference."""
+        ...
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -9,6 +9,7 @@ from typing import Any
 from lanewise import schema
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
+from lanewise.methods.settings import MapSettings, NutsSettings
 
 # Keys of the published config that name files; here the manifest does.
 _ELSEWHERE = {
@@ -110,26 +111,6 @@ class Galaxy:
 
 
 @dataclass(frozen=True)
-class NutsSettings:
-    """Settings of `nuts`."""
-
-    warmup: int = 500
-    samples: int = 1000
-    chains: int = 1
-    dense_mass: bool = False
-    target_accept: float = 0.8
-    max_tree_depth: int = 10
-
-
-@dataclass(frozen=True)
-class MapSettings:
-    """Settings of `map`."""
-
-    gradient_norm: float = 1e-3
-    max_iterations: int = 100
-
-
-@dataclass(frozen=True)
 class Inference:
     """The method and its settings."""
 
@@ -170,6 +151,11 @@ class ShearConfig:
         return self.inference.method
 
     @property
+    def settings(self) -> NutsSettings | MapSettings:
+        """Settings of the method."""
+        return self.inference.nuts if self.method == "nuts" else self.inference.map
+
+    @property
     def content(self) -> Mapping[str, Any]:
         """Every setting that can change a number, defaults filled in, without the settings of other methods."""
         parameters = {
@@ -180,7 +166,7 @@ class ShearConfig:
             "method": self.method,
             "precision": self.inference.precision,
             "rng_seed": self.inference.rng_seed,
-            **asdict(getattr(self.inference, self.method)),
+            **asdict(self.settings),
         }
         psf = asdict(self.psf)
         if self.psf.type != "Moffat":

@@ -1,0 +1,161 @@
+"""A campaign: a manifest, its plan and its results in storage. The Python door, and what the commands are made of."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lanewise import commits, manifest as manifests, plan as plans, provenance
+from lanewise.errors import LanewiseError, ManifestError
+from lanewise.lanes import LaneStatus
+from lanewise.manifest import Manifest
+from lanewise.plan import Chunk, Plan
+from lanewise.progress import Reporter, Silent
+from lanewise.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lanewise.engine import Engine
+
+MANIFEST = f"{commits.HOME}/manifest.yaml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        computed, reused: number of chunks.
+        counts: status → number of realizations, over those chunks.
+        errors: chunks that could not be committed.
+    """
+
+    computed: int = 0
+    reused: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    errors: tuple[LanewiseError, ...] = ()
+
+    @property
+    def all_ok(self) -> bool:
+        """Whether every realization came out ok."""
+        return not self.errors and set(self.counts) <= {LaneStatus.OK.word}
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One manifest carried out."""
+
+    manifest: Manifest
+    plan: Plan
+
+    @cached_property
+    def store(self) -> Store:
+        """Where its results are."""
+        return Store(self.manifest.output.url)
+
+    def run(
+        self, batch_index: int | None = None, *, overwrite: bool = False, progress: Reporter | None = None
+    ) -> Outcome:
+        """Compute one chunk, or all that are not committed yet.
+
+        Raises:
+            ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
+            StorageError: the results cannot be read or written.
+            MachineError: this machine lacks the device that the manifest requires.
+        """
+        progress = progress or Silent()
+        chunks = self.plan.chunks if batch_index is None else (self.plan.chunks[batch_index],)
+        for chunk in chunks if overwrite else ():
+            commits.withdraw(self.store, chunk)
+        # All are checked before the first is computed: a refusal must come before the work.
+        committed = {chunk.index: commits.read(self.store, chunk) for chunk in chunks}
+        for chunk in chunks:
+            if (commit := committed[chunk.index]) is not None:
+                commits.check(self.store, self.plan, chunk, commit)
+        self.store.put(MANIFEST, yaml.safe_dump(dict(self.manifest.content), sort_keys=False, allow_unicode=True).encode())
+        for key in self.manifest.config.unused:
+            progress.say("unused", f"{key} is accepted for compatibility and not used", key=key)
+        todo = [chunk for chunk in chunks if committed[chunk.index] is None]
+        engine = self._engine() if todo else None
+        counts: Counter[str] = Counter()
+        for chunk in chunks:
+            commit = committed[chunk.index]
+            if commit is None:
+                assert engine is not None
+                commit = self._compute(engine, chunk, progress)
+            else:
+                self._publish(chunk, None, commit)
+                progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
+            counts.update(commit.counts)
+        return Outcome(len(todo), len(chunks) - len(todo), counts)
+
+    def commits(self) -> dict[int, commits.Commit]:
+        """The commits that are there, by chunk index; each is checked against the plan."""
+        found = {}
+        for chunk in self.plan.chunks:
+            commit = commits.read(self.store, chunk)
+            if commit is not None:
+                commits.check(self.store, self.plan, chunk, commit)
+                found[chunk.index] = commit
+        return found
+
+    def _engine(self) -> Engine:
+        from lanewise.engine import Engine
+
+        return Engine(self.manifest, self.plan)
+
+    def _compute(self, engine: Engine, chunk: Chunk, progress: Reporter) -> commits.Commit:
+        began = time.time()
+        try:
+            results = engine.run(chunk, progress)
+            made = {
+                "versions": provenance.versions(),
+                "machine": provenance.machine(),
+                "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+                "seconds": round(time.time() - began, 3),
+            }
+            commit = commits.write(self.store, self.plan, chunk, results, made)
+        except Exception as error:  # the border where a chunk's failure becomes a record
+            commits.record_failure(self.store, chunk, f"{type(error).__name__}: {error}")
+            raise
+        self._publish(chunk, results, commit)
+        progress.say(
+            "committed",
+            f"chunk {chunk.index}: {_counted(commit.counts)} in {made['seconds']:.1f} s",
+            chunk=chunk.index,
+            seconds=made["seconds"],
+            counts=dict(commit.counts),
+        )
+        return commit
+
+    def _publish(self, chunk: Chunk, results: Sequence[Any] | None, commit: commits.Commit) -> None:
+        if self.manifest.output.layout == "directories":
+            commits.publish(self.store, chunk, results, commit)
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Campaign:
+    """The campaign of a manifest, or of the output URL of one that has run.
+
+    Raises:
+        ManifestError: with every complaint.
+    """
+    if not source.endswith((".yaml", ".yml")):
+        store = Store(source)
+        if store.exists(MANIFEST):
+            loaded = manifests.with_output(manifests.load(store.where(MANIFEST), overrides), source)
+            return Campaign(loaded, plans.build(loaded))
+    loaded = manifests.load(source, overrides)
+    return Campaign(loaded, plans.build(loaded))
+
+
+def _counted(counts: Any) -> str:
+    total = sum(counts.values())
+    parts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
+    return f"{total} realization{'s' if total != 1 else ''} ({parts})"

@@ -1,0 +1,63 @@
+"""JAX on this machine: the device that the manifest asks for, precision, and the compilation cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from lanewise.errors import MachineError
+
+
+def prepare(device: str, precision: str) -> bool:
+    """Set JAX up before its first computation.
+
+    Args:
+        device: `auto`, `cpu` or `gpu`.
+        precision: `float32` or `float64`.
+
+    Returns:
+        Whether lanes should run one after the other (CPU) rather than side by side.
+
+    Raises:
+        MachineError: a GPU is required and JAX has none.
+    """
+    import jax
+
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_x64", precision == "float64")
+    _use_cache()
+    try:
+        backend = jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        # With JAX_PLATFORMS=cuda and no GPU, JAX raises an AssertionError without a text.
+        raise MachineError(f"JAX found no usable device: {error or 'no GPU'}; check the driver and JAX_PLATFORMS") from None
+    if device == "gpu" and backend != "gpu":
+        raise MachineError(
+            f"resources.device is gpu, and JAX runs on {backend} here; install lanewise[cuda12] or [cuda13] and check "
+            "nvidia-smi, or set resources.device to auto"
+        )
+    return backend == "cpu"
+
+
+def cache_directory() -> Path:
+    """Where compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR overrides it."""
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("lanewise")) / "jax"
+
+
+def _use_cache() -> None:
+    import jax
+
+    directory = cache_directory()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # A read-only home costs seconds of compilation, no more.
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # XLA's own sub-caches hold absolute paths and break when the directory moves.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

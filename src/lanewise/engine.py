@@ -1,0 +1,232 @@
+"""The engine: a chunk's realizations as lanes of one compiled program.
+
+Lanes run in blocks of the plan's width, the last block padded, so one program serves every chunk of the campaign. Each lane has
+its own key, data and status; what stops one stops that one alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lanewise import device, keys, methods, problems
+from lanewise.lanes import LaneStatus, over_lanes
+from lanewise.problems.base import Observation
+from lanewise.progress import Reporter, Silent
+from lanewise.results import Diagnostics, Result, judge_draws
+
+if TYPE_CHECKING:
+    import jax
+
+    from lanewise.manifest import Manifest
+    from lanewise.methods.base import Method
+    from lanewise.plan import Chunk, Plan, Realization
+    from lanewise.problems.base import Problem
+
+
+@dataclass(frozen=True)
+class _Program:
+    """The method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
+
+    init: Callable[..., Any]
+    advance: Callable[..., Any]
+    finish: Callable[..., Any]
+    constrain: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """A lane's records after its last round: arrays per name, and what describes it as a whole."""
+
+    status: LaneStatus
+    records: dict[str, np.ndarray]
+    whole: dict[str, np.ndarray]
+
+
+class Engine:
+    """Computes chunks of one campaign.
+
+    Args:
+        observe: makes a realization's observation, in place of the family's own; for data that come from elsewhere.
+
+    Raises:
+        MachineError: this machine lacks the device that the manifest requires.
+    """
+
+    def __init__(
+        self, manifest: Manifest, plan: Plan, observe: Callable[[Realization], Observation] | None = None
+    ) -> None:
+        self._manifest, self._width = manifest, plan.width
+        config = manifest.config
+        sequential = device.prepare(manifest.resources.device, config.inference.precision)
+        family = problems.family(manifest.kind)
+        self._observe = observe or (lambda realization: family.observe(config, realization.member))
+        self._problem: Problem = family.problem(config)
+        self._method: Method[Any] = methods.build(config.method, config.settings)
+        self._program = _compile(self._method, self._problem, sequential=sequential)
+
+    def run(self, chunk: Chunk, progress: Reporter | None = None) -> list[Result]:
+        """Compute a chunk; one result per realization, in order. A realization's failure is in its result."""
+        progress = progress or Silent()
+        observed = [self._look(realization) for realization in chunk.realizations]
+        ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
+        found = {index: one for index, one in enumerate(observed) if isinstance(one, Result)}
+        units = [(index, unit) for index in ready for unit in range(self._method.units)]
+        lanes: dict[tuple[int, int], _Lane] = {}
+        blocks = [units[at : at + self._width] for at in range(0, len(units), self._width)]
+        progress.begin(f"chunk {chunk.index}", len(blocks) * self._method.rounds)
+        for number, block in enumerate(blocks):
+            lanes |= self._run_block(chunk, observed, block, number * self._method.rounds, progress)
+        for index in ready:
+            own = [lanes[index, unit] for unit in range(self._method.units)]
+            found[index] = self._combine(chunk.realizations[index], observed[index], own)
+        return [found[index] for index in range(len(observed))]
+
+    def _look(self, realization: Realization) -> Observation | Result:
+        """The realization's observation, or its result if there is nothing to infer from."""
+        blank = Result(
+            run_id=realization.run_id,
+            seed=realization.member.seed,
+            status=LaneStatus.FAILED,
+            reason="",
+            method=self._manifest.config.method,
+            truth=realization.member.truth,
+        )
+        try:
+            observation = self._observe(realization)
+        except Exception as error:  # the border where one realization's failure becomes its record
+            return replace(blank, reason=f"{LaneStatus.FAILED.sentence} {type(error).__name__}: {error}")
+        bad = {name: int(np.sum(~np.isfinite(array))) for name, array in observation.data.items()}
+        if any(bad.values()):
+            what = ", ".join(f"{count} of {observation.data[name].size} values of {name}" for name, count in bad.items() if count)
+            return replace(
+                blank, status=LaneStatus.NON_FINITE, truth=observation.truth, reason=f"Not finite: {what}; nothing was inferred."
+            )
+        return observation
+
+    def _run_block(
+        self,
+        chunk: Chunk,
+        observed: Sequence[Observation | Result],
+        block: Sequence[tuple[int, int]],
+        rounds_before: int,
+        progress: Reporter,
+    ) -> dict[tuple[int, int], _Lane]:
+        import jax
+        import jax.numpy as jnp
+
+        # Padding repeats the first lane and is never active: it costs nothing where lanes run one by one.
+        padded = [*block, *[block[0]] * (self._width - len(block))]
+        active = jnp.arange(self._width) < len(block)
+        config = self._manifest.config
+        dtype = config.inference.precision
+        data = {
+            name: jnp.asarray(np.stack([_data(observed[index])[name] for index, _ in padded]), dtype)
+            for name in _data(observed[block[0][0]])
+        }
+        seeds = [(chunk.realizations[index].member.seed, unit) for index, unit in padded]
+        lane_keys = jnp.stack(
+            [keys.lane_key(config.inference.rng_seed, seed, keys.Purpose.INFERENCE, unit) for seed, unit in seeds]
+        )
+        state = self._program.init(lane_keys, data, active)
+        rounds: list[dict[str, np.ndarray]] = []
+        for number in range(self._method.rounds):
+            progress.step(rounds_before + number, "compiling and running" if number == 0 else "")
+            if not np.any(np.asarray(state.status) == LaneStatus.RUNNING):
+                break
+            state, records = self._program.advance(state, data)
+            rounds.append({name: np.asarray(array) for name, array in records.items()})
+        progress.step(rounds_before + self._method.rounds)
+        status, whole = jax.device_get(self._program.finish(state, data))
+        joined = {name: np.concatenate([r[name] for r in rounds], axis=1) for name in (rounds[0] if rounds else {})}
+        if "position" in joined:
+            joined["latents"] = np.asarray(self._program.constrain(joined.pop("position")))
+        if "position" in whole:
+            whole["latents"] = np.asarray(self._program.constrain(whole.pop("position")[:, None]))
+        return {
+            unit: _Lane(
+                LaneStatus(int(status[at])),
+                {name: array[at] for name, array in joined.items()},
+                {name: array[at] for name, array in whole.items()},
+            )
+            for at, unit in enumerate(block)
+        }
+
+    def _combine(self, realization: Realization, observed: Observation | Result, lanes: Sequence[_Lane]) -> Result:
+        """One realization's result from its lanes."""
+        worst = max(lane.status for lane in lanes)
+        result = Result(
+            run_id=realization.run_id,
+            seed=realization.member.seed,
+            status=worst,
+            reason="" if worst is LaneStatus.OK else worst.sentence,
+            method=self._manifest.config.method,
+            truth=observed.truth,
+        )
+        if worst >= LaneStatus.NON_FINITE:
+            return result
+        if self._method.sampler:
+            return judge_draws(self._with_draws(result, lanes), self._manifest.convergence)
+        return self._with_point(result, lanes[0])
+
+    def _with_draws(self, result: Result, lanes: Sequence[_Lane]) -> Result:
+        kept = [{name: array[lane.records["keep"]] for name, array in lane.records.items() if name != "keep"} for lane in lanes]
+        chains = {name: np.stack([one[name] for one in kept]) for name in kept[0]}
+        latents = chains.pop("latents").astype(np.float64)
+        posterior = {name: latents[..., at] for at, name in enumerate(self._problem.names)}
+        return replace(result, posterior=posterior, stats=chains)
+
+    def _with_point(self, result: Result, lane: _Lane) -> Result:
+        """A mode as one draw of one chain."""
+        whole = dict(lane.whole)
+        latents, widths = whole.pop("latents").astype(np.float64), whole.pop("laplace_std")
+        names = self._problem.names
+        norm, positive = float(whole["gradient_norm"]), bool(whole["hessian_positive"])
+        reason = result.reason
+        if result.status is LaneStatus.NOT_CONVERGED:
+            reason = f"Not converged: the gradient norm is {norm:.3g}" + ("." if positive else ", and the Hessian is not positive.")
+        return replace(
+            result,
+            reason=reason,
+            posterior={name: latents[:, at : at + 1] for at, name in enumerate(names)},
+            stats={name: np.reshape(value, (1, 1)) for name, value in whole.items()},
+            laplace_std={name: float(widths[at]) for at, name in enumerate(names) if np.isfinite(widths[at])},
+            diagnostics=Diagnostics(gradient_norm=norm, hessian_positive=positive),
+        )
+
+
+def _compile(method: Method[Any], problem: Problem, *, sequential: bool) -> _Program:
+    """Map the method over lanes; a lane that has stopped, or was never active, is left as it is."""
+    import jax
+    import jax.numpy as jnp
+
+    def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
+        state = method.init(problem, key, data)
+        # Padding counts as done before it begins.
+        return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
+
+    def advance(state: Any, data: Any) -> Any:
+        def rest(state: Any) -> Any:
+            shapes = jax.eval_shape(lambda s: method.advance(problem, s, data), state)[1]
+            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        running = state.status == LaneStatus.RUNNING
+        return jax.lax.cond(running, lambda s: method.advance(problem, s, data), rest, state)
+
+    def finish(state: Any, data: Any) -> Any:
+        return method.finish(problem, state, data)
+
+    return _Program(
+        init=jax.jit(over_lanes(init, sequential=sequential)),
+        advance=jax.jit(over_lanes(advance, sequential=sequential)),
+        finish=jax.jit(over_lanes(finish, sequential=sequential)),
+        constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
+    )
+
+
+def _data(observed: Observation | Result) -> Any:
+    assert isinstance(observed, Observation)
+    return observed.data

@@ -1,0 +1,18 @@
+"""Inference methods: a file each, and a line in `METHODS`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lanewise.methods.base import Method
+
+METHODS = {"map": "lanewise.methods.map:Map", "nuts": "lanewise.methods.nuts:Nuts"}
+
+
+def build(name: str, settings: Any) -> Method[Any]:
+    """The method `name` with its settings; imports JAX."""
+    module, _, attribute = METHODS[name].partition(":")
+    method: Method[Any] = getattr(importlib.import_module(module), attribute)(settings)
+    return method

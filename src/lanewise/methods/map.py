@@ -1,0 +1,87 @@
+"""`map`: the posterior mode, and the width of its Laplace approximation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lanewise.lanes import LaneStatus
+from lanewise.methods import mode
+from lanewise.methods.base import Record
+from lanewise.methods.settings import MapSettings
+from lanewise.problems.base import Data, Problem
+
+_STEPS_PER_ROUND = 10
+
+
+class MapState(NamedTuple):
+    """A lane's search."""
+
+    status: jax.Array
+    mode: mode.Mode
+
+
+class Map:
+    """Posterior mode with respect to the latents, converged when the gradient norm is small and the Hessian positive."""
+
+    units = 1
+    sampler = False
+
+    def __init__(self, settings: MapSettings) -> None:
+        self._settings = settings
+
+    @property
+    def rounds(self) -> int:
+        """Rounds after which every lane has stopped."""
+        return -(-self._settings.max_iterations // _STEPS_PER_ROUND)
+
+    def init(self, problem: Problem, key: jax.Array, data: Data) -> MapState:
+        """Start at the problem's own start; no randomness."""
+        begin = mode.start(problem, data)
+        status = jnp.where(jnp.isfinite(begin.value), LaneStatus.RUNNING, LaneStatus.NON_FINITE)
+        return MapState(status.astype(jnp.int32), begin)
+
+    def advance(self, problem: Problem, state: MapState, data: Data) -> tuple[MapState, Record]:
+        """Up to ten steps."""
+
+        def unfinished(carry: tuple[jax.Array, mode.Mode]) -> jax.Array:
+            count, at = carry
+            return (count < _STEPS_PER_ROUND) & self._searching(at)
+
+        def one(carry: tuple[jax.Array, mode.Mode]) -> tuple[jax.Array, mode.Mode]:
+            count, at = carry
+            return count + 1, mode.step(problem, at, data)
+
+        _, at = jax.lax.while_loop(unfinished, one, (jnp.int32(0), state.mode))
+        converged = at.gradient_norm <= self._settings.gradient_norm
+        status = jnp.where(
+            self._searching(at),
+            LaneStatus.RUNNING,
+            jnp.where(converged, LaneStatus.OK, LaneStatus.NOT_CONVERGED),
+        )
+        return MapState(status.astype(jnp.int32), at), {}
+
+    def finish(self, problem: Problem, state: MapState, data: Data) -> tuple[jax.Array, Record]:
+        """The mode as one draw, and its Laplace width from the exact Hessian."""
+        at = state.mode.position
+        hessian = -jax.hessian(lambda u: mode.objective(problem, u, data))(at)
+        factor = jnp.linalg.cholesky(hessian)
+        positive = jnp.all(jnp.isfinite(factor))
+        # Columns of the Jacobian carry the covariance from the position to the latents.
+        jacobian = jax.jacfwd(problem.constrain)(at)
+        half = jax.scipy.linalg.solve_triangular(factor, jacobian.T, lower=True)
+        width = jnp.sqrt(jnp.sum(half**2, axis=0))
+        status = jnp.where((state.status == LaneStatus.OK) & ~positive, LaneStatus.NOT_CONVERGED, state.status)
+        return status, {
+            "position": at,
+            "laplace_std": width,
+            "gradient_norm": state.mode.gradient_norm,
+            "hessian_positive": positive,
+            "lp": state.mode.value,
+            "n_steps": state.mode.iterations,
+        }
+
+    def _searching(self, at: mode.Mode) -> jax.Array:
+        return (at.gradient_norm > self._settings.gradient_norm) & (at.iterations < self._settings.max_iterations)

@@ -1,0 +1,181 @@
+"""The files of a realization, and the packed file that holds a chunk of them.
+
+The packed file is the data; the directories are a view that can be written again from it. Bytes depend on the results alone: no
+clock, host, path or attempt enters.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import h5netcdf
+import numpy as np
+
+from lanewise.lanes import LaneStatus
+from lanewise.results import Diagnostics, Result
+
+SUMMARY_COLUMNS = (
+    *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
+    *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
+    *("status", "method_used", "ess_kind", "khat", "reason"),
+)
+
+
+def files(result: Result) -> dict[str, bytes]:
+    """The files of a realization's directory by name; convergence.json is last, so that it marks a complete directory."""
+    found = {}
+    if result.posterior:
+        found["posterior.nc"] = posterior_nc(result)
+    if result.truth:
+        found["truth.json"] = _json({"run_id": result.run_id, "seed": result.seed, **result.truth})
+    found["convergence.json"] = _json(convergence(result))
+    return found
+
+
+def convergence(result: Result) -> dict[str, Any]:
+    """The content of convergence.json; what is undefined is null."""
+    n_chains, n_draws = result.shape
+    return {
+        **asdict(result.diagnostics),
+        "n_samples": n_chains * n_draws,
+        "n_chains": n_chains,
+        "status": result.status.word,
+        "reason": result.reason,
+        "method_used": result.method,
+    }
+
+
+def summary_row(result: Result) -> dict[str, Any]:
+    """One row of summary.csv: the raw posterior of g1 and g2, its diagnostics and its status."""
+    row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
+    found = result.diagnostics
+    row |= {
+        "run_id": result.run_id,
+        "seed": result.seed,
+        "status": result.status.word,
+        "passed_convergence": result.status is LaneStatus.OK,
+        "method_used": result.method,
+        "divergences": found.divergences,
+        "divergence_frac": found.divergence_frac,
+        "ess_kind": "bulk" if found.ess else None,
+        "reason": result.reason,
+    }
+    for name in ("g1", "g2"):
+        row[f"{name}_true"] = result.truth.get(name)
+        row[f"rhat_{name}"] = found.rhat.get(name)
+        row[f"ess_{name}"] = found.ess.get(name)
+        if name in result.posterior:
+            draws = result.posterior[name]
+            row[f"{name}_mean"] = float(np.mean(draws))
+            row[f"{name}_median"] = float(np.median(draws))
+            row[f"{name}_std"] = result.laplace_std[name] if result.laplace_std else float(np.std(draws, ddof=1))
+    return row
+
+
+def posterior_nc(result: Result) -> bytes:
+    """posterior.nc: netCDF-4 with the groups posterior and sample_stats, as both generations of ArviZ read it."""
+    n_chains, n_draws = result.shape
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        file.attrs["inference_method"] = result.method
+        for name, variables in (("posterior", result.posterior), ("sample_stats", _sample_stats(result))):
+            group = file.create_group(name)
+            group.attrs["inference_method"] = result.method
+            group.dimensions = {"chain": n_chains, "draw": n_draws}
+            group.create_variable("chain", ("chain",), data=np.arange(n_chains))
+            group.create_variable("draw", ("draw",), data=np.arange(n_draws))
+            _write(group, ("chain", "draw"), variables)
+    return buffer.getvalue()
+
+
+def packed_nc(results: Sequence[Result]) -> bytes:
+    """A chunk's results in one netCDF-4 file with a leading realization axis; lanes without draws are NaN there."""
+    n_chains = max(r.shape[0] for r in results)
+    n_draws = max(r.shape[1] for r in results)
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        file.dimensions = {"realization": len(results)}
+        records = [_record(result) for result in results]
+        text = np.array([json.dumps(record, allow_nan=False) for record in records], dtype=object)
+        file.create_variable("record", ("realization",), dtype=h5netcdf.core.h5py.string_dtype(), data=text)
+        for name, parts in (("posterior", [r.posterior for r in results]), ("sample_stats", [r.stats for r in results])):
+            group = file.create_group(name)
+            group.dimensions = {"chain": n_chains, "draw": n_draws}
+            keys = next((list(part) for part in parts if part), [])
+            dtypes = next(({key: part[key].dtype for key in part} for part in parts if part), {})
+            stacked = {}
+            for key in keys:
+                empty = np.zeros((n_chains, n_draws), dtypes[key])
+                if empty.dtype.kind == "f":
+                    empty = np.full_like(empty, np.nan)
+                stacked[key] = np.stack([part.get(key, empty) for part in parts])
+            _write(group, ("realization", "chain", "draw"), stacked)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> list[Result]:
+    """The results in a packed file."""
+    found = []
+    with h5netcdf.File(io.BytesIO(data), "r") as file:
+        records = [json.loads(text) for text in file["record"][:]]
+        arrays = {name: {key: _read(file[name][key]) for key in file[name].variables} for name in ("posterior", "sample_stats")}
+        for index, record in enumerate(records):
+            has_draws = record.pop("has_draws")
+            status = LaneStatus[record.pop("status").upper()]
+            diagnostics = record.pop("diagnostics")
+            if diagnostics["bfmi"] is not None:
+                diagnostics["bfmi"] = tuple(diagnostics["bfmi"])
+            parts = {name: {key: a[index] for key, a in group.items()} if has_draws else {} for name, group in arrays.items()}
+            found.append(
+                Result(
+                    **record,
+                    status=status,
+                    posterior=parts["posterior"],
+                    stats=parts["sample_stats"],
+                    diagnostics=Diagnostics(**diagnostics),
+                )
+            )
+    return found
+
+
+def _record(result: Result) -> dict[str, Any]:
+    """All of a result but its arrays."""
+    return {
+        "run_id": result.run_id,
+        "seed": result.seed,
+        "status": result.status.word,
+        "reason": result.reason,
+        "method": result.method,
+        "truth": dict(result.truth),
+        "laplace_std": dict(result.laplace_std),
+        "diagnostics": asdict(result.diagnostics),
+        "has_draws": bool(result.posterior),
+    }
+
+
+def _sample_stats(result: Result) -> dict[str, np.ndarray]:
+    widths = {f"laplace_std_{name}": np.full(result.shape, width) for name, width in result.laplace_std.items()}
+    return {**result.stats, **widths}
+
+
+def _write(group: Any, dimensions: tuple[str, ...], variables: Mapping[str, np.ndarray]) -> None:
+    for name, values in variables.items():
+        # netCDF has no booleans: xarray's convention is a byte with the attribute dtype.
+        stored = values.astype(np.int8) if values.dtype == bool else values
+        variable = group.create_variable(name, dimensions, data=stored)
+        if values.dtype == bool:
+            variable.attrs["dtype"] = "bool"
+
+
+def _read(variable: Any) -> np.ndarray:
+    values: np.ndarray = variable[...]
+    return values.astype(bool) if variable.attrs.get("dtype") == "bool" else values
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+

@@ -1,0 +1,87 @@
+"""The posterior of one galaxy image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+
+from lanewise.problems.base import Data
+from lanewise.problems.latents import Latents
+from lanewise.problems.shear.config import LogNormal, Normal, Prior, ShearConfig
+from lanewise.problems.shear.render import jax_galsim
+
+
+class ShearProblem:
+    """Gaussian pixel noise around a rendered galaxy, with the config's priors.
+
+    data: `image`, shape (ny, nx) [flux per pixel].
+    """
+
+    def __init__(self, config: ShearConfig) -> None:
+        self._latents = Latents({name: _distribution(prior) for name, prior in config.latents.items()})
+        self._centres = {name: prior.centre for name, prior in config.latents.items()}
+        self._fixed = config.fixed
+        self._render = jax_galsim(config)
+        self._sigma = config.image.noise.sigma
+        self._dtype = jnp.dtype(config.inference.precision)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Latents, in the order of the position."""
+        return self._latents.names
+
+    def start(self, data: Data) -> jax.Array:
+        """The centre of every prior."""
+        return self._latents.position(self._centres, self._dtype)
+
+    def constrain(self, position: jax.Array) -> jax.Array:
+        """Latents in their own units, shape (n,)."""
+        return self._latents.constrain(position)
+
+    def log_jacobian(self, position: jax.Array) -> jax.Array:
+        """log |d latents / d position|."""
+        return self._latents.log_jacobian(position)
+
+    def log_density(self, position: jax.Array, data: Data) -> jax.Array:
+        """Log posterior density with respect to the position, up to a constant; −inf where no image exists."""
+        parameters, exists = self._parameters(position)
+        residual = (data["image"] - self._render(parameters)) / self._sigma
+        prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
+        return jnp.where(exists, prior - 0.5 * jnp.sum(residual**2), -jnp.inf)
+
+    def curvature(self, position: jax.Array, data: Data) -> jax.Array:
+        """Gauss–Newton: JᵀJ of the whitened image, and the prior's own curvature."""
+
+        def image(u: jax.Array) -> jax.Array:
+            return self._render(self._parameters(u)[0]).ravel() / self._sigma
+
+        jacobian = jax.jacfwd(image)(position)
+        return jacobian.T @ jacobian - jax.hessian(self._latents.log_prior)(position)
+
+    def _parameters(self, position: jax.Array) -> tuple[Mapping[str, Any], jax.Array]:
+        """Every parameter by name, and whether a galaxy with them exists.
+
+        Where it does not, parameters that do exist stand in, so that no NaN enters the gradient of the branch not taken, and the
+        renderer never sees a shear that it would refuse with an exception.
+        """
+        p = {**{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()}, **self._latents.named(position)}
+        sheared = p["g1"] ** 2 + p["g2"] ** 2 < 1
+        elliptic = p["e1"] ** 2 + p["e2"] ** 2 < 1
+        extended = p["half_light_radius"] > 0
+        for name, fine in (("g1", sheared), ("g2", sheared), ("e1", elliptic), ("e2", elliptic)):
+            p[name] = jnp.where(fine, p[name], 0.0)
+        p["half_light_radius"] = jnp.where(extended, p["half_light_radius"], 1.0)
+        return p, sheared & elliptic & extended
+
+
+def _distribution(prior: Prior) -> Any:
+    if isinstance(prior, Normal):
+        return dist.Normal(prior.mean, prior.sigma)
+    if isinstance(prior, LogNormal):
+        return dist.LogNormal(math.log(prior.mean), prior.sigma)
+    return dist.Uniform(prior.min, prior.max)

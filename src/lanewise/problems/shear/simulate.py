@@ -1,0 +1,40 @@
+"""Images with a known shear, drawn by GalSim: the oracle is independent of our renderer."""
+
+from __future__ import annotations
+
+import galsim
+import numpy as np
+
+from lanewise.problems.base import Member, Observation
+from lanewise.problems.shear.config import ShearConfig
+
+
+def simulate(config: ShearConfig, member: Member) -> Observation:
+    """One image at the stamp's centre, drawn with GalSim's default accuracy, with the noise of its seed.
+
+    Latents that the campaign does not set take the central value of their prior; the position is the image centre whatever its
+    prior.
+
+    Returns:
+        data: `image`, shape (ny, nx), float64 [flux per pixel].
+    """
+    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters.items()}
+    truth |= {"x": 0.0, "y": 0.0, **member.truth}
+    scene = galsim.Convolve([_galaxy(config, truth), _psf(config)])
+    stamp = config.image
+    image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, dtype=np.float64)
+    if stamp.noise.simulated:
+        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
+    return Observation({"image": image.array}, truth)
+
+
+def _galaxy(config: ShearConfig, truth: dict[str, float]) -> galsim.GSObject:
+    kinds = {"Exponential": galsim.Exponential, "Gaussian": galsim.Gaussian}
+    galaxy = kinds[config.galaxy.type](flux=truth["flux"], half_light_radius=truth["half_light_radius"])
+    return galaxy.shear(e1=truth["e1"], e2=truth["e2"]).shear(g1=truth["g1"], g2=truth["g2"])
+
+
+def _psf(config: ShearConfig) -> galsim.GSObject:
+    if config.psf.type == "Moffat":
+        return galsim.Moffat(beta=config.psf.beta, fwhm=config.psf.sigma)
+    return galsim.Gaussian(sigma=config.psf.sigma)

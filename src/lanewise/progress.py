@@ -1,0 +1,118 @@
+"""Progress: a bar where somebody looks, JSON lines where a log is kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Reporter(Protocol):
+    """Told what happens while a campaign runs."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None: ...
+
+    def begin(self, what: str, total: int) -> None:
+        """A stretch of `total` steps begins."""
+        ...
+
+    def step(self, done: int, note: str = "") -> None:
+        """`done` steps of it are done."""
+        ...
+
+    def say(self, event: str, text: str, **fields: Any) -> None:
+        """Something happened: a name for machines, a sentence for people, and its numbers."""
+        ...
+
+
+class Silent:
+    """Says nothing; for the Python door and tests."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        return None
+
+    def begin(self, what: str, total: int) -> None:
+        """Nothing."""
+
+    def step(self, done: int, note: str = "") -> None:
+        """Nothing."""
+
+    def say(self, event: str, text: str, **fields: Any) -> None:
+        """Nothing."""
+
+
+class JsonLines(Silent):
+    """One JSON object a line on standard output; steps at most once in five seconds."""
+
+    _INTERVAL_S = 5.0
+
+    def __init__(self) -> None:
+        self._what, self._total, self._last = "", 0, 0.0
+
+    def begin(self, what: str, total: int) -> None:
+        """Remember the stretch."""
+        self._what, self._total, self._last = what, total, time.monotonic()
+
+    def step(self, done: int, note: str = "") -> None:
+        """A line, unless the last one is fresh."""
+        now = time.monotonic()
+        if now - self._last >= self._INTERVAL_S:
+            self._last = now
+            self.say("progress", note, what=self._what, done=done, total=self._total)
+
+    def say(self, event: str, text: str, **fields: Any) -> None:
+        """A line."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        print(json.dumps({"time": stamp, "event": event, "text": text, **fields}), flush=True)
+
+
+class Bar(Silent):
+    """A progress bar on a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None, note="", visible=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str, total: int) -> None:
+        """Start the bar anew."""
+        self._progress.reset(self._task, total=total, description=what, note="", visible=True)
+
+    def step(self, done: int, note: str = "") -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done, note=note)
+
+    def say(self, event: str, text: str, **fields: Any) -> None:
+        """A line above the bar."""
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
+
+
+def reporter() -> Reporter:
+    """A bar if standard output is a terminal, JSON lines otherwise."""
+    return Bar() if sys.stdout.isatty() else JsonLines()

@@ -1,0 +1,111 @@
+"""What a realization leaves behind, and its judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from lanewise import diagnostics
+from lanewise.lanes import LaneStatus
+from lanewise.manifest import Convergence
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """How far the draws of one realization can be trusted. None is undefined, e.g. R̂ of a mode.
+
+    Attributes:
+        rhat, ess, ess_tail: per latent; rank-normalised split R̂, bulk and tail effective sample size.
+        divergences: divergent transitions after warm-up; divergence_frac is their share.
+        bfmi: Bayesian fraction of missing information, per chain.
+        gradient_norm: of a mode, in units of the posterior's width.
+        hessian_positive: of a mode.
+    """
+
+    rhat: Mapping[str, float | None] = field(default_factory=dict)
+    ess: Mapping[str, float | None] = field(default_factory=dict)
+    ess_tail: Mapping[str, float | None] = field(default_factory=dict)
+    divergences: int | None = None
+    divergence_frac: float | None = None
+    bfmi: tuple[float, ...] | None = None
+    gradient_norm: float | None = None
+    hessian_positive: bool | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One realization, done.
+
+    Attributes:
+        status, reason: a `LaneStatus` and, unless it is OK, the sentence that explains it.
+        truth: every true parameter; empty if the data could not be made.
+        posterior: draws per latent, each of shape (chain, draw); empty if there are none.
+        stats: sample statistics per name, each of shape (chain, draw).
+        laplace_std: width per latent of the Laplace approximation, for methods that have one.
+    """
+
+    run_id: str
+    seed: int
+    status: LaneStatus
+    reason: str
+    method: str
+    truth: Mapping[str, float]
+    posterior: Mapping[str, np.ndarray] = field(default_factory=dict)
+    stats: Mapping[str, np.ndarray] = field(default_factory=dict)
+    laplace_std: Mapping[str, float] = field(default_factory=dict)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(chains, draws per chain); (0, 0) if there are no draws."""
+        first = next(iter(self.posterior.values()), np.empty((0, 0)))
+        return first.shape[0], first.shape[1]
+
+
+def judge_draws(result: Result, criteria: Convergence) -> Result:
+    """Diagnose the chains of a sampler and hold them against the manifest's thresholds."""
+    names = list(result.posterior)
+    draws = np.stack([result.posterior[name] for name in names])
+    rhat, ess, tail = (
+        dict(zip(names, map(_defined, values), strict=True))
+        for values in (diagnostics.rhat(draws), diagnostics.ess_bulk(draws), diagnostics.ess_tail(draws))
+    )
+    diverging = result.stats["diverging"]
+    found = Diagnostics(
+        rhat=rhat,
+        ess=ess,
+        ess_tail=tail,
+        divergences=int(diverging.sum()),
+        divergence_frac=float(diverging.mean()),
+        bfmi=tuple(float(b) for b in diagnostics.bfmi(result.stats["energy"])),
+    )
+    result = replace(result, diagnostics=found)
+    short = list(_shortcomings(found, criteria))
+    if short and result.status is LaneStatus.OK:
+        return replace(result, status=LaneStatus.NOT_CONVERGED, reason=f"Not converged: {'; '.join(short)}.")
+    return result
+
+
+def _shortcomings(found: Diagnostics, criteria: Convergence) -> list[str]:
+    short = []
+    for name, value in found.rhat.items():
+        if value is None or value > criteria.rhat_max:
+            short.append(f"R̂ of {name} is {_show(value)}, allowed is {criteria.rhat_max:g}")
+    for name, value in found.ess.items():
+        if value is None or value < criteria.ess_min:
+            short.append(f"the effective sample size of {name} is {_show(value)}, needed is {criteria.ess_min:g}")
+    if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
+        short.append(f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}")
+    if found.bfmi is not None and not min(found.bfmi) >= criteria.bfmi_min:
+        short.append(f"the smallest BFMI is {min(found.bfmi):.2f}, needed is {criteria.bfmi_min:g}")
+    return short
+
+
+def _show(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
