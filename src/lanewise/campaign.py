@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lanewise import commits, manifest as manifests, plan as plans, provenance
-from lanewise.errors import LanewiseError, ManifestError
+from lanewise import commits, provenance
+from lanewise import manifest as manifests
+from lanewise import plan as plans
+from lanewise.commits import Commit
+from lanewise.errors import StorageError
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Manifest
 from lanewise.plan import Chunk, Plan
@@ -20,8 +24,6 @@ from lanewise.progress import Reporter, Silent
 from lanewise.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lanewise.engine import Engine
 
 MANIFEST = f"{commits.HOME}/manifest.yaml"
@@ -40,7 +42,7 @@ class Outcome:
     computed: int = 0
     reused: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    errors: tuple[LanewiseError, ...] = ()
+    errors: tuple[Exception, ...] = ()
 
     @property
     def all_ok(self) -> bool:
@@ -79,24 +81,32 @@ class Campaign:
         for chunk in chunks:
             if (commit := committed[chunk.index]) is not None:
                 commits.check(self.store, self.plan, chunk, commit)
-        self.store.put(MANIFEST, yaml.safe_dump(dict(self.manifest.content), sort_keys=False, allow_unicode=True).encode())
+        self.store.put(
+            MANIFEST, yaml.safe_dump(dict(self.manifest.content), sort_keys=False, allow_unicode=True).encode()
+        )
         for key in self.manifest.config.unused:
             progress.say("unused", f"{key} is accepted for compatibility and not used", key=key)
-        todo = [chunk for chunk in chunks if committed[chunk.index] is None]
-        engine = self._engine() if todo else None
         counts: Counter[str] = Counter()
         for chunk in chunks:
-            commit = committed[chunk.index]
-            if commit is None:
-                assert engine is not None
-                commit = self._compute(engine, chunk, progress)
-            else:
+            if (commit := committed[chunk.index]) is not None:
                 self._publish(chunk, None, commit)
+                counts.update(commit.counts)
                 progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
-            counts.update(commit.counts)
-        return Outcome(len(todo), len(chunks) - len(todo), counts)
+        todo = [chunk for chunk in chunks if committed[chunk.index] is None]
+        engine = self._engine() if todo else None
+        failures = []
+        for chunk in todo:
+            assert engine is not None
+            try:
+                counts.update(self._compute(engine, chunk, progress).counts)
+            except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
+                failures.append(error)
+                progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
+                with contextlib.suppress(StorageError):
+                    commits.record_failure(self.store, chunk, f"{type(error).__name__}: {error}")
+        return Outcome(len(todo) - len(failures), len(chunks) - len(todo), counts, tuple(failures))
 
-    def commits(self) -> dict[int, commits.Commit]:
+    def commits(self) -> dict[int, Commit]:
         """The commits that are there, by chunk index; each is checked against the plan."""
         found = {}
         for chunk in self.plan.chunks:
@@ -111,20 +121,16 @@ class Campaign:
 
         return Engine(self.manifest, self.plan)
 
-    def _compute(self, engine: Engine, chunk: Chunk, progress: Reporter) -> commits.Commit:
+    def _compute(self, engine: Engine, chunk: Chunk, progress: Reporter) -> Commit:
         began = time.time()
-        try:
-            results = engine.run(chunk, progress)
-            made = {
-                "versions": provenance.versions(),
-                "machine": provenance.machine(),
-                "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-                "seconds": round(time.time() - began, 3),
-            }
-            commit = commits.write(self.store, self.plan, chunk, results, made)
-        except Exception as error:  # the border where a chunk's failure becomes a record
-            commits.record_failure(self.store, chunk, f"{type(error).__name__}: {error}")
-            raise
+        results = engine.run(chunk, progress)
+        made = {
+            "versions": provenance.versions(),
+            "machine": provenance.machine(),
+            "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+            "seconds": round(time.time() - began, 3),
+        }
+        commit = commits.write(self.store, self.plan, chunk, results, made)
         self._publish(chunk, results, commit)
         progress.say(
             "committed",
@@ -135,7 +141,7 @@ class Campaign:
         )
         return commit
 
-    def _publish(self, chunk: Chunk, results: Sequence[Any] | None, commit: commits.Commit) -> None:
+    def _publish(self, chunk: Chunk, results: Sequence[Any] | None, commit: Commit) -> None:
         if self.manifest.output.layout == "directories":
             commits.publish(self.store, chunk, results, commit)
 

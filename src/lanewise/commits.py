@@ -1,7 +1,7 @@
 """Commits: what makes a chunk done.
 
-A chunk's data goes under its attempt, which no other attempt shares; then one small commit is created, last, and names the
-attempt. No commit, not done. Readers follow commits, never listings of data.
+A chunk's data goes under its attempt, which no other attempt shares; then one small commit is created, last, and
+names the attempt. No commit, not done. Readers follow commits, never listings of data.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def read(store: Store, chunk: Chunk) -> Commit | None:
         content = json.loads(data)
         return Commit(**{**content, "data": File(**content["data"]), "rows": File(**content["rows"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise StorageError(f"{store.where(path_of(chunk))}: not a commit of this version of lanewise ({error})") from None
+        raise StorageError(
+            f"{store.where(path_of(chunk))}: not a commit of this version of lanewise ({error})"
+        ) from None
 
 
 def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
@@ -93,9 +95,7 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
 
 
-def write(
-    store: Store, plan: Plan, chunk: Chunk, results: Sequence[Result], provenance: Mapping[str, Any]
-) -> Commit:
+def write(store: Store, plan: Plan, chunk: Chunk, results: Sequence[Result], provenance: Mapping[str, Any]) -> Commit:
     """Write a chunk's data, then its commit.
 
     Returns:
@@ -183,5 +183,7 @@ def _checked(store: Store, file: File) -> bytes:
     except FileNotFoundError:
         raise StorageError(f"{store.where(file.path)}: is named by a commit and missing") from None
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise StorageError(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed or is torn")
+        raise StorageError(
+            f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed or is torn"
+        )
     return data

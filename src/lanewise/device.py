@@ -33,7 +33,9 @@ def prepare(device: str, precision: str) -> bool:
         backend = jax.default_backend()
     except (RuntimeError, AssertionError) as error:
         # With JAX_PLATFORMS=cuda and no GPU, JAX raises an AssertionError without a text.
-        raise MachineError(f"JAX found no usable device: {error or 'no GPU'}; check the driver and JAX_PLATFORMS") from None
+        raise MachineError(
+            f"JAX found no usable device: {error or 'no GPU'}; check the driver and JAX_PLATFORMS"
+        ) from None
     if device == "gpu" and backend != "gpu":
         raise MachineError(
             f"resources.device is gpu, and JAX runs on {backend} here; install lanewise[cuda12] or [cuda13] and check "

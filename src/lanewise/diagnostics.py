@@ -13,7 +13,7 @@ Array = np.ndarray
 
 
 def rhat(draws: Array) -> Array:
-    """Rank-normalised split R̂, the larger of bulk and folded; shape (…). NaN where the draws are constant or not finite."""
+    """Rank-normalised split R̂, the larger of bulk and folded; shape (…). NaN for constant or non-finite draws."""
     split = _split(draws)
     folded = np.abs(split - np.median(split, axis=(-2, -1), keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -37,7 +37,7 @@ def ess_tail(draws: Array) -> Array:
 
 
 def bfmi(energy: Array) -> Array:
-    """Bayesian fraction of missing information (Betancourt 2016, arXiv:1604.00695) per chain; (…, chain, draw) → (…, chain)."""
+    """Bayesian fraction of missing information per chain, shape (…, chain); Betancourt 2016, arXiv:1604.00695."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Array = np.mean(np.diff(energy, axis=-1) ** 2, axis=-1) / np.var(energy, axis=-1, ddof=1)
     return found
@@ -96,7 +96,7 @@ def _ess(draws: Array) -> Array:
 
 
 def _geyer(rho: Array, total: int) -> float:
-    """Sum the pairs ρ₂ₖ + ρ₂ₖ₊₁ while they are positive, made monotone, and the even term of the pair that ended the sum."""
+    """Sum the pairs ρ₂ₖ + ρ₂ₖ₊₁ while positive, made monotone, and the even term of the pair that ended it."""
     even, odd = rho[0 : 2 * (rho.size // 2) : 2], rho[1::2]
     pairs = even + odd
     # The last lags are averages of a handful of products: none beyond n − 3 is looked at.

@@ -1,7 +1,8 @@
 """YAML documents that remember their lines.
 
-PyYAML follows YAML 1.1: it reads `1e-3` as a string and lets a duplicate key win in silence. This loader reads numbers as
-YAML 1.2 does, refuses duplicate keys, and keeps the line of every key, so that each complaint can say where it belongs.
+PyYAML follows YAML 1.1: it reads `1e-3` as a string and lets a duplicate key win in silence. This loader reads
+numbers as YAML 1.2 does, refuses duplicate keys, and keeps the line of every key, so that each complaint can say
+where it belongs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ for _tag, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
 
 # YAML 1.2 has no octal 0777 and no sexagesimal 1:30; int() reads the digits as they stand.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Document:
     Attributes:
         source: what complaints call it: the file or URL as the user named it.
         value: plain Python values.
-        lines: 1-based line of every path in the document.
+        lines: 1-based line of every path in the document; 0 for a value that came from the command line.
+        prefix: where the document stands in the one it is part of.
     """
 
     source: str
     value: Any
     lines: Mapping[Path, int] = field(default_factory=dict)
+    prefix: Path = ()
 
     def line(self, path: Path) -> int:
         """Line of `path`, or of its nearest ancestor that stands in the document; 0 if there is none."""
@@ -65,12 +68,14 @@ class Document:
 
     def complaint(self, path: Path, message: str) -> Complaint:
         """A complaint about the value at `path`."""
-        return Complaint(self.source, self.line(path), dotted(path), message)
+        line = self.line(path)
+        source = self.source if line or () not in self.lines else "--set"
+        return Complaint(source, line, dotted((*self.prefix, *path)), message)
 
     def part(self, key: str) -> Document:
         """The document below the top-level `key`, with its own lines, as if it stood alone."""
         lines = {path[1:]: line for path, line in self.lines.items() if path[:1] == (key,)}
-        return Document(self.source, self.value[key], lines)
+        return Document(self.source, self.value[key], lines, (*self.prefix, key))
 
 
 def dotted(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The engine: a chunk's realizations as lanes of one compiled program.
 
-Lanes run in blocks of the plan's width, the last block padded, so one program serves every chunk of the campaign. Each lane has
-its own key, data and status; what stops one stops that one alone.
+Lanes run in blocks of the plan's width, the last block padded, so one program serves every chunk of the campaign.
+Each lane has its own key, data and status; what stops one stops that one alone.
 """
 
 from __future__ import annotations
@@ -50,21 +50,26 @@ class Engine:
     """Computes chunks of one campaign.
 
     Args:
-        observe: makes a realization's observation, in place of the family's own; for data that come from elsewhere.
+        observe, problem: in place of the family's own: data that come from elsewhere, a posterior of the caller's.
 
     Raises:
         MachineError: this machine lacks the device that the manifest requires.
     """
 
     def __init__(
-        self, manifest: Manifest, plan: Plan, observe: Callable[[Realization], Observation] | None = None
+        self,
+        manifest: Manifest,
+        plan: Plan,
+        *,
+        observe: Callable[[Realization], Observation] | None = None,
+        problem: Problem | None = None,
     ) -> None:
         self._manifest, self._width = manifest, plan.width
         config = manifest.config
         sequential = device.prepare(manifest.resources.device, config.inference.precision)
         family = problems.family(manifest.kind)
         self._observe = observe or (lambda realization: family.observe(config, realization.member))
-        self._problem: Problem = family.problem(config)
+        self._problem: Problem = problem or family.problem(config)
         self._method: Method[Any] = methods.build(config.method, config.settings)
         self._program = _compile(self._method, self._problem, sequential=sequential)
 
@@ -101,9 +106,14 @@ class Engine:
             return replace(blank, reason=f"{LaneStatus.FAILED.sentence} {type(error).__name__}: {error}")
         bad = {name: int(np.sum(~np.isfinite(array))) for name, array in observation.data.items()}
         if any(bad.values()):
-            what = ", ".join(f"{count} of {observation.data[name].size} values of {name}" for name, count in bad.items() if count)
+            what = ", ".join(
+                f"{count} of {observation.data[name].size} values of {name}" for name, count in bad.items() if count
+            )
             return replace(
-                blank, status=LaneStatus.NON_FINITE, truth=observation.truth, reason=f"Not finite: {what}; nothing was inferred."
+                blank,
+                status=LaneStatus.NON_FINITE,
+                truth=observation.truth,
+                reason=f"Not finite: {what}; nothing was inferred.",
             )
         return observation
 
@@ -173,7 +183,10 @@ class Engine:
         return self._with_point(result, lanes[0])
 
     def _with_draws(self, result: Result, lanes: Sequence[_Lane]) -> Result:
-        kept = [{name: array[lane.records["keep"]] for name, array in lane.records.items() if name != "keep"} for lane in lanes]
+        kept = [
+            {name: array[lane.records["keep"]] for name, array in lane.records.items() if name != "keep"}
+            for lane in lanes
+        ]
         chains = {name: np.stack([one[name] for one in kept]) for name in kept[0]}
         latents = chains.pop("latents").astype(np.float64)
         posterior = {name: latents[..., at] for at, name in enumerate(self._problem.names)}
@@ -187,7 +200,9 @@ class Engine:
         norm, positive = float(whole["gradient_norm"]), bool(whole["hessian_positive"])
         reason = result.reason
         if result.status is LaneStatus.NOT_CONVERGED:
-            reason = f"Not converged: the gradient norm is {norm:.3g}" + ("." if positive else ", and the Hessian is not positive.")
+            reason = f"Not converged: the gradient norm is {norm:.3g}" + (
+                "." if positive else ", and the Hessian is not positive."
+            )
         return replace(
             result,
             reason=reason,

@@ -20,7 +20,7 @@ RESULTS_VERSION = 1
 
 
 def settings(manifest: Manifest) -> dict[str, Any]:
-    """What all identities of the campaign share, JSON-ready; a commit keeps it so that a refusal can name the difference."""
+    """What all identities of the campaign share, JSON-ready; commits keep it, to name a difference later."""
     return {
         "kind": manifest.kind,
         "config": manifest.config.content,

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-from lanewise.errors import NOT_CONVERGED, OK
-
 
 class LaneStatus(IntEnum):
     """What became of a lane; a lane never raises. Larger is worse: a realization takes the worst of its lanes."""
@@ -33,14 +31,11 @@ _SENTENCES = {
     LaneStatus.RUNNING: "The lane has rounds left to run.",
     LaneStatus.OK: "Done.",
     LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
-    LaneStatus.NON_FINITE: "The data or the log density at the start are not finite; look at the image and the noise sigma.",
+    LaneStatus.NON_FINITE: (
+        "The data or the log density at the start are not finite; look at the image and the noise sigma."
+    ),
     LaneStatus.FAILED: "The data could not be made or read.",
 }
-
-
-def exit_code(statuses: set[str]) -> int:
-    """0 if every realization is ok, else 2."""
-    return OK if statuses <= {LaneStatus.OK.word} else NOT_CONVERGED
 
 
 def over_lanes(function: Callable[..., Any], *, sequential: bool) -> Callable[..., Any]:
@@ -48,8 +43,10 @@ def over_lanes(function: Callable[..., Any], *, sequential: bool) -> Callable[..
 
     Args:
         function: pure, of pytrees of arrays.
-        sequential: one lane after the other in one compiled loop. On the CPU that measures three times faster than vmap for the
-            JAX-GalSim renderer (no lane waits for the slowest, and the working set stays in cache); accelerators want vmap.
+        sequential: one lane after the other in one compiled loop. On the CPU that measures three times faster than
+            vmap for the
+            JAX-GalSim renderer (no lane waits for the slowest, and the working set stays in cache); accelerators want
+            vmap.
     """
     import jax
 

@@ -1,7 +1,7 @@
 """The manifest: what a person writes, read into frozen types.
 
-`load` reads, overrides (`--set`), validates and resolves a manifest without importing JAX; every complaint about manifest and
-config comes at once.
+`load` reads, overrides (`--set`), validates and resolves a manifest without importing JAX; every complaint about
+manifest and config comes at once.
 """
 
 from __future__ import annotations
@@ -86,6 +86,9 @@ class Resources:
     memory: str = "16Gi"
 
 
+_INTO_CONFIG = "config."
+
+
 class Config(Protocol):
     """A family's parsed config; `content` is its normal form, part of every identity."""
 
@@ -144,7 +147,11 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
         ManifestError: with every complaint about manifest and config.
         UsageError: an override is not of the form `path=value`.
     """
-    doc = _override(document.parse(_read(source), source), overrides)
+    doc = document.parse(_read(source), source)
+    named = isinstance(doc.value, dict) and isinstance(doc.value.get("config"), str)
+    # Where the manifest names its config, `--set config.…` reaches into the file that it names.
+    inner = [pair.removeprefix(_INTO_CONFIG) for pair in overrides if named and pair.startswith(_INTO_CONFIG)]
+    doc = _override(doc, [pair for pair in overrides if not (named and pair.startswith(_INTO_CONFIG))])
     complaints = schema.complaints(doc, "manifest")
     value = doc.value if isinstance(doc.value, dict) else {}
     if not complaints:
@@ -154,7 +161,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
     if value.get("kind") in problems.FAMILIES and isinstance(value.get("config"), str | dict):
         family = problems.family(value["kind"])
         try:
-            config_doc = _config(doc, source)
+            config_doc = _override(_config(doc, source), inner)
             complaints += family.check_config(config_doc)
         except ManifestError as error:
             complaints += error.complaints
@@ -208,7 +215,7 @@ def _override(doc: Document, overrides: Sequence[str]) -> Document:
         value = _put(value, path, document.parse(text or "null", f"--set {dotted}").value)
         # A complaint about an overridden key must not point into the file.
         lines = {known: line for known, line in lines.items() if known[: len(path)] != path} | {path: 0}
-    return Document(doc.source, value, lines)
+    return replace(doc, value=value, lines=lines)
 
 
 def _put(value: Any, path: Path, leaf: Any) -> Any:
@@ -252,9 +259,9 @@ def _check(doc: Document) -> list[Complaint]:
         if g1 * g1 + g2 * g2 >= 1:
             found.append(doc.complaint(path, f"expected |g| < 1, got ({g1}, {g2})"))
         if (g1, g2) in seen:
-            found.append(
-                doc.complaint(path, f"the shear stands a second time (first at {key}[{seen[g1, g2]}]); raise realizations.count instead")
-            )
+            first = f"{key}[{seen[g1, g2]}]"
+            message = f"the shear stands a second time (first at {first}); raise realizations.count instead"
+            found.append(doc.complaint(path, message))
         if parsed.paired and (g1, g2) == (0, 0):
             found.append(doc.complaint(path, "a pair needs a nonzero shear: +g and −g are the same here"))
         seen.setdefault((g1, g2), index)

@@ -1,7 +1,7 @@
 """The files of a realization, and the packed file that holds a chunk of them.
 
-The packed file is the data; the directories are a view that can be written again from it. Bytes depend on the results alone: no
-clock, host, path or attempt enters.
+The packed file is the data; the directories are a view that can be written again from it. Bytes depend on the results
+alone: no clock, host, path or attempt enters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUMMARY_COLUMNS = (
 
 
 def files(result: Result) -> dict[str, bytes]:
-    """The files of a realization's directory by name; convergence.json is last, so that it marks a complete directory."""
+    """The files of a realization's directory by name; convergence.json is last and marks it complete."""
     found = {}
     if result.posterior:
         found["posterior.nc"] = posterior_nc(result)
@@ -102,7 +102,10 @@ def packed_nc(results: Sequence[Result]) -> bytes:
         records = [_record(result) for result in results]
         text = np.array([json.dumps(record, allow_nan=False) for record in records], dtype=object)
         file.create_variable("record", ("realization",), dtype=h5netcdf.core.h5py.string_dtype(), data=text)
-        for name, parts in (("posterior", [r.posterior for r in results]), ("sample_stats", [r.stats for r in results])):
+        for name, parts in (
+            ("posterior", [r.posterior for r in results]),
+            ("sample_stats", [r.stats for r in results]),
+        ):
             group = file.create_group(name)
             group.dimensions = {"chain": n_chains, "draw": n_draws}
             keys = next((list(part) for part in parts if part), [])
@@ -122,14 +125,19 @@ def unpack(data: bytes) -> list[Result]:
     found = []
     with h5netcdf.File(io.BytesIO(data), "r") as file:
         records = [json.loads(text) for text in file["record"][:]]
-        arrays = {name: {key: _read(file[name][key]) for key in file[name].variables} for name in ("posterior", "sample_stats")}
+        arrays = {
+            name: {key: _read(file[name][key]) for key in file[name].variables}
+            for name in ("posterior", "sample_stats")
+        }
         for index, record in enumerate(records):
             has_draws = record.pop("has_draws")
             status = LaneStatus[record.pop("status").upper()]
             diagnostics = record.pop("diagnostics")
             if diagnostics["bfmi"] is not None:
                 diagnostics["bfmi"] = tuple(diagnostics["bfmi"])
-            parts = {name: {key: a[index] for key, a in group.items()} if has_draws else {} for name, group in arrays.items()}
+            parts = {
+                name: {key: a[index] for key, a in group.items()} if has_draws else {} for name, group in arrays.items()
+            }
             found.append(
                 Result(
                     **record,
@@ -178,4 +186,3 @@ def _read(variable: Any) -> np.ndarray:
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
-

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
-from lanewise.errors import Complaint, ManifestError, UsageError
+from lanewise.errors import UsageError
 from lanewise.problems.base import Member
 
 if TYPE_CHECKING:
@@ -65,19 +65,9 @@ class Plan:
 
 
 def build(manifest: Manifest) -> Plan:
-    """The plan of a manifest.
-
-    Raises:
-        ManifestError: two realizations would share a run id.
-    """
+    """The plan of a manifest."""
     shared = identity.settings(manifest)
     members = problems.family(manifest.kind).members(manifest)
-    seen: set[str] = set()
-    for member in members:
-        if member.run_id in seen:
-            message = f"two realizations would share the directory {member.run_id}; shears must differ by 1e-4 or more"
-            raise ManifestError([Complaint(manifest.source, 0, "shear", message)])
-        seen.add(member.run_id)
     realizations = [Realization(member, identity.identity(shared, member)) for member in members]
     size = manifest.batch.size
     chunks = tuple(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lanewise import diagnostics
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Convergence
 
@@ -66,6 +65,9 @@ class Result:
 
 def judge_draws(result: Result, criteria: Convergence) -> Result:
     """Diagnose the chains of a sampler and hold them against the manifest's thresholds."""
+    # SciPy's statistics take a second to import, and most commands judge nothing.
+    from lanewise import diagnostics
+
     names = list(result.posterior)
     draws = np.stack([result.posterior[name] for name in names])
     rhat, ess, tail = (
@@ -97,7 +99,9 @@ def _shortcomings(found: Diagnostics, criteria: Convergence) -> list[str]:
         if value is None or value < criteria.ess_min:
             short.append(f"the effective sample size of {name} is {_show(value)}, needed is {criteria.ess_min:g}")
     if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
-        short.append(f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}")
+        short.append(
+            f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}"
+        )
     if found.bfmi is not None and not min(found.bfmi) >= criteria.bfmi_min:
         short.append(f"the smallest BFMI is {min(found.bfmi):.2f}, needed is {criteria.bfmi_min:g}")
     return short

@@ -100,8 +100,19 @@ def _alternatives(error: jsonschema.ValidationError, path: Path) -> Iterator[tup
         for inner in meant[0]:
             yield from _read(inner)
         return
+    got = error.instance
+    kinds = [
+        k
+        for errors in branches.values()
+        for e in errors
+        if list(e.relative_path) == ["type"]
+        for k in [e.validator_value]
+    ]
+    if isinstance(got, dict) and "type" in got and kinds:
+        yield (*path, "type"), f"expected one of {', '.join(kinds)}, got {show(got['type'])}{_near(got['type'], kinds)}"
+        return
     titles = [branch.get("title", branch.get("$ref", "?").rsplit("/", 1)[-1]) for branch in error.validator_value]
-    yield path, f"expected {' or '.join(titles)}, got {show(error.instance)}"
+    yield path, f"expected {' or '.join(titles)}, got {show(got)}"
 
 
 def _rejects_kind(error: jsonschema.ValidationError) -> bool:

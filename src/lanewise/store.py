@@ -57,8 +57,8 @@ class Store:
         """Write an object unless it exists already.
 
         Returns:
-            Whether this call wrote it. Where the store has no conditional write, two callers at once may both be told so:
-            read the object back to know the winner.
+            Whether this call wrote it. Where the store has no conditional write, two callers at once may both be told
+            so: read the object back to know the winner.
         """
         with self._failures(path):
             try:
@@ -71,7 +71,7 @@ class Store:
                 return False
             except OSError as error:
                 # s3fs raises this for 412 Precondition Failed in some versions.
-                if error.errno == 22 and self.exists(path):  # noqa: PLR2004
+                if error.errno == 22 and self.exists(path):
                     return False
                 raise
             return True

@@ -16,8 +16,8 @@ Record = Mapping[str, jax.Array]
 class Method(Protocol[State]):
     """An inference algorithm on one lane; the engine maps it over lanes and runs `advance` in rounds.
 
-    A state is a NamedTuple with a field `status` (`LaneStatus` as an int32). A lane never raises: it gets a status. A lane whose
-    status is not RUNNING must come out of `advance` unchanged; the engine sees to that.
+    A state is a NamedTuple with a field `status` (`LaneStatus` as an int32). A lane never raises: it gets a status. A
+    lane whose status is not RUNNING must come out of `advance` unchanged; the engine sees to that.
     """
 
     @property
@@ -43,8 +43,8 @@ class Method(Protocol[State]):
         """One round: a fixed amount of work.
 
         Returns:
-            The new state, and the round's records: arrays whose first axis is the step; `keep` (bool) tells which steps are
-            draws of the posterior, `position` is always there, the rest become sample statistics.
+            The new state, and the round's records: arrays whose first axis is the step; `keep` (bool) tells which
+            steps are draws of the posterior, `position` is always there, the rest become sample statistics.
         """
         ...
 

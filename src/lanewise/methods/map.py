@@ -24,7 +24,7 @@ class MapState(NamedTuple):
 
 
 class Map:
-    """Posterior mode with respect to the latents, converged when the gradient norm is small and the Hessian positive."""
+    """Posterior mode with respect to the latents; converged: small gradient norm, positive Hessian."""
 
     units = 1
     sampler = False

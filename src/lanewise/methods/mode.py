@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lanewise.problems.base import Data, Problem
 
@@ -21,7 +22,8 @@ class Mode(NamedTuple):
         position: unconstrained position, shape (n,).
         value: log density with respect to the latents there.
         damping: of the next step.
-        gradient_norm: √(gᵀ H⁻¹ g): the length of the remaining Newton step in units of the posterior's width; 1e-3 means that the
+        gradient_norm: √(gᵀ H⁻¹ g): the length of the remaining Newton step in units of the posterior's width; 1e-3
+            means that the
             mode is off by a thousandth of a standard deviation.
         iterations: steps taken, accepted or not.
     """
@@ -57,7 +59,7 @@ def step(problem: Problem, mode: Mode, data: Data) -> Mode:
     position = mode.position + move
     value = objective(problem, position, data)
     # Near the mode the gain drowns in the rounding of the value itself: a step may lose that much.
-    slack = 8 * jnp.finfo(value.dtype).eps * jnp.abs(mode.value)
+    slack = 8 * float(np.finfo(value.dtype).eps) * jnp.abs(mode.value)
     accept = jnp.isfinite(value) & (value >= mode.value - slack)
     damping = jnp.clip(jnp.where(accept, mode.damping / 10, mode.damping * 10), _DAMPING_MIN, _DAMPING_MAX)
     return Mode(
@@ -70,7 +72,7 @@ def step(problem: Problem, mode: Mode, data: Data) -> Mode:
 
 
 def find(problem: Problem, data: Data, gradient_norm: float, max_iterations: int) -> Mode:
-    """Step until the gradient norm *before* the last accepted step is below `gradient_norm`, or the iterations run out."""
+    """Step until the gradient norm before the last step is below `gradient_norm`, or the iterations run out."""
 
     def unfinished(mode: Mode) -> jax.Array:
         return (mode.gradient_norm > gradient_norm) & (mode.iterations < max_iterations) & jnp.isfinite(mode.value)

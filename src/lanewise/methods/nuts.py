@@ -1,7 +1,7 @@
 """`nuts`: one No-U-Turn sampler per lane, each with its own step size and metric, in Laplace-whitened coordinates.
 
-The transition and the adaptation are NumPyro's building blocks (iterative NUTS with multinomial draws, dual averaging, Welford
-windows); what is ours is that every lane runs its own, in rounds.
+The transition and the adaptation are NumPyro's building blocks (iterative NUTS with multinomial draws, dual
+averaging, Welford windows); what is ours is that every lane runs its own, in rounds.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Nuts:
         _, leapfrog = velocity_verlet(potential, euclidean_kinetic_energy)
 
         def transition(state: NutsState, _: None) -> tuple[NutsState, Record]:
-            return jax.lax.cond(state.step < self._total, move, rest, state)
+            moved: tuple[NutsState, Record] = jax.lax.cond(state.step < self._total, move, rest, state)
+            return moved
 
         def move(state: NutsState) -> tuple[NutsState, Record]:
             key_momentum, key_tree = jax.random.split(jax.random.fold_in(state.key, state.step))
@@ -147,7 +148,5 @@ class Nuts:
         return state.status, {}
 
 
-def _potential(
-    problem: Problem, data: Data, centre: jax.Array, factor: jax.Array
-) -> Callable[[jax.Array], jax.Array]:
+def _potential(problem: Problem, data: Data, centre: jax.Array, factor: jax.Array) -> Callable[[jax.Array], jax.Array]:
     return lambda w: -problem.log_density(centre + factor @ w, data)

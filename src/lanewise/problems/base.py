@@ -79,7 +79,7 @@ class Problem(Protocol):
 
 
 class Family(Protocol):
-    """A family's module, `problems/<family>/family.py`. Nothing but `problem` and `observe` may import JAX or GalSim."""
+    """A family's module, `problems/<family>/family.py`; only `problem` and `observe` may import JAX or GalSim."""
 
     def check_config(self, config: Document) -> Sequence[Complaint]:
         """Everything that is wrong with the config."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lanewise import schema
@@ -102,7 +102,8 @@ class Galaxy:
 
     Attributes:
         type: profile.
-        parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], and x, y, the centre's
+        parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], and x, y, the
+            centre's
             offset from the image centre [pixel].
     """
 
@@ -186,7 +187,7 @@ def check(config: Document) -> list[Complaint]:
         return schema.complaints(config, "shear-config")
     found = [config.complaint((key,), remedy) for key, remedy in _ELSEWHERE.items() if key in value]
     known = {key: part for key, part in value.items() if key not in _ELSEWHERE}
-    found += schema.complaints(Document(config.source, known, config.lines), "shear-config")
+    found += schema.complaints(replace(config, value=known), "shear-config")
     if found:
         return found
     for path, node in _mappings(value, ()):
@@ -195,7 +196,10 @@ def check(config: Document) -> list[Complaint]:
     image = value["image"]
     if image.get("fft_size", 128) < max(image["size_x"], image["size_y"]):
         found.append(
-            config.complaint(("image", "fft_size"), f"expected at least the stamp's size, got {image.get('fft_size', 128)}; double it")
+            config.complaint(
+                ("image", "fft_size"),
+                f"expected at least the stamp's size, got {image.get('fft_size', 128)}; double it",
+            )
         )
     position = value["gal"].get("position", {})
     for axis in "xy":
@@ -208,7 +212,10 @@ def check(config: Document) -> list[Complaint]:
             )
     if not any(isinstance(value["gal"]["shear"][g], dict) for g in ("g1", "g2")):
         found.append(
-            config.complaint(("gal", "shear"), "expected a prior on g1 or g2, got two numbers; nothing of the shear would be inferred")
+            config.complaint(
+                ("gal", "shear"),
+                "expected a prior on g1 or g2, got two numbers; nothing of the shear would be inferred",
+            )
         )
     return found
 
@@ -266,4 +273,3 @@ def _mappings(value: Any, path: Path) -> list[tuple[Path, dict[str, Any]]]:
         return []
     below = [found for key, part in value.items() for found in _mappings(part, (*path, key))]
     return [(path, value), *below]
-

@@ -52,7 +52,8 @@ class ShearProblem:
         parameters, exists = self._parameters(position)
         residual = (data["image"] - self._render(parameters)) / self._sigma
         prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
-        return jnp.where(exists, prior - 0.5 * jnp.sum(residual**2), -jnp.inf)
+        density: jax.Array = jnp.where(exists, prior - 0.5 * jnp.sum(residual**2), -jnp.inf)
+        return density
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton: JᵀJ of the whitened image, and the prior's own curvature."""
@@ -61,15 +62,19 @@ class ShearProblem:
             return self._render(self._parameters(u)[0]).ravel() / self._sigma
 
         jacobian = jax.jacfwd(image)(position)
-        return jacobian.T @ jacobian - jax.hessian(self._latents.log_prior)(position)
+        bend: jax.Array = jax.hessian(self._latents.log_prior)(position)
+        return jacobian.T @ jacobian - bend
 
     def _parameters(self, position: jax.Array) -> tuple[Mapping[str, Any], jax.Array]:
         """Every parameter by name, and whether a galaxy with them exists.
 
-        Where it does not, parameters that do exist stand in, so that no NaN enters the gradient of the branch not taken, and the
-        renderer never sees a shear that it would refuse with an exception.
+        Where it does not, parameters that do exist stand in, so that no NaN enters the gradient of the branch not
+        taken, and the renderer never sees a shear that it would refuse with an exception.
         """
-        p = {**{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()}, **self._latents.named(position)}
+        p = {
+            **{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()},
+            **self._latents.named(position),
+        }
         sheared = p["g1"] ** 2 + p["g2"] ** 2 < 1
         elliptic = p["e1"] ** 2 + p["e2"] ** 2 < 1
         extended = p["half_light_radius"] > 0

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,10 @@ Renderer = Callable[[Mapping[str, Any]], jax.Array]
 
 def jax_galsim(config: ShearConfig) -> Renderer:
     """The renderer of JAX-GalSim at the config's FFT size."""
+    # JAX-GalSim checks its arguments by host callbacks, which raise (a lane must not) and keep a program out of the
+    # compilation cache. Equinox reads this when it is first imported; the model itself sees to it that every argument
+    # exists.
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
     with warnings.catch_warnings():
         # JAX-GalSim asks for float64 constants while it is imported, also where float32 is wanted.
         warnings.filterwarnings("ignore", message="Explicitly requested dtype")

@@ -12,8 +12,8 @@ from lanewise.problems.shear.config import ShearConfig
 def simulate(config: ShearConfig, member: Member) -> Observation:
     """One image at the stamp's centre, drawn with GalSim's default accuracy, with the noise of its seed.
 
-    Latents that the campaign does not set take the central value of their prior; the position is the image centre whatever its
-    prior.
+    Latents that the campaign does not set take the central value of their prior; the position is the image centre
+    whatever its prior.
 
     Returns:
         data: `image`, shape (ny, nx), float64 [flux per pixel].

@@ -1,0 +1,196 @@
+"""Plots of a campaign as SVG: the same campaign gives the same bytes.
+
+Colours are few and fixed (`PALETTE`), so that a page can exchange them for its own, dark ones included.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lanewise.aggregate import bias
+from lanewise.aggregate.bias import Array, ComponentBias, Estimates
+from lanewise.aggregate.results import BiasResults
+from lanewise.aggregate.verdict import superscript
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PALETTE = {
+    "paper": "#fffffe",
+    "ink": "#1f2429",
+    "muted": "#6b747d",
+    "band": "#e8ecf0",
+    "g1": "#0a5fb4",
+    "g2": "#b4530a",
+}
+_RASTER_ABOVE = 2000  # dots; beyond it a vector plot is megabytes and no clearer
+_DASHES = (0, (4, 3))
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+    "text.color": PALETTE["ink"],
+    "axes.edgecolor": PALETTE["muted"],
+    "axes.facecolor": "none",
+    "axes.formatter.limits": (-9, 9),
+    "axes.formatter.useoffset": False,
+    "axes.labelcolor": PALETTE["ink"],
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": PALETTE["paper"],
+    "legend.frameon": False,
+    "legend.handletextpad": 0.1,
+    "savefig.facecolor": PALETTE["paper"],
+    "xtick.color": PALETTE["muted"],
+    "xtick.labelcolor": PALETTE["ink"],
+    "ytick.color": PALETTE["muted"],
+    "ytick.labelcolor": PALETTE["ink"],
+}
+
+
+def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
+    """Every plot that the campaign has the numbers for, in the order of the report.
+
+    Args:
+        results: from `results.evaluate`.
+        summary: the table that they came from.
+
+    Returns:
+        Name (a file stem) → SVG: `bias_g1`, `bias_g2`, `pulls`, `m_c`.
+    """
+    shown = [
+        (b, bias.estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None))
+        for b in results.components
+        if b.c is not None
+    ]
+    draws: dict[str, Callable[[Axes], None]] = {f"bias_{b.component}": partial(_bias, b, d) for b, d in shown}
+    pulled = [(b, d) for b, d in shown if b.pulls is not None]
+    if pulled:
+        draws["pulls"] = partial(_pulls, pulled)
+    if any(b.m is not None for b, _ in shown):
+        draws["m_c"] = partial(_m_c, results)
+    return {name: _svg(name, draw) for name, draw in draws.items()}
+
+
+def _svg(name: str, draw: Callable[[Axes], None]) -> bytes:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's matplotlibrc must not change the bytes
+        mpl.rcParams.update(_STYLE)
+        mpl.rcParams["svg.hashsalt"] = name
+        figure = Figure(figsize=(4.8, 3.2))
+        figure.subplots_adjust(left=0.155, right=0.975, bottom=0.15, top=0.92)
+        draw(figure.add_subplot())
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return out.getvalue()
+
+
+def _bias(numbers: ComponentBias, data: Estimates, axes: Axes) -> None:
+    """Estimate − truth against the truth, with the line m g + c and its 1σ band; in order if g is one."""
+    assert numbers.c is not None
+    component, colour = numbers.component, PALETTE[numbers.component]
+    offset, error_c = data.value - data.truth, numbers.c.error or 0.0
+    scale, unit = _unit(offset)
+    if numbers.m is None:
+        x = np.arange(1, len(offset) + 1, dtype=float)
+        line_x = np.array([0.5, len(offset) + 0.5])
+        line, band = np.full(2, numbers.c.value), np.full(2, error_c)
+        axes.set_xlabel(f"realization, all at {component} = {data.truth[0]:g}")
+    else:
+        span, error_m = float(np.ptp(data.truth)), numbers.m.error or 0.0
+        x = data.truth + 0.02 * span * (_spread(data.truth) - 0.5)
+        line_x = np.linspace(data.truth.min() - 0.04 * span, data.truth.max() + 0.04 * span, 101)
+        line, centre = numbers.c.value + numbers.m.value * line_x, data.truth.mean()
+        # With equal weights the height of the line at the mean truth does not depend on its slope.
+        at_centre = max(error_c**2 - (centre * error_m) ** 2, 0.0)
+        band = np.sqrt(at_centre + ((line_x - centre) * error_m) ** 2)
+        axes.set_xlabel(f"true {component}")
+    low, high = (line - band) / scale, (line + band) / scale
+    axes.fill_between(line_x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.axhline(0, color=PALETTE["muted"], linewidth=0.8)
+    many = len(x) > _RASTER_ABOVE
+    axes.plot(x, offset / scale, ".", color=colour, alpha=0.5, markersize=6, markeredgewidth=0, rasterized=many)
+    axes.plot(line_x, line / scale, color=colour, linewidth=1.4)
+    axes.set_ylabel(f"estimate − truth of {component}{unit}")
+
+
+def _pulls(shown: Sequence[tuple[ComponentBias, Estimates]], axes: Axes) -> None:
+    axes.axhspan(-1, 1, color=PALETTE["band"], linewidth=0)
+    axes.axhline(0, color=PALETTE["muted"], linewidth=0.8)
+    for level in (-3, 3):
+        axes.axhline(level, color=PALETTE["muted"], linewidth=0.8, linestyle=_DASHES)
+    for (numbers, data), marker in zip(shown, "os", strict=False):
+        pull = (data.value - data.truth) / data.width
+        axes.plot(
+            np.arange(1, len(pull) + 1),
+            pull,
+            marker,
+            color=PALETTE[numbers.component],
+            alpha=0.75,
+            markersize=3,
+            markeredgewidth=0,
+            label=numbers.component,
+            rasterized=len(pull) > _RASTER_ABOVE,
+        )
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -3.6), max(high, 3.6))
+    axes.set_xlabel("realization, in the order of shear and seed")
+    axes.set_ylabel("(estimate − truth) / width")
+    _legend(axes)
+
+
+def _m_c(results: BiasResults, axes: Axes) -> None:
+    """c against m, thick to 1σ and thin to 3σ, with the bounds of the manifest: band for m, dashes for c."""
+    bounds = results.acceptance
+    shown = [(b.component, b.m, b.c) for b in results.components if b.m and b.c]
+    reach_m = [bounds.max_abs_m or 0.0, *(abs(m.value) + 3 * (m.error or 0.0) for _, m, _ in shown)]
+    reach_c = [bounds.max_abs_c or 0.0, *(abs(c.value) + 3 * (c.error or 0.0) for _, _, c in shown)]
+    (scale_m, unit_m), (scale_c, unit_c) = _unit(np.array(reach_m)), _unit(np.array(reach_c))
+    if bounds.max_abs_m is not None:
+        axes.axvspan(-bounds.max_abs_m / scale_m, bounds.max_abs_m / scale_m, color=PALETTE["band"], linewidth=0)
+    if bounds.max_abs_c is not None:
+        for level in (-bounds.max_abs_c, bounds.max_abs_c):
+            axes.axhline(level / scale_c, color=PALETTE["muted"], linewidth=0.8, linestyle=_DASHES)
+    axes.axhline(0, color=PALETTE["muted"], linewidth=0.8)
+    axes.axvline(0, color=PALETTE["muted"], linewidth=0.8)
+    for component, m, c in shown:
+        colour, x, y = PALETTE[component], m.value / scale_m, c.value / scale_c
+        for times, width in ((3, 0.9), (1, 2.4)):
+            xerr, yerr = times * (m.error or 0.0) / scale_m, times * (c.error or 0.0) / scale_c
+            axes.errorbar(x, y, yerr, xerr, color=colour, linewidth=width)
+        axes.plot(x, y, "o", color=colour, markersize=5, label=component)
+    axes.locator_params(nbins=6)
+    axes.set_xlabel(f"m{unit_m}")
+    axes.set_ylabel(f"c{unit_c}")
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, borderaxespad=0)
+
+
+def _unit(values: Array) -> tuple[float, str]:
+    """A power of ten to divide an axis by, and what to write behind its label."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    power = math.floor(math.log10(largest)) if largest > 0 else 0
+    return (1.0, "") if -1 <= power <= 3 else (10.0**power, f" [10{superscript(power)}]")
+
+
+def _spread(truth: Array) -> Array:
+    """A place in [0, 1] for each realization among those of its truth, so that dots do not hide others."""
+    place = np.empty(len(truth))
+    for value in np.unique(truth):
+        rows = np.flatnonzero(truth == value)
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return place

@@ -1,0 +1,191 @@
+"""From a summary table to everything that `stats/bias_results.json` says, in one tree of values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from lanewise.aggregate import bias
+from lanewise.aggregate.bias import Component, ComponentBias, Estimates, GaussianPrior, PointBias, ShearTruth
+from lanewise.aggregate.verdict import Decision, decide, with_level
+from lanewise.manifest import Acceptance
+
+FORMAT_VERSION = 1
+STATUSES = ("ok", "not_converged", "non_finite", "failed")
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A realization that was computed and does not count, and why."""
+
+    run_id: str
+    g1_true: float
+    g2_true: float
+    seed: int
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """How many realizations ended in one status."""
+
+    status: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Realizations of the plan by what became of them; `excluded_frac` is the share excluded or missing."""
+
+    n_planned: int
+    n_used: int
+    n_excluded: int
+    n_missing: int
+    excluded_frac: float | None
+    statuses: tuple[StatusCount, ...]
+
+
+@dataclass(frozen=True)
+class BiasResults:
+    """What a shear campaign came to; the content of `stats/bias_results.json`.
+
+    Attributes:
+        format_version: raised when a reader of the file must change.
+        verdict: on the campaign, with every criterion.
+        acceptance: what the manifest asked for, and where it is silent its level.
+        tally: of all realizations.
+        g1, g2: None if the component was not inferred, or nothing of it counts.
+        points: every shear point of the plan, by g1, then g2.
+        excluded: computed, but not counted.
+        missing: planned, but not computed yet.
+    """
+
+    format_version: int
+    verdict: Decision
+    acceptance: Acceptance
+    tally: Tally
+    g1: ComponentBias | None
+    g2: ComponentBias | None
+    points: tuple[PointBias, ...]
+    excluded: tuple[Excluded, ...]
+    missing: tuple[ShearTruth, ...]
+
+    @property
+    def components(self) -> tuple[ComponentBias, ...]:
+        """The components that have numbers."""
+        return tuple(b for b in (self.g1, self.g2) if b is not None)
+
+
+def evaluate(
+    summary: pd.DataFrame,
+    *,
+    priors: tuple[GaussianPrior | None, GaussianPrior | None],
+    acceptance: Acceptance,
+    missing: Sequence[ShearTruth] = (),
+) -> BiasResults:
+    """Numbers and verdict of a campaign.
+
+    Args:
+        summary: the table of `summary.csv`, one row per realization, in any order.
+        priors: on g1 and g2; None where the prior is not Gaussian or the component is not inferred.
+        acceptance: the manifest's bounds.
+        missing: realizations of the plan that the table does not hold, in any order.
+    """
+    bounds = with_level(acceptance)
+    rows = bias.ordered(summary)
+    absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
+    counted = bias.counts(rows)
+    names = bias.inferred(rows[counted])
+    chosen = dict(zip(bias.COMPONENTS, priors, strict=True))
+    data = {k: bias.estimates(rows, k, chosen[k]) for k in names}
+    biases = {k: bias.component_bias(k, data[k]) for k in names}
+    points = _points(rows, counted, data, absent)
+    return BiasResults(
+        format_version=FORMAT_VERSION,
+        verdict=decide(list(biases.values()), list(data.values()), points, bounds),
+        acceptance=bounds,
+        tally=_tally(rows, points),
+        g1=biases.get("g1"),
+        g2=biases.get("g2"),
+        points=points,
+        excluded=_excluded(rows[~counted]),
+        missing=absent,
+    )
+
+
+def to_json(results: BiasResults) -> str:
+    """The text of `bias_results.json`: undefined is null, keys as the types order them."""
+    return json.dumps(_plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _points(
+    rows: pd.DataFrame,
+    counted: pd.Series[bool],
+    data: Mapping[Component, Estimates],
+    missing: Sequence[ShearTruth],
+) -> tuple[PointBias, ...]:
+    shears = list(zip(rows["g1_true"].astype(float), rows["g2_true"].astype(float), strict=True))
+    enters = counted.to_numpy(bool)
+    points = []
+    for shear in sorted({*shears, *((t.g1, t.g2) for t in missing)}):
+        here = np.array([s == shear for s in shears], dtype=bool)
+        n_computed, n_used = int(here.sum()), int((here & enters).sum())
+        n_missing = sum((t.g1, t.g2) == shear for t in missing)
+        estimated = {k: bias.point_estimate(data[k].at(here[enters])) for k in data}
+        points.append(
+            PointBias(
+                g1_true=shear[0],
+                g2_true=shear[1],
+                n_planned=n_computed + n_missing,
+                n_used=n_used,
+                n_excluded=n_computed - n_used,
+                n_missing=n_missing,
+                g1=estimated.get("g1"),
+                g2=estimated.get("g2"),
+            )
+        )
+    return tuple(points)
+
+
+def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
+    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
+    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
+    found = [str(status) for status in rows["status"]]
+    return Tally(
+        n_planned=planned,
+        n_used=used,
+        n_excluded=excluded,
+        n_missing=missing,
+        excluded_frac=(excluded + missing) / planned if planned else None,
+        statuses=tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES}))),
+    )
+
+
+def _excluded(rows: pd.DataFrame) -> tuple[Excluded, ...]:
+    columns = ("run_id", "g1_true", "g2_true", "seed", "status", "reason")
+    return tuple(
+        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), "" if pd.isna(reason) else str(reason))
+        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), strict=True)
+    )
+
+
+def _plain(value: object) -> Json:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in bias_results.json")

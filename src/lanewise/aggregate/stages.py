@@ -1,0 +1,113 @@
+"""The downstream stages: extract, stats and the report, each leaving files that can be looked at."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import yaml
+
+from lanewise import __version__, provenance
+from lanewise.aggregate import extract, report
+from lanewise.aggregate.bias import GaussianPrior, ShearTruth
+from lanewise.aggregate.figures import figures
+from lanewise.aggregate.results import BiasResults, evaluate, to_json
+from lanewise.manifest import Acceptance
+from lanewise.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lanewise.campaign import Campaign
+
+BIAS_RESULTS = "bias_results.json"
+PLOTS = "plots"
+STATS = "stats"
+REPORT = "report.html"
+_POLL_S = 5.0
+
+Priors = tuple[GaussianPrior | None, GaussianPrior | None]
+
+
+def write_summary(campaign: Campaign) -> pd.DataFrame:
+    """Collect the committed chunks and write summary.csv."""
+    summary = extract.collect(campaign)
+    campaign.store.put(extract.SUMMARY, extract.to_csv(summary))
+    return summary
+
+
+def write_stats(store: Store, folder: str, summary: pd.DataFrame, results: BiasResults) -> dict[str, bytes]:
+    """Write bias_results.json and the plots below `folder` ("" is the store's root); returns the plots by name."""
+    base = f"{folder}/" if folder else ""
+    store.put(f"{base}{BIAS_RESULTS}", to_json(results).encode())
+    plots = figures(results, summary)
+    for name, svg in plots.items():
+        store.put(f"{base}{PLOTS}/{name}.svg", svg)
+    return plots
+
+
+def judge(campaign: Campaign, summary: pd.DataFrame) -> BiasResults:
+    """Bias and verdict of a campaign; realizations of the plan that are not in the summary are missing."""
+    return evaluate(
+        summary,
+        priors=priors(campaign),
+        acceptance=campaign.manifest.acceptance,
+        missing=missing(campaign, summary),
+    )
+
+
+def judge_table(summary: pd.DataFrame, acceptance: Acceptance) -> BiasResults:
+    """Bias and verdict of a bare table: the priors and the plan behind it are unknown."""
+    return evaluate(summary, priors=(None, None), acceptance=acceptance)
+
+
+def aggregate(campaign: Campaign) -> BiasResults:
+    """Summary, statistics and report of what is committed; always ends in a report."""
+    summary = write_summary(campaign)
+    results = judge(campaign, summary)
+    plots = write_stats(campaign.store, STATS, summary, results)
+    manifest = campaign.manifest
+    # The report of one campaign has the same bytes wherever it is written: no path and no URL of this run enters.
+    content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}}
+    context = report.Context(
+        campaign=manifest.name,
+        manifest=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+        reproduce=shlex.join(["lanewise", "run", "manifest.yaml"])
+        + " && "
+        + shlex.join(["lanewise", "aggregate", "manifest.yaml"]),
+        lanewise_version=__version__,
+        versions=provenance.versions(),
+    )
+    campaign.store.put(REPORT, report.render(results, summary, plots, context).encode())
+    return results
+
+
+def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int, int], None]) -> int:
+    """Wait until every chunk is committed or the deadline has passed; returns how many are committed."""
+    end = time.monotonic() + deadline_s
+    total = len(campaign.plan.chunks)
+    while True:
+        done = len(campaign.commits())
+        tell(done, total)
+        if done == total or time.monotonic() >= end:
+            return done
+        time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+
+
+def priors(campaign: Campaign) -> Priors:
+    """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
+    from lanewise.problems.shear.config import Normal
+
+    latents = campaign.manifest.config.latents
+    found = [latents.get(name) for name in ("g1", "g2")]
+    g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
+    return g1, g2
+
+
+def missing(campaign: Campaign, summary: pd.DataFrame) -> tuple[ShearTruth, ...]:
+    """Realizations of the plan that the summary does not hold."""
+    there = set(summary["run_id"])
+    members = [r.member for r in campaign.plan.realizations if r.run_id not in there]
+    return tuple(ShearTruth(m.run_id, m.truth["g1"], m.truth["g2"], m.seed) for m in members)

@@ -1,0 +1,112 @@
+"""What the commands print: content for programs, and the same as text for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from lanewise import commits
+
+if TYPE_CHECKING:
+    from lanewise.aggregate.results import BiasResults
+    from lanewise.campaign import Campaign
+
+_SHOWN = 12
+
+
+def plan(campaign: Campaign) -> dict[str, Any]:
+    """Chunks with their realizations, and which are committed."""
+    done = campaign.commits()
+    return {
+        "name": campaign.manifest.name,
+        "output": campaign.manifest.output.url,
+        "method": campaign.manifest.config.method,
+        "width": campaign.plan.width,
+        "n_realizations": len(campaign.plan.realizations),
+        "chunks": [
+            {
+                "index": chunk.index,
+                "committed": chunk.index in done,
+                "realizations": [
+                    {"run_id": r.run_id, "seed": r.member.seed, "identity": r.identity} for r in chunk.realizations
+                ],
+            }
+            for chunk in campaign.plan.chunks
+        ],
+    }
+
+
+def plan_text(content: dict[str, Any]) -> str:
+    """The plan for a reader: all of a small one, both ends of a large one."""
+    chunks = content["chunks"]
+    done = sum(chunk["committed"] for chunk in chunks)
+    lines = [
+        f"{content['name']}: {content['n_realizations']} realizations in {len(chunks)} chunks, "
+        f"method {content['method']}, {content['width']} lanes in flight",
+        f"output: {content['output']} ({done} of {len(chunks)} chunks committed)",
+        "",
+    ]
+    middle = len(chunks) > _SHOWN
+    for chunk in [*chunks[: _SHOWN // 2], *chunks[-_SHOWN // 2 :]] if middle else chunks:
+        ids = [r["run_id"] for r in chunk["realizations"]]
+        shown = "  ".join(ids) if len(ids) <= 4 else f"{ids[0]} … {ids[-1]}  ({len(ids)})"
+        lines.append(f"  chunk {chunk['index']:>5}  {'done' if chunk['committed'] else 'open'}  {shown}")
+        if middle and chunk["index"] == _SHOWN // 2 - 1:
+            lines.append("      …")
+    return "\n".join(lines)
+
+
+def status(campaign: Campaign, source: str) -> dict[str, Any]:
+    """What storage says of a campaign, and the command that takes it further."""
+    done = campaign.commits()
+    failed = {index: text for index, text in commits.failures(campaign.store).items() if index not in done}
+    counts: Counter[str] = Counter()
+    for commit in done.values():
+        counts.update(commit.counts)
+    n_chunks = len(campaign.plan.chunks)
+    missing = [chunk.index for chunk in campaign.plan.chunks if chunk.index not in done]
+    complete = not missing
+    not_ok = [
+        {"run_id": row["run_id"], "status": row["status"], "reason": row["reason"]}
+        for index in sorted(done)
+        if set(done[index].counts) != {"ok"}
+        for row in commits.load_rows(campaign.store, done[index])
+        if row["status"] != "ok"
+    ]
+    return {
+        "name": campaign.manifest.name,
+        "output": campaign.manifest.output.url,
+        "chunks": {"total": n_chunks, "committed": len(done), "missing": missing, "failed": failed},
+        "realizations": {"total": len(campaign.plan.realizations), "counts": dict(sorted(counts.items()))},
+        "not_ok": not_ok,
+        "next": f"lanewise {'aggregate' if complete else 'run'} {source}",
+    }
+
+
+def status_text(content: dict[str, Any]) -> str:
+    """The status for a reader."""
+    chunks, realizations = content["chunks"], content["realizations"]
+    counts = ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in realizations["counts"].items()) or "none yet"
+    lines = [
+        f"{content['name']}: {chunks['committed']} of {chunks['total']} chunks committed in {content['output']}",
+        f"realizations: {counts}, of {realizations['total']}",
+    ]
+    if chunks["missing"]:
+        shown = ", ".join(map(str, chunks["missing"][:_SHOWN])) + (" …" if len(chunks["missing"]) > _SHOWN else "")
+        lines.append(f"not committed: chunk {shown}")
+    lines += [f"chunk {index} failed: {text}" for index, text in list(chunks["failed"].items())[:_SHOWN]]
+    lines += [
+        f"{one['run_id']}: {one['status'].replace('_', ' ')}: {one['reason']}" for one in content["not_ok"][:_SHOWN]
+    ]
+    if len(content["not_ok"]) > _SHOWN:
+        lines.append(f"… and {len(content['not_ok']) - _SHOWN} more that are not ok")
+    lines.append(f"next: {content['next']}")
+    return "\n".join(lines)
+
+
+def verdict_text(results: BiasResults) -> str:
+    """The verdict and its reasons."""
+    decision = results.verdict
+    return "\n".join(
+        [f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)]
+    )

@@ -1,0 +1,142 @@
+"""The report: one file, nothing from outside, and everything that a reader needs."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from lanewise.aggregate.bias import GaussianPrior, ShearTruth
+from lanewise.aggregate.figures import PALETTE, figures
+from lanewise.aggregate.report import ROWS_SHOWN, Context, render
+from lanewise.aggregate.results import evaluate
+from lanewise.manifest import Acceptance
+
+CONTEXT = Context(
+    campaign="batched <i>",
+    manifest="name: batched\nconfig: {note: '<script>alert(1)</script> & co'}\n",
+    reproduce="lanewise run 'manifests/a & b.yaml'",
+    lanewise_version="0.1.0",
+    versions={"numpyro": "0.19.0", "jax": "0.7.1"},
+)
+MISSING = [ShearTruth(f"g1_+0.0500_g2_+0.0000_s{500 + i}", 0.05, 0.0, 500 + i) for i in range(2)]
+LEVEL_0 = Acceptance(level="level_0")
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+def page(table, missing=MISSING, acceptance=LEVEL_0, draw=figures):
+    prior = GaussianPrior(0.0, 0.05)
+    results = evaluate(table, priors=(prior, prior), acceptance=acceptance, missing=missing)
+    return render(results, table, draw(results, table), CONTEXT)
+
+
+class Reader(HTMLParser):
+    """Balance of tags, ids, and addresses of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self._read(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self._read(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def _read(self, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.addresses += [value for name, value in attrs if name in {"src", "href", "xlink:href", "action"}]
+
+
+@pytest.fixture(scope="module")
+def campaign(make_table, spoil):
+    return spoil(make_table(n=30), [3], "density <NaN> at the start")
+
+
+@pytest.fixture(scope="module")
+def html(campaign):
+    return page(campaign)
+
+
+def test_verdict_comes_first_with_its_numbers(html):
+    text = re.sub(r"<[^>]+>", " ", html.split("<main>")[1])
+    assert text.index("PASS") < text.index("|m| + 3σ") < text.index("realizations used") < text.index("Criteria")
+
+
+def test_page_is_whole_and_asks_for_nothing_from_outside(html):
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids)) > 100
+    assert reader.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert reader.addresses
+    assert all(address.startswith("#") and address[1:] in reader.ids for address in reader.addresses)
+    assert set(re.findall(r"url\((.)", html)) == {"#"}
+    assert "@import" not in html
+
+
+def test_text_of_others_is_escaped(html):
+    assert "batched &lt;i&gt;" in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in html
+    assert "density &lt;NaN&gt; at the start" in html
+    assert "a &amp; b.yaml" in html
+
+
+def test_lost_realizations_are_named(campaign, html):
+    assert campaign.loc[3, "run_id"] in html
+    for truth in MISSING:
+        assert truth.run_id in html
+    assert "89 ok, 1 failed, 2 missing" in html
+
+
+def test_same_campaign_gives_the_same_bytes(campaign, html):
+    assert page(campaign.sample(frac=1, random_state=1), MISSING[::-1]) == html
+
+
+def test_plots_take_the_colours_of_the_page(html):
+    plots = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(plots) == 4
+    for svg in plots:
+        assert not [colour for colour in PALETTE.values() if colour in svg]
+        assert "var(--ink)" in svg
+        assert "DejaVu" not in svg
+
+
+def test_colours_are_defined_for_light_dark_and_print(html):
+    style = html.split("<style>")[1].split("</style>")[0]
+    light, dark, printed = re.split(r"@media \(prefers-color-scheme: dark\)|@media print", style)
+    for role in PALETTE:
+        assert all(f"--{role}:" in part for part in (light, dark, printed)), role
+
+
+def test_long_lists_are_cut_and_say_so(make_table, spoil):
+    table = spoil(make_table(n=100), range(ROWS_SHOWN + 7))
+    html = page(table, draw=lambda *_: {})
+    assert "7 more in summary.csv" in html
+    assert html.count("the image holds a NaN") == ROWS_SHOWN
+
+
+@pytest.mark.parametrize(
+    ("planted", "acceptance", "word"),
+    [
+        (0.0, Acceptance(max_abs_m=0.01), "PASS"),
+        (0.1, Acceptance(max_abs_m=0.01), "FAIL"),
+        (0.0, Acceptance(max_abs_m=1e-5), "INCONCLUSIVE"),
+        (0.0, Acceptance(max_abs_m=0.01, max_excluded_frac=0.0), "INVALID"),
+    ],
+)
+def test_each_verdict_is_the_word_in_its_own_colour(campaign, planted, acceptance, word):
+    table = campaign.assign(g1_mean=campaign["g1_mean"] * (1 + planted))
+    html = page(table, acceptance=acceptance, draw=lambda *_: {})
+    assert f'<section class="card verdict {word.lower()}"' in html
+    assert f'<p class="word">{word}</p>' in html

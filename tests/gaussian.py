@@ -1,0 +1,54 @@
+"""A two-parameter Gaussian problem whose posterior is known in closed form, in the place of an expensive one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.plan import Realization
+from lanewise.problems.base import Observation
+
+PRIOR = 0.5
+NOISE = np.array([[0.04, 0.03], [0.03, 0.09]])
+MIX = np.array([[1.0, 0.3], [-0.2, 1.0]])
+
+
+class GaussianProblem:
+    """y = MIX θ + noise, θ ~ N(0, PRIOR²); position and latents are the same."""
+
+    names = ("g1", "g2")
+
+    def start(self, data: Any) -> jax.Array:
+        return jnp.zeros(2)
+
+    def constrain(self, position: jax.Array) -> jax.Array:
+        return position
+
+    def log_jacobian(self, position: jax.Array) -> jax.Array:
+        return jnp.zeros(())
+
+    def log_density(self, position: jax.Array, data: Any) -> jax.Array:
+        residual = data["y"] - jnp.asarray(MIX) @ position
+        chi2 = residual @ jnp.linalg.inv(jnp.asarray(NOISE)) @ residual
+        return -0.5 * chi2 - 0.5 * position @ position / PRIOR**2
+
+    def curvature(self, position: jax.Array, data: Any) -> jax.Array:
+        return -jax.hessian(lambda u: self.log_density(u, data))(position)
+
+
+def observe(realization: Realization) -> Observation:
+    """Data with the realization's own truth and noise."""
+    truth = np.array([realization.member.truth["g1"], realization.member.truth["g2"]])
+    rng = np.random.default_rng(realization.member.seed)
+    y = MIX @ truth + np.linalg.cholesky(NOISE) @ rng.normal(size=2)
+    return Observation({"y": y}, realization.member.truth)
+
+
+def posterior(realization: Realization) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance by the normal equations."""
+    weight = np.linalg.inv(NOISE)
+    covariance = np.linalg.inv(MIX.T @ weight @ MIX + np.eye(2) / PRIOR**2)
+    return covariance @ MIX.T @ weight @ observe(realization).data["y"], covariance

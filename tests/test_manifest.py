@@ -1,0 +1,81 @@
+import pytest
+from conftest import Write, load
+
+from lanewise import manifest
+from lanewise.errors import ManifestError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"apiVersion": "v2"}, "apiVersion", "expected 'lanewise/v1'"),
+        ({"kind": "sheer"}, "kind", "expected one of shear, got 'sheer'"),
+        ({"name": "Level 0"}, "name", "lower-case letters"),
+        ({"output": ...}, "", "expected the key 'output'"),
+        ({"batch__size": "4"}, "batch.size", "expected an integer ≥ 1, got '4' (a string); write it without quotes"),
+        ({"batch__sise": 4}, "batch.sise", "unknown key; did you mean 'size'?"),
+        ({"shear__grid": []}, "shear.grid", "expected at least 1 element, got 0"),
+        ({"shear__grid": [0.01, 1.5]}, "shear.grid[1]", "expected a number > -1 and < 1, got 1.5"),
+        ({"shear__grid": [0.01, 0.01]}, "shear.grid[1]", "the shear stands a second time (first at grid[0])"),
+        ({"shear__grid": 0.01}, "shear.grid", "expected a list, got 0.01; write [0.01]"),
+        ({"shear__points": [[0.8, 0.8]], "shear__grid": ...}, "shear.points[0]", "expected |g| < 1"),
+        ({"shear__points": [[0.1, 0.1]]}, "shear", "expected either 'grid' or 'points'"),
+        ({"shear": {"grid": [0.0], "paired": True}}, "shear.grid[0]", "a pair needs a nonzero shear"),
+        ({"realizations__base_seed": 0}, "realizations.base_seed", "expected an integer ≥ 1"),
+        ({"acceptance__max_m": 1}, "acceptance.max_m", "did you mean 'max_abs_m'?"),
+        ({"config__gal__flx": 1}, "config.gal.flx", "did you mean 'flux'?"),
+        ({"config__gal__flux": -1}, "config.gal.flux", "expected a number > 0"),
+        ({"config__gal__flux": {"type": "Norml"}}, "config.gal.flux.type", "did you mean 'Normal'?"),
+        ({"config__gal__flux": {"type": "Normal", "mean": 1}}, "config.gal.flux", "expected the key 'sigma'"),
+        ({"config__gal__flux": {"type": "Uniform", "min": 2, "max": 1}}, "config.gal.flux.max", "more than min (2)"),
+        ({"config__gal__shear": {"g1": 0.0, "g2": 0.0}}, "config.gal.shear", "expected a prior on g1 or g2"),
+        ({"config__gal__position": {"x_min": 0.8}}, "config.gal.position.x_max", "expected more than x_min"),
+        ({"config__image__fft_size": 16}, "config.image.fft_size", "expected one of 32, 64"),
+        ({"config__image__size_x": 100}, "config.image.fft_size", "expected at least the stamp's size"),
+        ({"config__image__noise__sigma": 0}, "config.image.noise.sigma", "expected a number > 0"),
+        ({"config__output_path": "x"}, "config.output_path", "results go to the manifest's output.url"),
+        ({"config__inference": {"method": "mcmc"}}, "config.inference.method", "expected one of nuts, map"),
+    ],
+)
+def test_a_broken_key_is_named_with_line_and_remedy(
+    write: Write, changes: dict[str, object], field: str, message: str
+) -> None:
+    path = write(**changes)
+    with pytest.raises(ManifestError) as caught:
+        load(path)
+    assert len(caught.value.complaints) == 1, str(caught.value)
+    complaint = caught.value.complaints[0]
+    assert (complaint.source, complaint.field) == (path, field)
+    assert complaint.line > 0
+    assert message in complaint.message
+
+
+def test_all_complaints_come_at_once_sorted_by_line(write: Write) -> None:
+    with pytest.raises(ManifestError) as caught:
+        load(write(batch__size=0, kind="shear", shear__grid=["a"], config__psf__sigma=0))
+    lines = [c.line for c in caught.value.complaints]
+    assert len(lines) == 3
+    assert lines == sorted(lines)
+
+
+def test_config_is_found_relative_to_the_manifest(write: Write, tmp_path: pytest.TempPathFactory) -> None:
+    path = write(config="scene/level.yaml")
+    with pytest.raises(ManifestError, match=r"config: .*scene/level.yaml: no such file"):
+        load(path)
+
+
+def test_set_overrides_the_manifest_and_the_config_it_names() -> None:
+    loaded = manifest.load("manifests/level0.yaml", ["batch.size=2", "config.psf.sigma=0.5"])
+    assert (loaded.batch.size, loaded.config.psf.sigma) == (2, 0.5)
+    with pytest.raises(UsageError, match="expected path=value"):
+        manifest.load("manifests/level0.yaml", ["batch.size"])
+    with pytest.raises(ManifestError, match=r"^--set: batch.size: expected an integer ≥ 1, got 0"):
+        manifest.load("manifests/level0.yaml", ["batch.size=0"])
+
+
+def test_output_url_with_its_manifest_stands_for_the_campaign(write: Write, tmp_path: pytest.TempPathFactory) -> None:
+    campaign = load(write())
+    campaign.run()
+    again = load(campaign.manifest.output.url)
+    assert again.plan == campaign.plan
+    assert again.manifest.output == campaign.manifest.output
