@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import gaussian
 import numpy as np
 import pytest
+
+import gaussian
 from conftest import Write, load
 from gaussian import GaussianProblem
-
 from lanewise import device
 from lanewise.campaign import Campaign
 from lanewise.engine import Engine
@@ -36,10 +36,11 @@ def _run(campaign: Campaign, observe: Observe = gaussian.observe) -> list[Result
     return [result for chunk in campaign.plan.chunks for result in engine.run(chunk)]
 
 
-def _poisoned(run_id: str, value: float) -> Observe:
+def _poisoned(values: dict[str, float]) -> Observe:
     def observe(realization: Realization) -> Observation:
         seen = gaussian.observe(realization)
-        return replace(seen, data={"y": np.full(2, value)}) if realization.run_id == run_id else seen
+        value = values.get(realization.run_id)
+        return seen if value is None else replace(seen, data={"y": np.full(2, value)})
 
     return observe
 
@@ -83,7 +84,7 @@ def test_nuts_samples_the_posterior_of_every_lane(
             width, ess = np.sqrt(covariance[at, at]), result.diagnostics.ess[name]
             assert ess is not None
             assert ess > 300
-            # 5σ of the mean's Monte Carlo error: 16 such tests raise one false alarm in 1e5 runs. The width is tested at 15 %,
+            # 5σ of the mean's Monte Carlo error: 16 such tests raise one false alarm in 1e5 runs. 15 % of the width is
             # 5σ of a standard deviation from 600 draws.
             assert abs(result.posterior[name].mean() - mean[at]) < 5 * width / np.sqrt(ess)
             assert abs(result.posterior[name].std() / width - 1) < 0.15
@@ -94,32 +95,20 @@ def test_every_realization_gets_its_own_answer(write: Write) -> None:
     assert len(set(found)) == len(found) == 8
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 0.0])
 @pytest.mark.parametrize("method", METHODS)
-def test_poisoned_lane_leaves_neighbours_bit_identical(write: Write, method: str, value: float) -> None:
+def test_poisoned_lanes_leave_their_neighbours_bit_identical(write: Write, method: str) -> None:
     campaign = _campaign(write, method)
-    bad = campaign.plan.realizations[3].run_id
-    for clean, beside in zip(_run(campaign), _run(campaign, _poisoned(bad, value)), strict=True):
-        if clean.run_id != bad:
-            _assert_same_bits(clean, beside)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_non_finite_data_stop_their_lane_with_a_sentence(write: Write, method: str) -> None:
-    campaign = _campaign(write, method)
-    bad = campaign.plan.realizations[3].run_id
-    result = _run(campaign, _poisoned(bad, np.nan))[3]
-    assert (result.run_id, result.status, result.posterior) == (bad, LaneStatus.NON_FINITE, {})
-    assert result.reason == "Not finite: 2 of 2 values of y; nothing was inferred."
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_an_infinite_log_density_stops_its_lane(write: Write, method: str) -> None:
-    campaign = _campaign(write, method)
-    bad = campaign.plan.realizations[3].run_id
-    statuses = [result.status for result in _run(campaign, _poisoned(bad, 1e200))]  # finite data, infinite χ²
-    assert statuses.pop(3) is LaneStatus.NON_FINITE
-    assert set(statuses) == {LaneStatus.OK}
+    ids = [r.run_id for r in campaign.plan.realizations]
+    # NaN and inf are seen in the data; 1e200 has an infinite χ²; 1e30 is finite and far from anything.
+    poison = {ids[1]: np.nan, ids[2]: np.inf, ids[4]: 1e200, ids[6]: 1e30}
+    clean, beside = _run(campaign), _run(campaign, _poisoned(poison))
+    for one, other in zip(clean, beside, strict=True):
+        if one.run_id not in poison:
+            assert other.status is LaneStatus.OK
+            _assert_same_bits(one, other)
+    assert [beside[at].status for at in (1, 2, 4)] == [LaneStatus.NON_FINITE] * 3
+    assert beside[1].reason == "Not finite: 2 of 2 values of y; nothing was inferred."
+    assert beside[1].posterior == {}
 
 
 def test_data_that_cannot_be_made_fail_alone(write: Write) -> None:

@@ -1,6 +1,6 @@
 import pytest
-from conftest import Write, load
 
+from conftest import Write, load
 from lanewise import manifest
 from lanewise.errors import ManifestError, UsageError
 

@@ -2,10 +2,10 @@ import itertools
 from typing import Any
 
 import pytest
-from conftest import Write, load
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import Write, load
 from lanewise import manifest, plan
 from lanewise.errors import UsageError
 from lanewise.manifest import Manifest

@@ -1,3 +1,23 @@
-"""lanewise: campaigns of many independent Bayesian inference problems, as lanes of one vmapped JAX program."""
+"""lanewise: campaigns of many independent Bayesian inference problems, as lanes of one vmapped JAX program.
+
+`lanewise.load("manifest.yaml")` gives a `Campaign`: `.run()`, `.aggregate()`, `.summary`, `.posterior(run_id)`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lanewise.campaign import Campaign, load
 
 __version__ = "0.1.0"
+__all__ = ["Campaign", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that `lanewise --help` imports none of what a campaign needs.
+    if name in {"Campaign", "load"}:
+        from lanewise import campaign
+
+        return getattr(campaign, name)
+    raise AttributeError(f"module 'lanewise' has no attribute '{name}'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lanewise import commits, provenance
+from lanewise import commits, outputs, provenance
 from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.commits import Commit
-from lanewise.errors import StorageError
+from lanewise.errors import StorageError, UsageError
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Manifest
 from lanewise.plan import Chunk, Plan
@@ -24,6 +25,7 @@ from lanewise.progress import Reporter, Silent
 from lanewise.store import Store
 
 if TYPE_CHECKING:
+    from lanewise.aggregate.results import BiasResults
     from lanewise.engine import Engine
 
 MANIFEST = f"{commits.HOME}/manifest.yaml"
@@ -115,6 +117,43 @@ class Campaign:
                 commits.check(self.store, self.plan, chunk, commit)
                 found[chunk.index] = commit
         return found
+
+    def aggregate(self) -> BiasResults:
+        """Summary, statistics and report of what is committed."""
+        from lanewise.aggregate import stages
+
+        return stages.aggregate(self)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row per committed realization, the columns of summary.csv."""
+        from lanewise.aggregate import extract
+
+        return extract.collect(self)
+
+    def posterior(self, run_id: str) -> Any:
+        """One realization's posterior as ArviZ has it: InferenceData before ArviZ 1, a DataTree since.
+
+        Raises:
+            UsageError: no committed chunk holds draws of that realization.
+        """
+        import arviz
+
+        for chunk in self.plan.chunks:
+            if run_id not in {r.run_id for r in chunk.realizations}:
+                continue
+            commit = commits.read(self.store, chunk)
+            if commit is None:
+                raise UsageError(f"{run_id}: chunk {chunk.index} is not committed yet; run it first")
+            found = next(r for r in commits.load_results(self.store, commit) if r.run_id == run_id)
+            if not found.posterior:
+                raise UsageError(f"{run_id}: has no posterior; {found.reason}")
+            with tempfile.NamedTemporaryFile(suffix=".nc") as file:
+                file.write(outputs.posterior_nc(found))
+                file.flush()
+                opened = arviz.from_netcdf(file.name)
+                return opened.load() if hasattr(opened, "load") else opened
+        raise UsageError(f"{run_id}: is not in the plan; `lanewise plan` shows the run ids")
 
     def _engine(self) -> Engine:
         from lanewise.engine import Engine

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lanewise import __version__, errors
+from lanewise.render import cli as render
 
 if TYPE_CHECKING:
     from lanewise.aggregate.results import BiasResults
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(render.app, name="render")
 
 ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
 CampaignArgument = Annotated[

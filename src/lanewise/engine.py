@@ -6,6 +6,7 @@ Each lane has its own key, data and status; what stops one stops that one alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -69,9 +70,11 @@ class Engine:
         sequential = device.prepare(manifest.resources.device, config.inference.precision)
         family = problems.family(manifest.kind)
         self._observe = observe or (lambda realization: family.observe(config, realization.member))
-        self._problem: Problem = problem or family.problem(config)
         self._method: Method[Any] = methods.build(config.method, config.settings)
-        self._program = _compile(self._method, self._problem, sequential=sequential)
+        if problem is None:
+            self._problem, self._program = _family_program(manifest.kind, config, sequential)
+        else:
+            self._problem, self._program = problem, _compile(self._method, problem, sequential=sequential)
 
     def run(self, chunk: Chunk, progress: Reporter | None = None) -> list[Result]:
         """Compute a chunk; one result per realization, in order. A realization's failure is in its result."""
@@ -211,6 +214,13 @@ class Engine:
             laplace_std={name: float(widths[at]) for at, name in enumerate(names) if np.isfinite(widths[at])},
             diagnostics=Diagnostics(gradient_norm=norm, hessian_positive=positive),
         )
+
+
+@functools.lru_cache(maxsize=4)
+def _family_program(kind: str, config: Any, sequential: bool) -> tuple[Problem, _Program]:
+    """The program of a family's own posterior; campaigns of one config in one process share it."""
+    problem = problems.family(kind).problem(config)
+    return problem, _compile(methods.build(config.method, config.settings), problem, sequential=sequential)
 
 
 def _compile(method: Method[Any], problem: Problem, *, sequential: bool) -> _Program:

@@ -44,7 +44,7 @@ def from_csv(data: bytes, source: str) -> pd.DataFrame:
     Raises:
         ManifestError: the table lacks columns.
     """
-    frame = pd.read_csv(io.BytesIO(data), float_precision="round_trip")
+    frame = pd.read_csv(io.BytesIO(data))
     lacking = [
         name for name in ("run_id", "g1_true", "g2_true", "g1_mean", "g1_std", "seed") if name not in frame.columns
     ]

@@ -1,1 +1,43 @@
 """Weak-lensing shear: galaxies with a known shear are simulated and inferred."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax
+
+    from lanewise.problems.shear.config import ShearConfig
+
+
+def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Array:
+    """The noise-free image of a config's galaxy; differentiable in every parameter.
+
+    Args:
+        config: a parsed config, or a mapping as it stands in YAML.
+        parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], x, y [pixel from
+            the image
+            centre]. Those left out take their fixed value or the centre of their prior; x and y are 0.
+
+    Returns:
+        Shape (ny, nx) [flux per pixel].
+
+    Raises:
+        ValueError: a parameter is unknown.
+    """
+    from lanewise.problems.shear import config as shear_config
+    from lanewise.problems.shear.render import jax_galsim
+
+    parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
+    values: dict[str, Any] = {name: p if isinstance(p, float) else p.centre for name, p in parsed.galaxy.parameters}
+    values |= {"x": 0.0, "y": 0.0}
+    for name in parameters:
+        if name not in values:
+            near = difflib.get_close_matches(name, values, n=1)
+            raise ValueError(
+                f"unknown parameter '{name}'; "
+                + (f"did you mean '{near[0]}'?" if near else f"known are {', '.join(values)}")
+            )
+    return jax_galsim(parsed)({**values, **parameters})

@@ -102,13 +102,12 @@ class Galaxy:
 
     Attributes:
         type: profile.
-        parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], and x, y, the
-            centre's
-            offset from the image centre [pixel].
+        parameters: by name: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], and x, y,
+            the centre's offset from the image centre [pixel].
     """
 
     type: str
-    parameters: Mapping[str, Parameter]
+    parameters: tuple[tuple[str, Parameter], ...]
 
 
 @dataclass(frozen=True)
@@ -137,14 +136,19 @@ class ShearConfig:
     unused: tuple[str, ...] = ()
 
     @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter of the galaxy."""
+        return dict(self.galaxy.parameters)
+
+    @property
     def latents(self) -> dict[str, Prior]:
         """Priors of the latents, in a fixed order."""
-        return {name: p for name, p in self.galaxy.parameters.items() if not isinstance(p, float)}
+        return {name: p for name, p in self.galaxy.parameters if not isinstance(p, float)}
 
     @property
     def fixed(self) -> dict[str, float]:
         """Values of the fixed parameters."""
-        return {name: p for name, p in self.galaxy.parameters.items() if isinstance(p, float)}
+        return {name: p for name, p in self.galaxy.parameters if isinstance(p, float)}
 
     @property
     def method(self) -> str:
@@ -161,7 +165,7 @@ class ShearConfig:
         """Every setting that can change a number, defaults filled in, without the settings of other methods."""
         parameters = {
             name: p if isinstance(p, float) else {"type": type(p).__name__, **asdict(p)}
-            for name, p in self.galaxy.parameters.items()
+            for name, p in self.galaxy.parameters
         }
         inference = {
             "method": self.method,
@@ -245,7 +249,7 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     return ShearConfig(
         image=Image(**{**image, "pixel_scale": float(image["pixel_scale"]), "noise": Noise(**image["noise"])}),
         psf=Psf(**value["psf"]),
-        galaxy=Galaxy(gal.get("type", "Exponential"), parameters),
+        galaxy=Galaxy(gal.get("type", "Exponential"), tuple(parameters.items())),
         inference=Inference(
             **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},
             nuts=NutsSettings(**nuts),

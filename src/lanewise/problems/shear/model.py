@@ -61,7 +61,7 @@ class ShearProblem:
         def image(u: jax.Array) -> jax.Array:
             return self._render(self._parameters(u)[0]).ravel() / self._sigma
 
-        jacobian = jax.jacfwd(image)(position)
+        jacobian: jax.Array = jax.jacfwd(image)(position)
         bend: jax.Array = jax.hessian(self._latents.log_prior)(position)
         return jacobian.T @ jacobian - bend
 

@@ -18,7 +18,7 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
     Returns:
         data: `image`, shape (ny, nx), float64 [flux per pixel].
     """
-    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters.items()}
+    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
     truth |= {"x": 0.0, "y": 0.0, **member.truth}
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config)])
     stamp = config.image

@@ -1,0 +1,232 @@
+"""A campaign from manifest to report, on the small scene of conftest."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+import lanewise
+from conftest import Write, load, tree
+from lanewise import commits
+from lanewise.aggregate import stages
+from lanewise.campaign import Campaign
+from lanewise.errors import ResultsDiffer, StorageError, UsageError
+from lanewise.plan import Chunk
+from lanewise.problems.base import Observation
+from lanewise.problems.shear import simulate as simulation
+from lanewise.results import Result
+
+
+def _no_engine(*_: Any) -> Any:
+    raise AssertionError("the engine was asked for work that is committed")
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> str:
+    """One realization's image is NaN."""
+    clean = simulation.simulate
+    bad = "g1_+0.0200_g2_+0.0000_s44"
+
+    def simulate(config: Any, member: Any) -> Observation:
+        seen = clean(config, member)
+        return Observation({"image": seen.data["image"] * np.nan}, seen.truth) if member.run_id == bad else seen
+
+    monkeypatch.setattr(simulation, "simulate", simulate)
+    return bad
+
+
+def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None:
+    campaign = load(write())
+    outcome = campaign.run()
+    stages.aggregate(campaign)
+    assert (outcome.computed, outcome.reused, dict(outcome.counts)) == (2, 0, {"ok": 4})
+    ids = [r.run_id for r in campaign.plan.realizations]
+    per_realization = {f"{i}/{n}" for i in ids for n in ("posterior.nc", "truth.json", "convergence.json")}
+    found = set(tree(tmp_path / "results"))
+    assert {f for f in found if not f.startswith("stats/plots/")} == {
+        *per_realization,
+        *("summary.csv", "stats/bias_results.json", "report.html"),
+    }
+    assert any(f.startswith("stats/plots/") for f in found)
+    under_home = [p.name for p in (tmp_path / "results" / "_lanewise").rglob("*") if p.is_file()]
+    assert not [name for name in under_home if name.endswith((".json", ".npz"))]
+    truth = json.loads((tmp_path / "results" / ids[2] / "truth.json").read_text())
+    assert (truth["g1"], truth["g2"], truth["seed"], truth["flux"]) == (0.02, 0.0, 44, 1.0)
+
+
+def test_a_second_run_computes_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write()
+    load(path).run()
+    monkeypatch.setattr(Campaign, "_engine", _no_engine)
+    outcome = load(path).run()
+    assert (outcome.computed, outcome.reused) == (0, 2)
+
+
+def test_chunks_in_any_order_give_the_bytes_of_one_run(write: Write, tmp_path: Path) -> None:
+    whole = load(write("whole.yaml", url=str(tmp_path / "whole")))
+    whole.run()
+    stages.aggregate(whole)
+    parts = write("parts.yaml", url=str(tmp_path / "parts"))
+    for index in (1, 0):
+        load(parts).run(index)
+    stages.aggregate(load(parts))
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
+
+
+def test_batch_size_changes_no_byte_of_a_posterior(write: Write, tmp_path: Path) -> None:
+    load(write("a.yaml", url=str(tmp_path / "a"), batch__size=2)).run()
+    load(write("b.yaml", url=str(tmp_path / "b"), batch__size=3)).run()
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_directories_are_rebuilt_from_the_committed_attempt(write: Write, tmp_path: Path) -> None:
+    path = write()
+    load(path).run()
+    before = tree(tmp_path / "results")
+    lost = tmp_path / "results" / "g1_+0.0100_g2_+0.0000_s43"
+    for file in lost.iterdir():
+        file.unlink()
+    load(path).run()
+    assert tree(tmp_path / "results") == before
+
+
+def test_packed_leaves_the_directories_out(write: Write, tmp_path: Path) -> None:
+    campaign = load(write(output__layout="packed"))
+    campaign.run()
+    assert stages.write_summary(campaign)["status"].tolist() == ["ok"] * 4
+    assert set(tree(tmp_path / "results")) == {"summary.csv"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"config__psf__sigma": 0.5}, "config.psf.sigma: the results have 0.4, this manifest has 0.5"),
+        ({"batch__width": 2}, "width: the results have 4, this manifest has 2"),
+        ({"realizations__base_seed": 1}, "chunk 0 holds other realizations"),
+    ],
+)
+def test_results_of_another_identity_are_refused_with_what_differs(
+    write: Write, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
+) -> None:
+    load(write()).run()
+    monkeypatch.setattr(Campaign, "_engine", _no_engine)
+    with pytest.raises(ResultsDiffer, match=re.escape(reason)):
+        load(write(**changes)).run()
+
+
+def test_overwrite_starts_anew(write: Write, tmp_path: Path) -> None:
+    load(write()).run()
+    campaign = load(write(config__psf__sigma=0.5))
+    assert campaign.run(overwrite=True).computed == 2
+    assert len(list((tmp_path / "results" / "_lanewise" / "chunks").rglob("*.nc"))) == 2
+    assert len(campaign.commits()) == 2
+
+
+def test_the_first_of_two_attempts_is_the_truth(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = load(write())
+    campaign.run(0)
+    first = campaign.commits()[0]
+    chunk = campaign.plan.chunks[0]
+    late = commits.load_results(campaign.store, first)
+    assert commits.write(campaign.store, campaign.plan, chunk, late, {}) == first
+    assert campaign.commits()[0] == first
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing"])
+def test_data_that_do_not_match_their_commit_are_not_believed(write: Write, tmp_path: Path, harm: str) -> None:
+    campaign = load(write())
+    campaign.run(0)
+    (rows,) = (tmp_path / "results" / "_lanewise" / "chunks").rglob("*.rows")
+    if harm == "changed":
+        rows.write_bytes(rows.read_bytes().replace(b"0.01", b"0.02", 1))
+    else:
+        rows.unlink()
+    with pytest.raises(StorageError, match=r"SHA-256|is named by a commit and missing"):
+        stages.write_summary(campaign)
+
+
+def test_one_nan_image_leaves_the_others_and_is_reported_everywhere(
+    write: Write, tmp_path: Path, poisoned: str
+) -> None:
+    campaign = load(write())
+    outcome = campaign.run()
+    results = stages.aggregate(campaign)
+    assert dict(outcome.counts) == {"ok": 3, "non_finite": 1}
+    assert not outcome.all_ok
+    assert [(e.run_id, e.status) for e in results.excluded] == [(poisoned, "non_finite")]
+    assert results.verdict.verdict == "INVALID"  # a quarter of the realizations is gone
+    assert poisoned in (tmp_path / "results" / "report.html").read_text()
+    assert not (tmp_path / "results" / poisoned / "posterior.nc").exists()
+
+
+def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lanewise.engine import Engine
+
+    real = Engine.run
+
+    def run(self: Engine, chunk: Chunk, *args: Any) -> list[Result]:
+        if chunk.index == 0:
+            raise RuntimeError("the device fell over")
+        return real(self, chunk, *args)
+
+    monkeypatch.setattr(Engine, "run", run)
+    campaign = load(write())
+    outcome = campaign.run()
+    assert (outcome.computed, [str(e) for e in outcome.errors]) == (1, ["the device fell over"])
+    assert list(campaign.commits()) == [1]
+    assert commits.failures(campaign.store) == {0: "RuntimeError: the device fell over"}
+
+
+def test_the_whole_way_in_memory(write: Write, memory: str) -> None:
+    campaign = load(write(url=memory))
+    campaign.run()
+    results = stages.aggregate(campaign)
+    assert results.tally.n_used == 4
+    assert fsspec.filesystem("memory").exists(f"{memory}/report.html")
+
+
+def test_missing_chunks_are_in_the_report_and_never_pass(write: Write, tmp_path: Path) -> None:
+    campaign = load(write(acceptance={"max_abs_m": 100.0}))
+    campaign.run(0)
+    results = stages.aggregate(campaign)
+    assert [m.run_id for m in results.missing] == ["g1_+0.0200_g2_+0.0000_s44", "g1_+0.0200_g2_+0.0000_s45"]
+    assert results.verdict.verdict == "INVALID"
+    assert "g1_+0.0200_g2_+0.0000_s45" in (tmp_path / "results" / "report.html").read_text()
+
+
+def test_nothing_published_holds_a_clock_host_path_or_attempt(write: Write, tmp_path: Path) -> None:
+    campaign = load(write())
+    campaign.run()
+    stages.aggregate(campaign)
+    made = [commit.provenance for commit in campaign.commits().values()]
+    secrets = {str(tmp_path), *(c.attempt for c in campaign.commits().values()), *(str(p["began"]) for p in made)}
+    if len(host := str(made[0]["machine"]["host"])) > 3:
+        secrets.add(host)
+    for name, data in tree(tmp_path / "results").items():
+        assert not [s for s in secrets if s.encode() in data], name
+
+
+def test_the_python_door(write: Write) -> None:
+    path = write()
+    campaign = lanewise.load(path)
+    with pytest.raises(UsageError, match="chunk 0 is not committed yet"):
+        campaign.posterior("g1_+0.0100_g2_+0.0000_s42")
+    campaign.run(batch_index=0)
+    posterior = campaign.posterior("g1_+0.0100_g2_+0.0000_s42")
+    assert posterior.posterior["g1"].values.item() == campaign.summary["g1_mean"][0]
+    assert campaign.aggregate().tally.n_missing == 2
+    with pytest.raises(UsageError, match="is not in the plan"):
+        campaign.posterior("g1_+0.0100_g2_+0.0000_s1")
+
+
+def test_a_realization_without_a_posterior_says_why(write: Write, poisoned: str) -> None:
+    campaign = lanewise.load(write())
+    campaign.run(batch_index=1)
+    with pytest.raises(UsageError, match="has no posterior; Not finite: 576 of 576 values of image"):
+        campaign.posterior(poisoned)

@@ -1,0 +1,155 @@
+"""The command line: exit codes, what is printed where, and help that teaches."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import Write
+from lanewise import cli
+
+Lanewise = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def lanewise(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanewise:
+    """Run a command line in this process; returns exit code, standard output and standard error."""
+    previous = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lanewise", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        signal.signal(signal.SIGTERM, previous)
+        out, err = capsys.readouterr()
+        code = caught.value.code
+        assert isinstance(code, int)
+        return code, out, err
+
+    return call
+
+
+def _fields(lines: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_the_way_from_manifest_to_report(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
+    path, url = write(acceptance={"level": "level_0"}), str(tmp_path / "results")
+    code, out, _ = lanewise("validate", path)
+    assert (code, out) == (0, f"{path}: valid; 4 realizations in 2 chunks\n")
+    code, out, _ = lanewise("plan", path)
+    assert (code, out.count("  open  "), out.count("  done  ")) == (0, 2, 0)
+    code, out, _ = lanewise("run", path, "--batch-index", "1")
+    assert code == 0
+    code, out, _ = lanewise("status", path)
+    assert (code, "not committed: chunk 0" in out, out.splitlines()[-1]) == (0, True, f"next: lanewise run {path}")
+    code, out, _ = lanewise("run", path)
+    last = _fields(out)[-1]
+    assert code == 0
+    assert {k: last[k] for k in ("event", "computed", "reused", "failed", "counts", "url")} == {
+        "event": "done",
+        "computed": 1,
+        "reused": 1,
+        "failed": 0,
+        "counts": {"ok": 4},
+        "url": url,
+    }
+    code, out, _ = lanewise("aggregate", path)
+    assert (code, out.splitlines()[-1]) == (0, f"report: {url}/report.html")
+    code, out, _ = lanewise("status", url, "--json")
+    assert json.loads(out)["chunks"] == {"total": 2, "committed": 2, "missing": [], "failed": {}}
+
+
+def test_the_pages_downstream_stages_on_an_output_directory(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
+    lanewise("run", write())
+    results, csv, stats = (str(tmp_path / name) for name in ("results", "summary.csv", "stats"))
+    assert lanewise("extract", results, "--output", csv)[0] == 0
+    extracted = Path(csv).read_text().splitlines()
+    assert len(extracted) == 5
+    code, out, _ = lanewise("stats", csv, "--output-dir", stats, "--level", "level_0", "--posterior-dir", results)
+    assert (code, out.splitlines()[-1]) == (0, f"numbers: {stats}/bias_results.json")
+    alone = str(tmp_path / "alone")
+    assert lanewise("stats", csv, "--output-dir", alone, "--level", "level_0")[0] == 0
+    with_priors, without = (json.loads(Path(d, "bias_results.json").read_text()) for d in (stats, alone))
+    assert with_priors["g1"]["shrinkage"] is not None
+    assert without["g1"]["shrinkage"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run"], 64, "Missing argument"),
+        (["run", "m.yaml", "--bach-index", "1"], 64, "No such option"),
+        (["nonsense"], 64, "No such command"),
+        (["run", "absent.yaml"], 65, "absent.yaml: no such file; check the path"),
+        (["run", "MANIFEST", "--batch-index", "2"], 64, "--batch-index: expected a chunk index from 0 to 1, got 2"),
+        (["run", "MANIFEST", "--set", "batch.size"], 64, "expected path=value"),
+        (["plan", "MANIFEST", "--set", "batch.size=0"], 65, "--set: batch.size: expected an integer ≥ 1, got 0"),
+        (["run", "MANIFEST", "--set", "resources.device=gpu"], 78, "resources.device is gpu, and JAX runs on cpu here"),
+        (["run", "MANIFEST", "--set", "output.url=pigeon://x"], 74, "pigeon://x: cannot be opened"),
+        (["stats", "absent.csv"], 64, "absent.csv: no such file"),
+        (["stats", "MANIFEST", "--level", "level_9"], 64, "expected level_0"),
+        (["aggregate", "MANIFEST", "--min-complete", "1"], 75, "0 of 2 chunks are committed"),
+        (["aggregate", "MANIFEST", "--strict"], 5, ""),
+    ],
+)
+def test_exit_codes_and_one_clear_message(
+    lanewise: Lanewise, write: Write, arguments: list[str], code: int, message: str
+) -> None:
+    manifest = write()
+    found, _, err = lanewise(*[manifest if a == "MANIFEST" else a for a in arguments])
+    assert (found, message in err, "Traceback" in err) == (code, True, False), err
+
+
+def test_not_converged_is_exit_code_2_and_data_in_a_cluster(
+    lanewise: Lanewise, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(config__inference={"method": "map", "map_config": {"max_iterations": 1, "gradient_norm": 1e-9}})
+    assert lanewise("run", path)[0] == 2
+    assert lanewise("run", path)[0] == 2  # reused, and still not converged
+    assert lanewise("run", path, "--cluster")[0] == 0
+    code, out, _ = lanewise("status", path)
+    assert (code, "4 not converged, of 4" in out, "the gradient norm is" in out) == (0, True, True)
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    code, out, _ = lanewise("run", path)
+    assert (code, _fields(out)[-1]["counts"]) == (0, {"not_converged": 2})
+
+
+def test_aggregate_waits_no_longer_than_its_deadline(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
+    began = time.monotonic()
+    code, _, err = lanewise("aggregate", write(), "--wait", "--deadline", "0.2", "--min-complete", "0.5")
+    assert (code, "0 of 2 chunks are committed" in err) == (75, True)
+    assert time.monotonic() - began < 60
+    assert (tmp_path / "results" / "report.html").exists()
+
+
+def test_help_names_every_command_and_imports_no_jax() -> None:
+    check = "import sys; sys.argv = ['lanewise', '--help']; from lanewise import cli\ntry: cli.main()\nfinally:\n"
+    check += " heavy = {'jax', 'numpy', 'pandas', 'galsim', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    for command in ("validate", "plan", "run", "status", "extract", "stats", "aggregate", "render"):
+        assert f"  {command} " in done.stdout
+
+
+def test_sigterm_ends_with_143_and_what_was_committed_stays(write: Write, tmp_path: Path) -> None:
+    nuts = {"method": "nuts", "nuts_config": {"warmup": 2000, "samples": 2000}}
+    path = write(config__inference=nuts, batch__size=1)
+    program = shutil.which("lanewise", path=str(Path(sys.executable).parent))
+    assert program
+    child = subprocess.Popen(
+        [program, "run", path], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    assert child.stdout is not None
+    child.stdout.readline()  # the first line comes from within the first chunk
+    child.terminate()
+    assert child.wait(timeout=120) == 143
+    assert not list((tmp_path / "results" / "_lanewise").rglob("*.commit"))

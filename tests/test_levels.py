@@ -1,0 +1,53 @@
+"""The manifests that ship, carried out: what each is there to show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lanewise import campaign
+from lanewise.aggregate import stages
+
+
+def _carry_out(name: str, tmp_path: Path, *overrides: str) -> pd.DataFrame:
+    loaded = campaign.load(f"manifests/{name}.yaml", [f"output.url={tmp_path}", *overrides])
+    assert loaded.run().all_ok
+    stages.aggregate(loaded)
+    return pd.read_csv(tmp_path / "summary.csv")
+
+
+def test_noise_free_level_0_returns_every_truth(tmp_path: Path) -> None:
+    summary = _carry_out("level0-noise-free", tmp_path)
+    assert (summary["g1_mean"] - summary["g1_true"]).abs().max() < 1e-6
+    assert (summary["g2_mean"] - summary["g2_true"]).abs().max() < 1e-6
+    assert sorted(summary["g1_true"]) == [0.01, 0.02, 0.05]
+
+
+def test_level_0_is_decided_and_unbiased(tmp_path: Path) -> None:
+    summary = _carry_out("level0", tmp_path)
+    bias = json.loads((tmp_path / "stats" / "bias_results.json").read_text())
+    m = bias["g1"]["m"]
+    assert 3 * m["error"] < 0.01  # small enough to decide, before it is asserted
+    assert 2e-4 < m["error"] < 1e-3  # the Fisher error of six realizations is 4e-4
+    assert abs(m["value"]) < 3 * m["error"]
+    assert bias["verdict"]["verdict"] == "PASS"
+    for g in ("g1", "g2"):
+        # Twelve pulls: none beyond 4 but once in 1300 campaigns.
+        assert ((summary[f"{g}_mean"] - summary[f"{g}_true"]) / summary[f"{g}_std"]).abs().max() < 4
+    assert summary["g1_mean"].nunique() == 6
+
+
+@pytest.mark.slow
+def test_snr_100_nuts_converges_without_divergences(tmp_path: Path) -> None:
+    summary = _carry_out("snr100-nuts", tmp_path)
+    assert len(summary) == 8
+    assert summary[["rhat_g1", "rhat_g2"]].max(axis=None) < 1.01
+    assert summary["divergences"].sum() == 0
+    for directory in tmp_path.glob("g1_*"):
+        convergence = json.loads((directory / "convergence.json").read_text())
+        assert max(convergence["rhat"].values()) < 1.01
+        assert np.min(list(convergence["ess"].values())) > 400
