@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -157,3 +160,18 @@ def test_thresholds_of_the_manifest_decide_what_is_converged(write: Write) -> No
     results = _run(campaign)
     assert {r.status for r in results} == {LaneStatus.NOT_CONVERGED}
     assert "the effective sample size of g1 is" in results[0].reason
+
+
+class _NoGradient(GaussianProblem):
+    """Its log density is finite and its gradient is not: √|y| at y = 0."""
+
+    def log_density(self, position: jax.Array, data: Any) -> jax.Array:
+        return super().log_density(position, data) - jnp.sqrt(jnp.abs(position[0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gradient_that_is_not_finite_stops_its_lane(write: Write, method: str) -> None:
+    campaign = _campaign(write, method, realizations__count=1)
+    engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_NoGradient())
+    results = engine.run(campaign.plan.chunks[0])
+    assert {r.status for r in results} == {LaneStatus.NON_FINITE}

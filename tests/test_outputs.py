@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -118,3 +119,8 @@ def test_the_columns_of_the_published_summary_come_first() -> None:
         "divergences divergence_frac passed_convergence seed"
     )
     assert list(outputs.summary_row(_sampled()))[:17] == published.split()
+
+
+def test_a_mode_without_a_width_has_an_empty_one() -> None:
+    row = outputs.summary_row(dataclasses.replace(_mode(), laplace_std={}))
+    assert (row["g1_mean"], row["g1_std"]) == (0.0201, None)

@@ -25,6 +25,8 @@ from lanewise.progress import Reporter, Silent
 from lanewise.store import Store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lanewise.aggregate.results import BiasResults
     from lanewise.engine import Engine
 

@@ -32,7 +32,7 @@ _SENTENCES = {
     LaneStatus.OK: "Done.",
     LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
     LaneStatus.NON_FINITE: (
-        "The data or the log density at the start are not finite; look at the image and the noise sigma."
+        "The data, the log density or its gradient are not finite; look at the image and the noise sigma."
     ),
     LaneStatus.FAILED: "The data could not be made or read.",
 }

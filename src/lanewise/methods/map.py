@@ -56,10 +56,10 @@ class Map:
 
         _, at = jax.lax.while_loop(unfinished, one, (jnp.int32(0), state.mode))
         converged = at.gradient_norm <= self._settings.gradient_norm
-        status = jnp.where(
-            self._searching(at),
-            LaneStatus.RUNNING,
-            jnp.where(converged, LaneStatus.OK, LaneStatus.NOT_CONVERGED),
+        status = jnp.select(
+            [jnp.isnan(at.gradient_norm), self._searching(at), converged],
+            [LaneStatus.NON_FINITE, LaneStatus.RUNNING, LaneStatus.OK],
+            LaneStatus.NOT_CONVERGED,
         )
         return MapState(status.astype(jnp.int32), at), {}
 

@@ -88,6 +88,7 @@ class Nuts:
         energy, gradient = jax.value_and_grad(_potential(problem, data, fit.position, factor))(w)
         adapt = self._adapt_init(IntegratorState(w, None, energy, gradient), key_adapt, mass_matrix_size=n)
         sane = jnp.isfinite(energy) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(factor))
+        sane &= jnp.isfinite(fit.gradient_norm)
         status = jnp.where(sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)
         return NutsState(status, jnp.int32(0), fit.position, factor, w, energy, gradient, adapt, key)
 

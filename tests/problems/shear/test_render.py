@@ -110,9 +110,9 @@ def test_log_density_is_that_of_the_formula() -> None:
     assert abs(float(problem.log_density(position, {"image": image})) - expected) < 1e-7 * abs(expected)
 
 
+@pytest.mark.parametrize("ellipticity", [{"e1": NORMAL, "e2": NORMAL}, {"e1": 0.0, "e2": 0.0}])
 @pytest.mark.parametrize("g1", [0.0, 0.8, 1.5])
-def test_gradients_are_finite_at_zero_and_where_no_galaxy_exists(g1: float) -> None:
-    ellipticity = {"e1": NORMAL, "e2": NORMAL}
+def test_gradients_are_finite_at_zero_and_where_no_galaxy_exists(g1: float, ellipticity: dict[str, Any]) -> None:
     problem = ShearProblem(shear_config.parse(scene(gal={"ellipticity": ellipticity})))
     data = {"image": np.zeros((48, 48))}
     position = problem.start(data).at[0].set(g1)
