@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-container lint lock image clean
+.PHONY: help run test test-slow test-container lock k8s image
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -13,7 +13,7 @@ help: ## Show the targets
 $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "lanewise needs Python 3.11 or newer; make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -33,3 +33,20 @@ test-slow: $(READY) ## The statistical and long tests
 
 test-container: $(READY) ## Build the image and run a campaign in it (podman or docker)
 	$(BIN)/python -m pytest -m container
+
+image: ## Build the image with podman; EXTRA=cuda12 or cuda13 for GPUs
+	podman build --build-arg EXTRA=$(EXTRA) --tag lanewise .
+
+k8s: $(READY) ## Render the example Jobs again
+	$(BIN)/lanewise render kubernetes manifests/level0.yaml --image registry.example/lanewise:0.1.0 \
+		--set output.url=s3://bucket/level0 -o k8s/level0.yaml
+
+LOCK = printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+	pyproject.toml - --extra s3 --extra gcs --extra azure
+
+lock: ## Pin every dependency again (needs uv)
+	$(LOCK) --extra dev -o requirements-dev.lock
+	$(LOCK) -c requirements-dev.lock -o requirements.lock
+	$(LOCK) -c requirements.lock --extra cuda12 -o requirements-cuda12.lock
+	$(LOCK) -c requirements.lock --extra cuda13 -o requirements-cuda13.lock

@@ -53,3 +53,11 @@ def test_what_cannot_be_read_says_where_and_what_to_do(text: str, expected: str)
     with pytest.raises(ManifestError) as caught:
         document.parse(text, "t")
     assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["1e3", "yes", "0777", "1:30", "null", "2026-01-01", "a: b", "two\nlines\n", "", " x "]
+)
+def test_what_is_dumped_reads_back(name: str) -> None:
+    value = {"name": name, "list": [1e-3, 1, -0.5, True, None, name], "again": [{}, []]}
+    assert document.parse(document.dump(value), "t").value == value

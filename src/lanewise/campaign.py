@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from lanewise import commits, outputs, provenance
+from lanewise import commits, document, outputs, provenance
 from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.commits import Commit
@@ -85,9 +83,7 @@ class Campaign:
         for chunk in chunks:
             if (commit := committed[chunk.index]) is not None:
                 commits.check(self.store, self.plan, chunk, commit)
-        self.store.put(
-            MANIFEST, yaml.safe_dump(dict(self.manifest.content), sort_keys=False, allow_unicode=True).encode()
-        )
+        self.store.put(MANIFEST, document.dump(dict(self.manifest.content)).encode())
         for key in self.manifest.config.unused:
             progress.say("unused", f"{key} is accepted for compatibility and not used", key=key)
         counts: Counter[str] = Counter()

@@ -138,3 +138,27 @@ def _explain(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     if 0 < line <= len(rows) and "\t" in rows[line - 1][: len(rows[line - 1]) - len(rows[line - 1].lstrip())]:
         return "expected spaces, got a tab; YAML allows no tabs in the indentation, replace it by spaces"
     return f"cannot be read as YAML: {error.problem or error.context}; check the indentation and the quotes here"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lines of text as a block, nothing by reference, and quotes around what only YAML 1.1 takes for a string."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+# A campaign may be called 1e3, which is a number in YAML 1.2 where it stands without quotes.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """YAML that `parse` reads back to the same value, keys in their order."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return text

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import yaml
-
-from lanewise import __version__, provenance
+from lanewise import __version__, document, provenance
 from lanewise.aggregate import extract, report
 from lanewise.aggregate.bias import GaussianPrior, ShearTruth
 from lanewise.aggregate.figures import figures
@@ -73,7 +71,7 @@ def aggregate(campaign: Campaign) -> BiasResults:
     content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}}
     context = report.Context(
         campaign=manifest.name,
-        manifest=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+        manifest=document.dump(content),
         reproduce=shlex.join(["lanewise", "run", "manifest.yaml"])
         + " && "
         + shlex.join(["lanewise", "aggregate", "manifest.yaml"]),

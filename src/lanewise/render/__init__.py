@@ -1,0 +1,1 @@
+"""The jobs that carry a campaign out on somebody's cluster, as text to read, keep and submit."""

@@ -1,0 +1,209 @@
+"""A campaign as Kubernetes objects: a ConfigMap with the manifest, a Job of its chunks, a Job that aggregates.
+
+Plain `batch/v1` from Kubernetes 1.31 on: no operator, no custom resource, no rights in the cluster. The aggregation
+does not hang on the Job of the chunks, which fails as a whole when one index fails: it polls the commits in storage.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from lanewise import document
+from lanewise.errors import NOT_CONVERGED, ChunkImpossible, ManifestError, UsageError
+from lanewise.manifest import Manifest
+from lanewise.plan import Plan
+from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, toleration
+
+Object = dict[str, Any]
+
+MANIFEST_PATH = "/etc/lanewise/manifest.yaml"
+USER = 10001
+
+# Above so many indexes Kubernetes demands maxFailedIndexes, and allows at most so many of them, and pods at once.
+_MANY_INDEXES, _MOST_AT_ONCE = 100_000, 10_000
+_CONFIG_MAP_BYTES = 2**20
+
+
+def jobs(manifest: Manifest, plan: Plan, site: Site) -> str:
+    """The objects that carry the campaign out, as YAML documents; the same text for the same arguments.
+
+    Raises:
+        UsageError: the results would not outlive their pods, or Kubernetes would refuse the objects.
+    """
+    check_output(manifest, site)
+    objects = [
+        _config_map(manifest, site),
+        _chunk_job(manifest, plan, site),
+        _aggregation_job(manifest, site),
+    ]
+    return _header(manifest, plan) + "".join(f"---\n{document.dump(each)}" for each in objects)
+
+
+def _header(manifest: Manifest, plan: Plan) -> str:
+    chunks = f"{len(plan.chunks)} chunk{'s' if len(plan.chunks) > 1 else ''}"
+    return (
+        f"# Campaign {manifest.name}: {len(plan.realizations)} realizations in {chunks}.\n"
+        "# Made by `lanewise render kubernetes`; render it again instead of editing it.\n"
+        "#   kubectl apply --server-side -f FILE   starts it (a plain apply refuses above 256 KiB)\n"
+        f"#   kubectl delete -f FILE                removes it; the results stay in {manifest.output.url}\n"
+        "# A Job cannot be changed once it is there: delete first. What is committed is not computed again.\n"
+    )
+
+
+def _config_map(manifest: Manifest, site: Site) -> Object:
+    text = document.dump(dict(manifest.content))
+    if (size := len(text.encode())) > _CONFIG_MAP_BYTES:
+        raise UsageError(
+            f"{manifest.source}: the manifest takes {size} bytes, a ConfigMap holds {_CONFIG_MAP_BYTES}; "
+            "split the campaign into several manifests"
+        )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(manifest, site, "manifest"),
+        "immutable": True,
+        "data": {posixpath.basename(MANIFEST_PATH): text},
+    }
+
+
+def _chunk_job(manifest: Manifest, plan: Plan, site: Site) -> Object:
+    n_chunks = len(plan.chunks)
+    needs = manifest.resources
+    gpus = 0 if needs.device == "cpu" else needs.gpus
+    resources = {
+        "requests": {"cpu": needs.cpus, "memory": needs.memory},
+        "limits": {"memory": needs.memory} | ({site.gpu_resource: gpus} if gpus else {}),
+    }
+    metadata = _metadata(manifest, site, "run")
+    if site.queue:
+        metadata["labels"]["kueue.x-k8s.io/queue-name"] = site.queue
+        metadata["annotations"] = {"kueue.x-k8s.io/job-min-parallelism": "1"}
+    spec: Object = {
+        "completionMode": "Indexed",
+        "completions": n_chunks,
+        "parallelism": _parallelism(site, n_chunks),
+        "backoffLimitPerIndex": site.retries,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": [*_rules(), _on_exit("FailIndex", NOT_CONVERGED, ChunkImpossible.exit_code)]},
+        "template": _template(manifest, site, "run", ["run", MANIFEST_PATH, "--cluster"], resources),
+    }
+    if n_chunks > _MANY_INDEXES:
+        spec["maxFailedIndexes"] = _MOST_AT_ONCE
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _aggregation_job(manifest: Manifest, site: Site) -> Object:
+    args = ["aggregate", MANIFEST_PATH, "--wait", "--deadline", str(site.deadline_s)]
+    if site.min_complete is not None:
+        args += ["--min-complete", f"{site.min_complete:g}"]
+    memory = {"memory": site.aggregate_memory}
+    resources = {"requests": {"cpu": 1} | memory, "limits": memory}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        # Never in Kueue's queue: it would hold quota while it waits for chunks that wait for quota.
+        "metadata": _metadata(manifest, site, "aggregate"),
+        "spec": {
+            "backoffLimit": site.retries,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _rules()},
+            "template": _template(manifest, site, "aggregate", args, resources),
+        },
+    }
+
+
+def _rules() -> list[Object]:
+    """What every Job does about a failed pod. The first match wins; a code without a rule counts as a try."""
+    disrupted = {"type": "DisruptionTarget", "status": "True"}
+    return [
+        {"action": "Ignore", "onPodConditions": [disrupted]},
+        _on_exit("FailJob", UsageError.exit_code, ManifestError.exit_code),
+    ]
+
+
+def _on_exit(action: str, *codes: int) -> Object:
+    return {
+        "action": action,
+        "onExitCodes": {"containerName": "lanewise", "operator": "In", "values": sorted(codes)},
+    }
+
+
+def _parallelism(site: Site, n_chunks: int) -> int:
+    wanted = min(n_chunks, 50) if site.parallelism is None else site.parallelism
+    if n_chunks > _MANY_INDEXES and wanted > _MOST_AT_ONCE:
+        raise UsageError(
+            f"--parallelism {wanted}: Kubernetes allows {_MOST_AT_ONCE} at once where there are {n_chunks}; "
+            "lower it or raise batch.size"
+        )
+    return wanted
+
+
+def _template(manifest: Manifest, site: Site, role: str, args: list[str], resources: Object) -> Object:
+    spec: Object = {"restartPolicy": "Never", "terminationGracePeriodSeconds": site.grace_s}
+    if site.service_account:
+        spec["serviceAccountName"] = site.service_account
+    spec |= {"automountServiceAccountToken": False, "enableServiceLinks": False}
+    if site.node_selector:
+        spec["nodeSelector"] = dict(site.node_selector)
+    if site.tolerations:
+        spec["tolerations"] = [toleration(text) for text in site.tolerations]
+    spec["securityContext"] = {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    spec["containers"] = [_container(site, args, resources)]
+    spec["volumes"] = [
+        {"name": "manifest", "configMap": {"name": f"{manifest.name}-manifest"}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if site.claim:
+        spec["volumes"].append({"name": "output", "persistentVolumeClaim": {"claimName": site.claim}})
+    return {"metadata": {"labels": _labels(manifest, role)}, "spec": spec}
+
+
+def _container(site: Site, args: list[str], resources: Object) -> Object:
+    """Nothing is writable in it but /tmp and the claim."""
+    container: Object = {
+        "name": "lanewise",
+        "image": site.image,
+        "args": args,
+        "workingDir": WORKING_DIRECTORY,
+    }
+    if site.gpu_resource not in resources["limits"]:
+        # Where NVIDIA's runtime is the default, a CUDA image shows all GPUs to a pod that asked for none.
+        container["env"] = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]
+    if site.secret:
+        container["envFrom"] = [{"secretRef": {"name": site.secret}}]
+    container["resources"] = resources
+    container["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    container["volumeMounts"] = [
+        {"name": "manifest", "mountPath": posixpath.dirname(MANIFEST_PATH), "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},
+    ]
+    if site.claim:
+        container["volumeMounts"].append({"name": "output", "mountPath": site.mount})
+    return container
+
+
+def _metadata(manifest: Manifest, site: Site, role: str) -> Object:
+    """The Job of the chunks has the campaign's own name: with its last index it must fit into 63 letters."""
+    name = manifest.name if role == "run" else f"{manifest.name}-{role}"
+    namespace = {"namespace": site.namespace} if site.namespace else {}
+    return {"name": name, **namespace, "labels": _labels(manifest, role)}
+
+
+def _labels(manifest: Manifest, role: str) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "lanewise",
+        "app.kubernetes.io/instance": manifest.name,
+        "app.kubernetes.io/component": role,
+    }
