@@ -6,9 +6,12 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lanewise.errors import UsageError
-from lanewise.manifest import Manifest
+
+if TYPE_CHECKING:
+    from lanewise.manifest import Manifest
 
 WORKING_DIRECTORY = "/work"
 
