@@ -20,6 +20,13 @@ class GaussianProblem:
     """y = MIX θ + noise, θ ~ N(0, PRIOR²); position and latents are the same."""
 
     names = ("g1", "g2")
+    remedy = "there is none"
+
+    def prepare(self, data: Any) -> Any:
+        return data
+
+    def flaw(self, position: jax.Array) -> jax.Array:
+        return jnp.zeros(())
 
     def start(self, data: Any) -> jax.Array:
         return jnp.zeros(2)

@@ -36,6 +36,7 @@ class _Program:
     advance: Callable[..., Any]
     finish: Callable[..., Any]
     constrain: Callable[..., Any]
+    flaw: Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class _Lane:
     status: LaneStatus
     records: dict[str, np.ndarray]
     whole: dict[str, np.ndarray]
+    flaw: float
 
 
 class Engine:
@@ -136,9 +138,10 @@ class Engine:
         active = jnp.arange(self._width) < len(block)
         config = self._manifest.config
         dtype = config.inference.precision
+        prepared = {index: self._problem.prepare(_data(observed[index])) for index, _ in block}
         data = {
-            name: jnp.asarray(np.stack([_data(observed[index])[name] for index, _ in padded]), dtype)
-            for name in _data(observed[block[0][0]])
+            name: jnp.asarray(np.stack([prepared[index][name] for index, _ in padded]), dtype)
+            for name in prepared[block[0][0]]
         }
         seeds = [(chunk.realizations[index].member.seed, unit) for index, unit in padded]
         lane_keys = jnp.stack(
@@ -156,14 +159,19 @@ class Engine:
         status, whole = jax.device_get(self._program.finish(state, data))
         joined = {name: np.concatenate([r[name] for r in rounds], axis=1) for name in (rounds[0] if rounds else {})}
         if "position" in joined:
-            joined["latents"] = np.asarray(self._program.constrain(joined.pop("position")))
+            drawn = joined.pop("position")
+            joined["latents"] = np.asarray(self._program.constrain(drawn))
+            ended = np.mean(drawn, axis=1, where=joined["keep"][..., None])
         if "position" in whole:
-            whole["latents"] = np.asarray(self._program.constrain(whole.pop("position")[:, None]))
+            ended = whole.pop("position")
+            whole["latents"] = np.asarray(self._program.constrain(ended[:, None]))
+        flaws = np.asarray(self._program.flaw(ended))
         return {
             unit: _Lane(
                 LaneStatus(int(status[at])),
                 {name: array[at] for name, array in joined.items()},
                 {name: array[at] for name, array in whole.items()},
+                float(flaws[at]),
             )
             for at, unit in enumerate(block)
         }
@@ -182,8 +190,14 @@ class Engine:
         if worst >= LaneStatus.NON_FINITE:
             return result
         if self._method.sampler:
-            return judge_draws(self._with_draws(result, lanes), self._manifest.convergence)
-        return self._with_point(result, lanes[0])
+            result = judge_draws(self._with_draws(result, lanes), self._manifest.convergence)
+        else:
+            result = self._with_point(result, lanes[0])
+        flaw = max(lane.flaw for lane in lanes)
+        if flaw > 1:
+            reason = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable; {self._problem.remedy}."
+            return replace(result, status=LaneStatus.FAILED, reason=reason)
+        return result
 
     def _with_draws(self, result: Result, lanes: Sequence[_Lane]) -> Result:
         kept = [
@@ -249,6 +263,7 @@ def _compile(method: Method[Any], problem: Problem, *, sequential: bool) -> _Pro
         advance=jax.jit(over_lanes(advance, sequential=sequential)),
         finish=jax.jit(over_lanes(finish, sequential=sequential)),
         constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
+        flaw=jax.jit(over_lanes(problem.flaw, sequential=True)),
     )
 
 

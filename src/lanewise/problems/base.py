@@ -57,6 +57,15 @@ class Problem(Protocol):
         """Latents, in the order of the position."""
         ...
 
+    @property
+    def remedy(self) -> str:
+        """What a user does where `flaw` is too much; the end of a sentence."""
+        ...
+
+    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What the density needs of an observation, computed once on the host; `data` of the functions below."""
+        ...
+
     def start(self, data: Data) -> jax.Array:
         """A position to begin at."""
         ...
@@ -75,6 +84,13 @@ class Problem(Protocol):
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """A positive semi-definite stand-in for −∇² log density + ∇² log jacobian, shape (n, n)."""
+        ...
+
+    def flaw(self, position: jax.Array) -> jax.Array:
+        """Error of a fast model at this position against its careful form, over what may be tolerated; 1 is too much.
+
+        A problem with one form of its model returns 0.
+        """
         ...
 
 

@@ -28,7 +28,7 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
         ValueError: a parameter is unknown.
     """
     from lanewise.problems.shear import config as shear_config
-    from lanewise.problems.shear.render import jax_galsim
+    from lanewise.problems.shear.render import CAREFUL, build
 
     parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
     values: dict[str, Any] = {name: p if isinstance(p, float) else p.centre for name, p in parsed.galaxy.parameters}
@@ -40,4 +40,4 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
                 f"unknown parameter '{name}'; "
                 + (f"did you mean '{near[0]}'?" if near else f"known are {', '.join(values)}")
             )
-    return jax_galsim(parsed)({**values, **parameters})
+    return build(parsed, CAREFUL)({**values, **parameters})

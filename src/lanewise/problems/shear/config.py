@@ -77,7 +77,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Image:
-    """The stamp [pixel, arcsec]."""
+    """The stamp [pixel, arcsec], and how the model draws it; `padding` None chooses by the predicted error."""
 
     pixel_scale: float
     size_x: int
@@ -85,6 +85,8 @@ class Image:
     noise: Noise
     n_objects: int = 1
     fft_size: int = 128
+    renderer: str = "fourier"
+    padding: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,11 +175,13 @@ class ShearConfig:
             "rng_seed": self.inference.rng_seed,
             **asdict(self.settings),
         }
-        psf = asdict(self.psf)
+        image, psf = asdict(self.image), asdict(self.psf)
+        # What the other renderer reads changes no number.
+        del image["padding" if self.image.renderer == "jax-galsim" else "fft_size"]
         if self.psf.type != "Moffat":
             del psf["beta"]
         return {
-            "image": asdict(self.image),
+            "image": image,
             "psf": psf,
             "gal": {"type": self.galaxy.type, **parameters},
             "inference": inference,

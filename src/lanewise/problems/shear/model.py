@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 
 from lanewise.problems.base import Data
 from lanewise.problems.latents import Latents
 from lanewise.problems.shear.config import LogNormal, Normal, Prior, ShearConfig
-from lanewise.problems.shear.render import jax_galsim
+from lanewise.problems.shear.likelihood import choose
+from lanewise.problems.shear.render import CAREFUL, STAMP, build, choose_grid, tolerance
 
 
 class ShearProblem:
@@ -26,14 +28,27 @@ class ShearProblem:
         self._latents = Latents({name: _distribution(prior) for name, prior in config.latents.items()})
         self._centres = {name: prior.centre for name, prior in config.latents.items()}
         self._fixed = config.fixed
-        self._render = jax_galsim(config)
-        self._sigma = config.image.noise.sigma
         self._dtype = jnp.dtype(config.inference.precision)
+        one_form = config.image.renderer != "fourier"
+        self._grid = STAMP if one_form else choose_grid(config)
+        self._likelihood = choose(config, self._grid)
+        # A fit may end where the grid was not predicted for: ten times the prediction's tolerance is too much.
+        self._forms = None if one_form else (build(config, self._grid), build(config, CAREFUL))
+        self._tolerance = 10 * tolerance(config)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Latents, in the order of the position."""
         return self._latents.names
+
+    @property
+    def remedy(self) -> str:
+        """What a user does where the grid is too small or too coarse."""
+        return f"raise image.padding in the config (it was {self._grid.padding})"
+
+    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The image as the likelihood compares it."""
+        return self._likelihood.prepare(data)
 
     def start(self, data: Data) -> jax.Array:
         """The centre of every prior."""
@@ -50,20 +65,23 @@ class ShearProblem:
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density with respect to the position, up to a constant; −inf where no image exists."""
         parameters, exists = self._parameters(position)
-        residual = (data["image"] - self._render(parameters)) / self._sigma
         prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
-        density: jax.Array = jnp.where(exists, prior - 0.5 * jnp.sum(residual**2), -jnp.inf)
+        density: jax.Array = jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
         return density
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton: JᵀJ of the whitened image, and the prior's own curvature."""
 
-        def image(u: jax.Array) -> jax.Array:
-            return self._render(self._parameters(u)[0]).ravel() / self._sigma
-
-        jacobian: jax.Array = jax.jacfwd(image)(position)
+        jacobian: jax.Array = jax.jacfwd(lambda u: self._likelihood.prediction(self._parameters(u)[0]))(position)
         bend: jax.Array = jax.hessian(self._latents.log_prior)(position)
         return jacobian.T @ jacobian - bend
+
+    def flaw(self, position: jax.Array) -> jax.Array:
+        """Error of the grid's image against the careful one, in tolerances."""
+        if self._forms is None:
+            return jnp.zeros((), self._dtype)
+        drawn, expected = (render(self._parameters(position)[0]) for render in self._forms)
+        return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
 
     def _parameters(self, position: jax.Array) -> tuple[Mapping[str, Any], jax.Array]:
         """Every parameter by name, and whether a galaxy with them exists.

@@ -1,6 +1,6 @@
 """The renderer: parameters in, noise-free image out. A small interface, so that forms can be exchanged and compared.
 
-`jax-galsim` is the reference form: the same algorithm as GalSim's, differentiable.
+`fourier` is ours and the default; `jax-galsim` is the reference: the same algorithm as GalSim's, differentiable.
 """
 
 from __future__ import annotations
@@ -8,25 +8,91 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lanewise.problems.shear.config import ShearConfig
-
-# A shear that no pixel can tell from none.
-_ALMOST_ROUND = 1e-18
+from lanewise.problems.shear.config import LogNormal, Normal, ShearConfig
+from lanewise.problems.shear.fourier import GridRenderer
 
 # (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
 Renderer = Callable[[Mapping[str, Any]], jax.Array]
+
+# A shear that no pixel can tell from none.
+_ALMOST_ROUND = 1e-18
+# Predicted errors below this share of the peak shift no shear by more than 1e-6.
+TOLERANCE = 1e-6
+# What float32 itself costs: a hundred roundings of the peak.
+_ROUNDINGS = 100
+_PROBE_SHEAR, _PROBE_OFFSET_PIXELS = 0.1, 2.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of the renderer `fourier`: its size in stamps, and its points per pixel along an axis."""
+
+    padding: int
+    oversampling: int
+
+
+STAMP = Grid(1, 1)
+CAREFUL = Grid(4, 2)
+_GRIDS = (STAMP, Grid(1, 2), Grid(2, 1), Grid(2, 2), Grid(3, 2), CAREFUL)
+
+
+def tolerance(config: ShearConfig) -> float:
+    """The error that the likelihood's precision makes worth avoiding, over the peak."""
+    return max(TOLERANCE, _ROUNDINGS * float(np.finfo(config.inference.precision).eps))
+
+
+def choose_grid(config: ShearConfig) -> Grid:
+    """The cheapest grid whose predicted error is tolerable around the priors' centres.
+
+    The prediction compares with the careful grid at 1σ of the prior on size, a shear of 0.1 and a centre two pixels
+    off. A fit that ends farther out is looked at by `ShearProblem.flaw`.
+    """
+    if config.image.padding is not None:
+        return STAMP if config.image.padding == 1 else Grid(config.image.padding, 2)
+    probes = list(_probes(config))
+    careful = jax.jit(GridRenderer(config, CAREFUL.padding, CAREFUL.oversampling))
+    expected = [np.asarray(careful(p)) for p in probes]
+    for grid in _GRIDS[:-1]:
+        render = jax.jit(GridRenderer(config, grid.padding, grid.oversampling))
+        errors = [np.abs(render(p) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
+        if max(errors) < tolerance(config):
+            return grid
+    return CAREFUL
+
+
+def _probes(config: ShearConfig) -> list[dict[str, float]]:
+    centre = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
+    size = config.parameters["half_light_radius"]
+    large = centre["half_light_radius"]
+    if isinstance(size, LogNormal):
+        large *= float(np.exp(size.sigma))
+    elif isinstance(size, Normal):
+        large += size.sigma
+    elif not isinstance(size, float):
+        large = size.max
+    shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
+    offset = {"x": _PROBE_OFFSET_PIXELS, "y": -_PROBE_OFFSET_PIXELS}
+    return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, "half_light_radius": large}]
+
+
+def build(config: ShearConfig, grid: Grid) -> Renderer:
+    """The renderer that the config asks for."""
+    if config.image.renderer == "jax-galsim":
+        return jax_galsim(config)
+    return GridRenderer(config, grid.padding, grid.oversampling)
 
 
 def jax_galsim(config: ShearConfig) -> Renderer:
     """The renderer of JAX-GalSim at the config's FFT size."""
     # JAX-GalSim checks its arguments by host callbacks, which raise (a lane must not) and keep a program out of the
-    # compilation cache. Equinox reads this when it is first imported; the model itself sees to it that every argument
-    # exists.
+    # compilation cache. Equinox reads this when it is first imported; the model sees to it that every argument exists.
     os.environ.setdefault("EQX_ON_ERROR", "nan")
     with warnings.catch_warnings():
         # JAX-GalSim asks for float64 constants while it is imported, also where float32 is wanted.

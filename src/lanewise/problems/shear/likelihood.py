@@ -1,0 +1,57 @@
+"""The likelihood of an image: pixel by pixel, or mode by mode where the stamp's own grid is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.problems.base import Data
+from lanewise.problems.shear.config import ShearConfig
+from lanewise.problems.shear.fourier import ModeLikelihood
+from lanewise.problems.shear.render import STAMP, Grid, Renderer, build
+
+
+class Likelihood(Protocol):
+    """Gaussian, of the parameters by name."""
+
+    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What is compared, computed once on the host."""
+        ...
+
+    def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
+        """Up to a constant."""
+        ...
+
+    def prediction(self, p: Mapping[str, Any]) -> jax.Array:
+        """The whitened model, flat; JᵀJ of it is the Fisher information."""
+        ...
+
+
+class PixelLikelihood:
+    """Independent Gaussian noise of one width in every pixel."""
+
+    def __init__(self, render: Renderer, sigma: float) -> None:
+        self._render, self._sigma = render, sigma
+
+    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The image, whitened."""
+        return {"image": data["image"] / self._sigma}
+
+    def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
+        """Up to a constant."""
+        return -0.5 * jnp.sum((data["image"] - self._render(p) / self._sigma) ** 2)
+
+    def prediction(self, p: Mapping[str, Any]) -> jax.Array:
+        """The whitened model, flat."""
+        return self._render(p).ravel() / self._sigma
+
+
+def choose(config: ShearConfig, grid: Grid) -> Likelihood:
+    """Modes where the stamp's own grid is enough, pixels otherwise."""
+    if config.image.renderer == "fourier" and grid == STAMP:
+        return ModeLikelihood(config)
+    return PixelLikelihood(build(config, grid), config.image.noise.sigma)
