@@ -14,7 +14,7 @@ import yaml
 
 from lanewise import campaign, plan
 
-# One BLAS and XLA thread per test worker is enough, and a run on two cores stays steady.
+# Tests run where there is a GPU as they do where there is none.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 SCENE: dict[str, Any] = {

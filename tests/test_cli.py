@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +108,11 @@ def test_exit_codes_and_one_clear_message(
     assert (found, message in err, "Traceback" in err) == (code, True, False), err
 
 
+def test_a_folder_is_no_place_for_a_table(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
+    code, _, err = lanewise("extract", write(), "--output", f"{tmp_path}/")
+    assert (code, "expected a file, got a directory" in err) == (64, True)
+
+
 def test_not_converged_is_exit_code_2_and_data_in_a_cluster(
     lanewise: Lanewise, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,16 +143,17 @@ def test_help_names_every_command_and_imports_no_jax() -> None:
         assert f"  {command} " in done.stdout
 
 
-def test_sigterm_ends_with_143_and_what_was_committed_stays(write: Write, tmp_path: Path) -> None:
-    nuts = {"method": "nuts", "nuts_config": {"warmup": 2000, "samples": 2000}}
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_with_its_code_and_what_was_committed_stays(
+    write: Write, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    nuts = {"method": "nuts", "nuts_config": {"warmup": 20000, "samples": 20000}}
     path = write(config__inference=nuts, batch__size=1)
-    program = shutil.which("lanewise", path=str(Path(sys.executable).parent))
-    assert program
-    child = subprocess.Popen(
-        [program, "run", path], stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
+    program = [sys.executable, "-c", "from lanewise.cli import main; main()", "run", path]
+    child = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     child.stdout.readline()  # the first line comes from within the first chunk
-    child.terminate()
-    assert child.wait(timeout=120) == 143
+    child.send_signal(sent)
+    _, err = child.communicate(timeout=120)
+    assert (child.returncode, "what was committed stays" in err) == (code, True)
     assert not list((tmp_path / "results" / "_lanewise").rglob("*.commit"))

@@ -47,6 +47,7 @@ def test_lines_of_nested_keys_and_list_elements() -> None:
         ("a: [1, 2\nb: 3", "t:2: cannot be read as YAML"),
         ("a: 1\n---\nb: 2\n", "t:2: cannot be read as YAML"),
         ("a: !!python/object:os.system x", "t:1: cannot be read as YAML"),
+        ("a: \x00", "t: cannot be read as YAML: unacceptable character"),
     ],
 )
 def test_what_cannot_be_read_says_where_and_what_to_do(text: str, expected: str) -> None:

@@ -34,6 +34,16 @@ from lanewise.errors import ManifestError, UsageError
         ({"config__image__size_x": 100}, "config.image.fft_size", "expected at least the stamp's size"),
         ({"config__image__noise__sigma": 0}, "config.image.noise.sigma", "expected a number > 0"),
         ({"config__output_path": "x"}, "config.output_path", "results go to the manifest's output.url"),
+        ({"config__psf__sigma": float("nan")}, "config.psf.sigma", "expected a finite number, got nan"),
+        ({"shear__grid": [float("inf")]}, "shear.grid[0]", "expected a finite number, got inf"),
+        ({"acceptance": {"max_abs_m": float("inf")}}, "acceptance.max_abs_m", "expected a finite number"),
+        ({"kind": ["shear"]}, "kind", "expected one of shear, got a list of 1"),
+        ({"realizations__count": 10**22}, "realizations.count", "expected an integer ≥ 1 and ≤ 1e+07"),
+        ({"realizations__count": 6 * 10**6}, "realizations.count", "12000000 realizations; a campaign has at most"),
+        ({"config__gal__shear__g2": 0.01}, "shear", "the config fixes gal.shear.g2 at 0.01, the truths are 0"),
+        ({"config__gal__shear__g2": 1.5}, "config.gal.shear", "expected a size below 1"),
+        ({"config__gal__ellipticity": {"e1": 2, "e2": 0}}, "config.gal.ellipticity", "expected a size below 1"),
+        ({"config__gal__flux": {"type": "Normal", "mean": -3, "sigma": 1}}, "config.gal.flux", "around a positive"),
         ({"config__inference": {"method": "mcmc"}}, "config.inference.method", "expected one of nuts, map"),
     ],
 )
@@ -79,3 +89,35 @@ def test_output_url_with_its_manifest_stands_for_the_campaign(write: Write, tmp_
     again = load(campaign.manifest.output.url)
     assert again.plan == campaign.plan
     assert again.manifest.output == campaign.manifest.output
+
+
+def test_both_published_forms_of_inference_load() -> None:
+    settings = ["warmup=300", "samples=400", "chains=3", "dense_mass=true", "map_init={enabled: true, num_steps: 1000}"]
+    name = "manifests/level0.yaml"
+    flat = manifest.load(name, ["config.inference={}", *(f"config.inference.{s}" for s in settings)])
+    later = manifest.load(name, ["config.inference={}", *(f"config.inference.nuts_config.{s}" for s in settings)])
+    assert flat.config.inference == later.config.inference
+    assert (flat.config.method, flat.config.settings.samples, flat.config.settings.chains) == ("nuts", 400, 3)
+    assert flat.config.remarks == ("inference.nuts_config.map_init is accepted for compatibility and not used",)
+
+
+def test_settings_of_another_method_are_accepted_and_told() -> None:
+    loaded = manifest.load("manifests/level0.yaml", ["config.inference.vi_config={num_steps: 5000}"])
+    assert loaded.config.remarks == ("inference.vi_config is accepted for compatibility and not used",)
+
+
+def test_latent_shape_and_shear_of_one_galaxy_are_warned_of() -> None:
+    prior = "{type: Normal, mean: 0, sigma: 0.1}"
+    loaded = manifest.load("manifests/level0.yaml", [f"config.gal.ellipticity={{e1: {prior}, e2: {prior}}}"])
+    assert "one galaxy cannot tell its shape from the shear" in loaded.config.remarks[0]
+
+
+def test_a_number_takes_the_type_of_its_field() -> None:
+    loaded = manifest.load(
+        "manifests/level0.yaml", ["batch.size=4.0", "realizations.count=1e1", "convergence.ess_min=7"]
+    )
+    assert [repr(n) for n in (loaded.batch.size, loaded.realizations.count, loaded.convergence.ess_min)] == [
+        "4",
+        "10",
+        "7.0",
+    ]

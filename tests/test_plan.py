@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import Write, load
 from lanewise import manifest, plan
-from lanewise.errors import UsageError
+from lanewise.errors import ManifestError, UsageError
 from lanewise.manifest import Manifest
 
 
@@ -41,6 +41,13 @@ def test_pairs_share_a_seed_and_differ_in_sign() -> None:
 def test_negative_zero_is_zero() -> None:
     built = plan.build(_level0("shear.grid=[-0.0]", "shear.g2=-0.0"))
     assert built.realizations[0].run_id == "g1_+0.0000_g2_+0.0000_s42"
+
+
+def test_what_rounds_to_zero_is_positive_zero_and_arms_never_share_a_directory() -> None:
+    built = plan.build(_level0("shear.grid=[-1e-5]"))
+    assert built.realizations[0].run_id == "g1_+0.0000_g2_+0.0000_s42"
+    with pytest.raises(ManifestError, match="the arms of a pair would share a directory"):
+        plan.build(_level0("shear={grid: [1e-5], paired: true}"))
 
 
 @given(n_points=st.integers(1, 12), count=st.integers(1, 6), size=st.integers(1, 100))
@@ -82,6 +89,11 @@ def test_identity_holds_what_fixes_the_numbers_and_nothing_else(override: str, s
 def test_identity_ignores_how_the_config_is_written() -> None:
     spelt = _level0("config.image.n_objects=1", "config.inference.rng_seed=0", "config.gal.flux=1")
     assert plan.build(spelt).realizations == plan.build(_level0()).realizations
+    for whole, real in (
+        ("config.psf.sigma=1", "config.psf.sigma=1.0"),
+        ("convergence.ess_min=9", "convergence.ess_min=9.0"),
+    ):
+        assert plan.build(_level0(whole)).realizations == plan.build(_level0(real)).realizations
 
 
 @pytest.mark.parametrize(

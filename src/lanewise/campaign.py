@@ -84,8 +84,8 @@ class Campaign:
             if (commit := committed[chunk.index]) is not None:
                 commits.check(self.store, self.plan, chunk, commit)
         self.store.put(MANIFEST, document.dump(dict(self.manifest.content)).encode())
-        for key in self.manifest.config.unused:
-            progress.say("unused", f"{key} is accepted for compatibility and not used", key=key)
+        for remark in self.manifest.config.remarks:
+            progress.say("remark", remark)
         counts: Counter[str] = Counter()
         for chunk in chunks:
             if (commit := committed[chunk.index]) is not None:

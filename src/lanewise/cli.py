@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -54,6 +55,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
     """Check a manifest and its config; every error at once, with its line and remedy."""
     campaign = _load(manifest, overrides)
+    for remark in campaign.manifest.config.remarks:
+        print(f"{manifest}: {remark}")
     print(f"{manifest}: valid; {len(campaign.plan.realizations)} realizations in {len(campaign.plan.chunks)} chunks")
 
 
@@ -122,7 +125,8 @@ def status(manifest: CampaignArgument, overrides: SetOption = None, as_json: Jso
     from lanewise import views
 
     campaign = _load(manifest, overrides)
-    content = views.status(campaign, manifest)
+    options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
+    content = views.status(campaign, " ".join([manifest, *options]))
     print(json.dumps(content, indent=2) if as_json else views.status_text(content))
 
 
@@ -181,9 +185,9 @@ def stats(
     origin = posterior_dir if is_csv else source
     campaign = _load(origin, overrides) if origin else None
     if is_csv:
-        folder, _, name = source.rpartition("/")
+        folder, name = _split(source)
         try:
-            summary = table.from_csv(Store(folder or ".").read(name), source)
+            summary = table.from_csv(Store(folder).read(name), source)
         except FileNotFoundError:
             raise errors.UsageError(f"{source}: no such file; lanewise extract writes one") from None
     else:
@@ -257,8 +261,16 @@ def _load(source: str, overrides: list[str] | None) -> Campaign:
 def _put(path: str, data: bytes) -> None:
     from lanewise.store import Store
 
-    folder, _, name = path.rpartition("/")
-    Store(folder or ".").put(name, data)
+    folder, name = _split(path)
+    if not name:
+        raise errors.UsageError(f"{path}: expected a file, got a directory; add a name")
+    Store(folder).put(name, data)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The folder and the name of a path or URL."""
+    folder, slash, name = path.rpartition("/")
+    return folder or slash or ".", name
 
 
 def _print_verdict(results: BiasResults) -> None:
@@ -268,20 +280,23 @@ def _print_verdict(results: BiasResults) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; the one border where an error becomes an exit code and a text without a traceback."""
+    """Run the command line: what lanewise raises on purpose becomes its exit code and a text without a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         code = app(standalone_mode=False)
     except errors.LanewiseError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; what was committed stays, run again to go on", file=sys.stderr)
-        sys.exit(errors.INTERRUPTED)
     except _ClickUsageError as error:
         error.show()
         sys.exit(errors.UsageError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(_: int, __: FrameType | None) -> NoReturn:
+    print("interrupted; what was committed stays, run again to go on", file=sys.stderr)
+    sys.exit(errors.INTERRUPTED)
 
 
 def _terminate(_: int, __: FrameType | None) -> NoReturn:

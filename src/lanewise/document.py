@@ -92,8 +92,9 @@ def parse(text: str, source: str) -> Document:
     Raises:
         ManifestError: the text is not YAML, holds several documents, or repeats a key.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise ManifestError([Complaint(source, 1, "", "expected a mapping of keys, got an empty file")])
@@ -109,7 +110,8 @@ def parse(text: str, source: str) -> Document:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ManifestError([Complaint(source, 0, "", f"cannot be read as YAML: {error}")]) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> Iterator[Complaint]:

@@ -6,14 +6,16 @@ Each lane has its own key, data and status; what stops one stops that one alone.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lanewise import device, keys, methods, problems
+from lanewise.errors import ChunkImpossible
 from lanewise.lanes import LaneStatus, over_lanes
 from lanewise.problems.base import Observation
 from lanewise.progress import Reporter, Silent
@@ -89,7 +91,8 @@ class Engine:
         blocks = [units[at : at + self._width] for at in range(0, len(units), self._width)]
         progress.begin(f"chunk {chunk.index}", len(blocks) * self._method.rounds)
         for number, block in enumerate(blocks):
-            lanes |= self._run_block(chunk, observed, block, number * self._method.rounds, progress)
+            with _memory(chunk, self._width):
+                lanes |= self._run_block(chunk, observed, block, number * self._method.rounds, progress)
         for index in ready:
             own = [lanes[index, unit] for unit in range(self._method.units)]
             found[index] = self._combine(chunk.realizations[index], observed[index], own)
@@ -195,7 +198,8 @@ class Engine:
             result = self._with_point(result, lanes[0])
         flaw = max(lane.flaw for lane in lanes)
         if flaw > 1:
-            reason = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable; {self._problem.remedy}."
+            error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
+            reason = f"{error}; {self._problem.remedy}."
             return replace(result, status=LaneStatus.FAILED, reason=reason)
         return result
 
@@ -228,6 +232,20 @@ class Engine:
             laplace_std={name: float(widths[at]) for at, name in enumerate(names) if np.isfinite(widths[at])},
             diagnostics=Diagnostics(gradient_norm=norm, hessian_positive=positive),
         )
+
+
+@contextlib.contextmanager
+def _memory(chunk: Chunk, width: int) -> Iterator[None]:
+    """A device that runs out of memory will do so again on every machine of its kind."""
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        message = f"chunk {chunk.index}: the device ran out of memory with {width} lanes in flight; lower batch.width"
+        raise ChunkImpossible(message) from error
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-OK = 0
 UNHANDLED = 1
 NOT_CONVERGED = 2
 INTERRUPTED = 130

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import fsspec
 
-from lanewise import document, problems, schema
+from lanewise import document, problems, schema, typed
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint, ManifestError, UsageError
 
@@ -87,6 +87,8 @@ class Resources:
 
 
 _INTO_CONFIG = "config."
+# The plan of a campaign is held in memory, some hundred bytes a realization.
+MOST_REALIZATIONS = 10_000_000
 
 
 class Config(Protocol):
@@ -105,6 +107,11 @@ class Config(Protocol):
     @property
     def settings(self) -> Any:
         """Settings of the method, one of `methods.settings`."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of a config that is valid: keys without effect, a degenerate posterior."""
         ...
 
     @property
@@ -158,7 +165,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
         complaints += _check(doc)
     config_doc = None
     family = None
-    if value.get("kind") in problems.FAMILIES and isinstance(value.get("config"), str | dict):
+    if str(value.get("kind")) in problems.FAMILIES and isinstance(value.get("config"), str | dict):
         family = problems.family(value["kind"])
         try:
             config_doc = _override(_config(doc, source), inner)
@@ -167,20 +174,23 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
             complaints += error.complaints
     if complaints or config_doc is None or family is None:
         raise ManifestError(complaints)
-    return Manifest(
+    loaded = Manifest(
         kind=value["kind"],
         name=value["name"],
         config=family.parse_config(config_doc.value),
         shear=_shear(value["shear"]),
-        realizations=Realizations(**value.get("realizations", {})),
-        batch=Batch(**value.get("batch", {})),
-        convergence=Convergence(**value.get("convergence", {})),
-        acceptance=Acceptance(**value.get("acceptance", {})),
-        output=Output(**value["output"]),
-        resources=Resources(**value.get("resources", {})),
+        realizations=typed.build(Realizations, value.get("realizations", {})),
+        batch=typed.build(Batch, value.get("batch", {})),
+        convergence=typed.build(Convergence, value.get("convergence", {})),
+        acceptance=typed.build(Acceptance, value.get("acceptance", {})),
+        output=typed.build(Output, value["output"]),
+        resources=typed.build(Resources, value.get("resources", {})),
         source=source,
         content={**value, "config": config_doc.value},
     )
+    if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:
+        raise ManifestError(complaints)
+    return loaded
 
 
 def with_output(manifest: Manifest, url: str) -> Manifest:
@@ -253,6 +263,13 @@ def _check(doc: Document) -> list[Complaint]:
         found.append(doc.complaint(("shear", "g2"), "points carry their own g2; remove this key"))
     key = "grid" if "grid" in shear else "points"
     parsed = _shear(shear)
+    total = len(parsed.points) * int(doc.value.get("realizations", {}).get("count", 1)) * (2 if parsed.paired else 1)
+    if total > MOST_REALIZATIONS:
+        found.append(
+            doc.complaint(
+                ("realizations", "count"), f"{total} realizations; a campaign has at most {MOST_REALIZATIONS}"
+            )
+        )
     seen: dict[tuple[float, float], int] = {}
     for index, (g1, g2) in enumerate(parsed.points):
         path: Path = ("shear", key, index)

@@ -21,7 +21,7 @@ from lanewise.results import Diagnostics, Result
 SUMMARY_COLUMNS = (
     *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
     *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
-    *("status", "method_used", "ess_kind", "khat", "reason"),
+    *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std", "reason"),
 )
 
 

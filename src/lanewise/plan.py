@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
-from lanewise.errors import UsageError
+from lanewise.errors import Complaint, ManifestError, UsageError
 from lanewise.problems.base import Member
 
 if TYPE_CHECKING:
@@ -65,9 +65,16 @@ class Plan:
 
 
 def build(manifest: Manifest) -> Plan:
-    """The plan of a manifest."""
+    """The plan of a manifest.
+
+    Raises:
+        ManifestError: two realizations would share a run id.
+    """
     shared = identity.settings(manifest)
     members = problems.family(manifest.kind).members(manifest)
+    if len({member.run_id for member in members}) < len(members):
+        message = "the arms of a pair would share a directory; a shear must be 1e-4 or more"
+        raise ManifestError([Complaint(manifest.source, 0, "shear", message)])
     realizations = [Realization(member, identity.identity(shared, member)) for member in members]
     size = manifest.batch.size
     chunks = tuple(

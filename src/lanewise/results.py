@@ -28,7 +28,7 @@ class Diagnostics:
     ess_tail: Mapping[str, float | None] = field(default_factory=dict)
     divergences: int | None = None
     divergence_frac: float | None = None
-    bfmi: tuple[float, ...] | None = None
+    bfmi: tuple[float | None, ...] | None = None
     gradient_norm: float | None = None
     hessian_positive: bool | None = None
 
@@ -81,7 +81,7 @@ def judge_draws(result: Result, criteria: Convergence) -> Result:
         ess_tail=tail,
         divergences=int(diverging.sum()),
         divergence_frac=float(diverging.mean()),
-        bfmi=tuple(float(b) for b in diagnostics.bfmi(result.stats["energy"])),
+        bfmi=tuple(_defined(b) for b in diagnostics.bfmi(result.stats["energy"])),
     )
     result = replace(result, diagnostics=found)
     short = list(_shortcomings(found, criteria))
@@ -102,8 +102,9 @@ def _shortcomings(found: Diagnostics, criteria: Convergence) -> list[str]:
         short.append(
             f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}"
         )
-    if found.bfmi is not None and not min(found.bfmi) >= criteria.bfmi_min:
-        short.append(f"the smallest BFMI is {min(found.bfmi):.2f}, needed is {criteria.bfmi_min:g}")
+    for value in found.bfmi or ():
+        if value is None or value < criteria.bfmi_min:
+            short.append(f"the BFMI of a chain is {_show(value)}, needed is {criteria.bfmi_min:g}")
     return short
 
 

@@ -246,3 +246,10 @@ def test_lambda_below_zero_leaves_the_bias_undefined(make_table):
     found = bias_of(make_table(sigma=1.0), (0.0, 0.01))
     assert found.shrinkage.lambda_hat < 0
     assert (found.m, found.c, found.pulls) == (None, None, None)
+
+
+def test_a_pair_that_lost_an_arm_is_left_out_whole(make_table) -> None:
+    table = make_table([0.02, -0.02], 4)
+    table["seed"] = [1, 2, 3, 4, 1, 2, 3, 4]
+    table.loc[5, "passed_convergence"] = False
+    assert counts(table).tolist() == [True, False, True, True, True, False, True, True]

@@ -206,13 +206,22 @@ def ordered(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts(summary: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows count: convergence passed, and a finite estimate of every component that is inferred."""
+    """Which rows count: convergence passed, a finite estimate of every component that is inferred, and a pair whole.
+
+    The arms of a ±g pair (one seed, opposite shear) share their noise, which cancels only between them: an arm whose
+    partner does not count is left out too.
+    """
     passed = summary["passed_convergence"].map(lambda v: str(v).lower() == "true").astype(bool)
     for component in COMPONENTS:
         finite = np.isfinite(pd.to_numeric(summary[f"{component}_mean"]))
         if (finite & passed).any():
             passed &= finite
-    return passed & bool(inferred(summary))
+    passed &= bool(inferred(summary))
+    arm = list(zip(summary["seed"], summary["g1_true"], summary["g2_true"], strict=True))
+    lost = {key for key, fine in zip(arm, passed, strict=True) if not fine}
+    # 0.0 − g: a shear of zero has no partner but itself.
+    whole = np.array([(seed, 0.0 - g1, 0.0 - g2) not in lost for seed, g1, g2 in arm], bool)
+    return passed & whole
 
 
 def inferred(summary: pd.DataFrame) -> tuple[Component, ...]:

@@ -3,26 +3,58 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from lanewise import commits, outputs
+from lanewise.aggregate.bias import COMPONENTS, GaussianPrior, estimates, inferred
 from lanewise.errors import Complaint, ManifestError
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
 
+Priors = tuple[GaussianPrior | None, GaussianPrior | None]
+
 SUMMARY = "summary.csv"
 # Columns of whole numbers or truth values that may be undefined: pandas would turn them into floats.
 _WHOLE = {"divergences": "Int64", "seed": "Int64", "passed_convergence": "boolean"}
+_REQUIRED = ("run_id", "g1_true", "g2_true", "g1_mean", "g1_std", "g2_mean", "g2_std", "passed_convergence", "seed")
+# Of one column; a table that is wrong in one way is wrong in every row.
+_COMPLAINTS = 5
 _TEXT = ("run_id", "status", "method_used", "ess_kind", "reason")
 
 
 def collect(campaign: Campaign) -> pd.DataFrame:
     """The summary of all committed chunks, independent of the order they were committed in."""
     found = campaign.commits()
-    return table([row for index in sorted(found) for row in commits.load_rows(campaign.store, found[index])])
+    rows = table([row for index in sorted(found) for row in commits.load_rows(campaign.store, found[index])])
+    return with_likelihood(rows, priors(campaign))
+
+
+def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
+    """The table with g1_lik_mean, g1_lik_std and g2's: the posterior freed of the pull of its Gaussian prior.
+
+    The pull is pooled over the rows that count, so it can change when more are committed; the raw columns never do.
+    """
+    freed = summary.set_index("run_id", drop=False)
+    for component, prior in zip(COMPONENTS, of, strict=True):
+        if prior is not None and component in inferred(summary):
+            found = estimates(summary, component, prior)
+            freed.loc[list(found.run_id), f"{component}_lik_mean"] = found.value
+            freed.loc[list(found.run_id), f"{component}_lik_std"] = found.width
+    return freed.reset_index(drop=True)
+
+
+def priors(campaign: Campaign) -> Priors:
+    """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
+    from lanewise.problems.shear.config import Normal
+
+    latents = campaign.manifest.config.latents
+    found = [latents.get(name) for name in COMPONENTS]
+    g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
+    return g1, g2
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -44,12 +76,32 @@ def from_csv(data: bytes, source: str) -> pd.DataFrame:
     Raises:
         ManifestError: the table lacks columns.
     """
-    frame = pd.read_csv(io.BytesIO(data))
-    lacking = [
-        name for name in ("run_id", "g1_true", "g2_true", "g1_mean", "g1_std", "seed") if name not in frame.columns
-    ]
+    try:
+        frame = pd.read_csv(io.BytesIO(data))
+    except (ValueError, pd.errors.ParserError) as error:  # also empty, binary and torn files
+        raise ManifestError([Complaint(source, 0, "", f"cannot be read as CSV: {error}")]) from None
+    lacking = [name for name in _REQUIRED if name not in frame.columns]
     if lacking:
         raise ManifestError(
             [Complaint(source, 1, "", f"expected the columns of summary.csv, got none named {', '.join(lacking)}")]
         )
-    return frame.reindex(columns=[*outputs.SUMMARY_COLUMNS])
+    frame = frame.reindex(columns=[*outputs.SUMMARY_COLUMNS])
+    complaints = [
+        Complaint(source, int(bad) + 2, name, f"expected {what}, got '{frame[name][bad]}'")
+        for name, what, fine in _expectations(frame)
+        for bad in frame.index[~fine][:_COMPLAINTS]
+    ]
+    if complaints:
+        raise ManifestError(complaints)
+    return frame
+
+
+def _expectations(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool]]]:
+    """Column, what its values must be, and which are."""
+    yield "run_id", "a run id that no other row has", ~frame["run_id"].duplicated()
+    seed = pd.to_numeric(frame["seed"], errors="coerce")
+    yield "seed", "a whole number", seed.notna() & (seed % 1 == 0)
+    for name in ("g1_true", "g2_true"):
+        yield name, "a number", pd.to_numeric(frame[name], errors="coerce").notna()
+    for name in (column for column in frame.columns if column.endswith(("_mean", "_std", "_median"))):
+        yield name, "a number or nothing", pd.to_numeric(frame[name], errors="coerce").notna() | frame[name].isna()

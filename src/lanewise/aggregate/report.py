@@ -87,7 +87,6 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
         plots=plots,
         criteria=_CRITERIA,
         methods=", ".join(f"{method} ({n})" for method, n in methods.items()),
-        palette=PALETTE,
         rows_shown=ROWS_SHOWN,
     )
 

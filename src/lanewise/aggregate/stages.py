@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lanewise import __version__, document, provenance
 from lanewise.aggregate import extract, report
-from lanewise.aggregate.bias import GaussianPrior, ShearTruth
+from lanewise.aggregate.bias import ShearTruth
 from lanewise.aggregate.figures import figures
 from lanewise.aggregate.results import BiasResults, evaluate, to_json
 from lanewise.manifest import Acceptance
@@ -25,8 +25,6 @@ PLOTS = "plots"
 STATS = "stats"
 REPORT = "report.html"
 _POLL_S = 5.0
-
-Priors = tuple[GaussianPrior | None, GaussianPrior | None]
 
 
 def write_summary(campaign: Campaign) -> pd.DataFrame:
@@ -50,7 +48,7 @@ def judge(campaign: Campaign, summary: pd.DataFrame) -> BiasResults:
     """Bias and verdict of a campaign; realizations of the plan that are not in the summary are missing."""
     return evaluate(
         summary,
-        priors=priors(campaign),
+        priors=extract.priors(campaign),
         acceptance=campaign.manifest.acceptance,
         missing=missing(campaign, summary),
     )
@@ -92,16 +90,6 @@ def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int, int], None]
         if done == total or time.monotonic() >= end:
             return done
         time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
-
-
-def priors(campaign: Campaign) -> Priors:
-    """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
-    from lanewise.problems.shear.config import Normal
-
-    latents = campaign.manifest.config.latents
-    found = [latents.get(name) for name in ("g1", "g2")]
-    g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
-    return g1, g2
 
 
 def missing(campaign: Campaign, summary: pd.DataFrame) -> tuple[ShearTruth, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lanewise.document import Document
+from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ class Family(Protocol):
 
     def parse_config(self, value: Mapping[str, Any]) -> Config:
         """A checked config as frozen types."""
+        ...
+
+    def check_campaign(self, manifest: Manifest) -> Sequence[tuple[Path, str]]:
+        """What is wrong between manifest and config: where in the manifest, and the complaint."""
         ...
 
     def members(self, manifest: Manifest) -> tuple[Member, ...]:

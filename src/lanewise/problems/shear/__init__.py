@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Array:
     """The noise-free image of a config's galaxy; differentiable in every parameter.
 
+    A config of precision float64, the default, switches JAX's 64-bit mode on.
+
     Args:
         config: a parsed config, or a mapping as it stands in YAML.
         parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], x, y [pixel from
@@ -27,10 +29,14 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     Raises:
         ValueError: a parameter is unknown.
     """
+    import jax
+
     from lanewise.problems.shear import config as shear_config
     from lanewise.problems.shear.render import CAREFUL, build
 
     parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
+    if parsed.inference.precision == "float64":
+        jax.config.update("jax_enable_x64", True)
     values: dict[str, Any] = {name: p if isinstance(p, float) else p.centre for name, p in parsed.galaxy.parameters}
     values |= {"x": 0.0, "y": 0.0}
     for name in parameters:

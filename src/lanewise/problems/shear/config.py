@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lanewise import schema
+from lanewise import schema, typed
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.methods.settings import MapSettings, NutsSettings
@@ -56,6 +56,9 @@ class Uniform:
         """The value that a simulated truth takes."""
         return (self.min + self.max) / 2
 
+
+_FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
+_POSITIVE = ("flux", "half_light_radius")
 
 Prior = Normal | LogNormal | Uniform
 Parameter = float | Prior
@@ -153,6 +156,17 @@ class ShearConfig:
         return {name: p for name, p in self.galaxy.parameters if isinstance(p, float)}
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of a config that is valid."""
+        found = [f"{key} is accepted for compatibility and not used" for key in self.unused]
+        if {"g1", "e1"} <= set(self.latents) or {"g2", "e2"} <= set(self.latents):
+            found.append(
+                "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
+                "so the posterior is as wide as their priors; fix the ellipticity at its truth"
+            )
+        return tuple(found)
+
+    @property
     def method(self) -> str:
         """The inference method's name."""
         return self.inference.method
@@ -218,6 +232,7 @@ def check(config: Document) -> list[Complaint]:
                     ("gal", "position", f"{axis}_max"), f"expected more than {axis}_min ({low:g} px), got {high:g} px"
                 )
             )
+    found += _impossible(config)
     if not any(isinstance(value["gal"]["shear"][g], dict) for g in ("g1", "g2")):
         found.append(
             config.complaint(
@@ -226,6 +241,32 @@ def check(config: Document) -> list[Complaint]:
             )
         )
     return found
+
+
+def _impossible(config: Document) -> list[Complaint]:
+    """Scenes that no realization could have: the truth of every latent is the centre of its prior."""
+    found = []
+    gal = config.value["gal"]
+    for group, names in (("shear", ("g1", "g2")), ("ellipticity", ("e1", "e2"))):
+        if group in gal:
+            size = sum(_centre(gal[group][name]) ** 2 for name in names) ** 0.5
+            if size >= 1:
+                found.append(
+                    config.complaint(
+                        ("gal", group), f"expected a size below 1, got ({', '.join(names)}) of size {size:g}"
+                    )
+                )
+    for name in _POSITIVE:
+        if (centre := _centre(gal[name])) <= 0:
+            found.append(
+                config.complaint(("gal", name), f"expected a prior around a positive value, got one around {centre:g}")
+            )
+    return found
+
+
+def _centre(value: float | Mapping[str, Any]) -> float:
+    parsed = _parameter(value)
+    return parsed if isinstance(parsed, float) else parsed.centre
 
 
 def parse(value: Mapping[str, Any]) -> ShearConfig:
@@ -247,17 +288,20 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
         "e2": _parameter(ellipticity["e2"]),
         **offsets,
     }
-    nuts, mode = dict(inference.get("nuts_config", {})), dict(inference.get("map_config", {}))
+    # The older form has the settings of NUTS directly under `inference`.
+    flat = {key: inference[key] for key in _FLAT if key in inference}
+    nuts, mode = {**flat, **inference.get("nuts_config", {})}, dict(inference.get("map_config", {}))
     unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if nuts.pop(key, None)]
     unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if mode.pop(key, None)]
+    unused += ["inference.vi_config"] if "vi_config" in inference else []
     return ShearConfig(
-        image=Image(**{**image, "pixel_scale": float(image["pixel_scale"]), "noise": Noise(**image["noise"])}),
-        psf=Psf(**value["psf"]),
+        image=typed.build(Image, {**image, "noise": typed.build(Noise, image["noise"])}),
+        psf=typed.build(Psf, value["psf"]),
         galaxy=Galaxy(gal.get("type", "Exponential"), tuple(parameters.items())),
         inference=Inference(
             **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},
-            nuts=NutsSettings(**nuts),
-            map=MapSettings(**mode),
+            nuts=typed.build(NutsSettings, nuts),
+            map=typed.build(MapSettings, mode),
         ),
         unused=tuple(unused),
     )

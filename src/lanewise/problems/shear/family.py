@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lanewise.document import Document
+from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
 from lanewise.problems.shear import config as shear_config
@@ -25,6 +25,21 @@ def parse_config(value: Mapping[str, Any]) -> ShearConfig:
     return shear_config.parse(value)
 
 
+def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
+    """A component that the model holds fixed must be fixed at its truth."""
+    found: list[tuple[Path, str]] = []
+    for at, name in enumerate(("g1", "g2")):
+        fixed = manifest.config.fixed.get(name)
+        truths = {
+            sign * point[at] for point in manifest.shear.points for sign in (1, -1 if manifest.shear.paired else 1)
+        }
+        if fixed is not None and truths != {fixed}:
+            shown = ", ".join(f"{value:g}" for value in sorted(truths))
+            message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
+            found.append((("shear",), message))
+    return found
+
+
 def members(manifest: Manifest) -> tuple[Member, ...]:
     """Every realization: seeds increment through the grid; the arms of a pair share theirs."""
     found = []
@@ -40,6 +55,8 @@ def members(manifest: Manifest) -> tuple[Member, ...]:
 
 def run_id(g1: float, g2: float, seed: int) -> str:
     """Name of a realization's directory."""
+    # Rounded before it is shown: what rounds to zero is +0.0000, from either side.
+    g1, g2 = round(g1, 4) + 0.0, round(g2, 4) + 0.0
     return f"g1_{g1:+.4f}_g2_{g2:+.4f}_s{seed}"
 
 

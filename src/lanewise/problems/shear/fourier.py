@@ -126,7 +126,8 @@ class ModeLikelihood:
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """Up to a constant; the gradient is written out, a third of what automatic differentiation would cost."""
-        return self._log_likelihood(self._numbers(p), data["re"], data["im"])
+        found: jax.Array = self._log_likelihood(self._numbers(p), data["re"], data["im"])
+        return found
 
     def prediction(self, p: Mapping[str, Any]) -> jax.Array:
         """The whitened model modes, flat; for Gauss–Newton."""
@@ -176,7 +177,8 @@ def _with_gradient(terms: Any) -> Any:
 
     @jax.custom_jvp
     def value(numbers: tuple[jax.Array, ...], re: jax.Array, im: jax.Array) -> jax.Array:
-        return terms(numbers, re, im)[0]
+        found: jax.Array = terms(numbers, re, im)[0]
+        return found
 
     @value.defjvp
     def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
