@@ -175,3 +175,20 @@ def test_a_gradient_that_is_not_finite_stops_its_lane(write: Write, method: str)
     engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_NoGradient())
     results = engine.run(campaign.plan.chunks[0])
     assert {r.status for r in results} == {LaneStatus.NON_FINITE}
+
+
+class _Flawed(GaussianProblem):
+    """A fast model that is three times worse than it may be."""
+
+    def flaw(self, position: jax.Array) -> jax.Array:
+        return jnp.full((), 3.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_outside_the_fast_models_range_is_not_believed(write: Write, method: str) -> None:
+    campaign = _campaign(write, method, realizations__count=1)
+    engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_Flawed())
+    result = engine.run(campaign.plan.chunks[0])[0]
+    assert result.status is LaneStatus.FAILED
+    assert "error is 3 times what is tolerable; there is none." in result.reason
+    assert result.posterior

@@ -48,7 +48,14 @@ class _Lane:
     status: LaneStatus
     records: dict[str, np.ndarray]
     whole: dict[str, np.ndarray]
-    flaw: float
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The position that stands for the lane: its mode, or the mean of its draws."""
+        if "position" in self.whole:
+            return self.whole["position"]
+        mean: np.ndarray = self.records["position"][self.records["keep"]].mean(axis=0)
+        return mean
 
 
 class Engine:
@@ -162,19 +169,14 @@ class Engine:
         status, whole = jax.device_get(self._program.finish(state, data))
         joined = {name: np.concatenate([r[name] for r in rounds], axis=1) for name in (rounds[0] if rounds else {})}
         if "position" in joined:
-            drawn = joined.pop("position")
-            joined["latents"] = np.asarray(self._program.constrain(drawn))
-            ended = np.mean(drawn, axis=1, where=joined["keep"][..., None])
+            joined["latents"] = np.asarray(self._program.constrain(joined["position"]))
         if "position" in whole:
-            ended = whole.pop("position")
-            whole["latents"] = np.asarray(self._program.constrain(ended[:, None]))
-        flaws = np.asarray(self._program.flaw(ended))
+            whole["latents"] = np.asarray(self._program.constrain(whole["position"][:, None]))
         return {
             unit: _Lane(
                 LaneStatus(int(status[at])),
                 {name: array[at] for name, array in joined.items()},
                 {name: array[at] for name, array in whole.items()},
-                float(flaws[at]),
             )
             for at, unit in enumerate(block)
         }
@@ -196,7 +198,7 @@ class Engine:
             result = judge_draws(self._with_draws(result, lanes), self._manifest.convergence)
         else:
             result = self._with_point(result, lanes[0])
-        flaw = max(lane.flaw for lane in lanes)
+        flaw = max(float(self._program.flaw(lane.centre)) for lane in lanes)
         if flaw > 1:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
             reason = f"{error}; {self._problem.remedy}."
@@ -205,7 +207,11 @@ class Engine:
 
     def _with_draws(self, result: Result, lanes: Sequence[_Lane]) -> Result:
         kept = [
-            {name: array[lane.records["keep"]] for name, array in lane.records.items() if name != "keep"}
+            {
+                name: array[lane.records["keep"]]
+                for name, array in lane.records.items()
+                if name not in {"keep", "position"}
+            }
             for lane in lanes
         ]
         chains = {name: np.stack([one[name] for one in kept]) for name in kept[0]}
@@ -217,6 +223,7 @@ class Engine:
         """A mode as one draw of one chain."""
         whole = dict(lane.whole)
         latents, widths = whole.pop("latents").astype(np.float64), whole.pop("laplace_std")
+        del whole["position"]
         names = self._problem.names
         norm, positive = float(whole["gradient_norm"]), bool(whole["hessian_positive"])
         reason = result.reason
@@ -281,7 +288,7 @@ def _compile(method: Method[Any], problem: Problem, *, sequential: bool) -> _Pro
         advance=jax.jit(over_lanes(advance, sequential=sequential)),
         finish=jax.jit(over_lanes(finish, sequential=sequential)),
         constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
-        flaw=jax.jit(over_lanes(problem.flaw, sequential=True)),
+        flaw=jax.jit(problem.flaw),
     )
 
 

@@ -27,7 +27,7 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
             "g1": numpyro.sample("g1", dist.Normal(0.0, 0.2)),
             "g2": numpyro.sample("g2", dist.Normal(0.0, 0.2)),
             "flux": numpyro.sample("flux", dist.LogNormal(0.0, 0.3)),
-            "half_light_radius": numpyro.sample("half_light_radius", dist.LogNormal(np.log(0.5), 0.3)),
+            "half_light_radius": numpyro.sample("half_light_radius", dist.LogNormal(np.log(0.5), 0.1)),
             "x": numpyro.sample("x", dist.Uniform(-half, half)),
             "y": numpyro.sample("y", dist.Uniform(-half, half)),
         }
