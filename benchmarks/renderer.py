@@ -1,0 +1,111 @@
+"""What one likelihood with its gradient costs: ours, JAX-GalSim's, and the floor of one rfft2 of the stamp.
+
+    python benchmarks/renderer.py [--batch 16 64] [--precision float32]
+
+Interleaved in one run; every figure is a median over rounds, every ratio a median of the rounds' ratios. The image
+error beside each form is against GalSim with tight settings, over the peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import galsim
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise import device
+from lanewise.lanes import over_lanes
+from lanewise.problems.base import Member
+from lanewise.problems.shear import config as shear_config
+from lanewise.problems.shear.model import ShearProblem
+from lanewise.problems.shear.render import Grid, build
+from lanewise.problems.shear.simulate import simulate
+
+NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
+SIZE = {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}
+FLUX = {"type": "LogNormal", "mean": 1.0, "sigma": 0.3}
+TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
+FORMS: dict[str, tuple[dict[str, Any], Grid]] = {
+    "modes": ({"padding": 1}, Grid(1, 1)),
+    "padded grid": ({"padding": 2}, Grid(2, 2)),
+    "jax-galsim": ({"renderer": "jax-galsim"}, Grid(1, 1)),
+}
+
+
+def scene(image: dict[str, Any], precision: str) -> shear_config.ShearConfig:
+    """48 × 48, Exponential × Gaussian, S/N 100, six latents."""
+    return shear_config.parse(
+        {
+            "image": {"pixel_scale": 0.263, "size_x": 48, "size_y": 48, "noise": {"sigma": 1.2e-3}, **image},
+            "psf": {"type": "Gaussian", "sigma": 0.382},
+            "gal": {"flux": FLUX, "half_light_radius": SIZE, "shear": {"g1": NORMAL, "g2": NORMAL}},
+            "inference": {"precision": precision},
+        }
+    )
+
+
+def error(config: shear_config.ShearConfig, grid: Grid) -> float:
+    """Largest difference to GalSim over the peak, of a sheared galaxy off the centre."""
+    p = {"g1": 0.05, "g2": 0.02, "e1": 0.0, "e2": 0.0, "flux": 1.0, "half_light_radius": 0.5, "x": 0.3, "y": 0.4}
+    galaxy = galsim.Exponential(half_light_radius=0.5, gsparams=TIGHT).shear(g1=0.05, g2=0.02)
+    seen = galsim.Convolve([galaxy, galsim.Gaussian(sigma=0.382, gsparams=TIGHT)], gsparams=TIGHT)
+    expected = seen.drawImage(nx=48, ny=48, scale=0.263, offset=(0.3, 0.4), dtype=np.float64).array
+    return float(np.abs(np.asarray(build(config, grid)(p)) - expected).max() / expected.max())
+
+
+def likelihoods(config: shear_config.ShearConfig, batch: int, *, sequential: bool) -> Callable[[], Any]:
+    """Value and gradient of `batch` lanes, compiled."""
+    problem = ShearProblem(config)
+    members = [Member("r", 1 + k, {"g1": 0.02, "g2": 0.0}) for k in range(batch)]
+    prepared = [problem.prepare(simulate(config, member).data) for member in members]
+    dtype = config.inference.precision
+    data = {name: jnp.asarray(np.stack([one[name] for one in prepared]), dtype) for name in prepared[0]}
+    positions = jnp.stack([problem.start(data)] * batch)
+    function = jax.jit(over_lanes(jax.value_and_grad(problem.log_density), sequential=sequential))
+    return lambda: function(positions, data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--precision", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    device.prepare("auto", options.precision)
+    print(f"{platform.processor() or platform.machine()}, {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    errors = {name: error(scene(image, options.precision), grid) for name, (image, grid) in FORMS.items()}
+    for batch in options.batch:
+        stamps = jnp.asarray(np.random.default_rng(0).normal(size=(batch, 48, 48)), options.precision)
+        floor = jax.jit(jnp.fft.rfft2)
+        timed: dict[str, Callable[[], Any]] = {"one rfft2": lambda stamps=stamps, floor=floor: floor(stamps)}
+        for name, (image, _) in FORMS.items():
+            config = scene(image, options.precision)
+            timed[f"{name}, vmap"] = likelihoods(config, batch, sequential=False)
+            timed[f"{name}, one by one"] = likelihoods(config, batch, sequential=True)
+        for call in timed.values():
+            jax.block_until_ready(call())
+        rounds: dict[str, list[float]] = {name: [] for name in timed}
+        for _ in range(options.rounds):
+            for name, call in timed.items():
+                repeats = 1 if "galsim" in name else max(1, 512 // batch)
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    done = call()
+                jax.block_until_ready(done)
+                rounds[name].append((time.perf_counter() - began) / repeats / batch * 1e6)
+        print(f"\n{f'batch {batch}, {options.precision}':30s} µs a lane   × rfft2   error / peak")
+        for name, spent in rounds.items():
+            ratio = np.median(np.array(spent) / np.array(rounds["one rfft2"]))
+            form = name.rsplit(",", 1)[0]
+            shown = f"{errors[form]:.1e}" if form in errors else ""
+            print(f"{name:30s} {np.median(spent):9.1f} {ratio:9.2f}   {shown}")
+
+
+if __name__ == "__main__":
+    main()
