@@ -33,7 +33,7 @@ FLUX = {"type": "LogNormal", "mean": 1.0, "sigma": 0.3}
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 FORMS: dict[str, tuple[dict[str, Any], Grid]] = {
     "modes": ({"padding": 1}, Grid(1, 1)),
-    "padded grid": ({"padding": 2}, Grid(2, 2)),
+    "padded grid": ({"padding": 2}, Grid(2, 1)),
     "jax-galsim": ({"renderer": "jax-galsim"}, Grid(1, 1)),
 }
 

@@ -82,8 +82,8 @@ class GridRenderer:
         t = (form.yy * ky * ky)[:, None] + form.xx * kx * kx + 2 * form.xy * ky[:, None] * kx
         amplitude = p["flux"] * self._transfer * self._profile.transform(t)[0]
         x, y = ((size - 1) / 2 + p[axis] for size, axis in zip(self._crop[::-1], "xy", strict=True))
-        phase = (ky * y * self._scale)[:, None] + kx * x * self._scale
-        modes = jax.lax.complex(amplitude * jnp.cos(phase), -amplitude * jnp.sin(phase))
+        cos, sin = _phase(kx * x * self._scale, ky * y * self._scale)
+        modes = jax.lax.complex(amplitude * cos, -amplitude * sin)
         image = jnp.fft.irfft2(modes, self._shape)
         return image[:: self._step, :: self._step][: self._crop[0], : self._crop[1]]
 
@@ -146,8 +146,7 @@ class ModeLikelihood:
         t = (yy * ky * ky)[:, None] + xx * kx * kx + (2 * xy * ky)[:, None] * kx
         shape, slope = self._profile.transform(t)
         unit = self._transfer * shape
-        cx, sx, cy, sy = jnp.cos(kx * x), jnp.sin(kx * x), jnp.cos(ky * y)[:, None], jnp.sin(ky * y)[:, None]
-        return flux * unit, unit, slope, cy * cx - sy * sx, sy * cx + cy * sx
+        return flux * unit, unit, slope, *_phase(kx * x, ky * y)
 
     def _terms(
         self, numbers: tuple[jax.Array, ...], re: jax.Array, im: jax.Array
@@ -187,6 +186,12 @@ def _with_gradient(terms: Any) -> Any:
         return found, sum(g * dot for g, dot in zip(gradient, tangents[0], strict=True))
 
     return value
+
+
+def _phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine of y[:, None] + x: a line of them each way, and products, in place of a plane of them."""
+    cx, sx, cy, sy = jnp.cos(x), jnp.sin(x), jnp.cos(y)[:, None], jnp.sin(y)[:, None]
+    return cy * cx - sy * sx, sy * cx + cy * sx
 
 
 def _shear(g1: Any, g2: Any) -> tuple[Any, Any, Any, Any]:

@@ -54,17 +54,19 @@ def choose_grid(config: ShearConfig) -> Grid:
     The prediction compares with the careful grid at 1σ of the prior on size, a shear of 0.1 and a centre two pixels
     off. A fit that ends farther out is looked at by `ShearProblem.flaw`.
     """
-    if config.image.padding is not None:
-        return STAMP if config.image.padding == 1 else Grid(config.image.padding, 2)
+    padding = config.image.padding
+    if padding == 1:
+        return STAMP
+    grids = _GRIDS if padding is None else (Grid(padding, 1), Grid(padding, 2))
     probes = list(_probes(config))
     careful = jax.jit(GridRenderer(config, CAREFUL.padding, CAREFUL.oversampling))
     expected = [np.asarray(careful(p)) for p in probes]
-    for grid in _GRIDS[:-1]:
+    for grid in grids[:-1]:
         render = jax.jit(GridRenderer(config, grid.padding, grid.oversampling))
         errors = [np.abs(render(p) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
         if max(errors) < tolerance(config):
             return grid
-    return CAREFUL
+    return grids[-1]
 
 
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
