@@ -2,7 +2,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Write, load
@@ -50,6 +50,7 @@ def test_what_rounds_to_zero_is_positive_zero_and_arms_never_share_a_directory()
         plan.build(_level0("shear={grid: [1e-5], paired: true}"))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(n_points=st.integers(1, 12), count=st.integers(1, 6), size=st.integers(1, 100))
 def test_every_realization_is_in_exactly_one_chunk(n_points: int, count: int, size: int) -> None:
     grid = [round(0.001 * (k + 1), 4) for k in range(n_points)]
