@@ -1,0 +1,164 @@
+"""The two-time correlation of two components that diffuse, drift and interfere.
+
+Per component, J(t) = D0 t^alpha + D_offset [Å²/s] is a rate such that the field's correlation between two ages falls
+by exp(−q²/2 ∫J dt), and the intensity's by exp(−q² ∫J dt): J is twice the diffusion coefficient D of the usual
+exp(−2 q² D τ). The sample drifts against the reference at v(t) = v0 t^beta + v_offset [Å/s], in the direction −phi0
+[degree], and makes up the share f(t) = f0 exp(f1 (t − f2)) + f3 of the field, kept within [0, 1].
+
+Everything here takes NumPy arrays (float64, no JAX needed) and JAX arrays (traced, in their own precision) alike.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+NAMES = (
+    "D0_ref",
+    "alpha_ref",
+    "D_offset_ref",
+    "D0_sample",
+    "alpha_sample",
+    "D_offset_sample",
+    "v0",
+    "beta",
+    "v_offset",
+    "f0",
+    "f1",
+    "f2",
+    "f3",
+    "phi0",
+)
+FractionClip = Literal["soft", "hard"]
+TimeOrigin = Literal["window", "absolute"]
+
+# Keeps √ differentiable on the diagonal; the diagonal is 1 − q²·1e-6/2 instead of 1.
+SMOOTHING = 1e-12
+_SHARPNESS = 50.0
+_EXPONENT = {"soft": 500.0, "hard": 100.0}
+
+
+def time_grid(n_frames: int, dt: float, start_frame: int = 1, time_origin: TimeOrigin = "window") -> np.ndarray:
+    """Ages [s] of the frames of a window, shape (n_frames,).
+
+    Args:
+        start_frame: first frame of the window, counted from 1.
+        time_origin: `window` begins at dt whatever the window; `absolute` counts from the file's first frame, so that
+            windows of one file share the meaning of D0, alpha, v0, beta and f.
+    """
+    first = start_frame if time_origin == "absolute" else 1
+    return (first + np.arange(n_frames)) * dt
+
+
+def two_time_correlation(
+    params: Any,
+    t: Any,
+    q: float,
+    dt: float,
+    phi: Any,
+    contrast: Any,
+    offset: Any,
+    fraction_clip: FractionClip = "soft",
+) -> Any:
+    """The noise-free correlation of every pair of ages, one matrix per angle.
+
+    Args:
+        params: 14 values in the order of `NAMES`; a JAX array makes the result a JAX array, differentiable in it.
+        t: ages, shape (N,), evenly spaced by dt [s]; see `time_grid`.
+        q: scattering vector [1/Å].
+        dt: time between frames [s].
+        phi: angle of each matrix, shape (n_phi,) [degree]; phi0 is added to it.
+        contrast: height of the correlation; one number, or one per angle.
+        offset: its value without correlation; one number, or one per angle.
+        fraction_clip: how f is kept within [0, 1]: `soft` smoothly (f = 0 becomes 0.014), `hard` exactly.
+
+    Returns:
+        Shape (n_phi, N, N), exactly symmetric; the diagonal is offset + contrast.
+
+    Raises:
+        ValueError: there are not 14 parameters, or the fraction's clip is unknown.
+    """
+    xp, params = _namespace(params)
+    if params.shape != (len(NAMES),):
+        raise ValueError(f"expected {len(NAMES)} parameters ({', '.join(NAMES)}), got an array of shape {params.shape}")
+    if fraction_clip not in _EXPONENT:
+        raise ValueError(f"expected fraction_clip soft or hard, got {fraction_clip!r}")
+    t, phi, contrast, offset = (xp.asarray(x, dtype=params.dtype) for x in (t, phi, contrast, offset))
+    d0_r, alpha_r, off_r, d0_s, alpha_s, off_s, v0, beta, v_off, f0, f1, f2, f3, phi0 = params
+    f = fraction(f0, f1, f2, f3, t, fraction_clip)
+    reference = field_decay(between(cumulative(rate(d0_r, alpha_r, off_r, t), dt)), q)
+    sample = field_decay(between(cumulative(rate(d0_s, alpha_s, off_s, t), dt)), q)
+    path = between(cumulative(v0 * power(t, beta) + v_off, dt))
+    angle = q * xp.cos(xp.deg2rad(phi + phi0))
+    n = f**2 + (1 - f) ** 2
+    u, w, m = (1 - f) ** 2, f**2, f * (1 - f)
+    still = outer(u) * reference**2 + outer(w) * sample**2
+    beating = 2 * outer(m) * reference * sample * xp.cos(angle[:, None, None] * abs(path))
+    shape = (still + beating) / outer(n)
+    # One value per angle broadcasts over its matrix.
+    return offset[..., None, None] + contrast[..., None, None] * shape
+
+
+def power(t: Any, exponent: Any) -> Any:
+    """t^exponent, and 0 where t ≤ 0 whatever the exponent."""
+    xp, t = _namespace(t)
+    return xp.where(t > 0, xp.where(t > 0, t, 1.0) ** exponent, 0.0)
+
+
+def rate(d0: Any, alpha: Any, d_offset: Any, t: Any) -> Any:
+    """J(t) [Å²/s], not below 0."""
+    return floored(d0 * power(t, alpha) + d_offset)
+
+
+def floored(j: Any) -> Any:
+    """A rate, 0 where it would be negative."""
+    xp, j = _namespace(j)
+    return xp.maximum(j, 0.0)
+
+
+def cumulative(x: Any, dt: Any) -> Any:
+    """∫x dt from the first age by the trapezoidal rule, shape of x."""
+    xp, x = _namespace(x)
+    steps = dt * (x[:-1] + x[1:]) / 2
+    return xp.concatenate([xp.zeros(1, dtype=x.dtype), xp.cumsum(steps)])
+
+
+def fraction(f0: Any, f1: Any, f2: Any, f3: Any, t: Any, clip: FractionClip) -> Any:
+    """f(t), the sample's share of the field."""
+    xp, t = _namespace(t)
+    limit = _EXPONENT[clip]
+    return clip_fraction(f0 * xp.exp(xp.clip(f1 * (t - f2), -limit, limit)) + f3, clip)
+
+
+def clip_fraction(raw: Any, clip: FractionClip) -> Any:
+    """A share kept within [0, 1]: softly, by two softplus functions of sharpness 50, or exactly."""
+    xp, raw = _namespace(raw)
+    if clip == "hard":
+        return xp.clip(raw, 0.0, 1.0)
+    low = xp.logaddexp(_SHARPNESS * raw, 0.0) / _SHARPNESS
+    return 1 - xp.logaddexp(_SHARPNESS * (1 - low), 0.0) / _SHARPNESS
+
+
+def between(x: Any) -> Any:
+    """x[j] − x[i] for all pairs, shape (N, N)."""
+    return x[None, :] - x[:, None]
+
+
+def outer(x: Any) -> Any:
+    """x[i] x[j] for all pairs, shape (N, N)."""
+    return x[:, None] * x[None, :]
+
+
+def field_decay(integral: Any, q: Any) -> Any:
+    """exp(−q²/2 |∫J dt|), the correlation of one component's field."""
+    xp, integral = _namespace(integral)
+    return xp.exp(xp.clip(-(q**2) / 2 * xp.sqrt(integral**2 + SMOOTHING), -700.0, 0.0))
+
+
+def _namespace(x: Any) -> tuple[ModuleType, Any]:
+    """The module whose functions take x, NumPy or jax.numpy, and x as an array of it."""
+    if isinstance(x, np.ndarray | float | int | list | tuple):
+        return np, np.asarray(x, dtype=np.float64)
+    return x.__array_namespace__(), x

@@ -1,0 +1,178 @@
+"""Levenberg–Marquardt from one start, in the coordinates, within the user's bounds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg
+
+from lanewise.lanes import over_lanes
+from lanewise.problems.heterodyne.c2 import FractionClip
+from lanewise.problems.heterodyne.nlsq import coordinates, kernel, scaling
+from lanewise.problems.heterodyne.nlsq.coordinates import N_COORDINATES, Box, Gauge
+from lanewise.problems.heterodyne.nlsq.kernel import Pairs, Scene
+from lanewise.problems.heterodyne.nlsq.scaling import Kind, Normal, Scaling
+
+_DAMPING, _DAMPING_MIN, _DAMPING_MAX = 1e-2, 1e-12, 1e10
+# Instead of 0 under a square root.
+_TINY = 1e-300
+# Rounds in which walls that a step runs into are found; each finds at least one, most find all.
+_WALL_SOLVES = 4
+# Largest step of log J, exponent, share, …: beyond it the linear model says nothing. The drift's is relative.
+_REACH = (2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 0.5, 1.0, 50.0, 1.5, 2.0, 0.3, 5.0)
+
+
+class Anchor(NamedTuple):
+    """Where coordinates are expected, and within what spread; infinite where nothing is expected. Shape (13,)."""
+
+    centre: Any
+    spread: Any
+
+
+class Problem(NamedTuple):
+    """Everything that the starts of one fit share."""
+
+    data: Pairs
+    scene: Scene
+    gauge: Gauge
+    box: Box
+    scaling: Scaling
+    anchor: Anchor
+
+
+class Search(NamedTuple):
+    """Where the descent from one start stands.
+
+    Attributes:
+        x: coordinates, shape (13,).
+        at: the least-squares problem there; its ssr is infinite before the first pass over the data.
+        candidate: coordinates that the next pass looks at.
+        promised: by how much the linear model says it lowers the sum of squares.
+        damping: of the step that led to the candidate.
+        growth: of the damping, should the candidate be refused.
+        passes: over the data so far.
+        done: whether no step is left that gains anything.
+    """
+
+    x: jax.Array
+    at: Normal
+    candidate: jax.Array
+    promised: jax.Array
+    damping: jax.Array
+    growth: jax.Array
+    passes: jax.Array
+    done: jax.Array
+
+
+@partial(jax.jit, static_argnames=("kind", "clip", "sequential"))
+def descend(
+    starts: jax.Array,
+    problem: Problem,
+    n_blocks: jax.Array,
+    max_passes: jax.Array,
+    tolerance: jax.Array,
+    pull: jax.Array,
+    kind: Kind,
+    clip: FractionClip,
+    sequential: bool,
+) -> Search:
+    """Descend from each start, shape (n_starts, 13); with `max_passes` 1 only evaluate it.
+
+    Args:
+        n_blocks: how many blocks of the data count; fewer are a sample.
+        tolerance: a descent is done once a step promises and brings less than this part of the sum of squares.
+        pull: weight of the anchor, one standard deviation of the data per spread. A descent on few data needs it: rates
+            that are switched off for half the window, and other corners that the whole data exclude, draw it in.
+    """
+
+    def one(start: jax.Array) -> Search:
+        first = coordinates.cut(start, problem.gauge, problem.box)
+        return jax.lax.while_loop(
+            lambda s: ~s.done & (s.passes < max_passes), step, _before(first, problem.scaling.basis.shape[1])
+        )
+
+    def step(s: Search) -> Search:
+        gram = kernel.grams(s.candidate, problem.data, n_blocks, problem.scene, problem.gauge, clip)
+        at = scaling.normal(gram, problem.scaling, kind)
+        at = _anchored(at, s.candidate, problem.anchor, pull / gram[:, kernel.ONE, kernel.ONE].sum())
+        began = s.passes == 0
+        gained = s.at.ssr - at.ssr
+        accept = jnp.isfinite(at.ssr) & (gained > 0)
+        ratio = jnp.where(began, 0.5, gained / jnp.where(s.promised > 0, s.promised, jnp.inf))
+        # Nielsen's rule: the damping falls smoothly with the quality of the step and rises ever faster when refused.
+        factor = jnp.where(accept, jnp.maximum(1 / 5, 1 - (2 * ratio - 1) ** 3), s.growth)
+        damping = jnp.clip(s.damping * factor, _DAMPING_MIN, _DAMPING_MAX)
+        x = jnp.where(accept, s.candidate, s.x)
+        at = jax.tree.map(lambda new, old: jnp.where(accept, new, old), at, s.at)
+        candidate, promised = _candidate(x, at, damping, problem.gauge, problem.box)
+        # A step that the walls have bent may promise a loss: that is refused, and no sign of a minimum.
+        small = (s.promised >= 0) & (s.promised < tolerance * at.ssr) & (gained < tolerance * at.ssr)
+        stuck = (damping >= _DAMPING_MAX) | ~jnp.isfinite(at.ssr)
+        growth = jnp.where(accept, 2.0, 2 * s.growth)
+        return Search(x, at, candidate, promised, damping, growth, s.passes + 1, ~began & small | stuck)
+
+    result: Search = over_lanes(one, sequential=sequential)(starts)
+    return result
+
+
+def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> Normal:
+    """The problem whose cost is ssr · exp(weight Σz²), z = (x − centre)/spread: the noise need not be known for it."""
+    z = (x - anchor.centre) / anchor.spread
+    cost = at.ssr * jnp.exp(weight * z @ z)
+    return at._replace(
+        ssr=cost,
+        gradient=at.gradient - weight * at.ssr * z / anchor.spread,
+        curvature=at.curvature + jnp.diag(weight * at.ssr / anchor.spread**2),
+    )
+
+
+def _before(start: jax.Array, n_coefficients: int) -> Search:
+    """A descent that has not looked at the data yet."""
+    k, size = N_COORDINATES, N_COORDINATES + 2 * n_coefficients
+    unknown = Normal(
+        jnp.asarray(jnp.inf, start.dtype),
+        jnp.zeros(k, start.dtype),
+        jnp.eye(k, dtype=start.dtype),
+        jnp.zeros((2, n_coefficients), start.dtype),
+        jnp.zeros((2, n_coefficients), bool),
+        jnp.zeros((size, size), start.dtype),
+    )
+    number = partial(jnp.asarray, dtype=start.dtype)
+    return Search(
+        start, unknown, start, number(jnp.inf), number(_DAMPING), number(2.0), jnp.int32(0), jnp.asarray(False)
+    )
+
+
+def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: Box) -> tuple[jax.Array, jax.Array]:
+    """Where the damped Gauss–Newton step within the box leads, and what the linear model promises of it."""
+    p = coordinates.to_box(x, gauge)
+    to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
+    gradient = to_x.T @ at.gradient
+    diagonal = jnp.diag(at.curvature)
+    damped = at.curvature + damping * jnp.diag(jnp.maximum(diagonal, 1e-12 * diagonal.max()))
+    matrix = to_x.T @ damped @ to_x
+    scale = 1 / jnp.sqrt(jnp.maximum(jnp.diag(matrix), _TINY))
+    matrix, gradient = matrix * jnp.outer(scale, scale), gradient * scale
+    # In units of `scale` each parameter may move by this much; rounding may have left it just outside.
+    down, up = jnp.minimum(box.low - p, 0.0) / scale, jnp.maximum(box.high - p, 0.0) / scale
+
+    def solve(_: int, held_move: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        held, move = held_move
+        fixed = jnp.where(held, move, 0.0)
+        right = jnp.where(held, fixed, gradient - matrix @ fixed)
+        system = jnp.where(held[:, None] | held[None, :], 0.0, matrix) + jnp.diag(jnp.where(held, 1.0, 1e-14))
+        move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
+        return held | (move < down) | (move > up), jnp.clip(move, down, up)
+
+    # Parameters that would leave the box go to its wall and stay; the others' step is solved again beside them.
+    at_wall = (down >= 0) & (gradient <= 0) | (up <= 0) & (gradient >= 0)
+    _, move = jax.lax.fori_loop(0, _WALL_SOLVES, solve, (at_wall | (box.low >= box.high), jnp.zeros_like(p)))
+    move = to_x @ (scale * move)
+    reach = jnp.asarray(_REACH).at[6].mul(jnp.abs(x[6]) + 1.0)
+    move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / reach))
+    candidate = coordinates.cut(x + move, gauge, box)
+    moved = candidate - x
+    return candidate, 2 * moved @ at.gradient - moved @ at.curvature @ moved
