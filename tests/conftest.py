@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +102,83 @@ def tree(root: Path) -> dict[str, bytes]:
 def load(path: str, *overrides: str) -> campaign.Campaign:
     """The campaign of a manifest."""
     return campaign.load(path, overrides)
+
+
+class S3:
+    """An S3 server of the tests, in a process of its own; see s3_server.py.
+
+    Args:
+        careless: it ignores conditions.
+    """
+
+    def __init__(self, *, careless: bool = False) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._careless = careless
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        program = str(Path(__file__).with_name("s3_server.py"))
+        command = [sys.executable, program, str(self.port), *(["--careless"] if self._careless else [])]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                if time.monotonic() > end or self._process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs; one try a call, so that the tries of the tests are ours."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "never-to-be-seen",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[bool], S3]]:
+    """The two kinds of S3 server, each started when first asked for and kept to the end."""
+    running: dict[bool, S3] = {}
+
+    def get(careless: bool) -> S3:
+        if careless not in running:
+            running[careless] = S3(careless=careless)
+        return running[careless]
+
+    yield get
+    for server in running.values():
+        server.kill()
+
+
+@pytest.fixture
+def use_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[S3], None]]:
+    """Point this process at a server."""
+    import s3fs
+
+    def point(server: S3) -> None:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        # Instances are kept by their arguments, and the server's address is not among them.
+        s3fs.S3FileSystem.clear_instance_cache()
+
+    yield point
+    s3fs.S3FileSystem.clear_instance_cache()

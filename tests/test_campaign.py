@@ -16,7 +16,7 @@ from conftest import Write, load, tree
 from lanewise import commits
 from lanewise.aggregate import stages
 from lanewise.campaign import Campaign
-from lanewise.errors import ResultsDiffer, StorageError, UsageError
+from lanewise.errors import MachineError, ResultsDiffer, StorageError, UsageError
 from lanewise.plan import Chunk
 from lanewise.problems.base import Observation
 from lanewise.problems.shear import simulate as simulation
@@ -230,3 +230,18 @@ def test_a_realization_without_a_posterior_says_why(write: Write, poisoned: str)
     campaign.run(batch_index=1)
     with pytest.raises(UsageError, match="has no posterior; Not finite: 576 of 576 values of image"):
         campaign.posterior(poisoned)
+
+
+def test_overwrite_on_a_machine_that_cannot_compute_removes_nothing(write: Write, tmp_path: Path) -> None:
+    load(write()).run()
+    before = tree(tmp_path / "results")
+    with pytest.raises(MachineError, match=r"resources.device is gpu"):
+        load(write(resources={"device": "gpu"})).run(overwrite=True)
+    assert tree(tmp_path / "results") == before
+    assert len(load(write()).commits()) == 2
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_a_chunk_that_is_not_in_the_plan_is_a_usage_error(write: Write, index: int) -> None:
+    with pytest.raises(UsageError, match=f"batch_index: expected 0 to 1, got {index}"):
+        load(write()).run(index)

@@ -98,6 +98,12 @@ def test_the_pages_downstream_stages_on_an_output_directory(lanewise: Lanewise, 
         (["stats", "MANIFEST", "--level", "level_9"], 64, "expected level_0"),
         (["aggregate", "MANIFEST", "--min-complete", "1"], 75, "0 of 2 chunks are committed"),
         (["aggregate", "MANIFEST", "--strict"], 5, ""),
+        (["extend", "MANIFEST"], 64, "Missing option '--count'"),
+        (["extend", "MANIFEST", "--count", "0"], 64, "--count"),
+        (["extend", "MANIFEST", "--count", "1", "--set", "realizations.count=3"], 64, "edit them there"),
+        (["export", "MANIFEST", "--layout", "packed"], 64, "--layout packed: expected directories"),
+        (["verify", "absent.yaml"], 65, "absent.yaml: no such file"),
+        (["status", "MANIFEST", "--set", "output.url=s3://me:word@bucket/x"], 74, "the URL carries a password"),
     ],
 )
 def test_exit_codes_and_one_clear_message(
@@ -135,11 +141,45 @@ def test_aggregate_waits_no_longer_than_its_deadline(lanewise: Lanewise, write: 
     assert (tmp_path / "results" / "report.html").exists()
 
 
+def test_extend_verify_export_and_clean(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
+    path = write(output__layout="packed")
+    assert lanewise("run", path, "--batch-index", "0")[0] == 0
+    code, out, _ = lanewise("extend", path, "--count", "1")
+    assert (code, out) == (0, f"{path}: 4 → 6 realizations, 2 → 3 chunks\nnext: lanewise run {path}\n")
+    code, out, _ = lanewise("plan", path)
+    assert (code, out.count("  open  "), out.count("  done  ")) == (0, 2, 1)
+    code, out, _ = lanewise("export", path, "--layout", "directories")
+    assert (code, out) == (0, f"2 of 6 realizations in {tmp_path}/results\n")
+    code, out, _ = lanewise("verify", path)
+    assert (code, out) == (0, "1 committed chunks, 2 files: nothing wrong\n")
+    (rows,) = (tmp_path / "results").rglob("*.rows")
+    orphan = rows.with_name("20200101T000000-0.rows")
+    orphan.write_bytes(b"")
+    code, out, _ = lanewise("clean", path)
+    assert (code, out.splitlines()[-1], orphan.exists()) == (0, "1 removed; what is committed stays", False)
+    rows.unlink()
+    code, out, _ = lanewise("verify", path)
+    assert (code, "is named by a commit and missing" in out) == (74, True)
+
+
 def test_help_names_every_command_and_imports_no_jax() -> None:
     check = "import sys; sys.argv = ['lanewise', '--help']; from lanewise import cli\ntry: cli.main()\nfinally:\n"
     check += " heavy = {'jax', 'numpy', 'fsspec', 'jsonschema', 'yaml'} & set(sys.modules); assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    for command in ("validate", "plan", "run", "status", "extract", "stats", "aggregate", "render"):
+    for command in (
+        "validate",
+        "plan",
+        "run",
+        "status",
+        "extract",
+        "stats",
+        "aggregate",
+        "render",
+        "extend",
+        "verify",
+        "export",
+        "clean",
+    ):
         assert f"  {command} " in done.stdout
 
 

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,44 @@ def test_a_directory_in_the_way_is_one_clear_message(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_one_clear_message() -> None:
     with pytest.raises(StorageError, match="carrier-pigeon://x: cannot be opened"):
         Store("carrier-pigeon://x")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "No space left on device; make room and run again"),
+        (errno.EROFS, "Read-only file system; choose an output.url that can be written"),
+        (errno.EACCES, "refused: Permission denied; choose an output.url that this user may write"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_one_clear_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match=f"{tmp_path}/a: {message}"):
+        Store(str(tmp_path)).put("a", b"1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_links_has_no_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    assert Store(str(tmp_path)).conditional is True
+    monkeypatch.setattr(os, "link", refuse)
+    assert Store(str(tmp_path)).conditional is False
+
+
+def test_a_rename_is_followed_by_a_sync_of_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, real = [], os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Store(str(tmp_path / "new")).put("x", b"1")
+    assert [synced[0], synced[-1]] == [str(tmp_path), str(tmp_path / "new")]

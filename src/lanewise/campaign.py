@@ -6,21 +6,22 @@ import contextlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lanewise import commits, document, outputs, provenance
+from lanewise import checkpoints, commits, document, extension, outputs, provenance
 from lanewise import manifest as manifests
 from lanewise import plan as plans
+from lanewise.checkpoints import Keeper, Policy
 from lanewise.commits import Commit
 from lanewise.errors import StorageError, UsageError
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Manifest
 from lanewise.plan import Chunk, Plan
 from lanewise.progress import Reporter, Silent
-from lanewise.store import Store
+from lanewise.store import HOME, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lanewise.aggregate.results import BiasResults
     from lanewise.engine import Engine
 
-MANIFEST = f"{commits.HOME}/manifest.yaml"
+MANIFEST = f"{HOME}/manifest.yaml"
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Campaign:
-    """One manifest carried out."""
+    """One manifest carried out.
+
+    Attributes:
+        checkpoints: when a chunk has them.
+    """
 
     manifest: Manifest
     plan: Plan
+    checkpoints: Policy = field(default=Policy(), repr=False)
 
     @cached_property
     def store(self) -> Store:
@@ -70,35 +76,39 @@ class Campaign:
         """Compute one chunk, or all that are not committed yet.
 
         Raises:
+            UsageError: there is no such chunk.
             ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
             StorageError: the results cannot be read or written.
             MachineError: this machine lacks the device that the manifest requires.
         """
         progress = progress or Silent()
+        if batch_index is not None and not 0 <= batch_index < len(self.plan.chunks):
+            raise UsageError(f"batch_index: expected 0 to {len(self.plan.chunks) - 1}, got {batch_index}")
         chunks = self.plan.chunks if batch_index is None else (self.plan.chunks[batch_index],)
-        for chunk in chunks if overwrite else ():
-            commits.withdraw(self.store, chunk)
+        # A machine that cannot compute must not get as far as removing what another one computed.
+        engine = self._engine() if overwrite else None
+        if overwrite:
+            self._withdraw(batch_index)
         # All are checked before the first is computed: a refusal must come before the work.
-        committed = {chunk.index: commits.read(self.store, chunk) for chunk in chunks}
-        for chunk in chunks:
-            if (commit := committed[chunk.index]) is not None:
-                commits.check(self.store, self.plan, chunk, commit)
-        self.store.put(MANIFEST, document.dump(dict(self.manifest.content)).encode())
+        committed = self.commits(chunks)
+        self._keep_manifest()
         for remark in self.manifest.config.remarks:
             progress.say("remark", remark)
         counts: Counter[str] = Counter()
         for chunk in chunks:
-            if (commit := committed[chunk.index]) is not None:
-                self._publish(chunk, None, commit)
+            if (commit := committed.get(chunk.index)) is not None:
+                self._publish(chunk, commit)
                 counts.update(commit.counts)
                 progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
-        todo = [chunk for chunk in chunks if committed[chunk.index] is None]
-        engine = self._engine() if todo else None
+        todo = [chunk for chunk in chunks if chunk.index not in committed]
+        engine = engine or (self._engine() if todo else None)
         failures = []
         for chunk in todo:
             assert engine is not None
             try:
                 counts.update(self._compute(engine, chunk, progress).counts)
+            except StorageError:
+                raise  # no other chunk could be committed either, and its work would be lost
             except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
                 failures.append(error)
                 progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
@@ -106,14 +116,17 @@ class Campaign:
                     commits.record_failure(self.store, chunk, f"{type(error).__name__}: {error}")
         return Outcome(len(todo) - len(failures), len(chunks) - len(todo), counts, tuple(failures))
 
-    def commits(self) -> dict[int, Commit]:
-        """The commits that are there, by chunk index; each is checked against the plan."""
-        found = {}
-        for chunk in self.plan.chunks:
-            commit = commits.read(self.store, chunk)
-            if commit is not None:
-                commits.check(self.store, self.plan, chunk, commit)
-                found[chunk.index] = commit
+    def commits(self, chunks: Sequence[Chunk] | None = None) -> dict[int, Commit]:
+        """The commits that are there, by chunk index, of all chunks or some; each is checked against the plan."""
+        chunks = self.plan.chunks if chunks is None else chunks
+        if len(chunks) == 1:
+            commit = commits.read(self.store, chunks[0])
+            found = {} if commit is None else {chunks[0].index: commit}
+        else:
+            found = commits.read_all(self.store, chunks)
+        for chunk in chunks:
+            if chunk.index in found:
+                commits.check(self.store, self.plan, chunk, found[chunk.index])
         return found
 
     def aggregate(self) -> BiasResults:
@@ -153,6 +166,24 @@ class Campaign:
                 return opened.load() if hasattr(opened, "load") else opened
         raise UsageError(f"{run_id}: is not in the plan; `lanewise plan` shows the run ids")
 
+    def _withdraw(self, batch_index: int | None) -> None:
+        """Remove one chunk, or every chunk that is there."""
+        if batch_index is not None:
+            return commits.withdraw(self.store, self.plan.chunks[batch_index])
+        planned = {chunk.index: chunk for chunk in self.plan.chunks}
+        for index in sorted({*planned, *commits.indices(self.store)}):
+            commits.withdraw(self.store, planned.get(index, Chunk(index, ())))
+        return None
+
+    def _keep_manifest(self) -> None:
+        """Leave the manifest beside the results, unless it stands there already or has been extended since."""
+        text = document.dump(dict(self.manifest.content)).encode()
+        with contextlib.suppress(FileNotFoundError):
+            kept = self.store.read(MANIFEST)
+            if kept == text or extension.is_extended(kept.decode(), self.manifest):
+                return
+        self.store.put(MANIFEST, text)
+
     def _engine(self) -> Engine:
         from lanewise.engine import Engine
 
@@ -160,15 +191,25 @@ class Campaign:
 
     def _compute(self, engine: Engine, chunk: Chunk, progress: Reporter) -> Commit:
         began = time.time()
-        results = engine.run(chunk, progress)
+        keeper = Keeper(self.store, chunk, checkpoints.surroundings(), self.checkpoints)
+        if resumed := keeper.load():
+            progress.say("resumed", f"chunk {chunk.index}: goes on after {resumed} rounds", chunk=chunk.index)
+        results = engine.run(chunk, progress, keeper)
         made = {
             "versions": provenance.versions(),
+            "source": provenance.source(),
             "machine": provenance.machine(),
+            "flags": provenance.flags(),
+            "inputs": provenance.inputs(self.manifest),
+            "rounds_resumed": resumed,
             "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "seconds": round(time.time() - began, 3),
         }
-        commit = commits.write(self.store, self.plan, chunk, results, made)
-        self._publish(chunk, results, commit)
+        attempt = commits.new_attempt()
+        view = list(commits.files_of(results)) if self.manifest.output.layout == "directories" else None
+        commit = commits.write(self.store, self.plan, chunk, results, made, attempt=attempt, view=view)
+        commit = self._publish_own(chunk, commit, view if commit.attempt == attempt else None)
+        keeper.clear()
         progress.say(
             "committed",
             f"chunk {chunk.index}: {_counted(commit.counts)} in {made['seconds']:.1f} s",
@@ -178,9 +219,23 @@ class Campaign:
         )
         return commit
 
-    def _publish(self, chunk: Chunk, results: Sequence[Any] | None, commit: Commit) -> None:
+    def _publish_own(self, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None) -> Commit:
+        """Publish what counts after we committed; returns it.
+
+        Args:
+            view: our files if ours is the commit that counts; None if another attempt was first.
+        """
+        while True:
+            self._publish(chunk, commit, view)
+            # Without conditional writes an attempt with a lower id may have come since.
+            now = commits.read(self.store, chunk)
+            if now is None or now.attempt == commit.attempt:
+                return commit
+            commit, view = now, commits.files_of(commits.load_results(self.store, now))
+
+    def _publish(self, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
         if self.manifest.output.layout == "directories":
-            commits.publish(self.store, chunk, results, commit)
+            commits.publish(self.store, chunk, commit, view)
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Campaign:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lanewise import __version__, errors
+from lanewise.problems.heterodyne import cli as simulate
 from lanewise.render import cli as render
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(render.app, name="render")
+app.add_typer(simulate.app, name="simulate")
 
 ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
 CampaignArgument = Annotated[
@@ -128,6 +130,90 @@ def status(manifest: CampaignArgument, overrides: SetOption = None, as_json: Jso
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
     content = views.status(campaign, " ".join([manifest, *options]))
     print(json.dumps(content, indent=2) if as_json else views.status_text(content))
+
+
+@app.command()
+def extend(
+    manifest: CampaignArgument,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", min=1, help="Realizations to add per shear point (pairs, where the shears are paired)."
+        ),
+    ],
+    overrides: SetOption = None,
+) -> None:
+    """Add realizations with new seeds to the manifest; what is computed stays valid, `run` computes the rest.
+
+    Writes one more number under realizations.extensions, also of a campaign that is half done: seeds go on after the
+    last, chunks too, and everything before keeps its place.
+    """
+    from lanewise import extension
+
+    if any(pair.startswith("realizations") for pair in overrides or ()):
+        raise errors.UsageError("extend --set realizations…: extend writes these into the manifest; edit them there")
+    campaign = _load(manifest, overrides)
+    before, after = campaign.plan, extension.write(campaign, count)
+    print(
+        f"{campaign.manifest.source}: {len(before.realizations)} → {len(after.realizations)} realizations, "
+        f"{len(before.chunks)} → {len(after.chunks)} chunks\nnext: lanewise run {manifest}"
+    )
+
+
+@app.command()
+def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
+    """Read everything that is committed and compare sizes and SHA-256; exit 74 if damaged, 65 if foreign."""
+    from lanewise import upkeep
+
+    found = upkeep.verify(_load(manifest, overrides))
+    for finding in found.findings:
+        print(finding.text)
+    print(f"{found.n_chunks} committed chunks, {found.n_files} files: {len(found.findings) or 'nothing'} wrong")
+    if found.findings:
+        damaged = not all(finding.foreign for finding in found.findings)
+        raise typer.Exit(errors.StorageError.exit_code if damaged else errors.ResultsDiffer.exit_code)
+
+
+@app.command()
+def export(
+    manifest: CampaignArgument,
+    layout: Annotated[
+        str, typer.Option("--layout", help="`directories`: one directory per realization, from the packed chunks.")
+    ] = "directories",
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Where to; default: the output URL of the campaign.")
+    ] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Unpack the committed chunks of a packed campaign into directories."""
+    from lanewise import upkeep
+    from lanewise.store import Store
+
+    if layout != "directories":
+        raise errors.UsageError(f"--layout {layout}: expected directories")
+    campaign = _load(manifest, overrides)
+    store = Store(output) if output else campaign.store
+    print(f"{upkeep.export(campaign, store)} of {len(campaign.plan.realizations)} realizations in {store.where()}")
+
+
+@app.command()
+def clean(
+    manifest: CampaignArgument,
+    older_than: Annotated[
+        float,
+        typer.Option("--older-than", min=0, help="Hours; what is younger may be an attempt under way."),
+    ] = 1.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Remove what attempts left behind that were killed, or lost to another one."""
+    from lanewise import upkeep
+
+    campaign = _load(manifest, overrides)
+    removed = upkeep.clean(campaign, older_than * 3600, dry_run=dry_run)
+    for path in removed:
+        print(campaign.store.where(path))
+    print(f"{len(removed)} {'would be ' if dry_run else ''}removed; what is committed stays")
 
 
 @app.command()

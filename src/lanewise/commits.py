@@ -2,16 +2,19 @@
 
 A chunk's data goes under its attempt, which no other attempt shares; then one small commit is created, last, and
 names the attempt. No commit, not done. Readers follow commits, never listings of data.
+
+Where the store can create an object only if there is none, a chunk has one commit, `commits/<chunk>.commit`. Where it
+cannot, each attempt commits under its own name, `commits/<chunk>/<attempt>.commit`, and the lowest attempt counts: one
+truth, if not one object.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,9 +22,10 @@ from lanewise import identity, outputs
 from lanewise.errors import ResultsDiffer, StorageError
 from lanewise.plan import Chunk, Plan
 from lanewise.results import Result
-from lanewise.store import Store
+from lanewise.store import HOME, Store, stamp
 
-HOME = "_lanewise"
+COMMITS, CHUNKS, CHECKPOINTS = f"{HOME}/commits", f"{HOME}/chunks", f"{HOME}/checkpoints"
+_SUFFIX = ".commit"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Commit:
     """The record that makes a chunk done.
 
     Attributes:
+        data, rows: the packed results, and their rows of the summary.
+        view: list of the files of the realizations' directories; None if they were not asked for.
         realizations: run id → identity, in the chunk's order.
         counts: status → number of realizations.
         settings: what the identities share, so that a refusal can say what differs.
@@ -48,6 +54,7 @@ class Commit:
     attempt: str
     data: File
     rows: File
+    view: File | None
     realizations: Mapping[str, str]
     counts: Mapping[str, int]
     settings: Mapping[str, Any]
@@ -56,27 +63,61 @@ class Commit:
 
 def new_attempt() -> str:
     """A name that no other attempt has; later attempts sort after earlier ones."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    return stamp()
 
 
-def path_of(chunk: Chunk) -> str:
-    """Where a chunk's commit stands."""
-    return f"{HOME}/commits/{chunk.name}.commit"
+def path_of(chunk: Chunk, attempt: str | None = None) -> str:
+    """Where a chunk's commit stands; with an attempt: where it does if the store has no conditional writes."""
+    return f"{COMMITS}/{chunk.name}{_SUFFIX}" if attempt is None else f"{COMMITS}/{chunk.name}/{attempt}{_SUFFIX}"
 
 
 def read(store: Store, chunk: Chunk) -> Commit | None:
     """The chunk's commit, None if it is not done."""
+    if (commit := _parse(store, path_of(chunk))) is not None:
+        return commit
+    return _lowest(store, chunk)
+
+
+def read_all(store: Store, chunks: Iterable[Chunk]) -> dict[int, Commit]:
+    """The commits that are there, by chunk index; one listing tells which."""
+    names = set(store.names(COMMITS))
+
+    def one(chunk: Chunk) -> Commit | None:
+        commit = _parse(store, path_of(chunk)) if f"{chunk.name}{_SUFFIX}" in names else None
+        return _lowest(store, chunk) if commit is None and chunk.name in names else commit
+
+    chunks = list(chunks)
+    found = zip(chunks, store.map(one, chunks), strict=True)
+    return {chunk.index: commit for chunk, commit in found if commit is not None}
+
+
+def indices(store: Store) -> set[int]:
+    """Every chunk that has a commit, also such as are in no plan of ours."""
+    names = (name.removesuffix(_SUFFIX) for name in store.names(COMMITS))
+    return {int(name) for name in names if name.isdecimal()}
+
+
+def attempts(store: Store, chunk: Chunk) -> list[str]:
+    """The attempts that committed under their own names, lowest first."""
+    return [n.removesuffix(_SUFFIX) for n in store.names(f"{COMMITS}/{chunk.name}") if n.endswith(_SUFFIX)]
+
+
+def _lowest(store: Store, chunk: Chunk) -> Commit | None:
+    found = attempts(store, chunk)
+    return _parse(store, path_of(chunk, found[0])) if found else None
+
+
+def _parse(store: Store, path: str) -> Commit | None:
     try:
-        data = store.read(path_of(chunk))
+        data = store.read(path)
     except FileNotFoundError:
         return None
     try:
         content = json.loads(data)
-        return Commit(**{**content, "data": File(**content["data"]), "rows": File(**content["rows"])})
+        files = {name: File(**content[name]) if content[name] else None for name in ("data", "rows", "view")}
+        return Commit(**{**content, **files})
     except (ValueError, TypeError, KeyError) as error:
-        raise StorageError(
-            f"{store.where(path_of(chunk))}: not a commit of this version of lanewise ({error})"
-        ) from None
+        raise StorageError(f"{store.where(path)}: not a commit of this version of lanewise ({error})") from None
 
 
 def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
@@ -90,71 +131,126 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
         return
     reasons = list(identity.differences(commit.settings, plan.settings))
     if not reasons:
-        reasons = [f"chunk {chunk.index} holds other realizations; batch.size, the shears or the seeds differ"]
+        reasons = [
+            f"chunk {chunk.index} holds other realizations; batch.size, the shears or the seeds differ "
+            "(to add realizations: lanewise extend)"
+        ]
     shown = "; ".join(reasons[:5])
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
 
 
-def write(store: Store, plan: Plan, chunk: Chunk, results: Sequence[Result], provenance: Mapping[str, Any]) -> Commit:
+def write(
+    store: Store,
+    plan: Plan,
+    chunk: Chunk,
+    results: Sequence[Result],
+    provenance: Mapping[str, Any],
+    *,
+    attempt: str | None = None,
+    view: Sequence[tuple[str, bytes]] | None = None,
+) -> Commit:
     """Write a chunk's data, then its commit.
+
+    Args:
+        attempt: a new one if none is given.
+        view: the files of the realizations' directories, if they will be published; the commit then knows them.
 
     Returns:
         The commit that counts: this attempt's, or that of another attempt which was first.
     """
-    attempt = new_attempt()
-    base = f"{HOME}/chunks/{chunk.name}/{attempt}"
+    attempt = attempt or new_attempt()
+    base = f"{CHUNKS}/{chunk.name}/{attempt}"
     rows = json.dumps([outputs.summary_row(result) for result in results], allow_nan=False).encode()
-    files = [_put(store, f"{base}.nc", outputs.packed_nc(results)), _put(store, f"{base}.rows", rows)]
+    listing = None if view is None else json.dumps([asdict(_file(*one)) for one in view]).encode()
     commit = Commit(
         chunk=chunk.index,
         attempt=attempt,
-        data=files[0],
-        rows=files[1],
+        data=_put(store, f"{base}.nc", outputs.packed_nc(results)),
+        rows=_put(store, f"{base}.rows", rows),
+        view=None if listing is None else _put(store, f"{base}.view", listing),
         realizations={r.run_id: r.identity for r in chunk.realizations},
         counts=dict(Counter(result.status.word for result in results)),
         settings=plan.settings,
         provenance=provenance,
     )
-    content = json.dumps(asdict(commit), indent=1, allow_nan=False) + "\n"
-    if store.create(path_of(chunk), content.encode()):
-        return commit
+    _settle(store, chunk, commit)
+    # Read back, also where the store said yes or no: a create-only write can lose to its own retry.
     winner = read(store, chunk)
     if winner is None:
-        raise StorageError(f"{store.where(path_of(chunk))}: was refused as existing, and does not exist")
-    check(store, plan, chunk, winner)
+        raise StorageError(f"{store.where(path_of(chunk))}: was committed, and does not exist; is somebody deleting?")
+    if winner.attempt != attempt:
+        check(store, plan, chunk, winner)
     return winner
+
+
+def _settle(store: Store, chunk: Chunk, commit: Commit) -> None:
+    content = (json.dumps(asdict(commit), indent=1, allow_nan=False) + "\n").encode()
+    if store.conditional:
+        store.create(path_of(chunk), content)
+    elif read(store, chunk) is None:
+        store.put(path_of(chunk, commit.attempt), content)
 
 
 def load_results(store: Store, commit: Commit) -> list[Result]:
     """The results that a commit stands for."""
-    return outputs.unpack(_checked(store, commit.data))
+    return outputs.unpack(checked(store, commit.data))
 
 
 def load_rows(store: Store, commit: Commit) -> list[dict[str, Any]]:
     """The summary rows that a commit stands for."""
-    rows: list[dict[str, Any]] = json.loads(_checked(store, commit.rows))
+    rows: list[dict[str, Any]] = json.loads(checked(store, commit.rows))
     return rows
 
 
-def publish(store: Store, chunk: Chunk, results: Sequence[Result] | None, commit: Commit) -> None:
-    """Write the run-id directories of a committed chunk, where they are not there already.
+def load_view(store: Store, commit: Commit) -> list[File]:
+    """The files of the directories that a commit stands for."""
+    return [File(**one) for one in json.loads(checked(store, commit.view))] if commit.view else []
+
+
+def files_of(results: Iterable[Result]) -> Iterable[tuple[str, bytes]]:
+    """Path and bytes of every file of the realizations' directories."""
+    for result in results:
+        for name, data in outputs.files(result).items():
+            yield f"{result.run_id}/{name}", data
+
+
+def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[str, bytes]] | None = None) -> None:
+    """Write the run-id directories of a committed chunk.
 
     Args:
-        results: those of the commit, if they are at hand; else they are read.
+        files: those of the commit, if they are at hand: all are written. Else they are made from the committed data,
+            and only if some are missing or of another size.
     """
-    if all(store.exists(f"{r.run_id}/convergence.json") for r in chunk.realizations):
-        return
-    for result in results if results is not None else load_results(store, commit):
-        for name, data in outputs.files(result).items():
-            store.put(f"{result.run_id}/{name}", data)
+    if files is None:
+        view = load_view(store, commit)
+        # After two attempts without conditional writes, files of the same size may be the other's.
+        contested = len(attempts(store, chunk)) > 1
+        if view and not contested and not list(missing(store, chunk, view)):
+            return
+        files = files_of(load_results(store, commit))
+    store.map(lambda file: store.put(*file), files)
+
+
+def missing(store: Store, chunk: Chunk, view: Iterable[File]) -> Iterable[File]:
+    """Files of the directories that are not there, or not of their size."""
+    found = dict(zip(chunk.run_ids, store.map(store.sizes, chunk.run_ids), strict=True))
+    for file in view:
+        run_id, _, name = file.path.rpartition("/")
+        if found[run_id].get(name) != file.size:
+            yield file
 
 
 def withdraw(store: Store, chunk: Chunk) -> None:
-    """Remove a chunk's commit first, then its data and directories."""
+    """Remove a chunk's commits first, then its data and the directories of what it holds and held."""
+    try:
+        commit = read(store, chunk)
+    except StorageError:  # damaged, or of another version: nothing is known of what it held
+        commit = None
+    held = commit.realizations if commit is not None else ()
     store.remove(path_of(chunk))
-    store.remove(f"{HOME}/chunks/{chunk.name}")
-    for realization in chunk.realizations:
-        store.remove(realization.run_id)
+    for folder in (COMMITS, CHUNKS, CHECKPOINTS):
+        store.remove(f"{folder}/{chunk.name}")
+    store.map(store.remove, sorted({*held, *chunk.run_ids}))
 
 
 def record_failure(store: Store, chunk: Chunk, message: str) -> None:
@@ -172,18 +268,29 @@ def failures(store: Store) -> dict[int, str]:
     return found
 
 
-def _put(store: Store, path: str, data: bytes) -> File:
-    store.put(path, data)
-    return File(path, len(data), hashlib.sha256(data).hexdigest())
+def checked(store: Store, file: File) -> bytes:
+    """The bytes of a file that a commit names.
 
-
-def _checked(store: Store, file: File) -> bytes:
+    Raises:
+        StorageError: it is missing, or was changed.
+    """
     try:
         data = store.read(file.path)
     except FileNotFoundError:
         raise StorageError(f"{store.where(file.path)}: is named by a commit and missing") from None
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise StorageError(
-            f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed or is torn"
-        )
+    if len(data) != file.size:
+        raise StorageError(f"{store.where(file.path)}: has {len(data)} bytes, its commit says {file.size}")
+    if _file(file.path, data) != file:
+        raise StorageError(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed")
     return data
+
+
+def _file(path: str, data: bytes) -> File:
+    return File(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _put(store: Store, path: str, data: bytes) -> File:
+    store.put(path, data)
+    if (size := store.size(path)) != len(data):
+        raise StorageError(f"{store.where(path)}: {len(data)} bytes were written, {size} are there")
+    return _file(path, data)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lanewise import device, keys, methods, problems
+from lanewise.checkpoints import Keeper, Saved
 from lanewise.errors import ChunkImpossible
 from lanewise.lanes import LaneStatus, over_lanes
 from lanewise.problems.base import Observation
@@ -58,6 +59,43 @@ class _Lane:
         return mean
 
 
+@dataclass(frozen=True)
+class _Rounds:
+    """Where a block stands among its chunk's rounds, and who is told.
+
+    Attributes:
+        number: of the block.
+        before, total: rounds of the chunk, before this block and in all.
+    """
+
+    number: int
+    before: int
+    total: int
+    progress: Reporter
+    keeper: Keeper | None
+
+    @property
+    def saved(self) -> Saved | None:
+        """What a checkpoint has of this block."""
+        return self.keeper.blocks.get(self.number) if self.keeper else None
+
+    def step(self, done: int, note: str = "") -> None:
+        """Report `done` rounds of this block."""
+        self.progress.step(self.before + done, note)
+
+    def keep(self, done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> None:
+        """Write a checkpoint if it is time."""
+        if self.keeper and self.keeper.due(self.before + done, self.total):
+            self.keeper.blocks[self.number] = _snapshot(done, state, parts)
+            self.keeper.save()
+
+    def end(self, done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> None:
+        """Report the block's end, and have it in the checkpoints of the blocks after it."""
+        self.step(done)
+        if self.keeper:
+            self.keeper.blocks[self.number] = _snapshot(done, state, parts)
+
+
 class Engine:
     """Computes chunks of one campaign.
 
@@ -87,8 +125,12 @@ class Engine:
         else:
             self._problem, self._program = problem, _compile(self._method, problem, sequential=sequential)
 
-    def run(self, chunk: Chunk, progress: Reporter | None = None) -> list[Result]:
-        """Compute a chunk; one result per realization, in order. A realization's failure is in its result."""
+    def run(self, chunk: Chunk, progress: Reporter | None = None, keeper: Keeper | None = None) -> list[Result]:
+        """Compute a chunk; one result per realization, in order. A realization's failure is in its result.
+
+        Args:
+            keeper: of the chunk's checkpoints; what it has loaded is not computed again.
+        """
         progress = progress or Silent()
         observed = [self._look(realization) for realization in chunk.realizations]
         ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
@@ -98,8 +140,9 @@ class Engine:
         blocks = [units[at : at + self._width] for at in range(0, len(units), self._width)]
         progress.begin(f"chunk {chunk.index}", len(blocks) * self._method.rounds)
         for number, block in enumerate(blocks):
+            rounds = _Rounds(number, number * self._method.rounds, len(blocks) * self._method.rounds, progress, keeper)
             with _memory(chunk, self._width):
-                lanes |= self._run_block(chunk, observed, block, number * self._method.rounds, progress)
+                lanes |= self._run_block(chunk, observed, block, rounds)
         for index in ready:
             own = [lanes[index, unit] for unit in range(self._method.units)]
             found[index] = self._combine(chunk.realizations[index], observed[index], own)
@@ -137,10 +180,29 @@ class Engine:
         chunk: Chunk,
         observed: Sequence[Observation | Result],
         block: Sequence[tuple[int, int]],
-        rounds_before: int,
-        progress: Reporter,
+        rounds: _Rounds,
     ) -> dict[tuple[int, int], _Lane]:
         import jax
+
+        state, joined = self._advance(self._inputs(chunk, observed, block), rounds)
+        status, whole = jax.device_get(self._program.finish(*state))
+        if "position" in joined:
+            joined["latents"] = np.asarray(self._program.constrain(joined["position"]))
+        if "position" in whole:
+            whole["latents"] = np.asarray(self._program.constrain(whole["position"][:, None]))
+        return {
+            unit: _Lane(
+                LaneStatus(int(status[at])),
+                {name: array[at] for name, array in joined.items()},
+                {name: array[at] for name, array in whole.items()},
+            )
+            for at, unit in enumerate(block)
+        }
+
+    def _inputs(
+        self, chunk: Chunk, observed: Sequence[Observation | Result], block: Sequence[tuple[int, int]]
+    ) -> tuple[Any, Any, Any]:
+        """Keys, data and activity of a block's lanes."""
         import jax.numpy as jnp
 
         # Padding repeats the first lane and is never active: it costs nothing where lanes run one by one.
@@ -157,29 +219,29 @@ class Engine:
         lane_keys = jnp.stack(
             [keys.lane_key(config.inference.rng_seed, seed, keys.Purpose.INFERENCE, unit) for seed, unit in seeds]
         )
-        state = self._program.init(lane_keys, data, active)
-        rounds: list[dict[str, np.ndarray]] = []
-        for number in range(self._method.rounds):
-            progress.step(rounds_before + number, "compiling and running" if number == 0 else "")
+        return lane_keys, data, active
+
+    def _advance(self, inputs: tuple[Any, Any, Any], rounds: _Rounds) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:
+        """The lanes' state and data after their last round, and the records of all rounds."""
+        _, data, _ = inputs
+        state, done, parts = self._begin(inputs, rounds.saved)
+        for number in range(done, self._method.rounds):
+            rounds.step(number, "compiling and running" if number == done else "")
             if not np.any(np.asarray(state.status) == LaneStatus.RUNNING):
                 break
             state, records = self._program.advance(state, data)
-            rounds.append({name: np.asarray(array) for name, array in records.items()})
-        progress.step(rounds_before + self._method.rounds)
-        status, whole = jax.device_get(self._program.finish(state, data))
-        joined = {name: np.concatenate([r[name] for r in rounds], axis=1) for name in (rounds[0] if rounds else {})}
-        if "position" in joined:
-            joined["latents"] = np.asarray(self._program.constrain(joined["position"]))
-        if "position" in whole:
-            whole["latents"] = np.asarray(self._program.constrain(whole["position"][:, None]))
-        return {
-            unit: _Lane(
-                LaneStatus(int(status[at])),
-                {name: array[at] for name, array in joined.items()},
-                {name: array[at] for name, array in whole.items()},
-            )
-            for at, unit in enumerate(block)
-        }
+            parts.append({name: np.asarray(array) for name, array in records.items()})
+            done = number + 1
+            rounds.keep(done, state, parts)
+        rounds.end(self._method.rounds, state, parts)
+        return (state, data), _joined(parts)
+
+    def _begin(self, inputs: tuple[Any, Any, Any], saved: Saved | None) -> tuple[Any, int, list[dict[str, np.ndarray]]]:
+        """A block's state, its rounds done and their records: from a checkpoint if there is one."""
+        if saved is None:
+            return self._program.init(*inputs), 0, []
+        state = _restored(self._program.init, inputs, saved.state)
+        return state, saved.rounds, [dict(saved.records)] if saved.rounds else []
 
     def _combine(self, realization: Realization, observed: Observation | Result, lanes: Sequence[_Lane]) -> Result:
         """One realization's result from its lanes."""
@@ -253,6 +315,39 @@ def _memory(chunk: Chunk, width: int) -> Iterator[None]:
             raise
         message = f"chunk {chunk.index}: the device ran out of memory with {width} lanes in flight; lower batch.width"
         raise ChunkImpossible(message) from error
+
+
+def _snapshot(done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> Saved:
+    """A block between two rounds, on the host."""
+    import jax
+
+    leaves = (jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state))
+    return Saved(done, tuple(np.asarray(leaf) for leaf in leaves), _joined(parts))
+
+
+def _restored(init: Callable[..., Any], inputs: tuple[Any, Any, Any], saved: Sequence[np.ndarray]) -> Any:
+    """The state that `_snapshot` took; `init` is not run, it only tells the structure."""
+    import jax
+    import jax.numpy as jnp
+
+    leaves, structure = jax.tree.flatten(jax.eval_shape(init, *inputs))
+    found = (
+        jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else jnp.asarray(array, leaf.dtype)
+        for leaf, array in zip(leaves, saved, strict=True)
+    )
+    return jax.tree.unflatten(structure, found)
+
+
+def _is_key(leaf: Any) -> bool:
+    import jax
+    import jax.numpy as jnp
+
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The records of all rounds, per name."""
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in (parts[0] if parts else {})}
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,9 +4,11 @@
 |-------------------|------|--------------------------------------------------------------------------|
 | UsageError        | 64   | the command line asks for something that does not exist                  |
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
+| DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
 | ChunkImpossible   | 70   | this chunk will always fail                                              |
-| StorageError      | 74   | storage cannot be reached or written                                     |
+| StorageError      | 74   | storage cannot be reached, read or written; what is there is damaged     |
+| StorageTimeout    | 75   | storage gave no answer until our deadline                                |
 | Incomplete        | 75   | not all chunks are committed yet, and the caller asked for more          |
 | MachineError      | 78   | this machine cannot satisfy the manifest (no GPU where one is required)  |
 
@@ -68,6 +70,12 @@ class ManifestError(LanewiseError):
         super().__init__("\n".join(str(c) for c in self.complaints))
 
 
+class DataError(LanewiseError):
+    """An input file cannot be read as what the config says it is; the text begins with the file."""
+
+    exit_code = 65
+
+
 class ResultsDiffer(LanewiseError):
     """The output holds results of another identity; they are neither reused nor overwritten in silence."""
 
@@ -84,6 +92,16 @@ class StorageError(LanewiseError):
     """Storage cannot be reached, read or written."""
 
     exit_code = 74
+
+
+class StorageTimeout(StorageError):
+    """Storage gave no answer until our deadline; it may later."""
+
+    exit_code = 75
+
+
+class ConditionsUnsupported(StorageError):
+    """The store says that it cannot write an object only if it does not exist."""
 
 
 class Incomplete(LanewiseError):

@@ -33,10 +33,16 @@ class Shear:
 
 @dataclass(frozen=True)
 class Realizations:
-    """Realizations (or pairs) per shear point, and the seed of the first."""
+    """Realizations (or pairs) per shear point, and the seed of the first.
+
+    Attributes:
+        extensions: more of them, as `lanewise extend` added them: seeds go on after the last, chunks begin anew, so
+            that nothing before an extension changes.
+    """
 
     count: int = 1
     base_seed: int = 42
+    extensions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
         name=value["name"],
         config=family.parse_config(config_doc.value),
         shear=_shear(value["shear"]),
-        realizations=typed.build(Realizations, value.get("realizations", {})),
+        realizations=_realizations(value.get("realizations", {})),
         batch=typed.build(Batch, value.get("batch", {})),
         convergence=typed.build(Convergence, value.get("convergence", {})),
         acceptance=typed.build(Acceptance, value.get("acceptance", {})),
@@ -283,6 +289,10 @@ def _check(doc: Document) -> list[Complaint]:
             found.append(doc.complaint(path, "a pair needs a nonzero shear: +g and −g are the same here"))
         seen.setdefault((g1, g2), index)
     return found
+
+
+def _realizations(value: Mapping[str, Any]) -> Realizations:
+    return typed.build(Realizations, {**value, "extensions": tuple(int(n) for n in value.get("extensions", ()))})
 
 
 def _shear(value: Mapping[str, Any]) -> Shear:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
 from lanewise.errors import Complaint, ManifestError, UsageError
+from lanewise.manifest import Realizations
 from lanewise.problems.base import Member
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class Chunk:
         """The index as file names carry it."""
         return f"{self.index:05d}"
 
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Names of its realizations' directories."""
+        return tuple(realization.run_id for realization in self.realizations)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,17 +76,28 @@ def build(manifest: Manifest) -> Plan:
         ManifestError: two realizations would share a run id.
     """
     shared = identity.settings(manifest)
-    members = problems.family(manifest.kind).members(manifest)
-    if len({member.run_id for member in members}) < len(members):
+    chunks: list[Chunk] = []
+    for members in _stretches(manifest):
+        realizations = [Realization(member, identity.identity(shared, member)) for member in members]
+        for at in range(0, len(realizations), manifest.batch.size):
+            chunks.append(Chunk(len(chunks), tuple(realizations[at : at + manifest.batch.size])))
+    plan = Plan(tuple(chunks), manifest.batch.width, shared)
+    if len({realization.run_id for realization in plan.realizations}) < len(plan.realizations):
         message = "the arms of a pair would share a directory; a shear must be 1e-4 or more"
         raise ManifestError([Complaint(manifest.source, 0, "shear", message)])
-    realizations = [Realization(member, identity.identity(shared, member)) for member in members]
-    size = manifest.batch.size
-    chunks = tuple(
-        Chunk(index, tuple(realizations[index * size : (index + 1) * size]))
-        for index in range(math.ceil(len(realizations) / size))
-    )
-    return Plan(chunks, manifest.batch.width, shared)
+    return plan
+
+
+def _stretches(manifest: Manifest) -> Iterator[tuple[Member, ...]]:
+    """The members as they were asked for: at first, then by each extension, whose seeds go on after the last."""
+    family = problems.family(manifest.kind)
+    asked = manifest.realizations
+    members = family.members(manifest)
+    yield members
+    for count in asked.extensions:
+        following = Realizations(count, max(member.seed for member in members) + 1)
+        members = family.members(replace(manifest, realizations=following))
+        yield members
 
 
 def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple[int | None, bool]:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import platform
+import subprocess
+from functools import cache
 from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lanewise.manifest import Manifest
 
 PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "galsim", "jax-galsim", "h5netcdf", "fsspec")
+# What changes how XLA and JAX compute; nothing else of the environment is recorded.
+FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE")
 
 
+@cache
 def versions() -> dict[str, str]:
     """Installed versions of what fixes the numbers."""
     found = {"python": platform.python_version()}
@@ -25,3 +38,43 @@ def machine() -> dict[str, str]:
 
     device = jax.devices()[0]
     return {"host": platform.node(), "platform": device.platform, "device": device.device_kind}
+
+
+def flags() -> dict[str, str]:
+    """Settings of XLA and JAX in the environment."""
+    return {name: os.environ[name] for name in FLAGS if name in os.environ}
+
+
+def inputs(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 of what went in: the manifest with its config inlined, and the config's normal form."""
+    return {"manifest": _sha256(manifest.content), "config": _sha256(manifest.config.content)}
+
+
+@cache
+def source() -> dict[str, Any]:
+    """The git commit that lanewise was installed from or runs in, if known; `modified` if files differ from it."""
+    try:
+        installed = json.loads(metadata.distribution("lanewise").read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        installed = {}
+    if commit := installed.get("vcs_info", {}).get("commit_id"):
+        return {"commit": commit}
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return {}
+    commit, changes = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain", "--", "src")
+    return {} if commit is None or changes is None else {"commit": commit, "modified": bool(changes)}
+
+
+def _git(checkout: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

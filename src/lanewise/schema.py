@@ -95,6 +95,8 @@ def _read(error: jsonschema.ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, "expected some text, got an empty string"
         case "pattern":
             yield path, f"expected {error.schema.get('title', 'text')} (pattern {want}), got {show(got)}"
+        case "not":
+            yield path, error.schema.get("$comment", error.message)
         case _:
             yield path, error.message
 

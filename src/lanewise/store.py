@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
+import secrets
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lanewise.errors import StorageError
+from lanewise import patience
+from lanewise.errors import ConditionsUnsupported, LanewiseError, StorageError
+from lanewise.patience import Patience
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+# Everything of ours below an output URL.
+HOME = "_lanewise"
+PROBES = f"{HOME}/probes"
+# The beginning of a temporary file's name; what a killed process leaves behind is told by it.
+TEMPORARY = ".lanewise-"
+_SIDE_BY_SIDE = 16
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_REMEDIES = {
+    errno.ENOSPC: "make room and run again; what is committed stays",
+    errno.EDQUOT: "make room and run again; what is committed stays",
+    errno.EROFS: "choose an output.url that can be written",
+    errno.EACCES: "choose an output.url that this user may write",
+}
 
 
 class Store:
     """Files below one URL.
 
     Paths are relative to it, with forward slashes. An object is replaced in one step: no reader sees half of one.
+    Every call to a remote store has a deadline and is tried again; listings are never taken from a cache.
 
     Args:
-        url: local path or fsspec URL.
+        url: local path or fsspec URL; credentials come from the environment, a profile or a role.
+        wait: default: what LANEWISE_STORAGE_DEADLINE says, else five minutes.
 
     Raises:
-        StorageError: the URL's scheme is unknown, or its package is not installed.
+        StorageError: the URL's scheme is unknown, its package is not installed, or it carries a password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, wait: Patience | None = None) -> None:
         self.url = url.rstrip("/")
+        if re.match(r"[a-z0-9+.-]+://[^/]*:[^/]*@", self.url):
+            # Not shown: it would end in a log.
+            raise StorageError("the URL carries a password; leave it to the environment, a profile or a role")
+        self._patience = wait or patience.from_environment()
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise StorageError(f"{url}: cannot be opened: {error}") from None
         self._local = isinstance(self._fs, LocalFileSystem)
@@ -40,76 +72,156 @@ class Store:
         Raises:
             FileNotFoundError: there is none.
         """
-        with self._failures(path):
-            data: bytes = self._fs.cat_file(self._full(path))
-            return data
+        data: bytes = self._call(path, lambda: self._fs.cat_file(self._full(path)))
+        return data
 
     def put(self, path: str, data: bytes) -> None:
         """Write or replace an object."""
-        with self._failures(path):
-            if self._local:
-                with self._temporary(path, data) as name:
-                    os.replace(name, self._full(path))
-            else:
-                self._fs.pipe_file(self._full(path), data)
+        with self._writing(path):
+            self._call(path, lambda: self._put(path, data), len(data))
 
     def create(self, path: str, data: bytes) -> bool:
         """Write an object unless it exists already.
 
         Returns:
-            Whether this call wrote it. Where the store has no conditional write, two callers at once may both be told
-            so: read the object back to know the winner.
+            Whether this call wrote it. False may also be the answer to our own second try, after the answer to the
+            first was lost: read the object back to know the winner. A store that ignores conditions says True to all.
+
+        Raises:
+            ConditionsUnsupported: the store says that it has no conditional write.
         """
-        with self._failures(path):
+        with self._writing(path):
             try:
-                if self._local:
-                    with self._temporary(path, data) as name:
-                        os.link(name, self._full(path))
-                else:
-                    self._fs.pipe_file(self._full(path), data, mode="create")
+                self._call(path, lambda: self._create(path, data), len(data))
             except FileExistsError:
                 return False
-            except OSError as error:
-                # s3fs raises this for 412 Precondition Failed in some versions.
-                if error.errno == 22 and self.exists(path):
-                    return False
-                raise
             return True
 
     def exists(self, path: str) -> bool:
-        """Whether an object is there now; no listing cache is asked."""
-        with self._failures(path):
-            self._fs.invalidate_cache()
-            return bool(self._fs.exists(self._full(path)))
+        """Whether an object is there now."""
+        return self._call(path, lambda: bool(self._fresh().exists(self._full(path))))
+
+    def size(self, path: str) -> int:
+        """Bytes of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return self._call(path, lambda: int(self._fresh().info(self._full(path))["size"]))
 
     def names(self, path: str) -> list[str]:
         """Names directly below a path, sorted; empty where there is nothing."""
-        with self._failures(path):
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.ls(self._full(path), detail=False)
-            except FileNotFoundError:
-                return []
-            return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+        return sorted(name for name, _ in self._list(path))
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of the objects directly below a path, by name."""
+        return dict(self._list(path))
 
     def remove(self, path: str) -> None:
         """Remove an object or all below a path; nothing there is fine."""
-        with self._failures(path), contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._full(path), recursive=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._call(path, lambda: self._fresh().rm(self._full(path), recursive=True))
+
+    def leftovers(self, older_than_s: float) -> list[str]:
+        """Temporary files of processes that were killed, by path; only a local store has them."""
+        if not self._local:
+            return []
+        born_before = time.time() - older_than_s
+        found = Path(self._root).rglob(f"{TEMPORARY}*")
+        return sorted(str(p.relative_to(self._root)) for p in found if p.stat().st_mtime < born_before)
 
     def where(self, path: str = "") -> str:
         """The path as a user would name it."""
         return f"{self.url}/{path}" if path else self.url
+
+    def map(self, function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
+        """The function of each item, in order; side by side where each waits for a network."""
+        if self._local:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            return list(pool.map(function, items))
+
+    @cached_property
+    def conditional(self) -> bool:
+        """Whether the store keeps an object that `create` finds, as it says; found out by trying."""
+        path = f"{PROBES}/{stamp()}"
+        try:
+            self.create(path, b"first")
+            return not self.create(path, b"second")
+        except ConditionsUnsupported:
+            return False
+        finally:
+            self.remove(path)
+
+    def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
+        """The function's value; what it raises is told in our words, but for absence and presence."""
+        try:
+            return function() if self._local else self._patience.call(function, self.where(path), size)
+        except (FileNotFoundError, FileExistsError, LanewiseError):
+            raise
+        except PermissionError as error:
+            remedy = _REMEDIES.get(error.errno or 0, "check the credentials: environment, profile or role")
+            raise StorageError(f"{self.where(path)}: refused: {error.strerror or error}; {remedy}") from error
+        except OSError as error:
+            remedy = _REMEDIES.get(error.errno or 0, "")
+            text = f"{error.strerror or error}{'; ' if remedy else ''}{remedy}"
+            raise StorageError(f"{self.where(path)}: {text}") from error
+        except Exception as error:  # the border to clients of storage, each with errors of its own
+            raise StorageError(f"{self.where(path)}: {type(error).__name__}: {error}") from error
+
+    def _fresh(self) -> fsspec.AbstractFileSystem:
+        self._fs.invalidate_cache()
+        return self._fs
+
+    def _list(self, path: str) -> list[tuple[str, int]]:
+        def listing() -> list[tuple[str, int]]:
+            try:
+                found = self._fresh().ls(self._full(path), detail=True)
+            except FileNotFoundError:
+                return []
+            return [(one["name"].rstrip("/").rsplit("/", 1)[-1], int(one["size"] or 0)) for one in found]
+
+        return self._call(path, listing)
+
+    def _put(self, path: str, data: bytes) -> None:
+        if self._local:
+            with self._temporary(path, data) as name:
+                os.replace(name, self._full(path))
+        else:
+            self._fs.pipe_file(self._full(path), data)
+
+    def _create(self, path: str, data: bytes) -> None:
+        """Raises FileExistsError."""
+        try:
+            if self._local:
+                with self._temporary(path, data) as name:
+                    _link(name, self._full(path))
+            else:
+                self._fs.pipe_file(self._full(path), data, mode="create")
+        except OSError as error:
+            # s3fs raises EINVAL for 412 Precondition Failed in some versions.
+            if error.errno == errno.EINVAL and self._fresh().exists(self._full(path)):
+                raise FileExistsError(errno.EEXIST, "exists", path) from None
+            if error.errno == errno.ENOSYS:
+                raise ConditionsUnsupported(f"{self.where(path)}: has no conditional write") from error
+            raise
+
+    @contextlib.contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise StorageError(f"{self.where(path)}: cannot be written: {error}; create the bucket first") from error
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else str(self._root)
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes) -> Iterator[str]:
-        """A fsynced file in the target's own directory, gone afterwards unless it was renamed."""
+        """A fsynced file in the target's own directory, gone afterwards; then the directory is fsynced."""
         target = Path(self._full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        _make(target.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
@@ -123,12 +235,44 @@ class Store:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
+        _sync(target.parent)
 
-    @contextlib.contextmanager
-    def _failures(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, FileExistsError, StorageError):
+
+def stamp() -> str:
+    """A name that is never given twice; later ones sort after earlier ones."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+def _link(name: str, target: str) -> None:
+    try:
+        os.link(name, target)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise ConditionsUnsupported(f"{target}: this file system has no hard links") from error
+        raise
+
+
+def _make(directory: Path) -> None:
+    """Make a directory that lasts: its parent is fsynced."""
+    if directory.is_dir():
+        return
+    if directory.parent != directory:
+        _make(directory.parent)
+    try:
+        directory.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
+    _sync(directory.parent)
+
+
+def _sync(directory: Path) -> None:
+    # Without it a rename may be lost in a power failure, though the file's own bytes are safe. Some network file
+    # systems refuse to fsync a directory, and keep a rename without.
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EBADF}:
             raise
-        except OSError as error:
-            raise StorageError(f"{self.where(path)}: {error.strerror or error}") from error
+    finally:
+        os.close(handle)

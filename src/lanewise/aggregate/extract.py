@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lanewise import commits, outputs
-from lanewise.aggregate.bias import COMPONENTS, GaussianPrior, estimates, inferred
+from lanewise.aggregate.bias import COMPONENTS, GaussianPrior
 from lanewise.errors import Complaint, ManifestError
 
 if TYPE_CHECKING:
@@ -34,17 +34,20 @@ def collect(campaign: Campaign) -> pd.DataFrame:
 
 
 def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
-    """The table with g1_lik_mean, g1_lik_std and g2's: the posterior freed of the pull of its Gaussian prior.
+    """The table with g1_lik_mean, g1_lik_std and g2's: each posterior divided by its Gaussian prior.
 
-    The pull is pooled over the rows that count, so it can change when more are committed; the raw columns never do.
+    For looking at single realizations. Where the prior speaks, the posterior's width is too noisy to divide by, and the
+    bias is taken from the raw columns with one pull for the whole campaign (`bias.Shrinkage`).
     """
-    freed = summary.set_index("run_id", drop=False)
+    freed = summary.copy()
     for component, prior in zip(COMPONENTS, of, strict=True):
-        if prior is not None and component in inferred(summary):
-            found = estimates(summary, component, prior)
-            freed.loc[list(found.run_id), f"{component}_lik_mean"] = found.value
-            freed.loc[list(found.run_id), f"{component}_lik_std"] = found.width
-    return freed.reset_index(drop=True)
+        if prior is not None:
+            mean, width = summary[f"{component}_mean"], summary[f"{component}_std"]
+            precision = width**-2.0 - prior.sigma**-2.0
+            told = precision.where(precision > 0)
+            freed[f"{component}_lik_mean"] = (mean * width**-2.0 - prior.mean * prior.sigma**-2.0) / told
+            freed[f"{component}_lik_std"] = told**-0.5
+    return freed
 
 
 def priors(campaign: Campaign) -> Priors:

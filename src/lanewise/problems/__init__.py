@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from lanewise.problems.base import Family
+if TYPE_CHECKING:
+    # Only here: the command line imports a subpackage, and base brings YAML along.
+    from lanewise.problems.base import Family
 
 FAMILIES = {"shear": "lanewise.problems.shear.family"}
 
 
 def family(kind: str) -> Family:
     """The family's door; importing it does not import JAX."""
-    return cast(Family, importlib.import_module(FAMILIES[kind]))
+    return cast("Family", importlib.import_module(FAMILIES[kind]))

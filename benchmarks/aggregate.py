@@ -1,0 +1,98 @@
+"""Aggregation at scale: makes up a packed campaign without inferring anything, aggregates it, and prints the numbers.
+
+    python benchmarks/aggregate.py [--realizations 10000] [--size 100] [--url DIRECTORY]
+
+Wall time and peak memory are those of the process that aggregates, which is started anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from lanewise import campaign as campaigns
+from lanewise import commits
+from lanewise.lanes import LaneStatus
+from lanewise.plan import Realization
+from lanewise.results import Diagnostics, Result
+
+POINTS, CHAINS, DRAWS = 10, 4, 100
+NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
+SCENE = {
+    "image": {"pixel_scale": 0.3, "size_x": 24, "size_y": 24, "fft_size": 64, "noise": {"sigma": 1e-3}},
+    "psf": {"type": "Gaussian", "sigma": 0.4},
+    "gal": {"flux": 1.0, "half_light_radius": 0.5, "shear": {"g1": NORMAL, "g2": NORMAL}},
+    "inference": {"method": "nuts"},
+}
+
+
+def _result(realization: Realization) -> Result:
+    rng = np.random.default_rng(realization.member.seed)
+    truth = realization.member.truth
+    names = ("g1", "g2")
+    posterior = {n: truth[n] + 0.01 * (rng.normal() + rng.normal(size=(CHAINS, DRAWS))) for n in names}
+    ones = dict.fromkeys(names, 1.0)
+    found = Diagnostics(ones, dict.fromkeys(names, 400.0), dict.fromkeys(names, 400.0), 0, 0.0, (1.0,) * CHAINS)
+    stats = {"diverging": np.zeros((CHAINS, DRAWS), bool), "energy": rng.normal(size=(CHAINS, DRAWS))}
+    return Result(
+        realization.run_id, realization.member.seed, LaneStatus.OK, "", "nuts", truth, posterior, stats, {}, found
+    )
+
+
+def make(url: str, n: int, size: int) -> str:
+    """Write the manifest and commit every chunk; returns the manifest's path."""
+    manifest = {
+        "apiVersion": "lanewise/v1",
+        "kind": "shear",
+        "name": "benchmark",
+        "config": SCENE,
+        "shear": {"grid": [round(0.01 * k, 2) for k in range(1, POINTS + 1)]},
+        "realizations": {"count": n // POINTS},
+        "batch": {"size": size},
+        "output": {"url": f"{url}/results", "layout": "packed"},
+    }
+    path = Path(url) / "manifest.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    campaign = campaigns.load(str(path))
+    for chunk in campaign.plan.chunks:
+        commits.write(campaign.store, campaign.plan, chunk, [_result(r) for r in chunk.realizations], {})
+    return str(path)
+
+
+def aggregate(manifest: str) -> None:
+    """Aggregate and print wall time and peak memory."""
+    began = time.perf_counter()
+    results = campaigns.load(manifest).aggregate()
+    seconds = time.perf_counter() - began
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"aggregate: {results.tally.n_used} realizations, {seconds:.1f} s, peak {peak_gib:.2f} GiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--realizations", type=int, default=10_000)
+    parser.add_argument("--size", type=int, default=100, help="realizations per chunk")
+    parser.add_argument("--url", help="directory to keep; default: a temporary one")
+    parser.add_argument("--aggregate", metavar="MANIFEST", help="only aggregate this campaign")
+    asked = parser.parse_args()
+    if asked.aggregate:
+        aggregate(asked.aggregate)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        manifest = make(asked.url or scratch, asked.realizations, asked.size)
+        print(f"made {asked.realizations} realizations, {asked.size} per chunk, in {time.perf_counter() - began:.1f} s")
+        sys.stdout.flush()
+        subprocess.run([sys.executable, __file__, "--aggregate", manifest], check=True)
+
+
+if __name__ == "__main__":
+    main()

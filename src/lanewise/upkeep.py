@@ -1,0 +1,157 @@
+"""Upkeep of a campaign in storage: what is damaged or foreign, what is left over, and directories of packed chunks."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lanewise import commits
+from lanewise.commits import Commit, File
+from lanewise.errors import ResultsDiffer, StorageError
+from lanewise.store import PROBES, Store
+
+if TYPE_CHECKING:
+    from lanewise.campaign import Campaign
+    from lanewise.plan import Chunk
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as the commits say.
+
+    Attributes:
+        foreign: it belongs to another campaign; else it is damaged.
+    """
+
+    text: str
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` saw: chunks that have a commit, files that were read, and what is wrong."""
+
+    n_chunks: int
+    n_files: int
+    findings: tuple[Finding, ...]
+
+
+def verify(campaign: Campaign) -> Verification:
+    """Read every file that a commit names and compare size and SHA-256; look for commits of other campaigns."""
+    store = campaign.store
+    findings = [
+        Finding(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
+        for index in sorted(commits.indices(store) - {chunk.index for chunk in campaign.plan.chunks})
+    ]
+    n_chunks = n_files = 0
+    for chunk in campaign.plan.chunks:
+        try:
+            commit = commits.read(store, chunk)
+            if commit is None:
+                continue
+            commits.check(store, campaign.plan, chunk, commit)
+        except ResultsDiffer as error:
+            findings.append(Finding(f"chunk {chunk.index}: {error}", foreign=True))
+            continue
+        except StorageError as error:
+            findings.append(Finding(str(error)))
+            continue
+        n_chunks += 1
+        found = list(_damage(store, commit))
+        n_files += 2 + (1 + len(commits.load_view(store, commit)) if commit.view and not found else 0)
+        findings += [Finding(text) for text in found or _view_damage(store, chunk, commit)]
+    return Verification(n_chunks, n_files, tuple(findings))
+
+
+def export(campaign: Campaign, store: Store) -> int:
+    """Write the directories of every committed realization; returns how many."""
+    n = 0
+    for commit in campaign.commits().values():
+        results = commits.load_results(campaign.store, commit)
+        store.map(lambda file: store.put(*file), commits.files_of(results))
+        n += len(results)
+    return n
+
+
+def clean(campaign: Campaign, older_than_s: float, *, dry_run: bool = False) -> list[str]:
+    """Remove what attempts left behind that do not count; returns the paths.
+
+    An attempt under way looks like an orphan until it commits: only what is older is taken. What is of chunks outside
+    the plan is left alone.
+    """
+    store = campaign.store
+    born_before = time.time() - older_than_s
+    found = campaign.commits()
+    orphans = [path for chunk in campaign.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))]
+    orphans += [f"{PROBES}/{name}" for name in store.names(PROBES)]
+    taken = [path for path in orphans if _born(path) < born_before]
+    taken += [f"{commits.CHECKPOINTS}/{name}" for name in _finished_checkpoints(campaign, found)]
+    taken += store.leftovers(older_than_s)
+    for path in () if dry_run else taken:
+        store.remove(path)
+    return taken
+
+
+def _damage(store: Store, commit: Commit) -> Iterator[str]:
+    """What is wrong with the files of an attempt."""
+    for file in (commit.data, commit.rows, commit.view):
+        try:
+            if file is not None:
+                commits.checked(store, file)
+        except StorageError as error:
+            yield f"{error}; `lanewise run --overwrite --batch-index {commit.chunk}` computes it again"
+
+
+def _view_damage(store: Store, chunk: Chunk, commit: Commit) -> Iterator[str]:
+    """What is wrong with the published directories."""
+    bad = [(file, text) for file in commits.load_view(store, commit) if (text := _view_fault(store, file))]
+    if not bad:
+        return
+    # Another version of HDF5 may write the same content in other bytes: what the committed data give now is right too.
+    rebuilt = dict(commits.files_of(commits.load_results(store, commit)))
+    for file, text in bad:
+        if not _is(store, file.path, rebuilt.get(file.path)):
+            yield f"{text}; remove it, and `lanewise run --batch-index {chunk.index}` writes it again"
+
+
+def _view_fault(store: Store, file: File) -> str | None:
+    try:
+        commits.checked(store, file)
+    except StorageError as error:
+        return str(error)
+    return None
+
+
+def _is(store: Store, path: str, data: bytes | None) -> bool:
+    try:
+        return store.read(path) == data
+    except FileNotFoundError:
+        return False
+
+
+def _orphans(store: Store, chunk: Chunk, commit: Commit | None) -> Iterator[str]:
+    """Commits and data of a chunk's attempts that do not count; commits first."""
+    counts = commit.attempt if commit else None
+    for attempt in commits.attempts(store, chunk):
+        if attempt != counts:
+            yield commits.path_of(chunk, attempt)
+    for name in store.names(f"{commits.CHUNKS}/{chunk.name}"):
+        if name.partition(".")[0] != counts:
+            yield f"{commits.CHUNKS}/{chunk.name}/{name}"
+
+
+def _finished_checkpoints(campaign: Campaign, found: Iterable[int]) -> list[str]:
+    done = {campaign.plan.chunks[index].name for index in found}
+    return [name for name in campaign.store.names(commits.CHECKPOINTS) if name in done]
+
+
+def _born(path: str) -> float:
+    """When an attempt's name was given; a name that is none of ours is never old enough."""
+    stamp = path.rpartition("/")[2].partition("-")[0]
+    try:
+        return calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%S"))
+    except ValueError:
+        return float("inf")

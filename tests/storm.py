@@ -1,0 +1,220 @@
+"""A program that carries a small campaign out in bad weather; run as `python storm.py kills|races MANIFEST URL LOG N`.
+
+A stand-in for the engine makes up results in no time, so that storage is all there is. Every run is a forked child of
+its own: it dies by its own SIGKILL at a given point, or races another one. Prints what it found as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd  # noqa: F401  imported before the forks, which are then quick
+
+from lanewise import campaign as campaigns
+from lanewise import commits, provenance, upkeep
+from lanewise.aggregate import stages
+from lanewise.campaign import Campaign
+from lanewise.lanes import LaneStatus
+from lanewise.plan import Chunk, Realization
+from lanewise.results import Result
+from lanewise.store import Store
+
+
+class StandIn:
+    """In the engine's place: results from the seed and a salt; every chunk that it is asked for is noted in a log."""
+
+    def __init__(self, log: Path, salt: int, gate: Callable[[], None]) -> None:
+        self._log, self._salt, self._gate = log, salt, gate
+
+    def run(self, chunk: Chunk, *_: Any) -> list[Result]:
+        with self._log.open("a") as stream:
+            stream.write(f"{chunk.index}\n")
+        self._gate()
+        return [self._result(realization) for realization in chunk.realizations]
+
+    def _result(self, realization: Realization) -> Result:
+        rng = np.random.default_rng([realization.member.seed, self._salt])
+        draws = {name: rng.normal(size=(1, 20)) for name in ("g1", "g2")}
+        seed, truth = realization.member.seed, realization.member.truth
+        return Result(realization.run_id, seed, LaneStatus.OK, "", "map", truth, draws)
+
+
+class Deadly(Store):
+    """Kills its own process before its n-th write; on a local store also between the steps of one."""
+
+    def __init__(self, url: str, n: int) -> None:
+        super().__init__(url)
+        self._left = n
+        if self._local:
+            for name in ("replace", "link"):
+                setattr(os, name, self._counted(getattr(os, name)))
+
+    def put(self, path: str, data: bytes) -> None:
+        self._tick()
+        super().put(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        self._tick()
+        return super().create(path, data)
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self._tick()
+            return function(*arguments)
+
+        return call
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def load(manifest: str, url: str, log: Path, store: Store | None = None, salt: int = 0, gate: Any = None) -> Campaign:
+    found = campaigns.load(manifest, [f"output.url={url}"])
+    if store is not None:
+        found.__dict__["store"] = store
+    found.__dict__["_engine"] = lambda: StandIn(log, salt, gate or (lambda: None))
+    return found
+
+
+def child(work: Callable[[], Any]) -> tuple[int, Any]:
+    """The work's value from a process of its own, and how that ended: 0, or minus the signal."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        code = 1
+        try:
+            os.write(writer, json.dumps(work()).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        text = stream.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status, json.loads(text) if text else None
+
+
+def published(found: Campaign) -> dict[str, str]:
+    """Every published file by path, in hexadecimal; and the summary."""
+    stages.write_summary(found)
+    names = [
+        f"{run_id}/{n}" for r in found.plan.realizations for run_id in [r.run_id] for n in found.store.names(run_id)
+    ]
+    names = [name for name in names if not name.rpartition("/")[2].startswith(".")]
+    return {name: found.store.read(name).hex() for name in [*names, "summary.csv"]}
+
+
+def kills(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
+    def undisturbed() -> Any:
+        found = load(manifest, f"{url}/whole", log)
+        found.run()
+        return published(found)
+
+    _, expected = child(undisturbed)
+    wrong: list[str] = []
+    n = 0
+    while True:
+        n += 1
+        log.unlink(missing_ok=True)
+        here = f"{url}/{n}"
+
+        def die(n: int = n, here: str = here) -> None:
+            load(manifest, here, log, Deadly(here, n)).run()
+
+        def again(here: str = here) -> Any:
+            found = load(manifest, here, log)
+            before = [chunk for chunk in found.plan.chunks if commits.read(found.store, chunk) is not None]
+            log.unlink(missing_ok=True)
+            outcome = found.run()
+            computed = log.read_text().split() if log.exists() else []
+            findings = [finding.text for finding in upkeep.verify(found).findings]
+            return [[c.index for c in before], list(map(int, computed)), outcome.computed, published(found), findings]
+
+        status, _ = child(die)
+        if status == 0:
+            return {"points": n - 1, "wrong": wrong}
+        _, told = child(again)
+        if status != -signal.SIGKILL or told is None:
+            wrong.append(f"point {n}: ended with {status}")
+            continue
+        before, computed, n_computed, files, findings = told
+        if set(before) & set(computed) or n_computed != len(computed):
+            wrong.append(f"point {n}: committed {before}, computed again {computed}")
+        if files != expected or findings:
+            wrong.append(f"point {n}: files differ; {findings}")
+
+
+def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
+    wrong: list[str] = []
+    winners: list[int] = []
+    for n in range(n_races):
+        here = f"{url}/race{n}"
+        arrived, go = os.pipe(), os.pipe()
+
+        def gate(arrived: tuple[int, int] = arrived, go: tuple[int, int] = go) -> None:
+            os.write(arrived[1], b"x")
+            os.read(go[0], 1)
+
+        def race(salt: int, here: str = here) -> int:
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    outcome = load(manifest, here, log, salt=salt, gate=gate).run(0)
+                    code = 0 if outcome.all_ok else 1
+                finally:
+                    os._exit(code)
+            return pid
+
+        racers = [race(1), race(2)]
+        for _ in racers:
+            os.read(arrived[0], 1)
+        os.write(go[1], b"xx")
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in racers]
+        for end in (*arrived, *go):
+            os.close(end)
+
+        def judge(here: str = here) -> Any:
+            found = load(manifest, here, log)
+            findings = [finding.text for finding in upkeep.verify(found).findings]
+            chunk = found.plan.chunks[0]
+            commit = commits.read(found.store, chunk)
+            assert commit is not None
+            held = {**{p: d.hex() for p, d in commits.files_of(commits.load_results(found.store, commit))}}
+            shown = {path: found.store.read(path).hex() for path in held}
+            means = [row["g1_mean"] for row in commits.load_rows(found.store, commit)]
+            salts = [s for s in (1, 2) if _means(found, chunk, s, log) == means]
+            return [findings, shown == held, salts]
+
+        status, told = child(judge)
+        if codes != [0, 0] or status != 0 or told[0] or not told[1] or len(told[2]) != 1:
+            wrong.append(f"race {n}: racers ended with {codes}; {told}")
+        else:
+            winners += told[2]
+    return {"races": n_races, "winners": winners, "wrong": wrong}
+
+
+def _means(found: Campaign, chunk: Chunk, salt: int, log: Path) -> list[float]:
+    results = StandIn(log, salt, lambda: None).run(chunk)
+    return [float(np.mean(result.posterior["g1"])) for result in results]
+
+
+if __name__ == "__main__":
+    # The device has no part in this, and importing JAX in every child would take minutes.
+    provenance.machine = lambda: {"host": "here", "platform": "none", "device": "none"}  # type: ignore[assignment]
+    what, manifest_path, base, log_path, n_times = sys.argv[1:]
+    # What is imported here is not imported by every child; no connection is made before the forks.
+    campaigns.load(manifest_path)
+    if base.startswith("s3:"):
+        import s3fs  # noqa: F401
+    print(json.dumps({"kills": kills, "races": races}[what](manifest_path, base, Path(log_path), int(n_times))))

@@ -1,0 +1,115 @@
+"""A chunk that goes on from a checkpoint, with the cheap Gaussian problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import gaussian
+from conftest import Write, load
+from gaussian import GaussianProblem
+from lanewise import checkpoints, commits
+from lanewise.campaign import Campaign
+from lanewise.checkpoints import Keeper, Policy
+from lanewise.engine import Engine
+from lanewise.progress import Silent
+from lanewise.results import Result
+
+ALWAYS, NEVER = Policy(long_s=0, interval_s=0, share=1e9), Policy(long_s=1e9)
+
+
+class _Stop(Exception):
+    """In the place of a kill."""
+
+
+class _Count(Silent):
+    """Counts rounds as they begin, and stops before one of them."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.begun: list[int] = []
+        self._stop = stop
+
+    def step(self, done: int, note: str = "") -> None:
+        if done == self._stop:
+            raise _Stop
+        self.begun.append(done)
+
+
+def _campaign(write: Write, method: str) -> Campaign:
+    inference = {"method": method, "nuts_config": {"warmup": 150, "samples": 400, "chains": 2}}
+    return load(write(config__inference=inference, realizations__count=4, batch__size=8, batch__width=8))
+
+
+def _engine(campaign: Campaign) -> Engine:
+    return Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=GaussianProblem())
+
+
+def _keeper(campaign: Campaign, policy: Policy) -> Keeper:
+    return Keeper(campaign.store, campaign.plan.chunks[0], checkpoints.surroundings(), policy)
+
+
+def _bits(results: list[Result]) -> list[object]:
+    return [
+        (r.run_id, r.status, {k: v.tobytes() for k, v in {**r.posterior, **r.stats}.items()}, r.laplace_std)
+        for r in results
+    ]
+
+
+def test_a_chunk_goes_on_from_its_checkpoint_to_the_same_bits(write: Write) -> None:
+    campaign = _campaign(write, "nuts")  # two blocks of eight chains, six rounds each
+    engine, (chunk,) = _engine(campaign), campaign.plan.chunks
+    whole = engine.run(chunk)
+    for stop in (1, 3, 8, 11):  # one engine for all: compiling is what takes the time
+        with pytest.raises(_Stop):
+            engine.run(chunk, _Count(stop), _keeper(campaign, ALWAYS))
+        keeper, count = _keeper(campaign, NEVER), _Count()
+        assert keeper.load() == stop
+        resumed = engine.run(chunk, count, keeper)
+        assert _bits(resumed) == _bits(whole)
+        assert len([step for step in count.begun if step not in {6, 12}]) <= 12 - stop
+        keeper.clear()
+
+
+def test_a_method_without_records_goes_on_too(write: Write) -> None:
+    campaign = _campaign(write, "map")
+    engine, (chunk,) = _engine(campaign), campaign.plan.chunks
+    keeper = _keeper(campaign, ALWAYS)
+    whole = engine.run(chunk, None, keeper)
+    again = _keeper(campaign, NEVER)
+    assert again.load() > 0
+    assert _bits(engine.run(chunk, None, again)) == _bits(whole)
+
+
+def test_a_chunk_that_is_quick_has_no_checkpoint_and_a_commit_removes_them(write: Write, tmp_path: Path) -> None:
+    campaign = _campaign(write, "map")
+    quick = _keeper(campaign, Policy())
+    _engine(campaign).run(campaign.plan.chunks[0], None, quick)
+    assert campaign.store.names(commits.CHECKPOINTS) == []
+    quick.save()
+    assert campaign.store.names(commits.CHECKPOINTS) == ["00000"]
+    quick.clear()
+    assert campaign.store.names(f"{commits.CHECKPOINTS}/00000") == []
+
+
+def test_a_checkpoint_that_is_damaged_or_of_other_surroundings_is_not_believed(write: Write) -> None:
+    campaign = _campaign(write, "map")
+    keeper = _keeper(campaign, ALWAYS)
+    _engine(campaign).run(campaign.plan.chunks[0], None, keeper)
+    (name,) = campaign.store.names(f"{commits.CHECKPOINTS}/00000")
+    path = f"{commits.CHECKPOINTS}/00000/{name}"
+    assert Keeper(campaign.store, campaign.plan.chunks[0], {"versions": "other"}).load() == 0
+    data = bytearray(campaign.store.read(path))
+    data[len(data) // 2] ^= 1
+    for harmed in (bytes(data), bytes(data[:100]), b""):
+        campaign.store.put(path, harmed)
+        assert _keeper(campaign, NEVER).load() == 0
+
+
+@pytest.mark.parametrize(("done", "expected"), [(1, True), (50, False)])
+def test_a_checkpoint_is_due_where_the_chunk_will_take_long(write: Write, done: int, expected: bool) -> None:
+    campaign = _campaign(write, "map")
+    # After the 0.2 s that this takes at the least, 1 of 100 rounds promises more than 10 s and 50 of 100 do not.
+    keeper = _keeper(campaign, Policy(long_s=10, interval_s=0))
+    keeper._began -= 0.2
+    assert keeper.due(done, 100) is expected
