@@ -19,6 +19,8 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
     loaded = manifest.load("manifests/snr100-nuts.yaml", ["realizations.count=1", "shear.grid=[0.02]", "batch.width=4"])
     built = plan.build(loaded)
     (ours,) = Engine(loaded, built).run(built.chunks[0])
+    # The other side draws with JAX-GalSim, so that renderer and likelihood are compared too.
+    other_renderer = manifest.load("manifests/snr100-nuts.yaml", ["config.image.renderer=jax-galsim"]).config
     image = simulate(loaded.config, built.realizations[0].member).data["image"]
 
     def model() -> None:
@@ -31,7 +33,7 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
             "x": numpyro.sample("x", dist.Uniform(-half, half)),
             "y": numpyro.sample("y", dist.Uniform(-half, half)),
         }
-        numpyro.sample("image", dist.Normal(draw(loaded.config, **latents), 1.2e-3), obs=image)
+        numpyro.sample("image", dist.Normal(draw(other_renderer, **latents), 1.2e-3), obs=image)
 
     kernel = numpyro.infer.NUTS(model, init_strategy=numpyro.infer.init_to_median)
     theirs = numpyro.infer.MCMC(kernel, num_warmup=300, num_samples=1500, num_chains=2, progress_bar=False)
