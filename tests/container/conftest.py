@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,10 @@ def _need_base(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> None
 
 def _site_secrets(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """A certificate authority that this host's pip needs is needed inside the build too."""
-    authority = os.environ.get("PIP_CERT")
+    asked = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.cert"], capture_output=True, text=True, check=False
+    )
+    authority = os.environ.get("PIP_CERT") or asked.stdout.strip()
     if not authority:
         return ()
     config = tmp_path_factory.mktemp("pip") / "pip.conf"
