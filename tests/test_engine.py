@@ -20,6 +20,7 @@ from lanewise.engine import Engine
 from lanewise.lanes import LaneStatus
 from lanewise.plan import Realization
 from lanewise.problems.base import Observation
+from lanewise.progress import Silent
 from lanewise.results import Result
 
 Observe = Callable[[Realization], Observation]
@@ -192,3 +193,22 @@ def test_a_fit_outside_the_fast_models_range_is_not_believed(write: Write, metho
     assert result.status is LaneStatus.FAILED
     assert "error is 3 times what is tolerable; there is none." in result.reason
     assert result.posterior
+
+
+class _Heard(Silent):
+    """Remembers the notes of a run's steps."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def step(self, done: int, note: str = "") -> None:
+        self.notes.append(note)
+
+
+def test_only_the_first_round_is_said_to_compile(write: Write) -> None:
+    campaign = _campaign(write, "nuts", realizations__count=1)
+    heard = _Heard()
+    engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=GaussianProblem())
+    engine.run(campaign.plan.chunks[0], heard)
+    assert len(heard.notes) > 3
+    assert [at for at, note in enumerate(heard.notes) if note] == [0]

@@ -11,7 +11,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,34 @@ class Policy:
     long_s: float = 60.0
     interval_s: float = 30.0
     share: float = 0.05
+
+
+def snapshot(rounds: int, state: Any, records: Mapping[str, np.ndarray]) -> Saved:
+    """A block between two rounds, on the host."""
+    import jax
+
+    leaves = (jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state))
+    return Saved(rounds, tuple(np.asarray(leaf) for leaf in leaves), records)
+
+
+def restored(init: Callable[..., Any], inputs: tuple[Any, Any, Any], saved: Sequence[np.ndarray]) -> Any:
+    """The state that `snapshot` took; `init` is not run, it only tells the structure."""
+    import jax
+    import jax.numpy as jnp
+
+    leaves, structure = jax.tree.flatten(jax.eval_shape(init, *inputs))
+    found = (
+        jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else jnp.asarray(array, leaf.dtype)
+        for leaf, array in zip(leaves, saved, strict=True)
+    )
+    return jax.tree.unflatten(structure, found)
+
+
+def _is_key(leaf: Any) -> bool:
+    import jax
+    import jax.numpy as jnp
+
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
 class Keeper:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lanewise import device, keys, methods, problems
+from lanewise import checkpoints, device, keys, methods, problems
 from lanewise.checkpoints import Keeper, Saved
 from lanewise.errors import ChunkImpossible
 from lanewise.lanes import LaneStatus, over_lanes
@@ -86,14 +86,14 @@ class _Rounds:
     def keep(self, done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> None:
         """Write a checkpoint if it is time."""
         if self.keeper and self.keeper.due(self.before + done, self.total):
-            self.keeper.blocks[self.number] = _snapshot(done, state, parts)
+            self.keeper.blocks[self.number] = checkpoints.snapshot(done, state, _joined(parts))
             self.keeper.save()
 
-    def end(self, done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> None:
+    def end(self, done: int, state: Any, records: Mapping[str, np.ndarray]) -> None:
         """Report the block's end, and have it in the checkpoints of the blocks after it."""
         self.step(done)
         if self.keeper:
-            self.keeper.blocks[self.number] = _snapshot(done, state, parts)
+            self.keeper.blocks[self.number] = checkpoints.snapshot(done, state, records)
 
 
 class Engine:
@@ -150,30 +150,24 @@ class Engine:
 
     def _look(self, realization: Realization) -> Observation | Result:
         """The realization's observation, or its result if there is nothing to infer from."""
-        blank = Result(
-            run_id=realization.run_id,
-            seed=realization.member.seed,
-            status=LaneStatus.FAILED,
-            reason="",
-            method=self._manifest.config.method,
-            truth=realization.member.truth,
-        )
         try:
             observation = self._observe(realization)
         except Exception as error:  # the border where one realization's failure becomes its record
-            return replace(blank, reason=f"{LaneStatus.FAILED.sentence} {type(error).__name__}: {error}")
+            reason = f"{LaneStatus.FAILED.sentence} {type(error).__name__}: {error}"
+            return self._blank(realization, LaneStatus.FAILED, reason, realization.member.truth)
         bad = {name: int(np.sum(~np.isfinite(array))) for name, array in observation.data.items()}
         if any(bad.values()):
             what = ", ".join(
                 f"{count} of {observation.data[name].size} values of {name}" for name, count in bad.items() if count
             )
-            return replace(
-                blank,
-                status=LaneStatus.NON_FINITE,
-                truth=observation.truth,
-                reason=f"Not finite: {what}; nothing was inferred.",
-            )
+            reason = f"Not finite: {what}; nothing was inferred."
+            return self._blank(realization, LaneStatus.NON_FINITE, reason, observation.truth)
         return observation
+
+    def _blank(self, realization: Realization, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
+        """A result without draws."""
+        seed, method = realization.member.seed, self._manifest.config.method
+        return Result(realization.run_id, seed, status, reason, method, truth)
 
     def _run_block(
         self,
@@ -184,16 +178,16 @@ class Engine:
     ) -> dict[tuple[int, int], _Lane]:
         import jax
 
-        state, joined = self._advance(self._inputs(chunk, observed, block), rounds)
+        state, records = self._advance(self._inputs(chunk, observed, block), rounds)
         status, whole = jax.device_get(self._program.finish(*state))
-        if "position" in joined:
-            joined["latents"] = np.asarray(self._program.constrain(joined["position"]))
+        if "position" in records:
+            records["latents"] = np.asarray(self._program.constrain(records["position"]))
         if "position" in whole:
             whole["latents"] = np.asarray(self._program.constrain(whole["position"][:, None]))
         return {
             unit: _Lane(
                 LaneStatus(int(status[at])),
-                {name: array[at] for name, array in joined.items()},
+                {name: array[at] for name, array in records.items()},
                 {name: array[at] for name, array in whole.items()},
             )
             for at, unit in enumerate(block)
@@ -224,36 +218,30 @@ class Engine:
     def _advance(self, inputs: tuple[Any, Any, Any], rounds: _Rounds) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:
         """The lanes' state and data after their last round, and the records of all rounds."""
         _, data, _ = inputs
-        state, done, parts = self._begin(inputs, rounds.saved)
-        for number in range(done, self._method.rounds):
-            rounds.step(number, "compiling and running" if number == done else "")
+        state, first, parts = self._begin(inputs, rounds.saved)
+        for number in range(first, self._method.rounds):
+            rounds.step(number, "compiling and running" if number == first else "")
             if not np.any(np.asarray(state.status) == LaneStatus.RUNNING):
                 break
             state, records = self._program.advance(state, data)
             parts.append({name: np.asarray(array) for name, array in records.items()})
-            done = number + 1
-            rounds.keep(done, state, parts)
-        rounds.end(self._method.rounds, state, parts)
-        return (state, data), _joined(parts)
+            rounds.keep(number + 1, state, parts)
+        records = _joined(parts)
+        rounds.end(self._method.rounds, state, records)
+        return (state, data), records
 
     def _begin(self, inputs: tuple[Any, Any, Any], saved: Saved | None) -> tuple[Any, int, list[dict[str, np.ndarray]]]:
         """A block's state, its rounds done and their records: from a checkpoint if there is one."""
         if saved is None:
             return self._program.init(*inputs), 0, []
-        state = _restored(self._program.init, inputs, saved.state)
+        state = checkpoints.restored(self._program.init, inputs, saved.state)
         return state, saved.rounds, [dict(saved.records)] if saved.rounds else []
 
     def _combine(self, realization: Realization, observed: Observation | Result, lanes: Sequence[_Lane]) -> Result:
         """One realization's result from its lanes."""
         worst = max(lane.status for lane in lanes)
-        result = Result(
-            run_id=realization.run_id,
-            seed=realization.member.seed,
-            status=worst,
-            reason="" if worst is LaneStatus.OK else worst.sentence,
-            method=self._manifest.config.method,
-            truth=observed.truth,
-        )
+        reason = "" if worst is LaneStatus.OK else worst.sentence
+        result = self._blank(realization, worst, reason, observed.truth)
         if worst >= LaneStatus.NON_FINITE:
             return result
         if self._method.sampler:
@@ -315,34 +303,6 @@ def _memory(chunk: Chunk, width: int) -> Iterator[None]:
             raise
         message = f"chunk {chunk.index}: the device ran out of memory with {width} lanes in flight; lower batch.width"
         raise ChunkImpossible(message) from error
-
-
-def _snapshot(done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> Saved:
-    """A block between two rounds, on the host."""
-    import jax
-
-    leaves = (jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state))
-    return Saved(done, tuple(np.asarray(leaf) for leaf in leaves), _joined(parts))
-
-
-def _restored(init: Callable[..., Any], inputs: tuple[Any, Any, Any], saved: Sequence[np.ndarray]) -> Any:
-    """The state that `_snapshot` took; `init` is not run, it only tells the structure."""
-    import jax
-    import jax.numpy as jnp
-
-    leaves, structure = jax.tree.flatten(jax.eval_shape(init, *inputs))
-    found = (
-        jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else jnp.asarray(array, leaf.dtype)
-        for leaf, array in zip(leaves, saved, strict=True)
-    )
-    return jax.tree.unflatten(structure, found)
-
-
-def _is_key(leaf: Any) -> bool:
-    import jax
-    import jax.numpy as jnp
-
-    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
 def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
