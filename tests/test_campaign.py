@@ -245,3 +245,36 @@ def test_overwrite_on_a_machine_that_cannot_compute_removes_nothing(write: Write
 def test_a_chunk_that_is_not_in_the_plan_is_a_usage_error(write: Write, index: int) -> None:
     with pytest.raises(UsageError, match=f"batch_index: expected 0 to 1, got {index}"):
         load(write()).run(index)
+
+
+def test_a_wait_reads_a_commit_once_and_ends_with_the_last_chunk(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = load(write())
+    campaign.run(0)
+    monkeypatch.setattr(stages, "_POLL_S", 0.01)
+    read: list[list[int]] = []
+    commits_of = Campaign.commits
+
+    def counting(self: Campaign, chunks: Any = None) -> Any:
+        read.append([chunk.index for chunk in chunks])
+        return commits_of(self, chunks)
+
+    waiting = load(write())
+    monkeypatch.setattr(Campaign, "commits", counting)
+    heard: list[int] = []
+
+    def tell(done: int) -> None:
+        heard.append(done)
+        if len(heard) == 2:
+            monkeypatch.setattr(Campaign, "commits", commits_of)
+            campaign.run(1)
+            monkeypatch.setattr(Campaign, "commits", counting)
+
+    stages.wait(waiting, 60.0, tell)
+    assert heard == [1, 1, 2]
+    assert read == [[0, 1], [1], [1]]
+
+
+def test_complete_chunks_are_those_of_which_nothing_is_missing(write: Write) -> None:
+    campaign = load(write())
+    campaign.run(0)
+    assert stages.n_complete(campaign, stages.aggregate(campaign)) == 1

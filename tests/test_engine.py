@@ -35,6 +35,12 @@ def _campaign(write: Write, method: str, **changes: object) -> Campaign:
     return load(write(config__inference=METHODS[method], **settings))
 
 
+def _map_lanes(monkeypatch: pytest.MonkeyPatch, *, sequential: bool) -> None:
+    """Lanes one after the other as on a CPU, or side by side as on an accelerator."""
+    prepare = device.prepare
+    monkeypatch.setattr(device, "prepare", lambda *a: prepare(*a) and sequential)
+
+
 def _run(campaign: Campaign, observe: Observe = gaussian.observe) -> list[Result]:
     engine = Engine(campaign.manifest, campaign.plan, observe=observe, problem=GaussianProblem())
     return [result for chunk in campaign.plan.chunks for result in engine.run(chunk)]
@@ -59,8 +65,7 @@ def _assert_same_bits(one: Result, other: Result) -> None:
 def test_map_finds_the_mode_and_width_of_every_lane(
     write: Write, monkeypatch: pytest.MonkeyPatch, sequential: bool
 ) -> None:
-    prepare = device.prepare
-    monkeypatch.setattr(device, "prepare", lambda *a: prepare(*a) and sequential)
+    _map_lanes(monkeypatch, sequential=sequential)
     campaign = _campaign(write, "map")
     for realization, result in zip(campaign.plan.realizations, _run(campaign), strict=True):
         mean, covariance = gaussian.posterior(realization)
@@ -77,8 +82,7 @@ def test_map_finds_the_mode_and_width_of_every_lane(
 def test_nuts_samples_the_posterior_of_every_lane(
     write: Write, monkeypatch: pytest.MonkeyPatch, sequential: bool
 ) -> None:
-    prepare = device.prepare
-    monkeypatch.setattr(device, "prepare", lambda *a: prepare(*a) and sequential)
+    _map_lanes(monkeypatch, sequential=sequential)
     campaign = _campaign(write, "nuts")
     for realization, result in zip(campaign.plan.realizations, _run(campaign), strict=True):
         mean, covariance = gaussian.posterior(realization)
@@ -141,8 +145,7 @@ def test_bits_depend_on_neither_batch_size_nor_place(write: Write, method: str) 
 def test_bits_of_vmapped_lanes_depend_on_neither_batch_size_nor_place(
     write: Write, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    prepare = device.prepare
-    monkeypatch.setattr(device, "prepare", lambda *a: prepare(*a) and False)
+    _map_lanes(monkeypatch, sequential=False)
     whole = _run(_campaign(write, method))
     for one, other in zip(whole, _run(_campaign(write, method, batch__size=3)), strict=True):
         _assert_same_bits(one, other)

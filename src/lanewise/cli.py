@@ -263,7 +263,7 @@ def stats(
     from lanewise.aggregate import stages
     from lanewise.aggregate.verdict import LEVEL_0
     from lanewise.manifest import Acceptance
-    from lanewise.store import Store
+    from lanewise.store import Store, split
 
     if level not in {None, LEVEL_0}:
         raise errors.UsageError(f"--level {level}: expected {LEVEL_0}")
@@ -271,7 +271,7 @@ def stats(
     origin = posterior_dir if is_csv else source
     campaign = _load(origin, overrides) if origin else None
     if is_csv:
-        folder, name = _split(source)
+        folder, name = split(source)
         try:
             summary = table.from_csv(Store(folder).read(name), source)
         except FileNotFoundError:
@@ -322,9 +322,9 @@ def aggregate(
     if wait:
         with progress.reporter() as reporter:
             reporter.begin("chunks committed", total)
-            stages.wait(campaign, deadline, lambda done, _: reporter.step(done))
-    done = len(campaign.commits())
+            stages.wait(campaign, deadline, reporter.step)
     results = stages.aggregate(campaign)
+    done = stages.n_complete(campaign, results)
     _print_verdict(results)
     print(f"report: {campaign.store.where(stages.REPORT)}")
     if done < min_complete * total:
@@ -345,18 +345,12 @@ def _load(source: str, overrides: list[str] | None) -> Campaign:
 
 
 def _put(path: str, data: bytes) -> None:
-    from lanewise.store import Store
+    from lanewise.store import Store, split
 
-    folder, name = _split(path)
+    folder, name = split(path)
     if not name:
         raise errors.UsageError(f"{path}: expected a file, got a directory; add a name")
     Store(folder).put(name, data)
-
-
-def _split(path: str) -> tuple[str, str]:
-    """The folder and the name of a path or URL."""
-    folder, slash, name = path.rpartition("/")
-    return folder or slash or ".", name
 
 
 def _print_verdict(results: BiasResults) -> None:

@@ -15,7 +15,7 @@ from lanewise import document, plan
 from lanewise.errors import Complaint, ManifestError
 from lanewise.manifest import Manifest
 from lanewise.plan import Plan
-from lanewise.store import Store
+from lanewise.store import Store, split
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
@@ -54,8 +54,8 @@ def write(campaign: Campaign, count: int) -> Plan:
     """
     campaign.commits()
     source = campaign.manifest.source
-    folder, _, name = source.rpartition("/")
-    store = Store(folder or ("/" if source.startswith("/") else "."))
+    folder, name = split(source)
+    store = Store(folder)
     text = extend(store.read(name).decode(), count, source)
     store.put(name, text.encode())
     asked = campaign.manifest.realizations

@@ -238,6 +238,12 @@ class Store:
         _sync(target.parent)
 
 
+def split(path: str) -> tuple[str, str]:
+    """The folder and the name of a path or URL, the folder as `Store` takes it."""
+    folder, slash, name = path.rpartition("/")
+    return folder or slash or ".", name
+
+
 def stamp() -> str:
     """A name that is never given twice; later ones sort after earlier ones."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -70,9 +69,7 @@ def aggregate(campaign: Campaign) -> BiasResults:
     context = report.Context(
         campaign=manifest.name,
         manifest=document.dump(content),
-        reproduce=shlex.join(["lanewise", "run", "manifest.yaml"])
-        + " && "
-        + shlex.join(["lanewise", "aggregate", "manifest.yaml"]),
+        reproduce="lanewise run manifest.yaml && lanewise aggregate manifest.yaml",
         lanewise_version=__version__,
         versions=provenance.versions(),
     )
@@ -80,16 +77,25 @@ def aggregate(campaign: Campaign) -> BiasResults:
     return results
 
 
-def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int, int], None]) -> int:
-    """Wait until every chunk is committed or the deadline has passed; returns how many are committed."""
+def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> None:
+    """Wait until every chunk is committed or the deadline has passed; `tell` hears how many are."""
     end = time.monotonic() + deadline_s
     total = len(campaign.plan.chunks)
+    # Chunks seen committed are not read again, in a wait that may last a day; the aggregation itself reads them all.
+    open_chunks = list(campaign.plan.chunks)
     while True:
-        done = len(campaign.commits())
-        tell(done, total)
-        if done == total or time.monotonic() >= end:
-            return done
+        done = campaign.commits(open_chunks) if open_chunks else {}
+        open_chunks = [chunk for chunk in open_chunks if chunk.index not in done]
+        tell(total - len(open_chunks))
+        if not open_chunks or time.monotonic() >= end:
+            return
         time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+
+
+def n_complete(campaign: Campaign, results: BiasResults) -> int:
+    """Chunks of which the results miss nothing."""
+    absent = {truth.run_id for truth in results.missing}
+    return sum(absent.isdisjoint(chunk.run_ids) for chunk in campaign.plan.chunks)
 
 
 def missing(campaign: Campaign, summary: pd.DataFrame) -> tuple[ShearTruth, ...]:

@@ -75,3 +75,9 @@ def test_complaints_say_where_and_what(text: str, message: str) -> None:
 def test_a_mapping_from_python_is_checked_too() -> None:
     with pytest.raises(ManifestError, match=r"config: fit\.starts"):
         config.checked({"fit": {"starts": 0}})
+
+
+def test_a_number_takes_the_type_of_its_field() -> None:
+    parsed = config.checked({"fit": {"starts": 16.0, "reduced_chi2_max": 2}, "data": {"dt": 1, "q": 1, "phi": [0]}})
+    found = (parsed.fit.starts, parsed.fit.reduced_chi2_max, parsed.data.dt, parsed.data.q, parsed.data.phi)
+    assert [repr(value) for value in found] == ["16", "2.0", "1.0", "1.0", "(0.0,)"]

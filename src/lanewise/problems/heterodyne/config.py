@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lanewise import schema
+from lanewise import schema, typed
 from lanewise.document import Document
 from lanewise.errors import Complaint, ManifestError
 from lanewise.problems.heterodyne.c2 import NAMES, FractionClip, TimeOrigin
@@ -118,7 +118,7 @@ def check(config: Document) -> list[Complaint]:
                     f"expected min < max, got {bounds.min:g} and {bounds.max:g}; write the number alone to fix it",
                 )
             )
-    fit = {**_defaults(FitSettings), **value.get("fit", {})}
+    fit = {**vars(FitSettings()), **value.get("fit", {})}
     for small, large in (
         ("starts", "candidates"),
         ("hops", "candidates"),
@@ -145,11 +145,11 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
             scaling[name] = _range(scaling[name], getattr(Scaling, name))
     given = value.get("parameters", {})
     return HeterodyneConfig(
-        data=Selection(**data),
-        model=Model(**value.get("model", {})),
+        data=typed.build(Selection, data),
+        model=typed.build(Model, value.get("model", {})),
         parameters={name: _range(given.get(name, {}), DEFAULT_RANGES[name]) for name in NAMES},
-        scaling=Scaling(**scaling),
-        fit=FitSettings(**value.get("fit", {})),
+        scaling=typed.build(Scaling, scaling),
+        fit=typed.build(FitSettings, value.get("fit", {})),
     )
 
 
@@ -172,7 +172,3 @@ def _range(value: float | Mapping[str, Any], default: Range) -> Range:
     if isinstance(value, Mapping):
         return Range(float(value.get("min", default.min)), float(value.get("max", default.max)))
     return Range(float(value), float(value))
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    return {name: entry.default for name, entry in kind.__dataclass_fields__.items()}  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ import numpy as np
 from lanewise.errors import DataError
 from lanewise.problems.heterodyne import layouts
 from lanewise.problems.heterodyne.layouts import Catalogue
-from lanewise.store import Store
+from lanewise.store import Store, split
 
 All = Literal["all"]
 
@@ -101,9 +101,9 @@ def load_each_q(
 
 
 def _open(source: str) -> tuple[bytes, Catalogue]:
-    folder, _, name = source.rpartition("/")
+    folder, name = split(source)
     try:
-        raw = Store(folder or ("/" if source.startswith("/") else ".")).read(name)
+        raw = Store(folder).read(name)
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     try:

@@ -36,11 +36,15 @@ class Ellipse(NamedTuple):
 
 def ellipse(profile: Profile, p: Mapping[str, Any]) -> Ellipse:
     """The quadratic form of a galaxy of distortion (e1, e2) that is then sheared by (g1, g2)."""
-    # The distortion as a reduced shear, in a form that has a derivative at e = 0.
-    to_g = 1 / (1 + jnp.sqrt(1 - p["e1"] ** 2 - p["e2"] ** 2))
-    (a, b, c, d) = _product(_shear(p["g1"], p["g2"]), _shear(p["e1"] * to_g, p["e2"] * to_g))
+    (a, b, c, d) = _product(_shear(p["g1"], p["g2"]), _shear(*intrinsic_shear(p)))
     r2 = (p["half_light_radius"] / profile.half_light) ** 2
     return Ellipse(r2 * (a * a + b * b), r2 * (a * c + b * d), r2 * (c * c + d * d))
+
+
+def intrinsic_shear(p: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The distortion (e1, e2) as a reduced shear; unlike GalSim's own conversion it has a derivative at e = 0."""
+    to_g = 1 / (1 + jnp.sqrt(1 - p["e1"] ** 2 - p["e2"] ** 2))
+    return p["e1"] * to_g, p["e2"] * to_g
 
 
 def transfer(config: ShearConfig, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.problems.shear.config import LogNormal, Normal, ShearConfig
-from lanewise.problems.shear.fourier import GridRenderer
+from lanewise.problems.shear.fourier import GridRenderer, intrinsic_shear
 
 # (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
 Renderer = Callable[[Mapping[str, Any]], jax.Array]
@@ -108,12 +108,11 @@ def jax_galsim(config: ShearConfig) -> Renderer:
     def profile(p: Mapping[str, Any]) -> Any:
         shape = {"flux": p["flux"], "half_light_radius": p["half_light_radius"], "gsparams": settings}
         galaxy = galsim.Exponential(**shape) if config.galaxy.type == "Exponential" else galsim.Gaussian(**shape)
-        # The distortion as a reduced shear: unlike GalSim's own conversion it has a derivative at e = 0.
-        to_g = 1 / (1 + jnp.sqrt(1 - p["e1"] ** 2 - p["e2"] ** 2))
+        intrinsic = intrinsic_shear(p)
         # JAX-GalSim's grid follows the major axis by a hypot, whose derivative JAX ≥ 0.12 calls NaN for a round galaxy.
         is_round = (p["g1"] == 0) & (p["g2"] == 0) & (p["e1"] == 0) & (p["e2"] == 0)
         g2 = jnp.where(is_round, _ALMOST_ROUND, 0.0) + p["g2"]
-        return galaxy.shear(g1=p["e1"] * to_g, g2=p["e2"] * to_g).shear(g1=p["g1"], g2=g2)
+        return galaxy.shear(g1=intrinsic[0], g2=intrinsic[1]).shear(g1=p["g1"], g2=g2)
 
     def point_spread() -> Any:
         if psf.type == "Moffat":
