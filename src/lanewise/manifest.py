@@ -19,19 +19,6 @@ from lanewise.errors import Complaint, ManifestError, UsageError
 
 
 @dataclass(frozen=True)
-class Shear:
-    """True shears of a campaign.
-
-    Attributes:
-        points: (g1, g2) per grid point, in the order of the manifest [reduced shear].
-        paired: every point is run as +g and −g with one seed.
-    """
-
-    points: tuple[tuple[float, float], ...]
-    paired: bool = False
-
-
-@dataclass(frozen=True)
 class Realizations:
     """Realizations (or pairs) per shear point, and the seed of the first.
 
@@ -93,8 +80,6 @@ class Resources:
 
 
 _INTO_CONFIG = "config."
-# The plan of a campaign is held in memory, some hundred bytes a realization.
-MOST_REALIZATIONS = 10_000_000
 
 
 class Config(Protocol):
@@ -131,14 +116,15 @@ class Manifest:
     """A validated manifest with its config.
 
     Attributes:
-        text: the manifest as it was read, with overrides applied and the config inlined; it reproduces the campaign.
+        extent: what the campaign runs over, as its family reads it: true shears, or data sets and a sweep.
         source: the file or URL it came from.
+        content: the manifest as it was read, with overrides applied and the config inlined; it reproduces the campaign.
     """
 
     kind: str
     name: str
     config: Any
-    shear: Shear
+    extent: Any
     realizations: Realizations
     batch: Batch
     convergence: Convergence
@@ -167,12 +153,11 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
     doc = _override(doc, [pair for pair in overrides if not (named and pair.startswith(_INTO_CONFIG))])
     complaints = schema.complaints(doc, "manifest")
     value = doc.value if isinstance(doc.value, dict) else {}
-    if not complaints:
-        complaints += _check(doc)
     config_doc = None
-    family = None
-    if str(value.get("kind")) in problems.FAMILIES and isinstance(value.get("config"), str | dict):
-        family = problems.family(value["kind"])
+    family = problems.family(value["kind"]) if str(value.get("kind")) in problems.FAMILIES else None
+    if family is not None and not complaints:
+        complaints += family.check_extent(doc)
+    if family is not None and isinstance(value.get("config"), str | dict):
         try:
             config_doc = _override(_config(doc, source), inner)
             complaints += family.check_config(config_doc)
@@ -184,7 +169,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
         kind=value["kind"],
         name=value["name"],
         config=family.parse_config(config_doc.value),
-        shear=_shear(value["shear"]),
+        extent=family.parse_extent(value),
         realizations=_realizations(value.get("realizations", {})),
         batch=typed.build(Batch, value.get("batch", {})),
         convergence=typed.build(Convergence, value.get("convergence", {})),
@@ -258,45 +243,5 @@ def _config(doc: Document, source: str) -> Document:
         raise ManifestError([doc.complaint(("config",), f"{named}: {reason}")]) from None
 
 
-def _check(doc: Document) -> list[Complaint]:
-    """What a schema cannot say."""
-    found = []
-    shear = doc.value["shear"]
-    if ("grid" in shear) == ("points" in shear):
-        found.append(doc.complaint(("shear",), "expected either 'grid' or 'points'; keep one of them"))
-        return found
-    if "points" in shear and "g2" in shear:
-        found.append(doc.complaint(("shear", "g2"), "points carry their own g2; remove this key"))
-    key = "grid" if "grid" in shear else "points"
-    parsed = _shear(shear)
-    total = len(parsed.points) * int(doc.value.get("realizations", {}).get("count", 1)) * (2 if parsed.paired else 1)
-    if total > MOST_REALIZATIONS:
-        found.append(
-            doc.complaint(
-                ("realizations", "count"), f"{total} realizations; a campaign has at most {MOST_REALIZATIONS}"
-            )
-        )
-    seen: dict[tuple[float, float], int] = {}
-    for index, (g1, g2) in enumerate(parsed.points):
-        path: Path = ("shear", key, index)
-        if g1 * g1 + g2 * g2 >= 1:
-            found.append(doc.complaint(path, f"expected |g| < 1, got ({g1}, {g2})"))
-        if (g1, g2) in seen:
-            first = f"{key}[{seen[g1, g2]}]"
-            message = f"the shear stands a second time (first at {first}); raise realizations.count instead"
-            found.append(doc.complaint(path, message))
-        if parsed.paired and (g1, g2) == (0, 0):
-            found.append(doc.complaint(path, "a pair needs a nonzero shear: +g and −g are the same here"))
-        seen.setdefault((g1, g2), index)
-    return found
-
-
 def _realizations(value: Mapping[str, Any]) -> Realizations:
     return typed.build(Realizations, {**value, "extensions": tuple(int(n) for n in value.get("extensions", ()))})
-
-
-def _shear(value: Mapping[str, Any]) -> Shear:
-    # Adding 0.0 turns −0.0 into 0.0, so that a run id never reads g1_-0.0000.
-    g2 = float(value.get("g2", 0.0)) + 0.0
-    points = value.get("points") or [(g1, g2) for g1 in value["grid"]]
-    return Shear(tuple((float(a) + 0.0, float(b) + 0.0) for a, b in points), value.get("paired", False))

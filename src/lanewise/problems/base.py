@@ -105,6 +105,14 @@ class Family(Protocol):
         """A checked config as frozen types."""
         ...
 
+    def check_extent(self, manifest: Document) -> Sequence[Complaint]:
+        """What the schema cannot say of the manifest's keys that are this family's own."""
+        ...
+
+    def parse_extent(self, value: Mapping[str, Any]) -> Any:
+        """What the campaign runs over, as frozen types, from a checked manifest."""
+        ...
+
     def check_campaign(self, manifest: Manifest) -> Sequence[tuple[Path, str]]:
         """What is wrong between manifest and config: where in the manifest, and the complaint."""
         ...

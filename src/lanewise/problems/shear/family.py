@@ -9,7 +9,9 @@ from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
 from lanewise.problems.shear import config as shear_config
+from lanewise.problems.shear import grid
 from lanewise.problems.shear.config import ShearConfig
+from lanewise.problems.shear.grid import Shears
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
@@ -25,13 +27,23 @@ def parse_config(value: Mapping[str, Any]) -> ShearConfig:
     return shear_config.parse(value)
 
 
+def check_extent(manifest: Document) -> Sequence[Complaint]:
+    """What the schema cannot say of the true shears."""
+    return grid.check(manifest)
+
+
+def parse_extent(value: Mapping[str, Any]) -> Shears:
+    """The true shears of a checked manifest."""
+    return grid.parse(value["shear"])
+
+
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """A component that the model holds fixed must be fixed at its truth."""
     found: list[tuple[Path, str]] = []
     for at, name in enumerate(("g1", "g2")):
         fixed = manifest.config.fixed.get(name)
         truths = {
-            sign * point[at] for point in manifest.shear.points for sign in (1, -1 if manifest.shear.paired else 1)
+            sign * point[at] for point in manifest.extent.points for sign in (1, -1 if manifest.extent.paired else 1)
         }
         if fixed is not None and truths != {fixed}:
             shown = ", ".join(f"{value:g}" for value in sorted(truths))
@@ -44,10 +56,10 @@ def members(manifest: Manifest) -> tuple[Member, ...]:
     """Every realization: seeds increment through the grid; the arms of a pair share theirs."""
     found = []
     seed = manifest.realizations.base_seed
-    for g1, g2 in manifest.shear.points:
+    for g1, g2 in manifest.extent.points:
         for _ in range(manifest.realizations.count):
             # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
-            arms = [(g1, g2), (0.0 - g1, 0.0 - g2)] if manifest.shear.paired else [(g1, g2)]
+            arms = [(g1, g2), (0.0 - g1, 0.0 - g2)] if manifest.extent.paired else [(g1, g2)]
             found += [Member(run_id(*arm, seed), seed, {"g1": arm[0], "g2": arm[1]}) for arm in arms]
             seed += 1
     return tuple(found)
