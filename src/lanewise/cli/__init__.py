@@ -1,0 +1,79 @@
+"""The command line, one module per group of commands. What a command does stands in the module that it calls; JAX is
+imported late.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from lanewise import __version__, errors
+from lanewise.cli import manifests, runs, stages, upkeep
+from lanewise.problems.heterodyne import cli as simulate
+from lanewise.render import cli as render
+
+app = typer.Typer(
+    name="lanewise",
+    help="Campaigns of many independent Bayesian inference problems, from one manifest.",
+    epilog="Start with: lanewise plan manifests/level0.yaml, then lanewise run, then lanewise aggregate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _command in (
+    manifests.validate,
+    manifests.plan,
+    runs.run,
+    runs.status,
+    manifests.extend,
+    upkeep.verify,
+    upkeep.export,
+    upkeep.clean,
+    stages.extract,
+    stages.stats,
+    stages.aggregate,
+):
+    app.command()(_command)
+app.add_typer(render.app, name="render")
+app.add_typer(simulate.app, name="simulate")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"lanewise {__version__}")
+        raise typer.Exit
+
+
+# Typer carries a Click of its own since 0.16 and does not export this class: BadParameter is its only public child.
+_ClickUsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def main() -> NoReturn:
+    """Run the command line: what lanewise raises on purpose becomes its exit code and a text without a traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except errors.LanewiseError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except _ClickUsageError as error:
+        error.show()
+        sys.exit(errors.UsageError.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(_: int, __: FrameType | None) -> NoReturn:
+    print("interrupted; what was committed stays, run again to go on", file=sys.stderr)
+    sys.exit(errors.INTERRUPTED)
+
+
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
+    print("terminated; what was committed stays, run again to go on", file=sys.stderr)
+    sys.exit(errors.TERMINATED)

@@ -1,0 +1,55 @@
+"""Commands that read a manifest, and those that write one."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from lanewise import errors
+from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
+
+
+def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
+    """Check a manifest and its config; every error at once, with its line and remedy."""
+    campaign = load(manifest, overrides)
+    for remark in campaign.manifest.config.remarks:
+        print(f"{manifest}: {remark}")
+    print(f"{manifest}: valid; {len(campaign.plan.realizations)} realizations in {len(campaign.plan.chunks)} chunks")
+
+
+def plan(manifest: CampaignArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show the chunks, their realizations, and what is already done."""
+    from lanewise import views
+
+    campaign = load(manifest, overrides)
+    content = views.plan(campaign)
+    print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
+
+
+def extend(
+    manifest: CampaignArgument,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", min=1, help="Realizations to add per shear point (pairs, where the shears are paired)."
+        ),
+    ],
+    overrides: SetOption = None,
+) -> None:
+    """Add realizations with new seeds to the manifest; what is computed stays valid, `run` computes the rest.
+
+    Writes one more number under realizations.extensions, also of a campaign that is half done: seeds go on after the
+    last, chunks too, and everything before keeps its place.
+    """
+    from lanewise import extension
+
+    if any(pair.startswith("realizations") for pair in overrides or ()):
+        raise errors.UsageError("extend --set realizations…: extend writes these into the manifest; edit them there")
+    campaign = load(manifest, overrides)
+    before, after = campaign.plan, extension.write(campaign, count)
+    print(
+        f"{campaign.manifest.source}: {len(before.realizations)} → {len(after.realizations)} realizations, "
+        f"{len(before.chunks)} → {len(after.chunks)} chunks\nnext: lanewise run {manifest}"
+    )

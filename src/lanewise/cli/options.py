@@ -1,0 +1,50 @@
+"""What several commands share: their arguments, and how a campaign is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lanewise import errors
+
+if TYPE_CHECKING:
+    from lanewise.aggregate.results import BiasResults
+    from lanewise.campaign import Campaign
+
+ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
+CampaignArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MANIFEST", help="Path or URL of the manifest, or the output URL of a campaign that has run."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def load(source: str, overrides: list[str] | None) -> Campaign:
+    """The campaign of a manifest, or of the output URL of one that has run."""
+    from lanewise import campaign
+
+    return campaign.load(source, overrides or ())
+
+
+def put(path: str, data: bytes) -> None:
+    """Write a file that the user named."""
+    from lanewise.store import Store, split
+
+    folder, name = split(path)
+    if not name:
+        raise errors.UsageError(f"{path}: expected a file, got a directory; add a name")
+    Store(folder).put(name, data)
+
+
+def print_verdict(results: BiasResults) -> None:
+    """The verdict and its reasons, on standard output."""
+    from lanewise.views import verdict_text
+
+    print(verdict_text(results))

@@ -1,0 +1,126 @@
+"""The downstream stages: extract, stats, and both with the report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lanewise import errors
+from lanewise.cli.options import CampaignArgument, SetOption, load, print_verdict, put
+
+_STRICT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INVALID": 5}
+
+
+def extract(
+    manifest: CampaignArgument,
+    output: Annotated[
+        str | None, typer.Option("--output", help="CSV to write; default: summary.csv in the output URL.")
+    ] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Collect the committed realizations into summary.csv."""
+    from lanewise.aggregate import extract as table
+    from lanewise.aggregate import stages
+
+    campaign = load(manifest, overrides)
+    if output is None:
+        summary = stages.write_summary(campaign)
+        output = campaign.store.where(table.SUMMARY)
+    else:
+        summary = table.collect(campaign)
+        put(output, table.to_csv(summary))
+    print(f"{len(summary)} of {len(campaign.plan.realizations)} realizations in {output}")
+
+
+def stats(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, an output URL, or a summary CSV.")],
+    output_dir: Annotated[
+        str | None,
+        typer.Option("--output-dir", help="Where bias_results.json and plots/ go; default: stats/ in the output URL."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option("--level", help="Acceptance level: level_0; default: the manifest's.")
+    ] = None,
+    posterior_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--posterior-dir", help="With a CSV: the output URL it came from, for the priors and the plan behind it."
+        ),
+    ] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Compute the multiplicative and additive bias and the verdict from the summary."""
+    from dataclasses import replace
+
+    from lanewise.aggregate import extract as table
+    from lanewise.aggregate import stages
+    from lanewise.aggregate.verdict import LEVEL_0
+    from lanewise.manifest import Acceptance
+    from lanewise.store import Store, split
+
+    if level not in {None, LEVEL_0}:
+        raise errors.UsageError(f"--level {level}: expected {LEVEL_0}")
+    is_csv = source.endswith(".csv")
+    origin = posterior_dir if is_csv else source
+    campaign = load(origin, overrides) if origin else None
+    if is_csv:
+        folder, name = split(source)
+        try:
+            summary = table.from_csv(Store(folder).read(name), source)
+        except FileNotFoundError:
+            raise errors.UsageError(f"{source}: no such file; lanewise extract writes one") from None
+    else:
+        assert campaign is not None
+        summary = table.collect(campaign)
+    if campaign is not None:
+        if level:
+            campaign = replace(
+                campaign,
+                manifest=replace(campaign.manifest, acceptance=replace(campaign.manifest.acceptance, level=level)),
+            )
+        results = stages.judge(campaign, summary)
+        store, where = (Store(output_dir), "") if output_dir else (campaign.store, stages.STATS)
+    else:
+        results = stages.judge_table(summary, Acceptance(level=level))
+        store, where = Store(output_dir or "."), "" if output_dir else stages.STATS
+    stages.write_stats(store, where, summary, results)
+    print_verdict(results)
+    print(f"numbers: {store.where(f'{where}/{stages.BIAS_RESULTS}' if where else stages.BIAS_RESULTS)}")
+
+
+def aggregate(
+    manifest: CampaignArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until all chunks are committed or the deadline has passed.")
+    ] = False,
+    deadline: Annotated[
+        float, typer.Option("--deadline", min=0, help="With --wait: seconds to wait at the most.")
+    ] = 86400.0,
+    min_complete: Annotated[
+        float,
+        typer.Option("--min-complete", min=0, max=1, help="Exit 75 if a smaller share of the chunks is committed."),
+    ] = 0.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 3, 4, 5 for the verdicts FAIL, INCONCLUSIVE, INVALID.")
+    ] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Extract, compute the statistics and write the report; always ends in a report."""
+    from lanewise import progress
+    from lanewise.aggregate import stages
+
+    campaign = load(manifest, overrides)
+    total = len(campaign.plan.chunks)
+    if wait:
+        with progress.reporter() as reporter:
+            reporter.begin("chunks committed", total)
+            stages.wait(campaign, deadline, reporter.step)
+    results = stages.aggregate(campaign)
+    done = stages.n_complete(campaign, results)
+    print_verdict(results)
+    print(f"report: {campaign.store.where(stages.REPORT)}")
+    if done < min_complete * total:
+        raise errors.Incomplete(f"{done} of {total} chunks are committed, fewer than --min-complete {min_complete:g}")
+    if strict:
+        raise typer.Exit(_STRICT[results.verdict.verdict.value])

@@ -1,0 +1,63 @@
+"""Commands on what is committed: check it, unpack it, remove what it does not need."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lanewise import errors
+from lanewise.cli.options import CampaignArgument, SetOption, load
+
+
+def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
+    """Read everything that is committed and compare sizes and SHA-256; exit 74 if damaged, 65 if foreign."""
+    from lanewise import upkeep
+
+    found = upkeep.verify(load(manifest, overrides))
+    for finding in found.findings:
+        print(finding.text)
+    print(f"{found.n_chunks} committed chunks, {found.n_files} files: {len(found.findings) or 'nothing'} wrong")
+    if found.findings:
+        damaged = not all(finding.foreign for finding in found.findings)
+        raise typer.Exit(errors.StorageError.exit_code if damaged else errors.ResultsDiffer.exit_code)
+
+
+def export(
+    manifest: CampaignArgument,
+    layout: Annotated[
+        str, typer.Option("--layout", help="`directories`: one directory per realization, from the packed chunks.")
+    ] = "directories",
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Where to; default: the output URL of the campaign.")
+    ] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Unpack the committed chunks of a packed campaign into directories."""
+    from lanewise import upkeep
+    from lanewise.store import Store
+
+    if layout != "directories":
+        raise errors.UsageError(f"--layout {layout}: expected directories")
+    campaign = load(manifest, overrides)
+    store = Store(output) if output else campaign.store
+    print(f"{upkeep.export(campaign, store)} of {len(campaign.plan.realizations)} realizations in {store.where()}")
+
+
+def clean(
+    manifest: CampaignArgument,
+    older_than: Annotated[
+        float,
+        typer.Option("--older-than", min=0, help="Hours; what is younger may be an attempt under way."),
+    ] = 1.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Remove what attempts left behind that were killed, or lost to another one."""
+    from lanewise import upkeep
+
+    campaign = load(manifest, overrides)
+    removed = upkeep.clean(campaign, older_than * 3600, dry_run=dry_run)
+    for path in removed:
+        print(campaign.store.where(path))
+    print(f"{len(removed)} {'would be ' if dry_run else ''}removed; what is committed stays")
