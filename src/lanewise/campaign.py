@@ -16,6 +16,7 @@ from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.checkpoints import Keeper, Policy
 from lanewise.commits import Commit
+from lanewise.document import Document
 from lanewise.errors import StorageError, UsageError
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Manifest
@@ -238,13 +239,13 @@ class Campaign:
             commits.publish(self.store, chunk, commit, view)
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> Campaign:
+def load(source: str | Document, overrides: Sequence[str] = ()) -> Campaign:
     """The campaign of a manifest, or of the output URL of one that has run.
 
     Raises:
         ManifestError: with every complaint.
     """
-    if not source.endswith((".yaml", ".yml")):
+    if isinstance(source, str) and not source.endswith((".yaml", ".yml")):
         store = Store(source)
         if store.exists(MANIFEST):
             loaded = manifests.with_output(manifests.load(store.where(MANIFEST), overrides), source)

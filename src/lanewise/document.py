@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -50,32 +50,52 @@ class Document:
     Attributes:
         source: what complaints call it: the file or URL as the user named it.
         value: plain Python values.
-        lines: 1-based line of every path in the document; 0 for a value that came from the command line.
+        lines: 1-based line of every path that stands in the document.
+        origins: what set a path that does not: `--set`, or the name of an environment variable.
         prefix: where the document stands in the one it is part of.
     """
 
     source: str
     value: Any
     lines: Mapping[Path, int] = field(default_factory=dict)
+    origins: Mapping[Path, str] = field(default_factory=dict)
     prefix: Path = ()
 
-    def line(self, path: Path) -> int:
-        """Line of `path`, or of its nearest ancestor that stands in the document; 0 if there is none."""
+    def origin(self, path: Path) -> tuple[str, int]:
+        """Where the value at `path`, or its nearest ancestor, comes from: the source and line, or what set it."""
         for end in range(len(path), -1, -1):
+            if path[:end] in self.origins:
+                return self.origins[path[:end]], 0
             if path[:end] in self.lines:
-                return self.lines[path[:end]]
-        return 0
+                return self.source, self.lines[path[:end]]
+        return self.source, 0
 
     def complaint(self, path: Path, message: str) -> Complaint:
         """A complaint about the value at `path`."""
-        line = self.line(path)
-        source = self.source if line or () not in self.lines else "--set"
-        return Complaint(source, line, dotted((*self.prefix, *path)), message)
+        return Complaint(*self.origin(path), dotted((*self.prefix, *path)), message)
+
+    def override(self, path: Path, value: Any, origin: str) -> Document:
+        """A copy with another value at `path`; complaints about it name its origin."""
+
+        def below(known: Path) -> bool:
+            return known[: len(path)] == path
+
+        lines = {known: line for known, line in self.lines.items() if not below(known)}
+        origins = {known: name for known, name in self.origins.items() if not below(known)}
+        return replace(self, value=_put(self.value, path, value), lines=lines, origins={**origins, path: origin})
 
     def part(self, key: str) -> Document:
         """The document below the top-level `key`, with its own lines, as if it stood alone."""
         lines = {path[1:]: line for path, line in self.lines.items() if path[:1] == (key,)}
-        return Document(self.source, self.value[key], lines, (*self.prefix, key))
+        origins = {path[1:]: name for path, name in self.origins.items() if path[:1] == (key,)}
+        return Document(self.source, self.value[key], lines, origins, (*self.prefix, key))
+
+
+def _put(value: Any, path: Path, leaf: Any) -> Any:
+    if not path:
+        return leaf
+    base = value if isinstance(value, dict) else {}
+    return {**base, path[0]: _put(base.get(path[0]), path[1:], leaf)}
 
 
 def dotted(path: Path) -> str:
@@ -164,3 +184,11 @@ def dump(value: Mapping[str, Any]) -> str:
     """YAML that `parse` reads back to the same value, keys in their order."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
     return text
+
+
+def flow(value: Any) -> str:
+    """A value as YAML has it in one line."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=True
+    )
+    return text.removesuffix("\n").removesuffix("\n...")

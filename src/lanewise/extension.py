@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lanewise import document, plan
-from lanewise.errors import Complaint, ManifestError
+from lanewise.errors import ManifestError
 from lanewise.manifest import Manifest
 from lanewise.plan import Plan
 from lanewise.store import Store, split
@@ -41,7 +41,7 @@ def extend(text: str, count: int, source: str) -> str:
         safe = False
     if edited is None or not safe:
         remedy = f"cannot be edited safely; write {_LIST}: {numbers} under {_KEY} yourself"
-        raise ManifestError([Complaint(source, document.parse(text, source).line((_KEY,)), _KEY, remedy)])
+        raise ManifestError([document.parse(text, source).complaint((_KEY,), remedy)])
     return edited
 
 

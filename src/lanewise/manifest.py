@@ -6,7 +6,7 @@ manifest and config comes at once.
 
 from __future__ import annotations
 
-import os.path
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import fsspec
 
 from lanewise import document, problems, schema, typed
-from lanewise.document import Document, Path
+from lanewise.document import Document
 from lanewise.errors import Complaint, ManifestError, UsageError
 
 
@@ -80,6 +80,13 @@ class Resources:
 
 
 _INTO_CONFIG = "config."
+# What a machine or a cluster may say better than the manifest; nothing that changes a number.
+ENVIRONMENT = {
+    "LANEWISE_OUTPUT_URL": "output.url",
+    "LANEWISE_DEVICE": "resources.device",
+    "LANEWISE_CPUS": "resources.cpus",
+    "LANEWISE_MEMORY": "resources.memory",
+}
 
 
 class Config(Protocol):
@@ -119,6 +126,7 @@ class Manifest:
         extent: what the campaign runs over, as its family reads it: true shears, or data sets and a sweep.
         source: the file or URL it came from.
         content: the manifest as it was read, with overrides applied and the config inlined; it reproduces the campaign.
+        document: the manifest with its lines, for what is found wrong with it later.
     """
 
     kind: str
@@ -133,36 +141,29 @@ class Manifest:
     resources: Resources
     source: str
     content: Mapping[str, Any] = field(repr=False)
+    document: Document = field(repr=False, compare=False)
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
+def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     """Read and validate a manifest.
 
     Args:
-        source: path or fsspec URL of the YAML file.
+        source: path or fsspec URL of the YAML file, or the manifest itself.
         overrides: `path=value` pairs as `--set` takes them; the value is YAML.
 
     Raises:
         ManifestError: with every complaint about manifest and config.
         UsageError: an override is not of the form `path=value`.
     """
-    doc = document.parse(_read(source), source)
-    named = isinstance(doc.value, dict) and isinstance(doc.value.get("config"), str)
-    # Where the manifest names its config, `--set config.…` reaches into the file that it names.
-    inner = [pair.removeprefix(_INTO_CONFIG) for pair in overrides if named and pair.startswith(_INTO_CONFIG)]
-    doc = _override(doc, [pair for pair in overrides if not (named and pair.startswith(_INTO_CONFIG))])
-    complaints = schema.complaints(doc, "manifest")
+    doc, config_doc, complaints = documents(source, overrides)
     value = doc.value if isinstance(doc.value, dict) else {}
-    config_doc = None
     family = problems.family(value["kind"]) if str(value.get("kind")) in problems.FAMILIES else None
-    if family is not None and not complaints:
-        complaints += family.check_extent(doc)
-    if family is not None and isinstance(value.get("config"), str | dict):
-        try:
-            config_doc = _override(_config(doc, source), inner)
-            complaints += family.check_config(config_doc)
-        except ManifestError as error:
-            complaints += error.complaints
+    unsound = schema.complaints(doc, "manifest")
+    if family is not None and not unsound:
+        unsound += family.check_extent(doc)
+    if family is not None and config_doc is not None:
+        complaints += family.check_config(config_doc)
+    complaints += unsound
     if complaints or config_doc is None or family is None:
         raise ManifestError(complaints)
     loaded = Manifest(
@@ -176,12 +177,41 @@ def load(source: str, overrides: Sequence[str] = ()) -> Manifest:
         acceptance=typed.build(Acceptance, value.get("acceptance", {})),
         output=typed.build(Output, value["output"]),
         resources=typed.build(Resources, value.get("resources", {})),
-        source=source,
+        source=doc.source,
         content={**value, "config": config_doc.value},
+        document=doc,
     )
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:
         raise ManifestError(complaints)
     return loaded
+
+
+def documents(
+    source: str | Document, overrides: Sequence[str] = ()
+) -> tuple[Document, Document | None, list[Complaint]]:
+    """The manifest and its config as they are read, with what the environment and the command line set in them.
+
+    Returns:
+        Manifest, config (None if the manifest names none that can be read), and why not.
+    """
+    doc = document.parse(_read(source), source) if isinstance(source, str) else source
+    for variable, dotted in ENVIRONMENT.items():
+        if os.environ.get(variable):
+            doc = _override(doc, f"{dotted}={os.environ[variable]}", variable)
+    named = isinstance(doc.value, dict) and isinstance(doc.value.get("config"), str)
+    # Where the manifest names its config, `--set config.…` reaches into the file that it names.
+    inner = [pair for pair in overrides if named and pair.startswith(_INTO_CONFIG)]
+    for pair in overrides:
+        doc = doc if pair in inner else _override(doc, pair, "--set")
+    if not isinstance(doc.value, dict) or not isinstance(doc.value.get("config"), str | dict):
+        return doc, None, []
+    try:
+        config = _config(doc)
+        for pair in inner:
+            config = _override(config, pair.removeprefix(_INTO_CONFIG), "--set")
+        return doc, config, []
+    except ManifestError as error:
+        return doc, None, list(error.complaints)
 
 
 def with_output(manifest: Manifest, url: str) -> Manifest:
@@ -205,34 +235,21 @@ def _read(source: str) -> str:
         raise ManifestError([Complaint(source, 0, "", f"cannot be read: {error}")]) from None
 
 
-def _override(doc: Document, overrides: Sequence[str]) -> Document:
-    """Apply `--set` pairs to a copy of the document."""
-    value, lines = doc.value, dict(doc.lines)
-    for pair in overrides:
-        dotted, sign, text = pair.partition("=")
-        if not sign or not dotted:
-            raise UsageError(f"--set {pair}: expected path=value, e.g. --set batch.size=8")
-        path: Path = tuple(dotted.split("."))
-        value = _put(value, path, document.parse(text or "null", f"--set {dotted}").value)
-        # A complaint about an overridden key must not point into the file.
-        lines = {known: line for known, line in lines.items() if known[: len(path)] != path} | {path: 0}
-    return replace(doc, value=value, lines=lines)
+def _override(doc: Document, pair: str, origin: str) -> Document:
+    """Apply one `path=value`; the value is YAML."""
+    dotted, sign, text = pair.partition("=")
+    if not sign or not dotted:
+        raise UsageError(f"--set {pair}: expected path=value, e.g. --set batch.size=8")
+    return doc.override(tuple(dotted.split(".")), document.parse(text or "null", f"{origin} {dotted}").value, origin)
 
 
-def _put(value: Any, path: Path, leaf: Any) -> Any:
-    if not path:
-        return leaf
-    base = value if isinstance(value, dict) else {}
-    return {**base, path[0]: _put(base.get(path[0]), path[1:], leaf)}
-
-
-def _config(doc: Document, source: str) -> Document:
+def _config(doc: Document) -> Document:
     """The config's own document: inlined, or read from a path relative to the manifest."""
     named = doc.value["config"]
     if isinstance(named, dict):
         return doc.part("config")
     if "://" not in named and not os.path.isabs(named):
-        base = source.rsplit("/", 1)[0] if "/" in source else "."
+        base = doc.source.rsplit("/", 1)[0] if "/" in doc.source else "."
         named = f"{base}/{named}"
     try:
         return document.parse(_read(named), named)

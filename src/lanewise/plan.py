@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
-from lanewise.errors import Complaint, ManifestError, UsageError
+from lanewise.errors import ManifestError, UsageError
 from lanewise.manifest import Realizations
 from lanewise.problems.base import Member
 
@@ -73,7 +73,7 @@ def build(manifest: Manifest) -> Plan:
     """The plan of a manifest.
 
     Raises:
-        ManifestError: two realizations would share a run id.
+        ManifestError: two realizations would share a run id, or batch.index is not a chunk.
     """
     shared = identity.settings(manifest)
     chunks: list[Chunk] = []
@@ -84,7 +84,10 @@ def build(manifest: Manifest) -> Plan:
     plan = Plan(tuple(chunks), manifest.batch.width, shared)
     if len({realization.run_id for realization in plan.realizations}) < len(plan.realizations):
         message = "the arms of a pair would share a directory; a shear must be 1e-4 or more"
-        raise ManifestError([Complaint(manifest.source, 0, "shear", message)])
+        raise ManifestError([manifest.document.complaint(("shear",), message)])
+    if manifest.batch.index is not None and manifest.batch.index >= len(chunks):
+        message = f"expected a chunk from 0 to {len(chunks) - 1}, got {manifest.batch.index}; lower it or remove it"
+        raise ManifestError([manifest.document.complaint(("batch", "index"), message)])
     return plan
 
 
@@ -100,6 +103,11 @@ def _stretches(manifest: Manifest) -> Iterator[tuple[Member, ...]]:
         yield members
 
 
+def index_variable() -> str | None:
+    """The variable in which a cluster says which chunk this is; None outside one."""
+    return next((name for name in INDEX_VARIABLES if os.environ.get(name)), None)
+
+
 def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple[int | None, bool]:
     """The chunk to run: command line, then environment, then manifest.
 
@@ -112,7 +120,7 @@ def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple
     where, value = "--batch-index", str(option) if option is not None else ""
     in_cluster = False
     if not value:
-        where = next((name for name in INDEX_VARIABLES if os.environ.get(name)), "")
+        where = index_variable() or ""
         value = os.environ.get(where, "") if where else ""
         in_cluster = bool(value)
     if not value and manifest.batch.index is not None:

@@ -34,6 +34,16 @@ def load(name: str) -> dict[str, Any]:
     return schema
 
 
+def resolved(branch: dict[str, Any], name: str) -> dict[str, Any]:
+    """A branch of the schema `name` with its reference followed; its own description and default stay."""
+    while "$ref" in branch:
+        target: Any = load(name)
+        for step in branch["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        branch = {**target, **{key: part for key, part in branch.items() if key != "$ref"}}
+    return branch
+
+
 def complaints(document: Document, name: str) -> list[Complaint]:
     """Everything the schema `name` finds wrong with `document`, not only the first thing."""
     infinite = [(path, value) for path, value in _numbers(document.value, ()) if not math.isfinite(value)]

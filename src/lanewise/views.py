@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lanewise import commits
@@ -10,8 +11,10 @@ from lanewise import commits
 if TYPE_CHECKING:
     from lanewise.aggregate.results import BiasResults
     from lanewise.campaign import Campaign
+    from lanewise.explain import Setting
 
 _SHOWN = 12
+_VALUE_WIDTH = 60
 
 
 def plan(campaign: Campaign) -> dict[str, Any]:
@@ -54,6 +57,13 @@ def plan_text(content: dict[str, Any]) -> str:
         if middle and chunk["index"] == _SHOWN // 2 - 1:
             lines.append("      …")
     return "\n".join(lines)
+
+
+def settings_text(settings: Sequence[Setting]) -> str:
+    """Settings in three columns: where it comes from last, since files have long names."""
+    paths, values = (max(len(getattr(one, name)) for one in settings) for name in ("path", "value"))
+    values = min(values, _VALUE_WIDTH)
+    return "\n".join(f"{one.path:<{paths}}  {one.value:<{values}}  {one.origin}" for one in settings)
 
 
 def status(campaign: Campaign, source: str) -> dict[str, Any]:

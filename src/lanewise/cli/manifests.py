@@ -19,11 +19,25 @@ def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
     print(f"{manifest}: valid; {len(campaign.plan.realizations)} realizations in {len(campaign.plan.chunks)} chunks")
 
 
-def plan(manifest: CampaignArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    manifest: CampaignArgument,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show every setting and where it comes from."),
+    ] = False,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show the chunks, their realizations, and what is already done."""
     from lanewise import views
 
     campaign = load(manifest, overrides)
+    if explain:
+        from lanewise.explain import settings
+
+        found = settings(campaign.manifest.source, overrides or ())
+        print(json.dumps([vars(one) for one in found], indent=2) if as_json else views.settings_text(found))
+        return
     content = views.plan(campaign)
     print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
 
