@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from conftest import Write
+from conftest import Write, tree
 from lanewise import cli
 
 Lanewise = Callable[..., tuple[int, str, str]]
@@ -197,3 +198,57 @@ def test_a_signal_ends_with_its_code_and_what_was_committed_stays(
     _, err = child.communicate(timeout=120)
     assert (child.returncode, "what was committed stays" in err) == (code, True)
     assert not list((tmp_path / "results" / "_lanewise").rglob("*.commit"))
+
+
+def test_one_line_of_the_page_runs_and_its_stages_work_on_the_results(
+    lanewise: Lanewise, write: Write, tmp_path: Path
+) -> None:
+    scene = tmp_path / "scene.yaml"
+    scene.write_text(json.dumps(yaml.safe_load(Path(write()).read_text())["config"]))
+    out = str(tmp_path / "validation" / "batched")
+    flags = ["--shine-config", str(scene), "--batch-size", "4", "--shear-grid", "0.01", "-0.02", "--output-dir", out]
+    assert lanewise("run", "shear", *flags)[0] == 0
+    summary = f"{out}/summary.csv"
+    assert lanewise("extract", out, "--output", summary)[1] == f"2 of 2 realizations in {summary}\n"
+    arguments = ["--output-dir", f"{out}/stats", "--level", "level_0", "--posterior-dir", out]
+    code, said, _ = lanewise("stats", summary, *arguments)
+    assert (code, said.splitlines()[-1]) == (0, f"numbers: {out}/stats/bias_results.json")
+    assert {Path(path).name for path in tree(Path(out)) if "/" in path} >= {"posterior.nc", "truth.json"}
+    assert lanewise("run", "shear", *flags)[1].splitlines()[-1].count('"reused": 1') == 1
+
+
+def test_init_writes_what_run_takes_and_replaces_nothing_unasked(lanewise: Lanewise, tmp_path: Path) -> None:
+    target = str(tmp_path / "my.yaml")
+    assert lanewise("init", "shear", "--shear-grid", "0.01", "0.02", "-o", target)[0] == 0
+    assert lanewise("validate", target)[1] == f"{target}: valid; 2 realizations in 2 chunks\n"
+    code, _, err = lanewise("init", "shear", "-o", target)
+    assert (code, err) == (64, f"{target}: is there already; --force replaces it\n")
+    assert lanewise("init", "shear", "-o", target, "--force")[0] == 0
+    assert lanewise("init", "shear")[1] == Path(target).read_text()
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "origin"),
+    [
+        ({}, [], "manifest.yaml:"),
+        ({"LANEWISE_OUTPUT_URL": "memory://a"}, [], "LANEWISE_OUTPUT_URL"),
+        ({"LANEWISE_OUTPUT_URL": "memory://a"}, ["--set", "output.url=memory://b"], "--set"),
+    ],
+)
+def test_the_command_line_outranks_the_environment_and_that_the_manifest(
+    lanewise: Lanewise,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    options: list[str],
+    origin: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    _, out, _ = lanewise("plan", write(), "--explain", *options)
+    rows = {row.split()[0]: row for row in out.splitlines()}
+    assert origin in rows["output.url"].split()[-1]
+    assert rows["batch.index"].split() == ["batch.index", "1", "SLURM_ARRAY_TASK_ID"]
+    assert rows["convergence.rhat_max"].split() == ["convergence.rhat_max", "1.05", "default"]
+    assert "config.psf.sigma" in rows

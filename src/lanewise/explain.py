@@ -33,7 +33,7 @@ def settings(source: str, overrides: Sequence[str] = ()) -> list[Setting]:
     """Every setting of a manifest that `manifest.load` accepts, in the order of the schemas."""
     doc, config, _ = manifest.documents(source, overrides)
     if variable := index_variable():
-        doc = doc.override(("batch", "index"), os.environ[variable], variable)
+        doc = doc.override(("batch", "index"), document.parse(os.environ[variable], variable).value, variable)
     found = list(_walk(doc, schema.load("manifest"), "manifest", ()))
     if config is not None:
         name = f"{doc.value['kind']}-config"

@@ -12,19 +12,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from lanewise import __version__, errors
-from lanewise.cli import manifests, runs, stages, upkeep
+from lanewise.cli import manifests, runs, stages, start, upkeep
+from lanewise.cli.group import Commands
 from lanewise.problems.heterodyne import cli as simulate
 from lanewise.render import cli as render
 
 app = typer.Typer(
     name="lanewise",
+    cls=Commands,
     help="Campaigns of many independent Bayesian inference problems, from one manifest.",
-    epilog="Start with: lanewise plan manifests/level0.yaml, then lanewise run, then lanewise aggregate.",
+    epilog="Start with: lanewise init shear -o my.yaml; then lanewise plan, run and aggregate my.yaml.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(start.app, name="init")
 for _command in (
     manifests.validate,
     manifests.plan,
@@ -39,6 +42,7 @@ for _command in (
     stages.aggregate,
 ):
     app.command()(_command)
+app.command("run shear", hidden=True)(start.run_shear)
 app.add_typer(render.app, name="render")
 app.add_typer(simulate.app, name="simulate")
 

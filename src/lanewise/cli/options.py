@@ -11,6 +11,7 @@ from lanewise import errors
 if TYPE_CHECKING:
     from lanewise.aggregate.results import BiasResults
     from lanewise.campaign import Campaign
+    from lanewise.document import Document
 
 ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
 CampaignArgument = Annotated[
@@ -26,7 +27,7 @@ SetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def load(source: str, overrides: list[str] | None) -> Campaign:
+def load(source: str | Document, overrides: list[str] | None) -> Campaign:
     """The campaign of a manifest, or of the output URL of one that has run."""
     from lanewise import campaign
 

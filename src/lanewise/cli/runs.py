@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
 
+if TYPE_CHECKING:
+    from lanewise.document import Document
+
+
+BatchIndexOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-index",
+        min=0,
+        help="Run this chunk only. Else JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID, else all.",
+    ),
+]
+ClusterOption = Annotated[
+    bool,
+    typer.Option("--cluster", help="Exit 0 once results are committed, also if some realizations did not converge."),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove what is committed and compute it anew.")]
+
 
 def run(
     manifest: ManifestArgument,
-    batch_index: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-index",
-            min=0,
-            help="Run this chunk only. Else JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID, else all.",
-        ),
-    ] = None,
-    cluster: Annotated[
-        bool,
-        typer.Option(
-            "--cluster", help="Exit 0 once results are committed, also if some realizations did not converge."
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove what is committed and compute it anew.")
-    ] = False,
+    batch_index: BatchIndexOption = None,
+    cluster: ClusterOption = False,
+    overwrite: OverwriteOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Compute one chunk, or all of them; what is committed already is skipped."""
+    """Compute one chunk, or all of them; what is committed already is skipped.
+
+    `lanewise run shear` takes the flags of `lanewise init shear` in place of a manifest.
+    """
+    carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite)
+
+
+def carry_out(
+    manifest: str | Document,
+    batch_index: int | None,
+    overrides: list[str] | None,
+    *,
+    cluster: bool,
+    overwrite: bool,
+) -> None:
+    """Run a campaign, tell how it ends, and exit accordingly."""
     from lanewise import progress
     from lanewise.plan import choose_index
 

@@ -1,0 +1,142 @@
+"""`lanewise init` writes a first manifest; `lanewise run shear` carries one out without writing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lanewise import errors
+from lanewise.cli.options import SetOption, put
+from lanewise.cli.runs import BatchIndexOption, ClusterOption, OverwriteOption, carry_out
+
+if TYPE_CHECKING:
+    from lanewise.document import Document
+
+app = typer.Typer(help="Write a first manifest, with comments.", no_args_is_help=True, rich_markup_mode=None)
+
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The manifest to write; default: standard output."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config", "--shine-config", metavar="FILE", help="Config of the scene; default: a galaxy at S/N 100."
+    ),
+]
+ShearGridOption = Annotated[
+    list[str] | None,
+    typer.Option("--shear-grid", metavar="G1 …", help="True g1 values, e.g. --shear-grid 0.01 0.02 0.05."),
+]
+G1Option = Annotated[
+    float | None, typer.Option("--g1-true", help="The true g1 where there is no --shear-grid.  [default: 0.0]")
+]
+G2Option = Annotated[float | None, typer.Option("--g2-true", help="The true g2 of all shears.  [default: 0.0]")]
+PairedOption = Annotated[
+    bool, typer.Option("--paired", help="Run each shear as +g and −g with one seed; most of the noise cancels.")
+]
+CountOption = Annotated[
+    int | None, typer.Option("--n-realizations", help="Realizations per shear, or pairs.  [default: 1]")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--base-seed", help="Seed of the first realization; the others follow.  [default: 42]")
+]
+BatchSizeOption = Annotated[
+    int | None, typer.Option("--batch-size", help="Realizations per chunk, that is per container.  [default: 1]")
+]
+LevelOption = Annotated[str | None, typer.Option("--level", help="Acceptance level, e.g. level_0.")]
+MaxMOption = Annotated[float | None, typer.Option("--max-abs-m", help="Requirement on |m|, e.g. 0.002.")]
+OutputDirOption = Annotated[
+    str | None,
+    typer.Option("--output-dir", metavar="URL", help="Where results go: a path or URL.  [default: results/NAME]"),
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir]")]
+
+
+@app.command("shear", epilog="Example: lanewise init shear --shear-grid 0.01 0.02 0.05 --n-realizations 2 -o my.yaml")
+def init_shear(
+    config: ConfigOption = None,
+    shear_grid: ShearGridOption = None,
+    g1_true: G1Option = None,
+    g2_true: G2Option = None,
+    paired: PairedOption = False,
+    n_realizations: CountOption = None,
+    base_seed: SeedOption = None,
+    batch_size: BatchSizeOption = None,
+    level: LevelOption = None,
+    max_abs_m: MaxMOption = None,
+    output_dir: OutputDirOption = None,
+    name: NameOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Images with a known shear: how far off is the inferred one?"""
+    from lanewise import starter
+
+    flags = starter.ShearFlags(
+        config=config,
+        shear_grid=shear_grid,
+        g1_true=g1_true,
+        g2_true=g2_true,
+        paired=paired or None,
+        n_realizations=n_realizations,
+        base_seed=base_seed,
+        batch_size=batch_size,
+        level=level,
+        max_abs_m=max_abs_m,
+        output_dir=output_dir,
+        name=name,
+    )
+    _write(starter.shear(flags), output, force)
+
+
+def run_shear(
+    config: ConfigOption = None,
+    shear_grid: ShearGridOption = None,
+    g1_true: G1Option = None,
+    g2_true: G2Option = None,
+    paired: PairedOption = False,
+    n_realizations: CountOption = None,
+    base_seed: SeedOption = None,
+    batch_size: BatchSizeOption = None,
+    output_dir: OutputDirOption = None,
+    name: NameOption = None,
+    batch_index: BatchIndexOption = None,
+    cluster: ClusterOption = False,
+    overwrite: OverwriteOption = False,
+    overrides: SetOption = None,
+) -> None:
+    """Carry out a shear campaign from flags alone; its manifest is kept with the results."""
+    from lanewise import starter
+
+    flags = starter.ShearFlags(
+        config=config,
+        shear_grid=shear_grid,
+        g1_true=g1_true,
+        g2_true=g2_true,
+        paired=paired or None,
+        n_realizations=n_realizations,
+        base_seed=base_seed,
+        batch_size=batch_size,
+        output_dir=output_dir,
+        name=name,
+    )
+    carry_out(starter.shear(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
+
+
+def _write(manifest: Document, output: str | None, force: bool) -> None:
+    from lanewise import campaign, starter
+
+    # Validated before it is written: what `init` writes, `run` takes.
+    campaign.load(manifest)
+    content = starter.text(manifest, output)
+    if output is None:
+        print(content, end="")
+        return
+    if "://" not in output and Path(output).exists() and not force:
+        raise errors.UsageError(f"{output}: is there already; --force replaces it")
+    put(output, content.encode())
+    print(f"{output}: written; next: lanewise plan {output}, then lanewise run {output}")
