@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from lanewise import __version__, errors
-from lanewise.cli import manifests, runs, stages, start, upkeep
+from lanewise.cli import machine, manifests, runs, stages, start, upkeep
 from lanewise.cli.group import Commands
 from lanewise.problems.heterodyne import cli as simulate
 from lanewise.render import cli as render
@@ -40,6 +40,7 @@ for _command in (
     stages.extract,
     stages.stats,
     stages.aggregate,
+    machine.doctor,
 ):
     app.command()(_command)
 app.command("run shear", hidden=True)(start.run_shear)
