@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,7 @@ import jsonschema
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 
+_LARGEST = sys.float_info.max
 _TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -46,9 +48,9 @@ def resolved(branch: dict[str, Any], name: str) -> dict[str, Any]:
 
 def complaints(document: Document, name: str) -> list[Complaint]:
     """Everything the schema `name` finds wrong with `document`, not only the first thing."""
-    infinite = [(path, value) for path, value in _numbers(document.value, ()) if not math.isfinite(value)]
+    infinite = [(path, value) for path, value in _numbers(document.value, ()) if not abs(value) <= _LARGEST]
     if infinite:
-        return [document.complaint(path, f"expected a finite number, got {value}") for path, value in infinite]
+        return [document.complaint(path, f"expected a finite number, got {value:.3g}") for path, value in infinite]
     validator = jsonschema.Draft7Validator(load(name))
     found = []
     for error in validator.iter_errors(document.value):
@@ -58,6 +60,7 @@ def complaints(document: Document, name: str) -> list[Complaint]:
 
 
 def _numbers(value: Any, path: Path) -> Iterator[tuple[Path, float]]:
+    """Every number, with what exceeds every float as infinity."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _numbers(part, (*path, str(key)))
@@ -66,6 +69,8 @@ def _numbers(value: Any, path: Path) -> Iterator[tuple[Path, float]]:
             yield from _numbers(part, (*path, index))
     elif isinstance(value, float):
         yield path, value
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        yield path, math.inf
 
 
 def _read(error: jsonschema.ValidationError) -> Iterator[tuple[Path, str]]:

@@ -1,0 +1,101 @@
+"""Manifests as nobody would write them: each is accepted or refused in words, never with a traceback."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import MANIFEST
+from lanewise import campaign, document
+from lanewise.errors import LanewiseError
+
+_QUICK, _THOROUGH = 100, 2500
+_KEYS = st.one_of(
+    st.sampled_from(["type", "sigma", "mean", "grid", "points", "count", "size", "index", "url", "g1", "n", "file"]),
+    st.text(max_size=6),
+    st.integers(),
+)
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from([0, -1, 1, 1e-300, 1e300, 2**40, 10**400, "1e-3", "Normal", "Uniform", "Sersic", "nuts", "gpu", "a/b"]),
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_KEYS, inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if not isinstance(value, Mapping):
+        return [path]
+    return [path, *(found for key, part in value.items() for found in _paths(part, (*path, key)))]
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> Any:
+    """A valid manifest in which some values were replaced, removed or joined by unknown neighbours."""
+    content: Any = copy.deepcopy(MANIFEST)
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(_paths(content)))
+        if not path:
+            continue
+        node = content
+        for key in path[:-1]:
+            node = node[key]
+        match draw(st.sampled_from(["replace", "remove", "add"])):
+            case "replace":
+                node[path[-1]] = draw(_VALUES)
+            case "remove":
+                del node[path[-1]]
+            case "add":
+                node[draw(_KEYS)] = draw(_VALUES)
+    return content
+
+
+def _check(text: str) -> None:
+    try:
+        campaign.load(document.parse(text, "fuzzed"))
+    except LanewiseError as error:
+        assert error.exit_code in {64, 65}
+        assert str(error).strip()
+
+
+def _fuzz(n: int) -> None:
+    """`n` mutated values and as many mutated texts."""
+    common = settings(max_examples=n, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+    @common
+    @given(_mutated())
+    def values(content: Any) -> None:
+        _check(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    @common
+    @given(st.data())
+    def texts(data: st.DataObject) -> None:
+        text = yaml.safe_dump(MANIFEST, sort_keys=False)
+        at = data.draw(st.integers(0, len(text)))
+        until = data.draw(st.integers(at, min(at + 20, len(text))))
+        _check(text[:at] + data.draw(st.text(max_size=6)) + text[until:])
+
+    values()
+    texts()
+
+
+def test_no_manifest_ends_in_a_traceback() -> None:
+    _fuzz(_QUICK)
+
+
+@pytest.mark.slow
+def test_no_manifest_of_thousands_ends_in_a_traceback() -> None:
+    _fuzz(_THOROUGH)
