@@ -90,7 +90,10 @@ ENVIRONMENT = {
 
 
 class Config(Protocol):
-    """A family's parsed config; `content` is its normal form, part of every identity."""
+    """A family's parsed config; `content` is its normal form, part of identities.
+
+    One whose lanes the engine runs has the method's `settings` and, in `inference`, `precision` and `rng_seed` too.
+    """
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -103,18 +106,8 @@ class Config(Protocol):
         ...
 
     @property
-    def settings(self) -> Any:
-        """Settings of the method, one of `methods.settings`."""
-        ...
-
-    @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of a config that is valid: keys without effect, a degenerate posterior."""
-        ...
-
-    @property
-    def inference(self) -> Any:
-        """`precision` and `rng_seed` of the inference."""
         ...
 
 
@@ -166,11 +159,12 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     complaints += unsound
     if complaints or config_doc is None or family is None:
         raise ManifestError(complaints)
+    resolved = family.resolve(doc)
     loaded = Manifest(
         kind=value["kind"],
         name=value["name"],
         config=family.parse_config(config_doc.value),
-        extent=family.parse_extent(value),
+        extent=family.parse_extent(resolved),
         realizations=_realizations(value.get("realizations", {})),
         batch=typed.build(Batch, value.get("batch", {})),
         convergence=typed.build(Convergence, value.get("convergence", {})),
@@ -178,7 +172,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         output=typed.build(Output, value["output"]),
         resources=typed.build(Resources, value.get("resources", {})),
         source=doc.source,
-        content={**value, "config": config_doc.value},
+        content={**resolved, "config": config_doc.value},
         document=doc,
     )
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:
