@@ -16,6 +16,7 @@ import fsspec
 from lanewise import document, problems, schema, typed
 from lanewise.document import Document
 from lanewise.errors import Complaint, ManifestError, UsageError
+from lanewise.store import beside
 
 
 @dataclass(frozen=True)
@@ -242,9 +243,7 @@ def _config(doc: Document) -> Document:
     named = doc.value["config"]
     if isinstance(named, dict):
         return doc.part("config")
-    if "://" not in named and not os.path.isabs(named):
-        base = doc.source.rsplit("/", 1)[0] if "/" in doc.source else "."
-        named = f"{base}/{named}"
+    named = beside(doc.source, named)
     try:
         return document.parse(_read(named), named)
     except ManifestError as error:

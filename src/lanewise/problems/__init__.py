@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     # Only here: the command line imports a subpackage, and base brings YAML along.
     from lanewise.problems.base import Family, LaneFamily
 
-FAMILIES = {"shear": "lanewise.problems.shear.family"}
+FAMILIES = {"shear": "lanewise.problems.shear.family", "heterodyne": "lanewise.problems.heterodyne.family"}
 
 
 def family(kind: str) -> Family:

@@ -36,6 +36,11 @@ class Planned(Protocol):
         """Of its data, or of the search for its estimate."""
         ...
 
+    @property
+    def name(self) -> str:
+        """What a reader calls it; the run id, if that says what it is."""
+        ...
+
     def identity(self, shared: Mapping[str, Any]) -> str:
         """SHA-256 of all that fixes its numbers, given the campaign's `identity.settings`."""
         ...
@@ -54,6 +59,11 @@ class Member:
     run_id: str
     seed: int
     truth: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """The run id."""
+        return self.run_id
 
     def identity(self, shared: Mapping[str, Any]) -> str:
         """SHA-256 of settings, truth and seed."""
