@@ -190,7 +190,9 @@ def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
             chunk = found.plan.chunks[0]
             commit = commits.read(found.store, chunk)
             assert commit is not None
-            held = {**{p: d.hex() for p, d in commits.files_of(commits.load_results(found.store, commit))}}
+            held = {
+                **{p: d.hex() for p, d in commits.files_of(commit.settings, commits.load_results(found.store, commit))}
+            }
             shown = {path: found.store.read(path).hex() for path in held}
             means = [row["g1_mean"] for row in commits.load_rows(found.store, commit)]
             salts = [s for s in (1, 2) if _means(found, chunk, s, log) == means]

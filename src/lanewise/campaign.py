@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lanewise import checkpoints, commits, document, extension, outputs, provenance
+from lanewise import checkpoints, commits, document, extension, problems, provenance
 from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.checkpoints import Keeper, Policy
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lanewise.aggregate.results import BiasResults
-    from lanewise.engine import Engine
+    from lanewise.problems.base import Solver
 
 MANIFEST = f"{HOME}/manifest.yaml"
 
@@ -151,6 +151,9 @@ class Campaign:
         """
         import arviz
 
+        from lanewise import outputs
+        from lanewise.results import Result
+
         for chunk in self.plan.chunks:
             if run_id not in {r.run_id for r in chunk.realizations}:
                 continue
@@ -158,7 +161,7 @@ class Campaign:
             if commit is None:
                 raise UsageError(f"{run_id}: chunk {chunk.index} is not committed yet; run it first")
             found = next(r for r in commits.load_results(self.store, commit) if r.run_id == run_id)
-            if not found.posterior:
+            if not isinstance(found, Result) or not found.posterior:
                 raise UsageError(f"{run_id}: has no posterior; {found.reason}")
             with tempfile.NamedTemporaryFile(suffix=".nc") as file:
                 file.write(outputs.posterior_nc(found))
@@ -185,12 +188,14 @@ class Campaign:
                 return
         self.store.put(MANIFEST, text)
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> Solver:
+        if (own := problems.family(self.manifest.kind).solver(self.manifest)) is not None:
+            return own
         from lanewise.engine import Engine
 
         return Engine(self.manifest, self.plan)
 
-    def _compute(self, engine: Engine, chunk: Chunk, progress: Reporter) -> Commit:
+    def _compute(self, engine: Solver, chunk: Chunk, progress: Reporter) -> Commit:
         began = time.time()
         keeper = Keeper(self.store, chunk, checkpoints.surroundings(), self.checkpoints)
         if resumed := keeper.load():
@@ -207,7 +212,8 @@ class Campaign:
             "seconds": round(time.time() - began, 3),
         }
         attempt = commits.new_attempt()
-        view = list(commits.files_of(results)) if self.manifest.output.layout == "directories" else None
+        published = self.manifest.output.layout == "directories"
+        view = list(commits.files_of(self.plan.settings, results)) if published else None
         commit = commits.write(self.store, self.plan, chunk, results, made, attempt=attempt, view=view)
         commit = self._publish_own(chunk, commit, view if commit.attempt == attempt else None)
         keeper.clear()
@@ -232,7 +238,7 @@ class Campaign:
             now = commits.read(self.store, chunk)
             if now is None or now.attempt == commit.attempt:
                 return commit
-            commit, view = now, commits.files_of(commits.load_results(self.store, now))
+            commit, view = now, commits.files_of(now.settings, commits.load_results(self.store, now))
 
     def _publish(self, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
         if self.manifest.output.layout == "directories":

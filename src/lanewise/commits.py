@@ -16,13 +16,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lanewise import identity, outputs
+from lanewise import identity, problems
 from lanewise.errors import ResultsDiffer, StorageError
 from lanewise.plan import Chunk, Plan
-from lanewise.results import Result
 from lanewise.store import HOME, Store, stamp
+
+if TYPE_CHECKING:
+    from lanewise.problems.base import Outputs
+    from lanewise.results import AnyResult
 
 COMMITS, CHUNKS, CHECKPOINTS = f"{HOME}/commits", f"{HOME}/chunks", f"{HOME}/checkpoints"
 _SUFFIX = ".commit"
@@ -132,8 +135,8 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     reasons = list(identity.differences(commit.settings, plan.settings))
     if not reasons:
         reasons = [
-            f"chunk {chunk.index} holds other realizations; batch.size, the shears or the seeds differ "
-            "(to add realizations: lanewise extend)"
+            f"chunk {chunk.index} holds other realizations; batch.size differs, or the truths and seeds, or the inputs "
+            "and the sweep (to add realizations: lanewise extend)"
         ]
     shown = "; ".join(reasons[:5])
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
@@ -143,7 +146,7 @@ def write(
     store: Store,
     plan: Plan,
     chunk: Chunk,
-    results: Sequence[Result],
+    results: Sequence[AnyResult],
     provenance: Mapping[str, Any],
     *,
     attempt: str | None = None,
@@ -159,6 +162,7 @@ def write(
         The commit that counts: this attempt's, or that of another attempt which was first.
     """
     attempt = attempt or new_attempt()
+    outputs = outputs_of(plan.settings)
     base = f"{CHUNKS}/{chunk.name}/{attempt}"
     rows = json.dumps([outputs.summary_row(result) for result in results], allow_nan=False).encode()
     listing = None if view is None else json.dumps([asdict(_file(*one)) for one in view]).encode()
@@ -191,9 +195,14 @@ def _settle(store: Store, chunk: Chunk, commit: Commit) -> None:
         store.put(path_of(chunk, commit.attempt), content)
 
 
-def load_results(store: Store, commit: Commit) -> list[Result]:
+def outputs_of(settings: Mapping[str, Any]) -> Outputs:
+    """How results are stored, given what a plan or a commit says that its realizations share."""
+    return problems.family(settings["kind"]).outputs()
+
+
+def load_results(store: Store, commit: Commit) -> Sequence[AnyResult]:
     """The results that a commit stands for."""
-    return outputs.unpack(checked(store, commit.data))
+    return outputs_of(commit.settings).unpack(checked(store, commit.data))
 
 
 def load_rows(store: Store, commit: Commit) -> list[dict[str, Any]]:
@@ -207,8 +216,9 @@ def load_view(store: Store, commit: Commit) -> list[File]:
     return [File(**one) for one in json.loads(checked(store, commit.view))] if commit.view else []
 
 
-def files_of(results: Iterable[Result]) -> Iterable[tuple[str, bytes]]:
+def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Iterable[tuple[str, bytes]]:
     """Path and bytes of every file of the realizations' directories."""
+    outputs = outputs_of(settings)
     for result in results:
         for name, data in outputs.files(result).items():
             yield f"{result.run_id}/{name}", data
@@ -227,7 +237,7 @@ def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[st
         contested = len(attempts(store, chunk)) > 1
         if view and not contested and not list(missing(store, chunk, view)):
             return
-        files = files_of(load_results(store, commit))
+        files = files_of(commit.settings, load_results(store, commit))
     store.map(lambda file: store.put(*file), files)
 
 

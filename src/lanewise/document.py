@@ -82,20 +82,13 @@ class Document:
 
         lines = {known: line for known, line in self.lines.items() if not below(known)}
         origins = {known: name for known, name in self.origins.items() if not below(known)}
-        return replace(self, value=_put(self.value, path, value), lines=lines, origins={**origins, path: origin})
+        return replace(self, value=put(self.value, path, value), lines=lines, origins={**origins, path: origin})
 
     def part(self, key: str) -> Document:
         """The document below the top-level `key`, with its own lines, as if it stood alone."""
         lines = {path[1:]: line for path, line in self.lines.items() if path[:1] == (key,)}
         origins = {path[1:]: name for path, name in self.origins.items() if path[:1] == (key,)}
         return Document(self.source, self.value[key], lines, origins, (*self.prefix, key))
-
-
-def _put(value: Any, path: Path, leaf: Any) -> Any:
-    if not path:
-        return leaf
-    base = value if isinstance(value, dict) else {}
-    return {**base, path[0]: _put(base.get(path[0]), path[1:], leaf)}
 
 
 def dotted(path: Path) -> str:
@@ -178,6 +171,14 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
+
+
+def put(value: Any, path: Path, leaf: Any) -> Any:
+    """A copy of the value with the leaf at the path; what is no mapping on the way becomes one."""
+    if not path:
+        return leaf
+    base = value if isinstance(value, dict) else {}
+    return {**base, path[0]: put(base.get(path[0]), path[1:], leaf)}
 
 
 def dump(value: Mapping[str, Any]) -> str:

@@ -117,7 +117,7 @@ class Engine:
         self._manifest, self._width = manifest, plan.width
         config = manifest.config
         sequential = device.prepare(manifest.resources.device, config.inference.precision)
-        family = problems.family(manifest.kind)
+        family = problems.lane_family(manifest.kind)
         self._observe = observe or (lambda realization: family.observe(config, realization.member))
         self._method: Method[Any] = methods.build(config.method, config.settings)
         if problem is None:
@@ -313,7 +313,7 @@ def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 @functools.lru_cache(maxsize=4)
 def _family_program(kind: str, config: Any, sequential: bool) -> tuple[Problem, _Program]:
     """The program of a family's own posterior; campaigns of one config in one process share it."""
-    problem = problems.family(kind).problem(config)
+    problem = problems.lane_family(kind).problem(config)
     return problem, _compile(methods.build(config.method, config.settings), problem, sequential=sequential)
 
 

@@ -8,6 +8,7 @@
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
 | ChunkImpossible   | 70   | this chunk will always fail                                              |
 | StorageError      | 74   | storage cannot be reached, read or written; what is there is damaged     |
+| InputUnreachable  | 74   | storage does not give a data file of a task now                          |
 | StorageTimeout    | 75   | storage gave no answer until our deadline                                |
 | Incomplete        | 75   | not all chunks are committed yet, and the caller asked for more          |
 | MachineError      | 78   | this machine cannot satisfy the manifest (no GPU where one is required)  |
@@ -102,6 +103,12 @@ class StorageTimeout(StorageError):
 
 class ConditionsUnsupported(StorageError):
     """The store says that it cannot write an object only if it does not exist."""
+
+
+class InputUnreachable(LanewiseError):
+    """Storage does not give a data file now: its chunk is not committed, and another run computes it."""
+
+    exit_code = 74
 
 
 class Incomplete(LanewiseError):

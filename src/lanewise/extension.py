@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lanewise import document, plan
-from lanewise.errors import ManifestError
+from lanewise import document, plan, problems
+from lanewise.errors import ManifestError, UsageError
 from lanewise.manifest import Manifest
 from lanewise.plan import Plan
 from lanewise.store import Store, split
@@ -49,9 +49,12 @@ def write(campaign: Campaign, count: int) -> Plan:
     """Extend the manifest where it stands; returns the plan of what it is now.
 
     Raises:
+        UsageError: the campaign has no realizations to add.
         ResultsDiffer: what is committed is not of this manifest.
         StorageError: the manifest cannot be written.
     """
+    if remedy := problems.family(campaign.manifest.kind).extension:
+        raise UsageError(f"{campaign.manifest.source}: {remedy}")
     campaign.commits()
     source = campaign.manifest.source
     folder, name = split(source)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lanewise.problems.base import Member
+from lanewise import problems
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
@@ -20,19 +20,13 @@ RESULTS_VERSION = 1
 
 
 def settings(manifest: Manifest) -> dict[str, Any]:
-    """What all identities of the campaign share, JSON-ready; commits keep it, to name a difference later."""
-    return {
-        "kind": manifest.kind,
-        "config": manifest.config.content,
-        "convergence": vars(manifest.convergence),
-        "width": manifest.batch.width,
-        "results_version": RESULTS_VERSION,
-    }
+    """What the realizations of the campaign share, JSON-ready; commits keep it, to name a difference later."""
+    own = problems.family(manifest.kind).settings(manifest)
+    return {"kind": manifest.kind, **own, "results_version": RESULTS_VERSION}
 
 
-def identity(shared: Mapping[str, Any], member: Member) -> str:
-    """The identity of one realization, given what it shares with its campaign."""
-    content = {"settings": shared, "truth": dict(member.truth), "seed": member.seed}
+def of(content: Mapping[str, Any]) -> str:
+    """The identity that the content fixes."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -16,6 +16,7 @@ import fsspec
 from lanewise import document, problems, schema, typed
 from lanewise.document import Document
 from lanewise.errors import Complaint, ManifestError, UsageError
+from lanewise.store import beside
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ ENVIRONMENT = {
 
 
 class Config(Protocol):
-    """A family's parsed config; `content` is its normal form, part of every identity."""
+    """A family's parsed config; `content` is its normal form, part of identities.
+
+    One whose lanes the engine runs has the method's `settings` and, in `inference`, `precision` and `rng_seed` too.
+    """
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -103,18 +107,8 @@ class Config(Protocol):
         ...
 
     @property
-    def settings(self) -> Any:
-        """Settings of the method, one of `methods.settings`."""
-        ...
-
-    @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of a config that is valid: keys without effect, a degenerate posterior."""
-        ...
-
-    @property
-    def inference(self) -> Any:
-        """`precision` and `rng_seed` of the inference."""
         ...
 
 
@@ -166,11 +160,12 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     complaints += unsound
     if complaints or config_doc is None or family is None:
         raise ManifestError(complaints)
+    resolved = family.resolve(doc)
     loaded = Manifest(
         kind=value["kind"],
         name=value["name"],
         config=family.parse_config(config_doc.value),
-        extent=family.parse_extent(value),
+        extent=family.parse_extent(resolved),
         realizations=_realizations(value.get("realizations", {})),
         batch=typed.build(Batch, value.get("batch", {})),
         convergence=typed.build(Convergence, value.get("convergence", {})),
@@ -178,7 +173,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         output=typed.build(Output, value["output"]),
         resources=typed.build(Resources, value.get("resources", {})),
         source=doc.source,
-        content={**value, "config": config_doc.value},
+        content={**resolved, "config": config_doc.value},
         document=doc,
     )
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:
@@ -248,9 +243,7 @@ def _config(doc: Document) -> Document:
     named = doc.value["config"]
     if isinstance(named, dict):
         return doc.part("config")
-    if "://" not in named and not os.path.isabs(named):
-        base = doc.source.rsplit("/", 1)[0] if "/" in doc.source else "."
-        named = f"{base}/{named}"
+    named = beside(doc.source, named)
     try:
         return document.parse(_read(named), named)
     except ManifestError as error:

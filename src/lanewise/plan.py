@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
 from lanewise.errors import ManifestError, UsageError
 from lanewise.manifest import Realizations
-from lanewise.problems.base import Member
+from lanewise.problems.base import Planned
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
@@ -21,15 +21,15 @@ INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB
 
 @dataclass(frozen=True)
 class Realization:
-    """One inference problem of the plan: a member with its place and its identity."""
+    """One inference problem of the plan: a member, as its family has it, and its identity."""
 
-    member: Member
+    member: Any
     identity: str
 
     @property
     def run_id(self) -> str:
         """Name of its directory."""
-        return self.member.run_id
+        return str(self.member.run_id)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plan:
 
     Attributes:
         width: lanes in flight on the device.
-        settings: what all identities share.
+        settings: what the realizations share, the family's name (`kind`) with it.
     """
 
     chunks: tuple[Chunk, ...]
@@ -78,7 +78,7 @@ def build(manifest: Manifest) -> Plan:
     shared = identity.settings(manifest)
     chunks: list[Chunk] = []
     for members in _stretches(manifest):
-        realizations = [Realization(member, identity.identity(shared, member)) for member in members]
+        realizations = [Realization(member, member.identity(shared)) for member in members]
         for at in range(0, len(realizations), manifest.batch.size):
             chunks.append(Chunk(len(chunks), tuple(realizations[at : at + manifest.batch.size])))
     plan = Plan(tuple(chunks), manifest.batch.width, shared)
@@ -91,7 +91,7 @@ def build(manifest: Manifest) -> Plan:
     return plan
 
 
-def _stretches(manifest: Manifest) -> Iterator[tuple[Member, ...]]:
+def _stretches(manifest: Manifest) -> Iterator[Sequence[Planned]]:
     """The members as they were asked for: at first, then by each extension, whose seeds go on after the last."""
     family = problems.family(manifest.kind)
     asked = manifest.realizations

@@ -4,11 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Convergence
+
+
+class AnyResult(Protocol):
+    """What every family's result says of its realization."""
+
+    @property
+    def run_id(self) -> str:
+        """Name of its directory."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of its data, or of the search for its estimate."""
+        ...
+
+    @property
+    def status(self) -> LaneStatus:
+        """What became of it."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it is not OK; empty if it is."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """What inferred it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +65,7 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Result:
-    """One realization, done.
+    """One realization of lanes, done.
 
     Attributes:
         status, reason: a `LaneStatus` and, unless it is OK, the sentence that explains it.

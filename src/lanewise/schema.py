@@ -106,6 +106,8 @@ def _read(error: jsonschema.ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, f"expected at least {want} element{'s' if want != 1 else ''}, got {len(got)}"
         case "maxItems":
             yield path, f"expected at most {want} elements, got {len(got)}"
+        case "minProperties":
+            yield path, f"expected at least {want} key{'s' if want != 1 else ''}, got {len(got)}"
         case "minLength":
             yield path, "expected some text, got an empty string"
         case "pattern":

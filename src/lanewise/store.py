@@ -244,6 +244,13 @@ def split(path: str) -> tuple[str, str]:
     return folder or slash or ".", name
 
 
+def beside(file: str, path: str) -> str:
+    """A path that stands in a file: relative ones are relative to that file's folder."""
+    if "://" in path or os.path.isabs(path):
+        return path
+    return f"{split(file)[0].rstrip('/')}/{path}"
+
+
 def stamp() -> str:
     """A name that is never given twice; later ones sort after earlier ones."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"

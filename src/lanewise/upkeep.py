@@ -71,7 +71,7 @@ def export(campaign: Campaign, store: Store) -> int:
     n = 0
     for commit in campaign.commits().values():
         results = commits.load_results(campaign.store, commit)
-        store.map(lambda file: store.put(*file), commits.files_of(results))
+        store.map(lambda file: store.put(*file), commits.files_of(commit.settings, results))
         n += len(results)
     return n
 
@@ -111,7 +111,7 @@ def _view_damage(store: Store, chunk: Chunk, commit: Commit) -> Iterator[str]:
     if not bad:
         return
     # Another version of HDF5 may write the same content in other bytes: what the committed data give now is right too.
-    rebuilt = dict(commits.files_of(commits.load_results(store, commit)))
+    rebuilt = dict(commits.files_of(commit.settings, commits.load_results(store, commit)))
     for file, text in bad:
         if not _is(store, file.path, rebuilt.get(file.path)):
             yield f"{text}; remove it, and `lanewise run --batch-index {chunk.index}` writes it again"

@@ -24,14 +24,15 @@ def plan(campaign: Campaign) -> dict[str, Any]:
         "name": campaign.manifest.name,
         "output": campaign.manifest.output.url,
         "method": campaign.manifest.config.method,
-        "width": campaign.plan.width,
+        "width": campaign.plan.settings.get("width"),
         "n_realizations": len(campaign.plan.realizations),
         "chunks": [
             {
                 "index": chunk.index,
                 "committed": chunk.index in done,
                 "realizations": [
-                    {"run_id": r.run_id, "seed": r.member.seed, "identity": r.identity} for r in chunk.realizations
+                    {"run_id": r.run_id, "name": r.member.name, "seed": r.member.seed, "identity": r.identity}
+                    for r in chunk.realizations
                 ],
             }
             for chunk in campaign.plan.chunks
@@ -45,13 +46,13 @@ def plan_text(content: dict[str, Any]) -> str:
     done = sum(chunk["committed"] for chunk in chunks)
     lines = [
         f"{content['name']}: {content['n_realizations']} realizations in {len(chunks)} chunks, "
-        f"method {content['method']}, {content['width']} lanes in flight",
+        f"method {content['method']}" + (f", {content['width']} lanes in flight" if content["width"] else ""),
         f"output: {content['output']} ({done} of {len(chunks)} chunks committed)",
         "",
     ]
     middle = len(chunks) > _SHOWN
     for chunk in [*chunks[: _SHOWN // 2], *chunks[-_SHOWN // 2 :]] if middle else chunks:
-        ids = [r["run_id"] for r in chunk["realizations"]]
+        ids = [r["run_id"] if r["name"] == r["run_id"] else f"{r['run_id']} {r['name']}" for r in chunk["realizations"]]
         shown = "  ".join(ids) if len(ids) <= 4 else f"{ids[0]} … {ids[-1]}  ({len(ids)})"
         lines.append(f"  chunk {chunk['index']:>5}  {'done' if chunk['committed'] else 'open'}  {shown}")
         if middle and chunk["index"] == _SHOWN // 2 - 1:

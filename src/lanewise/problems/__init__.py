@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     # Only here: the command line imports a subpackage, and base brings YAML along.
-    from lanewise.problems.base import Family
+    from lanewise.problems.base import Family, LaneFamily
 
-FAMILIES = {"shear": "lanewise.problems.shear.family"}
+FAMILIES = {"shear": "lanewise.problems.shear.family", "heterodyne": "lanewise.problems.heterodyne.family"}
 
 
 def family(kind: str) -> Family:
     """The family's door; importing it does not import JAX."""
     return cast("Family", importlib.import_module(FAMILIES[kind]))
+
+
+def lane_family(kind: str) -> LaneFamily:
+    """The door of a family whose `solver` is None."""
+    return cast("LaneFamily", family(kind))

@@ -1,4 +1,4 @@
-"""What a problem family gives to the rest: its plan, and one realization's density."""
+"""What a problem family gives to the rest: its plan, its results, and how one realization is inferred."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lanewise import identity
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 
@@ -13,14 +14,41 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
+    from lanewise.checkpoints import Keeper
     from lanewise.manifest import Config, Manifest
+    from lanewise.plan import Chunk
+    from lanewise.progress import Reporter
+    from lanewise.results import AnyResult
 
 Data = Mapping[str, Any]
 
 
+class Planned(Protocol):
+    """One realization as its family enumerates it."""
+
+    @property
+    def run_id(self) -> str:
+        """Name of its directory, unique in the campaign."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of its data, or of the search for its estimate."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it; the run id, if that says what it is."""
+        ...
+
+    def identity(self, shared: Mapping[str, Any]) -> str:
+        """SHA-256 of all that fixes its numbers, given the campaign's `identity.settings`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Member:
-    """One realization as its family enumerates it.
+    """A simulated realization: a truth and a seed.
 
     Attributes:
         run_id: name of its directory, unique in the campaign.
@@ -31,6 +59,15 @@ class Member:
     run_id: str
     seed: int
     truth: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """The run id."""
+        return self.run_id
+
+    def identity(self, shared: Mapping[str, Any]) -> str:
+        """SHA-256 of settings, truth and seed."""
+        return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed})
 
 
 @dataclass(frozen=True)
@@ -94,8 +131,46 @@ class Problem(Protocol):
         ...
 
 
+class Solver(Protocol):
+    """Computes the chunks of one campaign."""
+
+    def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> Sequence[AnyResult]:
+        """One result per realization, in order; a realization's failure is in its result.
+
+        Args:
+            keeper: of the chunk's checkpoints; what it has loaded is not computed again.
+        """
+        ...
+
+
+class Outputs(Protocol):
+    """What a family's results look like in storage; bytes depend on the results alone."""
+
+    def files(self, result: Any) -> Mapping[str, bytes]:
+        """The files of a realization's directory by name; empty if it has none."""
+        ...
+
+    def summary_row(self, result: Any) -> Mapping[str, Any]:
+        """What the realization brings to summary.csv, JSON-ready; with run_id, status and reason."""
+        ...
+
+    def packed_nc(self, results: Sequence[Any]) -> bytes:
+        """A chunk's results in one netCDF-4 file."""
+        ...
+
+    def unpack(self, data: bytes) -> Sequence[AnyResult]:
+        """The results in such a file."""
+        ...
+
+
 class Family(Protocol):
-    """A family's module, `problems/<family>/family.py`; only `problem` and `observe` may import JAX or GalSim."""
+    """A family's module, `problems/<family>/family.py`; only `problem`, `observe` and `solver` import JAX or GalSim.
+
+    Attributes:
+        extension: what a user does instead of `lanewise extend`; empty for a family that has realizations to add.
+    """
+
+    extension: str
 
     def check_config(self, config: Document) -> Sequence[Complaint]:
         """Everything that is wrong with the config."""
@@ -109,17 +184,45 @@ class Family(Protocol):
         """What the schema cannot say of the manifest's keys that are this family's own."""
         ...
 
+    def resolve(self, manifest: Document) -> Mapping[str, Any]:
+        """A checked manifest that stands for the same campaign wherever it is read; the config is still to be inlined.
+
+        Raises:
+            ManifestError: something that it names is not there.
+        """
+        ...
+
     def parse_extent(self, value: Mapping[str, Any]) -> Any:
-        """What the campaign runs over, as frozen types, from a checked manifest."""
+        """What the campaign runs over, as frozen types, from a resolved manifest."""
         ...
 
     def check_campaign(self, manifest: Manifest) -> Sequence[tuple[Path, str]]:
         """What is wrong between manifest and config: where in the manifest, and the complaint."""
         ...
 
-    def members(self, manifest: Manifest) -> tuple[Member, ...]:
+    def settings(self, manifest: Manifest) -> Mapping[str, Any]:
+        """What the campaign's realizations share, JSON-ready: part of identities, and what a refusal can name."""
+        ...
+
+    def members(self, manifest: Manifest) -> Sequence[Planned]:
         """Every realization of the campaign, in order."""
         ...
+
+    def outputs(self) -> Outputs:
+        """How its results are stored."""
+        ...
+
+    def solver(self, manifest: Manifest) -> Solver | None:
+        """The family's own way to compute a chunk; None if it is a `LaneFamily`, whose lanes the engine runs.
+
+        Raises:
+            MachineError: this machine lacks the device that the manifest requires.
+        """
+        ...
+
+
+class LaneFamily(Family, Protocol):
+    """A family that describes one realization as a density, which the engine maps over lanes."""
 
     def observe(self, config: Any, member: Member) -> Observation:
         """Simulate or load one realization's data."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lanewise import schema, typed
@@ -98,6 +99,22 @@ class HeterodyneConfig:
     parameters: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
     scaling: Scaling = field(default_factory=Scaling)
     fit: FitSettings = field(default_factory=FitSettings)
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Every setting with its default filled in, JSON-ready."""
+        plain: Mapping[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @property
+    def method(self) -> str:
+        """What estimates the parameters."""
+        return "nlsq"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Nothing: every key that the schema knows has its effect."""
+        return ()
 
 
 def check(config: Document) -> list[Complaint]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
@@ -15,6 +15,9 @@ from lanewise.problems.shear.grid import Shears
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
+    from lanewise.problems.base import Outputs
+
+extension = ""
 
 
 def check_config(config: Document) -> Sequence[Complaint]:
@@ -30,6 +33,12 @@ def parse_config(value: Mapping[str, Any]) -> ShearConfig:
 def check_extent(manifest: Document) -> Sequence[Complaint]:
     """What the schema cannot say of the true shears."""
     return grid.check(manifest)
+
+
+def resolve(manifest: Document) -> Mapping[str, Any]:
+    """The manifest as it is: it names no file but its config."""
+    value: Mapping[str, Any] = manifest.value
+    return value
 
 
 def parse_extent(value: Mapping[str, Any]) -> Shears:
@@ -52,6 +61,15 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     return found
 
 
+def settings(manifest: Manifest) -> Mapping[str, Any]:
+    """Config, thresholds and lane width."""
+    return {
+        "config": manifest.config.content,
+        "convergence": vars(manifest.convergence),
+        "width": manifest.batch.width,
+    }
+
+
 def members(manifest: Manifest) -> tuple[Member, ...]:
     """Every realization: seeds increment through the grid; the arms of a pair share theirs."""
     found = []
@@ -70,6 +88,18 @@ def run_id(g1: float, g2: float, seed: int) -> str:
     # Rounded before it is shown: what rounds to zero is +0.0000, from either side.
     g1, g2 = round(g1, 4) + 0.0, round(g2, 4) + 0.0
     return f"g1_{g1:+.4f}_g2_{g2:+.4f}_s{seed}"
+
+
+def outputs() -> Outputs:
+    """Posteriors in netCDF, truth and diagnostics in JSON."""
+    from lanewise import outputs as of_lanes
+
+    return cast("Outputs", of_lanes)
+
+
+def solver(manifest: Manifest) -> None:
+    """The engine runs its lanes."""
+    return None
 
 
 def observe(config: ShearConfig, member: Member) -> Observation:

@@ -1,0 +1,76 @@
+"""The door of the heterodyne family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from lanewise.document import Document, Path
+from lanewise.errors import Complaint
+from lanewise.problems.heterodyne import config as heterodyne_config
+from lanewise.problems.heterodyne import inputs, sweep, tasks
+from lanewise.problems.heterodyne.config import HeterodyneConfig
+from lanewise.problems.heterodyne.tasks import Extent, Task
+
+if TYPE_CHECKING:
+    from lanewise.manifest import Manifest
+    from lanewise.problems.base import Outputs, Solver
+
+extension = "kind heterodyne has no realizations to add; add files to 'inputs' or points to 'sweep', at the end"
+
+
+def check_config(config: Document) -> Sequence[Complaint]:
+    """Everything that is wrong with the config."""
+    return heterodyne_config.check(config)
+
+
+def parse_config(value: Mapping[str, Any]) -> HeterodyneConfig:
+    """A checked config as frozen types."""
+    return heterodyne_config.parse(value)
+
+
+def check_extent(manifest: Document) -> Sequence[Complaint]:
+    """What the schema cannot say of the sweep."""
+    if "sweep" not in manifest.value:
+        return []
+    return [manifest.complaint(("sweep", *path), text) for path, text in sweep.check(manifest.value["sweep"])]
+
+
+def resolve(manifest: Document) -> Mapping[str, Any]:
+    """The manifest with every input found and pinned to its content."""
+    return {**manifest.value, "inputs": inputs.resolve(manifest)}
+
+
+def parse_extent(value: Mapping[str, Any]) -> Extent:
+    """Inputs and sweep of a resolved manifest."""
+    swept = value.get("sweep")
+    return Extent(inputs.parse(value["inputs"]), sweep.points(swept), next(iter(swept), "") if swept else "")
+
+
+def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
+    """The config must be valid at every point of the sweep, and no fit may be there twice."""
+    return tasks.check(manifest.extent, manifest.content["config"])
+
+
+def settings(manifest: Manifest) -> Mapping[str, Any]:
+    """The base config; identities hold each task's own."""
+    return {"config": manifest.config.content}
+
+
+def members(manifest: Manifest) -> Sequence[Task]:
+    """Every task: inputs in their order, points of the sweep within."""
+    return tasks.tasks(manifest.extent, manifest.content["config"])
+
+
+def outputs() -> Outputs:
+    """result.json and the task's arrays."""
+    from lanewise.problems.heterodyne import outputs as of_tasks
+
+    return cast("Outputs", of_tasks)
+
+
+def solver(manifest: Manifest) -> Solver:
+    """Fits the tasks of a chunk one after the other."""
+    from lanewise.problems.heterodyne.solver import TaskSolver
+
+    return TaskSolver(manifest.resources.device)
