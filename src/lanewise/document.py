@@ -61,6 +61,13 @@ class Document:
     origins: Mapping[Path, str] = field(default_factory=dict)
     prefix: Path = ()
 
+    def at(self, path: Path) -> Any:
+        """The value at a path that is there."""
+        value = self.value
+        for step in path:
+            value = value[step]
+        return value
+
     def origin(self, path: Path) -> tuple[str, int]:
         """Where the value at `path`, or its nearest ancestor, comes from: the source and line, or what set it."""
         for end in range(len(path), -1, -1):

@@ -53,7 +53,7 @@ def write(campaign: Campaign, count: int) -> Plan:
         ResultsDiffer: what is committed is not of this manifest.
         StorageError: the manifest cannot be written.
     """
-    if remedy := problems.family(campaign.manifest.kind).extension:
+    if remedy := problems.family(campaign.manifest.kind).no_extension(campaign.manifest):
         raise UsageError(f"{campaign.manifest.source}: {remedy}")
     campaign.commits()
     source = campaign.manifest.source

@@ -164,13 +164,7 @@ class Outputs(Protocol):
 
 
 class Family(Protocol):
-    """A family's module, `problems/<family>/family.py`; only `problem`, `observe` and `solver` import JAX or GalSim.
-
-    Attributes:
-        extension: what a user does instead of `lanewise extend`; empty for a family that has realizations to add.
-    """
-
-    extension: str
+    """A family's module, `problems/<family>/family.py`; only `problem`, `observe` and `solver` import JAX or GalSim."""
 
     def check_config(self, config: Document) -> Sequence[Complaint]:
         """Everything that is wrong with the config."""
@@ -206,6 +200,10 @@ class Family(Protocol):
 
     def members(self, manifest: Manifest) -> Sequence[Planned]:
         """Every realization of the campaign, in order."""
+        ...
+
+    def no_extension(self, manifest: Manifest) -> str:
+        """What a user does instead of `lanewise extend`; empty for a campaign that has realizations to add."""
         ...
 
     def outputs(self) -> Outputs:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
+from lanewise.problems import inputs
 from lanewise.problems.heterodyne import config as heterodyne_config
-from lanewise.problems.heterodyne import inputs, sweep, tasks
+from lanewise.problems.heterodyne import sweep, tasks
 from lanewise.problems.heterodyne.config import HeterodyneConfig
 from lanewise.problems.heterodyne.tasks import Extent, Task
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
     from lanewise.problems.base import Outputs, Solver
-
-extension = "kind heterodyne has no realizations to add; add files to 'inputs' or points to 'sweep', at the end"
 
 
 def check_config(config: Document) -> Sequence[Complaint]:
@@ -38,7 +37,7 @@ def check_extent(manifest: Document) -> Sequence[Complaint]:
 
 def resolve(manifest: Document) -> Mapping[str, Any]:
     """The manifest with every input found and pinned to its content."""
-    return {**manifest.value, "inputs": inputs.resolve(manifest)}
+    return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",))}
 
 
 def parse_extent(value: Mapping[str, Any]) -> Extent:
@@ -60,6 +59,11 @@ def settings(manifest: Manifest) -> Mapping[str, Any]:
 def members(manifest: Manifest) -> Sequence[Task]:
     """Every task: inputs in their order, points of the sweep within."""
     return tasks.tasks(manifest.extent, manifest.content["config"])
+
+
+def no_extension(manifest: Manifest) -> str:
+    """A sweep is extended by hand."""
+    return "kind heterodyne has no realizations to add; add files to 'inputs' or points to 'sweep', at the end"
 
 
 def outputs() -> Outputs:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import numpy as np
 
 from lanewise.problems.heterodyne.c2 import NAMES, FractionClip, time_grid, two_time_correlation

@@ -11,8 +11,8 @@ from lanewise.document import Document, Path
 from lanewise.problems.heterodyne import config as heterodyne_config
 from lanewise.problems.heterodyne import sweep
 from lanewise.problems.heterodyne.config import HeterodyneConfig
-from lanewise.problems.heterodyne.inputs import Input
 from lanewise.problems.heterodyne.sweep import Point
+from lanewise.problems.inputs import Input
 
 
 @dataclass(frozen=True)

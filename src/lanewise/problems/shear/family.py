@@ -9,15 +9,14 @@ from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
 from lanewise.problems.shear import config as shear_config
-from lanewise.problems.shear import grid
+from lanewise.problems.shear import grid, observations
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.grid import Shears
+from lanewise.problems.shear.observations import Observations, Observed
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
     from lanewise.problems.base import Outputs
-
-extension = ""
 
 
 def check_config(config: Document) -> Sequence[Complaint]:
@@ -31,33 +30,50 @@ def parse_config(value: Mapping[str, Any]) -> ShearConfig:
 
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:
-    """What the schema cannot say of the true shears."""
-    return grid.check(manifest)
+    """What the schema cannot say of the true shears, or of the images."""
+    there = [key for key in ("shear", observations.KEY) if key in manifest.value]
+    if not there:
+        text = "expected 'shear' (true shears, of which images are simulated) or 'observations' (images from files)"
+        return [manifest.complaint((), f"{text}, got neither; add one")]
+    if len(there) == 2:
+        text = "images are either simulated for the truths under 'shear' or read from files; keep one of the two"
+        return [manifest.complaint((observations.KEY,), text)]
+    return grid.check(manifest) if there == ["shear"] else observations.check(manifest)
 
 
 def resolve(manifest: Document) -> Mapping[str, Any]:
-    """The manifest as it is: it names no file but its config."""
+    """The manifest with every image file found and pinned to its content."""
     value: Mapping[str, Any] = manifest.value
+    if observations.KEY in value:
+        return {**value, observations.KEY: observations.resolve(manifest)}
     return value
 
 
-def parse_extent(value: Mapping[str, Any]) -> Shears:
-    """The true shears of a checked manifest."""
-    return grid.parse(value["shear"])
+def parse_extent(value: Mapping[str, Any]) -> Shears | Observations:
+    """The true shears, or the images, of a resolved manifest."""
+    return grid.parse(value["shear"]) if "shear" in value else observations.parse(value[observations.KEY])
 
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
-    """A component that the model holds fixed must be fixed at its truth."""
-    found: list[tuple[Path, str]] = []
-    for at, name in enumerate(("g1", "g2")):
-        fixed = manifest.config.fixed.get(name)
-        truths = {
-            sign * point[at] for point in manifest.extent.points for sign in (1, -1 if manifest.extent.paired else 1)
+    """Images must fit the config, and a component that the model holds fixed must be fixed at its truth."""
+    extent, found = manifest.extent, []
+    if isinstance(extent, Observations):
+        place: Path = (observations.KEY, "truths")
+        found += list(observations.misfits(extent, manifest.config))
+        known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
+    else:
+        place = ("shear",)
+        signs = (1, -1) if extent.paired else (1,)
+        known = {
+            name: {sign * point[at] for point in extent.points for sign in signs}
+            for at, name in enumerate(("g1", "g2"))
         }
-        if fixed is not None and truths != {fixed}:
+    for name, truths in known.items():
+        fixed = manifest.config.fixed.get(name)
+        if fixed is not None and truths and truths != {fixed}:
             shown = ", ".join(f"{value:g}" for value in sorted(truths))
             message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
-            found.append((("shear",), message))
+            found.append((place, message))
     return found
 
 
@@ -70,8 +86,10 @@ def settings(manifest: Manifest) -> Mapping[str, Any]:
     }
 
 
-def members(manifest: Manifest) -> tuple[Member, ...]:
-    """Every realization: seeds increment through the grid; the arms of a pair share theirs."""
+def members(manifest: Manifest) -> Sequence[Member | Observed]:
+    """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
+    if isinstance(manifest.extent, Observations):
+        return observations.members(manifest.extent, manifest.realizations.base_seed, run_id)
     found = []
     seed = manifest.realizations.base_seed
     for g1, g2 in manifest.extent.points:
@@ -80,7 +98,7 @@ def members(manifest: Manifest) -> tuple[Member, ...]:
             arms = [(g1, g2), (0.0 - g1, 0.0 - g2)] if manifest.extent.paired else [(g1, g2)]
             found += [Member(run_id(*arm, seed), seed, {"g1": arm[0], "g2": arm[1]}) for arm in arms]
             seed += 1
-    return tuple(found)
+    return found
 
 
 def run_id(g1: float, g2: float, seed: int) -> str:
@@ -88,6 +106,13 @@ def run_id(g1: float, g2: float, seed: int) -> str:
     # Rounded before it is shown: what rounds to zero is +0.0000, from either side.
     g1, g2 = round(g1, 4) + 0.0, round(g2, 4) + 0.0
     return f"g1_{g1:+.4f}_g2_{g2:+.4f}_s{seed}"
+
+
+def no_extension(manifest: Manifest) -> str:
+    """Simulated realizations can be added to; files are what they are."""
+    if isinstance(manifest.extent, Observations):
+        return "images come from files; add files to observations.images, at the end"
+    return ""
 
 
 def outputs() -> Outputs:
@@ -102,8 +127,10 @@ def solver(manifest: Manifest) -> None:
     return None
 
 
-def observe(config: ShearConfig, member: Member) -> Observation:
-    """Simulate one image with GalSim."""
+def observe(config: ShearConfig, member: Member | Observed) -> Observation:
+    """Read one image, or simulate it with GalSim."""
+    if isinstance(member, Observed):
+        return observations.observe(config, member)
     from lanewise.problems.shear.simulate import simulate
 
     return simulate(config, member)

@@ -1,4 +1,4 @@
-"""The data files of a campaign: which they are, and what is in them by SHA-256, so that results follow the content."""
+"""Data files that a manifest names: which they are, and their SHA-256, so that results follow what is in them."""
 
 from __future__ import annotations
 
@@ -45,24 +45,27 @@ def parse(value: Any) -> tuple[Input, ...]:
     return tuple(Input(one["path"], one["sha256"]) for one in value)
 
 
-def resolve(manifest: Document) -> list[dict[str, str]]:
-    """Every file that `inputs` names, with its SHA-256; one that the manifest pins is not read.
+def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
+    """Every file that the value at `place` names, with its SHA-256; one that the manifest pins is not read.
+
+    Args:
+        place: of a path, a pattern, a mapping of `path` and `sha256`, or a list of these.
 
     Raises:
         ManifestError: a file or a match is missing, or a file is named twice.
         StorageError: storage cannot be reached.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, Any]] = {}
     complaints: list[Complaint] = []
-    for place, path, pinned in _named(manifest.value["inputs"]):
+    for here, path, pinned in _named(manifest.at(place), place):
         try:
             matches = _matches(beside(manifest.source, path))
             for one in matches:
                 if one in found:
                     raise _Wrong(f"{one} is named a second time; name each file once")
-                found[one] = {"path": one, "sha256": pinned or _sha256(one)}
+                found[one] = {"path": one, **(pinned or {"sha256": _sha256(one)})}
         except _Wrong as error:
-            complaints.append(manifest.complaint(place, str(error)))
+            complaints.append(manifest.complaint(here, str(error)))
     if complaints:
         raise ManifestError(complaints)
     return list(found.values())
@@ -72,14 +75,14 @@ class _Wrong(Exception):
     """An entry of `inputs` that names no file."""
 
 
-def _named(value: Any) -> Iterator[tuple[Path, str, str]]:
-    """Where each entry stands, its path or pattern, and the SHA-256 that it pins or nothing."""
+def _named(value: Any, place: Path) -> Iterator[tuple[Path, str, dict[str, Any]]]:
+    """Where each entry stands, its path or pattern, and what it pins of the file."""
     for at, entry in enumerate(value if isinstance(value, list) else [value]):
-        place: Path = ("inputs", at) if isinstance(value, list) else ("inputs",)
+        here: Path = (*place, at) if isinstance(value, list) else place
         if isinstance(entry, Mapping):
-            yield place, entry["path"], entry.get("sha256", "")
+            yield here, entry["path"], {key: part for key, part in entry.items() if key != "path"}
         else:
-            yield place, entry, ""
+            yield here, entry, {}
 
 
 def _matches(path: str) -> list[str]:

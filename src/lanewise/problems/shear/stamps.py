@@ -1,0 +1,125 @@
+"""Stamps in files: FITS, NPZ, NPY or HDF5, one image or an array of them."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lanewise.errors import DataError
+
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".npz", ".npy", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The images of one file.
+
+    Attributes:
+        values: shape (n, ny, nx), as they stand in the file.
+        pixel_scale: [arcsec], where the file says it: FITS with a world coordinate system; else None.
+    """
+
+    values: np.ndarray
+    pixel_scale: float | None
+
+
+def read(raw: bytes, path: str, name: str = "") -> Stamps:
+    """The images in a file.
+
+    Args:
+        raw: its bytes.
+        path: how complaints call it; its suffix says the format.
+        name: of the array in an NPZ or HDF5 file, or of the FITS extension (or its number); empty: the only one.
+
+    Raises:
+        DataError: the file cannot be read as images.
+    """
+    try:
+        values, scale = _READERS[_suffix(path)](raw, path, name)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if values.dtype.kind not in "fiub" or values.ndim not in {2, 3}:
+        found = f"{values.dtype} of shape {values.shape}"
+        raise DataError(f"{path}: expected numbers of shape (ny, nx) or (n, ny, nx), got {found}")
+    return Stamps(values if values.ndim == 3 else values[None], scale)
+
+
+def _suffix(path: str) -> str:
+    suffix = max((one for one in SUFFIXES if path.lower().endswith(one)), key=len, default="")
+    if not suffix:
+        raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def _npy(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
+    # Pickled objects would run what the file says.
+    return np.load(io.BytesIO(raw), allow_pickle=False), None
+
+
+def _npz(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+        return arrays[_chosen(list(arrays.files), name, path)], None
+
+
+def _hdf5(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
+    import h5py
+
+    with h5py.File(io.BytesIO(raw), "r") as file:
+        names: list[str] = []
+        file.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
+        return file[_chosen(names, name.strip("/"), path)][...], None
+
+
+def _fits(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
+    from astropy.io import fits
+
+    with fits.open(io.BytesIO(raw), memmap=False) as units:
+        if name:
+            unit = units[int(name) if name.isdecimal() else name]
+        else:
+            with_data = [one for one in units if one.is_image and one.data is not None]
+            if len(with_data) != 1:
+                raise DataError(f"{path}: has {len(with_data)} images; name one of them: {path}#1 or #NAME")
+            unit = with_data[0]
+        # FITS is big-endian; arithmetic is faster in the machine's own order.
+        return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), _pixel_scale(unit.header)
+
+
+def _pixel_scale(header: Any) -> float | None:
+    """Geometric mean of the pixel's sides [arcsec], if the header has celestial coordinates."""
+    from astropy import wcs
+
+    with warnings.catch_warnings():
+        # Old keywords are astropy's to complain about, not ours.
+        warnings.simplefilter("ignore")
+        coordinates = wcs.WCS(header)
+        if not coordinates.has_celestial:
+            return None
+        area = wcs.utils.proj_plane_pixel_area(coordinates.celestial)
+    return float(np.sqrt(area)) * 3600
+
+
+def _chosen(names: list[str], name: str, path: str) -> str:
+    listed = ", ".join(names) or "none"
+    if name:
+        if name not in names:
+            raise DataError(f"{path}: has no array '{name}'; it has {listed}")
+        return name
+    if len(names) != 1:
+        raise DataError(f"{path}: has {len(names)} arrays ({listed}); name one of them: {path}#NAME")
+    return names[0]
+
+
+_READERS = {
+    ".fits": _fits,
+    ".fit": _fits,
+    ".fits.gz": _fits,
+    ".npz": _npz,
+    ".npy": _npy,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+}
