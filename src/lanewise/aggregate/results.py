@@ -104,12 +104,13 @@ def evaluate(
     bounds = with_level(acceptance)
     rows = bias.ordered(summary)
     absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
-    counted = bias.counts(rows)
+    counted = bias.counts(rows, absent)
     names = bias.inferred(rows[counted])
     chosen = dict(zip(bias.COMPONENTS, priors, strict=True))
-    data = {k: bias.estimates(rows, k, chosen[k]) for k in names}
+    data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
     biases = {k: bias.component_bias(k, data[k]) for k in names}
-    points = _points(rows, counted, data, absent)
+    unpaired = bias.unpaired(rows, absent)
+    points = _points(rows, counted, unpaired, data, absent)
     return BiasResults(
         format_version=FORMAT_VERSION,
         verdict=decide(list(biases.values()), list(data.values()), points, bounds),
@@ -118,7 +119,7 @@ def evaluate(
         g1=biases.get("g1"),
         g2=biases.get("g2"),
         points=points,
-        excluded=_excluded(rows[~counted]),
+        excluded=_excluded(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted]),
         missing=absent,
     )
 
@@ -131,6 +132,7 @@ def to_json(results: BiasResults) -> str:
 def _points(
     rows: pd.DataFrame,
     counted: pd.Series[bool],
+    unpaired: pd.Series[bool],
     data: Mapping[Component, Estimates],
     missing: Sequence[ShearTruth],
 ) -> tuple[PointBias, ...]:
@@ -150,6 +152,7 @@ def _points(
                 n_used=n_used,
                 n_excluded=n_computed - n_used,
                 n_missing=n_missing,
+                n_unpaired=int((here & unpaired.to_numpy(bool)).sum()),
                 g1=estimated.get("g1"),
                 g2=estimated.get("g2"),
             )
@@ -171,11 +174,16 @@ def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
     )
 
 
-def _excluded(rows: pd.DataFrame) -> tuple[Excluded, ...]:
-    columns = ("run_id", "g1_true", "g2_true", "seed", "status", "reason")
+def _excluded(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
+    columns = ("run_id", "g1_true", "g2_true", "seed", "status")
+    other = np.where(unpaired, "is missing", "does not count")
+    reasons = [
+        f"The other arm of its pair {what}." if fine else "" if pd.isna(reason) else str(reason)
+        for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
+    ]
     return tuple(
-        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), "" if pd.isna(reason) else str(reason))
-        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), strict=True)
+        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
+        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
     )
 
 

@@ -237,10 +237,12 @@ def _completeness(points: Sequence[PointBias], limit: float) -> Judgement:
 def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
     """Are realizations excluded at some shears rather than at others? A permutation test with a fixed seed.
 
-    A missing chunk says nothing here: it is missing for reasons of the machine, not of the data.
+    A missing chunk says nothing here, nor does what it leaves without a partner: it is missing for reasons of the
+    machine, not of the data.
     """
-    computed = np.array([p.n_used + p.n_excluded for p in points])
-    excluded = np.array([p.n_excluded for p in points])[computed > 0]
+    excluded = np.array([p.n_excluded - p.n_unpaired for p in points])
+    computed = np.array([p.n_used for p in points]) + excluded
+    excluded = excluded[computed > 0]
     computed = computed[computed > 0]
     if len(computed) < 2 or excluded.sum() == 0:
         return []
