@@ -1,16 +1,21 @@
-"""A program that carries a small campaign out in bad weather; run as `python storm.py kills|races MANIFEST URL LOG N`.
+"""A program that carries a small campaign out in bad weather; run as `python storm.py WHAT MANIFEST URL LOG N`.
 
-A stand-in for the engine makes up results in no time, so that storage is all there is. Every run is a forked child of
-its own: it dies by its own SIGKILL at a given point, or races another one. Prints what it found as JSON.
+`kills` and `races`: a stand-in for the engine makes up results in no time, so that storage is all there is. `moments`:
+the engine is the real one, with a checkpoint after every round. Every run is a forked child of its own: it dies by its
+own SIGKILL at a given point, races another one, or is killed at a random moment. Prints what it found as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +26,15 @@ from lanewise import campaign as campaigns
 from lanewise import commits, provenance, upkeep
 from lanewise.aggregate import stages
 from lanewise.campaign import Campaign
+from lanewise.checkpoints import Policy
 from lanewise.lanes import LaneStatus
 from lanewise.plan import Chunk, Realization
+from lanewise.progress import Silent
 from lanewise.results import Result
 from lanewise.store import Store
+
+# A run is killed after a random number of steps, at most this many, and a random while, at most this long.
+STEPS, WHILE_S = 15, 0.3
 
 
 class StandIn:
@@ -206,17 +216,110 @@ def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
     return {"races": n_races, "winners": winners, "wrong": wrong}
 
 
+class Telling(Silent):
+    """Writes a byte into a pipe at every step of a run, also where a step is of storage alone."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def step(self, done: int, note: str = "") -> None:
+        os.write(self._pipe, b"x")
+
+    def say(self, event: str, text: str, **fields: Any) -> None:
+        os.write(self._pipe, b"x")
+
+
+def moments(manifest: str, url: str, log: Path, n_kills: int) -> dict[str, Any]:
+    """Kills the real engine's runs, campaign after campaign, each until it is whole."""
+    rng = random.Random(8)
+    kills = campaigns_done = resumed = 0
+    wrong: list[str] = []
+    child(lambda: _real_run(_real(manifest, f"{url}/whole"), log, os.open(os.devnull, os.O_WRONLY)))
+    _, (_, _, expected) = child(lambda: _judged(_real(manifest, f"{url}/whole")))
+    while kills < n_kills:
+        here = f"{url}/{campaigns_done}"
+        died, before = True, {}
+        while died:
+            log.unlink(missing_ok=True)
+            died = _killed(lambda pipe, here=here: _real_run(_real(manifest, here), log, pipe), rng)
+            kills += died
+            computed = log.read_text().split() if log.exists() else []
+            _, now = child(lambda here=here: {i: c.attempt for i, c in _real(manifest, here).commits().items()})
+            if set(before) & set(computed) or {index: now[index] for index in before} != before:
+                wrong.append(f"campaign {campaigns_done}: committed {before}, computed again {computed}, now {now}")
+            before = now
+        _, (findings, rounds, files) = child(lambda here=here: _judged(_real(manifest, here)))
+        resumed += sum(map(bool, rounds))
+        if files != expected or findings:
+            wrong.append(f"campaign {campaigns_done}: files differ; {findings}")
+        campaigns_done += 1
+    return {"kills": kills, "campaigns": campaigns_done, "resumed": resumed, "wrong": wrong}
+
+
+def _real(manifest: str, here: str) -> Campaign:
+    policy = Policy(long_s=0, interval_s=0, share=1e9)
+    return replace(campaigns.load(manifest, [f"output.url={here}"]), checkpoints=policy)
+
+
+def _real_run(found: Campaign, log: Path, pipe: int) -> None:
+    from lanewise.engine import Engine
+
+    compute = Engine.run
+
+    def noted(self: Engine, chunk: Chunk, *rest: Any) -> list[Result]:
+        with log.open("a") as stream:
+            stream.write(f"{chunk.index}\n")
+        return compute(self, chunk, *rest)
+
+    Engine.run = noted  # type: ignore[method-assign]
+    found.run(progress=Telling(pipe))
+
+
+def _judged(found: Campaign) -> Any:
+    findings = [finding.text for finding in upkeep.verify(found).findings]
+    rounds = [commit.provenance["rounds_resumed"] for commit in found.commits().values()]
+    return [findings, rounds, published(found)]
+
+
+def _killed(run: Callable[[int], None], rng: random.Random) -> bool:
+    """Whether the run, in a process of its own, was killed before its end."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        try:
+            run(writer)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    left = rng.randint(1, STEPS)
+    while left > 0 and (told := os.read(reader, left)):
+        left -= len(told)
+    time.sleep(rng.uniform(0, WHILE_S))
+    os.kill(pid, signal.SIGKILL)
+    os.close(reader)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
 def _means(found: Campaign, chunk: Chunk, salt: int, log: Path) -> list[float]:
     results = StandIn(log, salt, lambda: None).run(chunk)
     return [float(np.mean(result.posterior["g1"])) for result in results]
 
 
 if __name__ == "__main__":
-    # The device has no part in this, and importing JAX in every child would take minutes.
-    provenance.machine = lambda: {"host": "here", "platform": "none", "device": "none"}  # type: ignore[assignment]
     what, manifest_path, base, log_path, n_times = sys.argv[1:]
+    if what == "moments":
+        # Only imported: a process that has used JAX cannot be forked.
+        import lanewise.methods.nuts
+        import lanewise.problems.shear.simulate  # noqa: F401
+    else:
+        # The device has no part in this, and importing JAX in every child would take minutes.
+        provenance.machine = lambda: {"host": "here", "platform": "none", "device": "none"}  # type: ignore[assignment]
     # What is imported here is not imported by every child; no connection is made before the forks.
     campaigns.load(manifest_path)
     if base.startswith("s3:"):
         import s3fs  # noqa: F401
-    print(json.dumps({"kills": kills, "races": races}[what](manifest_path, base, Path(log_path), int(n_times))))
+    works = {"kills": kills, "races": races, "moments": moments}
+    print(json.dumps(works[what](manifest_path, base, Path(log_path), int(n_times))))
