@@ -42,6 +42,16 @@ def test_killed_at_every_write_the_next_run_ends_in_the_same_bytes(
     assert told["wrong"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "careless s3"])
+def test_killed_at_every_write_overwriting_leaves_the_old_results_or_the_new_ones(
+    servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str
+) -> None:
+    told = _storm("overwrites", kind, servers, write, tmp_path)
+    assert told["points"] >= 20
+    assert told["wrong"] == []
+
+
 @pytest.mark.parametrize(
     ("kind", "n"),
     [
@@ -59,15 +69,16 @@ def test_two_processes_on_one_chunk_end_in_one_truth(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "s3"])
-@pytest.mark.parametrize(("method", "n"), [("map", 35), ("nuts", 15)])
+@pytest.mark.parametrize("method", ["map", "nuts"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_real_run_killed_at_random_moments_ends_in_the_same_bytes(
-    servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str, method: str, n: int
+    servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str, method: str, seed: int
 ) -> None:
     nuts = {"warmup": 200, "samples": 200, "chains": 2}
     inference = {"method": method, **({"nuts_config": nuts} if method == "nuts" else {})}
     settings = {"config__inference": inference, "realizations__count": 6, "batch__width": 2}
-    told = _storm("moments", kind, servers, write, tmp_path, n, **settings)
-    assert told["kills"] >= n
+    told = _storm("moments", kind, servers, write, tmp_path, seed, **settings)
+    assert told["kills"] >= 9
     # A mode has no rounds of its own to speak of; a sampler's chunk is often killed within.
-    assert method == "map" or told["resumed"] >= 5
+    assert method == "map" or told["resumed"] >= 2
     assert told["wrong"] == []

@@ -36,6 +36,14 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class DamagedChunk:
+    """A committed chunk that cannot be read, and why; its realizations are missing."""
+
+    chunk: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class StatusCount:
     """How many realizations ended in one status."""
 
@@ -67,7 +75,8 @@ class BiasResults:
         g1, g2: None if the component was not inferred, or nothing of it counts.
         points: every shear point of the plan, by g1, then g2.
         excluded: computed, but not counted.
-        missing: planned, but not computed yet.
+        missing: planned, but not computed yet, or of a chunk that is damaged.
+        damaged: committed chunks that cannot be read.
     """
 
     format_version: int
@@ -79,6 +88,7 @@ class BiasResults:
     points: tuple[PointBias, ...]
     excluded: tuple[Excluded, ...]
     missing: tuple[ShearTruth, ...]
+    damaged: tuple[DamagedChunk, ...]
 
     @property
     def components(self) -> tuple[ComponentBias, ...]:
@@ -92,6 +102,7 @@ def evaluate(
     priors: tuple[GaussianPrior | None, GaussianPrior | None],
     acceptance: Acceptance,
     missing: Sequence[ShearTruth] = (),
+    damaged: Sequence[DamagedChunk] = (),
 ) -> BiasResults:
     """Numbers and verdict of a campaign.
 
@@ -100,6 +111,7 @@ def evaluate(
         priors: on g1 and g2; None where the prior is not Gaussian or the component is not inferred.
         acceptance: the manifest's bounds.
         missing: realizations of the plan that the table does not hold, in any order.
+        damaged: committed chunks that cannot be read; what they held is missing.
     """
     bounds = with_level(acceptance)
     rows = bias.ordered(summary)
@@ -121,6 +133,7 @@ def evaluate(
         points=points,
         excluded=_excluded(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted]),
         missing=absent,
+        damaged=tuple(damaged),
     )
 
 
