@@ -374,7 +374,8 @@ if __name__ == "__main__":
         import lanewise.problems.shear.simulate  # noqa: F401
     else:
         # The device has no part in this, and importing JAX in every child would take minutes.
-        provenance.machine = lambda: {"host": "here", "platform": "none", "device": "none"}  # type: ignore[assignment]
+        nowhere = dict.fromkeys(("host", "platform", "device", "processor"), "none")
+        provenance.machine = lambda: nowhere  # type: ignore[assignment]
     # What is imported here is not imported by every child; no connection is made before the forks.
     campaigns.load(manifest_path)
     if base.startswith("s3:"):
