@@ -1,16 +1,22 @@
-"""A program that carries a small campaign out in bad weather; run as `python storm.py kills|races MANIFEST URL LOG N`.
+"""A program that carries a small campaign out in bad weather; run as `python storm.py WHAT MANIFEST URL LOG N`.
 
-A stand-in for the engine makes up results in no time, so that storage is all there is. Every run is a forked child of
-its own: it dies by its own SIGKILL at a given point, or races another one. Prints what it found as JSON.
+`kills`, `overwrites` and `races`: a stand-in for the engine makes up results in no time, so that storage is all there
+is. `moments`: the engine is the real one, with a checkpoint after every round. Every run is a forked child of its own:
+it dies by its own SIGKILL at a given point, races another one, or is killed at a random moment. Prints what it found as
+JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +27,16 @@ from lanewise import campaign as campaigns
 from lanewise import commits, provenance, upkeep
 from lanewise.aggregate import stages
 from lanewise.campaign import Campaign
+from lanewise.checkpoints import Policy
 from lanewise.lanes import LaneStatus
 from lanewise.plan import Chunk, Realization
+from lanewise.progress import Silent
 from lanewise.results import Result
 from lanewise.store import Store
+
+KILLS = 9
+# A run is killed after a random number of steps, at most this many, and a random while, at most this long.
+STEPS, WHILE_S = 15, 0.3
 
 
 class StandIn:
@@ -63,6 +75,10 @@ class Deadly(Store):
     def create(self, path: str, data: bytes) -> bool:
         self._tick()
         return super().create(path, data)
+
+    def remove(self, path: str) -> None:
+        self._tick()
+        super().remove(path)
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -154,6 +170,56 @@ def kills(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
             wrong.append(f"point {n}: files differ; {findings}")
 
 
+def overwrites(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
+    """Kills `run --overwrite` at every write; the old results have the salt 1, the new ones 2."""
+    old, new = (child(lambda salt=salt: _whole(manifest, f"{url}/{salt}", log, salt))[1] for salt in (1, 2))
+    wrong: list[str] = []
+    n = 0
+    while True:
+        n += 1
+        here = f"{url}/overwritten{n}"
+        child(lambda here=here: _whole(manifest, here, log, 1))
+        status, _ = child(
+            lambda here=here, n=n: load(manifest, here, log, Deadly(here, n), salt=2).run(overwrite=True).computed
+        )
+        ended, told = child(lambda here=here: _after(load(manifest, here, log), old, new))
+        if status == 0:
+            wrong += [] if told == [2, 2] else [f"undisturbed: {told}"]
+            return {"points": n - 1, "wrong": wrong}
+        if status != -signal.SIGKILL or ended != 0 or told not in ([1, 1], [2, 1], [2, 2]):
+            wrong.append(f"point {n}: ended with {status}, {told}")
+
+
+def _whole(manifest: str, here: str, log: Path, salt: int) -> dict[str, str]:
+    found = load(manifest, here, log, salt=salt)
+    found.run()
+    return published(found)
+
+
+def _after(found: Campaign, old: dict[str, str], new: dict[str, str]) -> list[Any]:
+    """The salt of every chunk's results, what is wrong besides, before and after a run that has nothing to compute."""
+
+    def salt(files: dict[str, str]) -> list[int]:
+        return [salt for salt, source in ((1, old), (2, new)) if source.items() >= files.items()]
+
+    wrong: list[Any] = []
+    told: list[Any] = []
+    for chunk in found.plan.chunks:
+        commit = commits.read(found.store, chunk)
+        assert commit is not None
+        held = {path: data.hex() for path, data in _files(found, commit)}
+        told += salt(held)
+        for run_id in chunk.run_ids:
+            names = found.store.names(run_id)
+            shown = {f"{run_id}/{name}": found.store.read(f"{run_id}/{name}").hex() for name in names if name[0] != "."}
+            if not salt(shown):
+                wrong.append(f"{run_id} is a mixture")
+    outcome = found.run()
+    wrong += [finding.text for finding in upkeep.verify(found).findings]
+    wrong += [f"{outcome.computed} chunks computed again"] * bool(outcome.computed)
+    return told + wrong
+
+
 def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
     wrong: list[str] = []
     winners: list[int] = []
@@ -190,9 +256,7 @@ def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
             chunk = found.plan.chunks[0]
             commit = commits.read(found.store, chunk)
             assert commit is not None
-            held = {
-                **{p: d.hex() for p, d in commits.files_of(commit.settings, commits.load_results(found.store, commit))}
-            }
+            held = {path: data.hex() for path, data in _files(found, commit)}
             shown = {path: found.store.read(path).hex() for path in held}
             means = [row["g1_mean"] for row in commits.load_rows(found.store, commit)]
             salts = [s for s in (1, 2) if _means(found, chunk, s, log) == means]
@@ -206,17 +270,115 @@ def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
     return {"races": n_races, "winners": winners, "wrong": wrong}
 
 
+class Telling(Silent):
+    """Writes a byte into a pipe at every step of a run, also where a step is of storage alone."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def step(self, done: int, note: str = "") -> None:
+        os.write(self._pipe, b"x")
+
+    def say(self, event: str, text: str, **fields: Any) -> None:
+        os.write(self._pipe, b"x")
+
+
+def moments(manifest: str, url: str, log: Path, seed: int) -> dict[str, Any]:
+    """Kills the real engine's runs, campaign after campaign, each until it is whole."""
+    rng = random.Random(seed)
+    kills = campaigns_done = resumed = 0
+    wrong: list[str] = []
+    child(lambda: _real_run(_real(manifest, f"{url}/whole"), log, os.open(os.devnull, os.O_WRONLY)))
+    _, (_, _, expected) = child(lambda: _judged(_real(manifest, f"{url}/whole")))
+    while kills < KILLS:
+        here = f"{url}/{campaigns_done}"
+        died, before = True, {}
+        while died:
+            log.unlink(missing_ok=True)
+            died = _killed(lambda pipe, here=here: _real_run(_real(manifest, here), log, pipe), rng)
+            kills += died
+            computed = log.read_text().split() if log.exists() else []
+            _, now = child(lambda here=here: {i: c.attempt for i, c in _real(manifest, here).commits().items()})
+            if set(before) & set(computed) or {index: now[index] for index in before} != before:
+                wrong.append(f"campaign {campaigns_done}: committed {before}, computed again {computed}, now {now}")
+            before = now
+        _, (findings, rounds, files) = child(lambda here=here: _judged(_real(manifest, here)))
+        resumed += sum(map(bool, rounds))
+        if files != expected or findings:
+            wrong.append(f"campaign {campaigns_done}: files differ; {findings}")
+        campaigns_done += 1
+    return {"kills": kills, "campaigns": campaigns_done, "resumed": resumed, "wrong": wrong}
+
+
+def _real(manifest: str, here: str) -> Campaign:
+    policy = Policy(long_s=0, interval_s=0, share=1e9)
+    return replace(campaigns.load(manifest, [f"output.url={here}"]), checkpoints=policy)
+
+
+def _real_run(found: Campaign, log: Path, pipe: int) -> None:
+    from lanewise.engine import Engine
+
+    compute = Engine.run
+
+    def noted(self: Engine, chunk: Chunk, *rest: Any) -> list[Result]:
+        with log.open("a") as stream:
+            stream.write(f"{chunk.index}\n")
+        return compute(self, chunk, *rest)
+
+    Engine.run = noted  # type: ignore[method-assign]
+    found.run(progress=Telling(pipe))
+
+
+def _judged(found: Campaign) -> Any:
+    findings = [finding.text for finding in upkeep.verify(found).findings]
+    rounds = [commit.provenance["rounds_resumed"] for commit in found.commits().values()]
+    return [findings, rounds, published(found)]
+
+
+def _killed(run: Callable[[int], None], rng: random.Random) -> bool:
+    """Whether the run, in a process of its own, was killed before its end."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        try:
+            run(writer)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    left = rng.randint(1, STEPS)
+    while left > 0 and (told := os.read(reader, left)):
+        left -= len(told)
+    time.sleep(rng.uniform(0, WHILE_S))
+    os.kill(pid, signal.SIGKILL)
+    os.close(reader)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def _files(found: Campaign, commit: commits.Commit) -> Iterable[tuple[str, bytes]]:
+    return commits.files_of(commit.settings, commits.load_results(found.store, commit))
+
+
 def _means(found: Campaign, chunk: Chunk, salt: int, log: Path) -> list[float]:
     results = StandIn(log, salt, lambda: None).run(chunk)
     return [float(np.mean(result.posterior["g1"])) for result in results]
 
 
 if __name__ == "__main__":
-    # The device has no part in this, and importing JAX in every child would take minutes.
-    provenance.machine = lambda: {"host": "here", "platform": "none", "device": "none"}  # type: ignore[assignment]
     what, manifest_path, base, log_path, n_times = sys.argv[1:]
+    if what == "moments":
+        # Only imported: a process that has used JAX cannot be forked.
+        import lanewise.methods.nuts
+        import lanewise.problems.shear.simulate  # noqa: F401
+    else:
+        # The device has no part in this, and importing JAX in every child would take minutes.
+        nowhere = dict.fromkeys(("host", "platform", "device", "processor"), "none")
+        provenance.machine = lambda: nowhere  # type: ignore[assignment]
     # What is imported here is not imported by every child; no connection is made before the forks.
     campaigns.load(manifest_path)
     if base.startswith("s3:"):
         import s3fs  # noqa: F401
-    print(json.dumps({"kills": kills, "races": races}[what](manifest_path, base, Path(log_path), int(n_times))))
+    works = {"kills": kills, "overwrites": overwrites, "races": races, "moments": moments}
+    print(json.dumps(works[what](manifest_path, base, Path(log_path), int(n_times))))

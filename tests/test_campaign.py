@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 
 import lanewise
 from conftest import Write, load, tree
-from lanewise import commits
+from lanewise import cli, commits, upkeep, views
 from lanewise.aggregate import stages
 from lanewise.campaign import Campaign
+from lanewise.engine import Engine
 from lanewise.errors import MachineError, ResultsDiffer, StorageError, UsageError
 from lanewise.plan import Chunk
 from lanewise.problems.base import Observation
@@ -128,6 +130,47 @@ def test_overwrite_starts_anew(write: Write, tmp_path: Path) -> None:
     assert len(campaign.commits()) == 2
 
 
+def test_overwriting_that_fails_leaves_what_was_there(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(write()).run()
+    before, first = tree(tmp_path / "results"), load(write()).commits()
+
+    def fail(*_: Any) -> list[Result]:
+        raise RuntimeError("the device fell over")
+
+    monkeypatch.setattr(Engine, "run", fail)
+    outcome = load(write()).run(overwrite=True)
+    assert (outcome.computed, len(outcome.errors)) == (0, 2)
+    assert (tree(tmp_path / "results"), load(write()).commits()) == (before, first)
+
+
+def test_overwriting_with_another_batch_size_leaves_what_the_new_plan_holds(write: Write, tmp_path: Path) -> None:
+    load(write(batch__size=1)).run()
+    before = tree(tmp_path / "results")
+    campaign = load(write(batch__size=3))
+    campaign.run(overwrite=True)
+    assert tree(tmp_path / "results") == before
+    assert upkeep.verify(campaign).findings == ()
+    assert len(list((tmp_path / "results" / "_lanewise").rglob("*.nc"))) == 2
+
+
+def test_a_chunk_that_another_process_committed_meanwhile_is_not_computed(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, computed, real = write(), [], Engine.run
+
+    def run(self: Engine, chunk: Chunk, *args: Any) -> list[Result]:
+        computed.append(chunk.index)
+        if len(computed) == 1:
+            load(path).run(1)
+        return real(self, chunk, *args)
+
+    monkeypatch.setattr(Engine, "run", run)
+    outcome = load(path).run()
+    assert (computed, outcome.computed, outcome.reused, dict(outcome.counts)) == ([0, 1], 1, 1, {"ok": 4})
+
+
 def test_the_first_of_two_attempts_is_the_truth(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = load(write())
     campaign.run(0)
@@ -151,6 +194,45 @@ def test_data_that_do_not_match_their_commit_are_not_believed(write: Write, tmp_
         stages.write_summary(campaign)
 
 
+HARM: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a changed table": ("*.rows", lambda path: path.write_bytes(path.read_bytes().replace(b"0.01", b"0.02", 1)), "SHA"),
+    "a missing table": ("*.rows", Path.unlink, "is named by a commit and missing"),
+    "a torn commit": ("00000.commit", lambda path: path.write_bytes(path.read_bytes()[:99]), "not a commit"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_aggregate_ends_in_a_report_that_says_which_chunk_is_damaged(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harm: str
+) -> None:
+    path = write()
+    load(path).run()
+    pattern, act, reason = HARM[harm]
+    home = tmp_path / "results" / "_lanewise"
+    act(sorted(home.rglob(pattern))[0])
+    results = stages.aggregate(load(path))
+    assert [(one.chunk, reason in one.reason) for one in results.damaged] == [(0, True)]
+    assert [m.run_id for m in results.missing] == ["g1_+0.0100_g2_+0.0000_s42", "g1_+0.0100_g2_+0.0000_s43"]
+    assert results.tally.n_used == 2
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert (results.damaged[0].reason[:20] in report, str(tmp_path) in report) == (True, False)
+    monkeypatch.setattr("sys.argv", ["lanewise", "aggregate", path])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 74
+    assert "chunk 0 is damaged and counts as missing" in capsys.readouterr().err
+
+
+def test_status_names_a_damaged_chunk_and_the_way_on(write: Write, tmp_path: Path) -> None:
+    path = write()
+    load(path).run()
+    (tmp_path / "results" / "_lanewise" / "commits" / "00001.commit").write_text("{")
+    told = views.status(load(path), path)
+    assert (list(told["chunks"]["damaged"]), told["chunks"]["committed"]) == ([1], 1)
+    assert told["next"] == f"lanewise verify {path}"
+    assert "chunk 1 is damaged" in views.status_text(told)
+
+
 def test_one_nan_image_leaves_the_others_and_is_reported_everywhere(
     write: Write, tmp_path: Path, poisoned: str
 ) -> None:
@@ -166,8 +248,6 @@ def test_one_nan_image_leaves_the_others_and_is_reported_everywhere(
 
 
 def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lanewise.engine import Engine
-
     real = Engine.run
 
     def run(self: Engine, chunk: Chunk, *args: Any) -> list[Result]:
@@ -252,22 +332,22 @@ def test_a_wait_reads_a_commit_once_and_ends_with_the_last_chunk(write: Write, m
     campaign.run(0)
     monkeypatch.setattr(stages, "_POLL_S", 0.01)
     read: list[list[int]] = []
-    commits_of = Campaign.commits
+    survey_of = Campaign.survey
 
     def counting(self: Campaign, chunks: Any = None) -> Any:
         read.append([chunk.index for chunk in chunks])
-        return commits_of(self, chunks)
+        return survey_of(self, chunks)
 
     waiting = load(write())
-    monkeypatch.setattr(Campaign, "commits", counting)
+    monkeypatch.setattr(Campaign, "survey", counting)
     heard: list[int] = []
 
     def tell(done: int) -> None:
         heard.append(done)
         if len(heard) == 2:
-            monkeypatch.setattr(Campaign, "commits", commits_of)
+            monkeypatch.setattr(Campaign, "survey", survey_of)
             campaign.run(1)
-            monkeypatch.setattr(Campaign, "commits", counting)
+            monkeypatch.setattr(Campaign, "survey", counting)
 
     stages.wait(waiting, 60.0, tell)
     assert heard == [1, 1, 2]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gaussian
 from conftest import Write, load
 from gaussian import GaussianProblem
-from lanewise import checkpoints, commits
+from lanewise import checkpoints, commits, provenance
 from lanewise.campaign import Campaign
 from lanewise.checkpoints import Keeper, Policy
 from lanewise.engine import Engine
@@ -104,6 +105,25 @@ def test_a_checkpoint_that_is_damaged_or_of_other_surroundings_is_not_believed(w
     for harmed in (bytes(data), bytes(data[:100]), b""):
         campaign.store.put(path, harmed)
         assert _keeper(campaign, NEVER).load() == 0
+
+
+def test_another_processor_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLA compiles for the processor that it finds: a chunk that changed it midway has the bits of neither."""
+    here = checkpoints.surroundings()
+    monkeypatch.setattr(provenance, "processor", lambda: "another × 2")
+    assert checkpoints.surroundings() != here
+
+
+def test_no_changed_bit_of_a_checkpoint_is_believed() -> None:
+    saved = checkpoints.Saved(3, (np.arange(5.0), np.ones(3)), {"a": np.zeros((2, 3)), "b": np.ones((2, 3), bool)})
+    data = checkpoints._encode({0: saved}, "fingerprint")
+    (block,) = (checkpoints._decode(data, "fingerprint") or {}).values()
+    assert (block.rounds, [leaf.tolist() for leaf in block.state]) == (3, [[0, 1, 2, 3, 4], [1, 1, 1]])
+    for at in range(len(data)):
+        for bit in (1, 128):
+            harmed = bytearray(data)
+            harmed[at] ^= bit
+            assert checkpoints._decode(bytes(harmed), "fingerprint") is None
 
 
 @pytest.mark.parametrize(("done", "expected"), [(1, True), (50, False)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import galsim
 import pytest
 
 from conftest import Write, load, tree
@@ -103,6 +104,33 @@ def test_results_of_another_campaign_are_not_extended(write: Write) -> None:
     with pytest.raises(ResultsDiffer):
         extension.write(load(path), 2)
     assert Path(path).read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("realizations", "count", "message"),
+    [
+        ({"count": 2, "base_seed": 2**31 - 10}, 4, "the last seed would be 2147483649, expected at most 2147483647"),
+        ({"count": 2}, 5_000_000, "10000004 realizations; a campaign has at most 10000000"),
+    ],
+)
+def test_an_extension_beyond_what_can_be_is_refused_and_not_written(
+    write: Write, realizations: dict[str, int], count: int, message: str
+) -> None:
+    path = write(realizations=realizations)
+    text = Path(path).read_text()
+    with pytest.raises(ManifestError, match=rf"manifest.yaml:\d+: realizations.extensions\[0\]: {message}"):
+        extension.write(load(path), count)
+    assert Path(path).read_text() == text
+
+
+def test_seeds_go_up_to_the_largest_of_32_bits(write: Write) -> None:
+    settings = {"count": 2, "extensions": [2], "base_seed": 2**31 - 8}
+    last = load(write(realizations=settings)).plan.realizations[-1].member.seed
+    assert last == 2**31 - 1
+    # Why there is a bound: two seeds must never be one.
+    assert galsim.BaseDeviate(2**32 + 5).raw() == galsim.BaseDeviate(5).raw()
+    with pytest.raises(ManifestError, match="the last seed would be 2147483648"):
+        load(write(realizations={**settings, "base_seed": 2**31 - 7}))
 
 
 def _stamps(root: Path) -> dict[str, int]:

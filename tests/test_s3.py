@@ -50,7 +50,7 @@ def test_without_conditions_the_lowest_attempt_counts(servers: Servers, use_s3: 
     text += '"counts": {{}}, "settings": {{}}, "provenance": {{}}}}'
     for attempt in ("20260102T000000-b", "20260101T000000-a"):
         store.put(commits.path_of(chunk, attempt), text.format(attempt).encode())
-    for found in (commits.read(store, chunk), commits.read_all(store, [chunk])[0]):
+    for found in (commits.read(store, chunk), commits.survey(store, [chunk])[0][0]):
         assert found is not None
         assert found.attempt == "20260101T000000-a"
     assert commits.indices(store) == {0}

@@ -17,7 +17,7 @@ from lanewise import plan as plans
 from lanewise.checkpoints import Keeper, Policy
 from lanewise.commits import Commit
 from lanewise.document import Document
-from lanewise.errors import StorageError, UsageError
+from lanewise.errors import Damaged, StorageError, UsageError
 from lanewise.lanes import LaneStatus
 from lanewise.manifest import Manifest
 from lanewise.plan import Chunk, Plan
@@ -86,28 +86,27 @@ class Campaign:
         if batch_index is not None and not 0 <= batch_index < len(self.plan.chunks):
             raise UsageError(f"batch_index: expected 0 to {len(self.plan.chunks) - 1}, got {batch_index}")
         chunks = self.plan.chunks if batch_index is None else (self.plan.chunks[batch_index],)
-        # A machine that cannot compute must not get as far as removing what another one computed.
-        engine = self._engine() if overwrite else None
-        if overwrite:
-            self._withdraw(batch_index)
         # All are checked before the first is computed: a refusal must come before the work.
-        committed = self.commits(chunks)
+        committed = {} if overwrite else self.commits(chunks)
+        engine = self._engine() if len(committed) < len(chunks) else None
         self._keep_manifest()
         for remark in self.manifest.config.remarks:
             progress.say("remark", remark)
         counts: Counter[str] = Counter()
-        for chunk in chunks:
-            if (commit := committed.get(chunk.index)) is not None:
-                self._publish(chunk, commit)
-                counts.update(commit.counts)
-                progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
-        todo = [chunk for chunk in chunks if chunk.index not in committed]
-        engine = engine or (self._engine() if todo else None)
-        failures = []
-        for chunk in todo:
-            assert engine is not None
+        n_reused = 0
+        failures: list[Exception] = []
+        for chunk in sorted(chunks, key=lambda chunk: chunk.index not in committed):
             try:
-                counts.update(self._compute(engine, chunk, progress).counts)
+                # Asked again of those that were open: another process may have been at work, too.
+                commit = committed.get(chunk.index) or (None if overwrite else self.commits([chunk]).get(chunk.index))
+                if commit is not None:
+                    self._publish(chunk, commit)
+                    n_reused += 1
+                    progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
+                else:
+                    assert engine is not None
+                    commit = self._compute(engine, chunk, progress, overwrite)
+                counts.update(commit.counts)
             except StorageError:
                 raise  # no other chunk could be committed either, and its work would be lost
             except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
@@ -115,20 +114,30 @@ class Campaign:
                 progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
                 with contextlib.suppress(StorageError):
                     commits.record_failure(self.store, chunk, f"{type(error).__name__}: {error}")
-        return Outcome(len(todo) - len(failures), len(chunks) - len(todo), counts, tuple(failures))
+        if overwrite and batch_index is None and not failures:
+            self._withdraw_unplanned()
+        return Outcome(len(chunks) - n_reused - len(failures), n_reused, counts, tuple(failures))
 
     def commits(self, chunks: Sequence[Chunk] | None = None) -> dict[int, Commit]:
-        """The commits that are there, by chunk index, of all chunks or some; each is checked against the plan."""
+        """The commits that are there, by chunk index, of all chunks or some; each is checked against the plan.
+
+        Raises:
+            Damaged: one of them cannot be read.
+            ResultsDiffer: one of them is of another identity.
+        """
+        found, damaged = self.survey(chunks)
+        for error in damaged.values():
+            raise error
+        return found
+
+    def survey(self, chunks: Sequence[Chunk] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+        """As `commits`, and why some commits cannot be read."""
         chunks = self.plan.chunks if chunks is None else chunks
-        if len(chunks) == 1:
-            commit = commits.read(self.store, chunks[0])
-            found = {} if commit is None else {chunks[0].index: commit}
-        else:
-            found = commits.read_all(self.store, chunks)
+        found, damaged = commits.survey(self.store, chunks)
         for chunk in chunks:
             if chunk.index in found:
                 commits.check(self.store, self.plan, chunk, found[chunk.index])
-        return found
+        return found, damaged
 
     def aggregate(self) -> BiasResults:
         """Summary, statistics and report of what is committed."""
@@ -170,14 +179,15 @@ class Campaign:
                 return opened.load() if hasattr(opened, "load") else opened
         raise UsageError(f"{run_id}: is not in the plan; `lanewise plan` shows the run ids")
 
-    def _withdraw(self, batch_index: int | None) -> None:
-        """Remove one chunk, or every chunk that is there."""
-        if batch_index is not None:
-            return commits.withdraw(self.store, self.plan.chunks[batch_index])
-        planned = {chunk.index: chunk for chunk in self.plan.chunks}
-        for index in sorted({*planned, *commits.indices(self.store)}):
-            commits.withdraw(self.store, planned.get(index, Chunk(index, ())))
-        return None
+    def _withdraw_unplanned(self) -> None:
+        """Remove the chunks that this plan does not have; all that it has are there by now."""
+        planned = {chunk.index for chunk in self.plan.chunks}
+        for index in sorted(commits.indices(self.store) - planned):
+            commits.withdraw(self.store, Chunk(index, ()), keep=self._run_ids)
+
+    @cached_property
+    def _run_ids(self) -> frozenset[str]:
+        return frozenset(realization.run_id for realization in self.plan.realizations)
 
     def _keep_manifest(self) -> None:
         """Leave the manifest beside the results, unless it stands there already or has been extended since."""
@@ -195,9 +205,12 @@ class Campaign:
 
         return Engine(self.manifest, self.plan)
 
-    def _compute(self, engine: Solver, chunk: Chunk, progress: Reporter) -> Commit:
+    def _compute(self, engine: Solver, chunk: Chunk, progress: Reporter, overwrite: bool) -> Commit:
         began = time.time()
+        old = commits.previous(self.store, chunk) if overwrite else None
         keeper = Keeper(self.store, chunk, checkpoints.surroundings(), self.checkpoints)
+        if overwrite:
+            self.store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
         if resumed := keeper.load():
             progress.say("resumed", f"chunk {chunk.index}: goes on after {resumed} rounds", chunk=chunk.index)
         results = engine.run(chunk, progress, keeper)
@@ -214,9 +227,13 @@ class Campaign:
         attempt = commits.new_attempt()
         published = self.manifest.output.layout == "directories"
         view = list(commits.files_of(self.plan.settings, results)) if published else None
-        commit = commits.write(self.store, self.plan, chunk, results, made, attempt=attempt, view=view)
+        commit = commits.write(
+            self.store, self.plan, chunk, results, made, attempt=attempt, view=view, replace=overwrite
+        )
         commit = self._publish_own(chunk, commit, view if commit.attempt == attempt else None)
         keeper.clear()
+        if overwrite:
+            commits.discard(self.store, chunk, old, keep=self._run_ids)
         progress.say(
             "committed",
             f"chunk {chunk.index}: {_counted(commit.counts)} in {made['seconds']:.1f} s",

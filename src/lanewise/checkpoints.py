@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,9 @@ import numpy as np
 from lanewise import commits, provenance
 from lanewise.plan import Chunk
 from lanewise.store import Store
+
+# Bytes of the SHA-256 that a checkpoint begins with.
+_DIGEST = 32
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Keeper:
 def surroundings() -> dict[str, Any]:
     """What fixes the bits besides the identity."""
     machine = provenance.machine()
-    device = {name: machine[name] for name in ("platform", "device")}
+    device = {name: machine[name] for name in ("platform", "device", "processor")}
     return {"versions": provenance.versions(), "source": provenance.source(), "flags": provenance.flags(), **device}
 
 
@@ -147,16 +149,18 @@ def _encode(blocks: Mapping[int, Saved], fingerprint: str) -> bytes:
         arrays |= {f"{number}/records/{name}": array for name, array in block.records.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    body = buffer.getvalue()
+    return hashlib.sha256(body).digest() + body
 
 
 def _decode(data: bytes, fingerprint: str) -> dict[int, Saved] | None:
     """The blocks; None if the object is damaged or of another chunk: then it is no use, and no harm."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+    # NPZ checks its arrays, not their names: a changed byte there could put one in the place of another.
+    digest, body = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(body).digest() != digest:
         return None
+    with np.load(io.BytesIO(body), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
     if str(arrays.pop("fingerprint", "")) != fingerprint:
         return None
     parts: dict[int, dict[str, np.ndarray]] = {}

@@ -5,21 +5,22 @@ names the attempt. No commit, not done. Readers follow commits, never listings o
 
 Where the store can create an object only if there is none, a chunk has one commit, `commits/<chunk>.commit`. Where it
 cannot, each attempt commits under its own name, `commits/<chunk>/<attempt>.commit`, and the lowest attempt counts: one
-truth, if not one object.
+truth, if not one object. Where both are there, the first counts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
-from lanewise.errors import ResultsDiffer, StorageError
+from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.plan import Chunk, Plan
 from lanewise.store import HOME, Store, stamp
 
@@ -81,17 +82,24 @@ def read(store: Store, chunk: Chunk) -> Commit | None:
     return _lowest(store, chunk)
 
 
-def read_all(store: Store, chunks: Iterable[Chunk]) -> dict[int, Commit]:
-    """The commits that are there, by chunk index; one listing tells which."""
-    names = set(store.names(COMMITS))
+def survey(store: Store, chunks: Sequence[Chunk]) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+    """The commits that are there, and why some cannot be read, by chunk index."""
+    # Of many chunks, one listing tells which have a commit.
+    names = set(store.names(COMMITS)) if len(chunks) > 1 else None
 
-    def one(chunk: Chunk) -> Commit | None:
-        commit = _parse(store, path_of(chunk)) if f"{chunk.name}{_SUFFIX}" in names else None
-        return _lowest(store, chunk) if commit is None and chunk.name in names else commit
+    def one(chunk: Chunk) -> Commit | Damaged | None:
+        if names is not None and names.isdisjoint({chunk.name, f"{chunk.name}{_SUFFIX}"}):
+            return None
+        try:
+            return read(store, chunk)
+        except Damaged as error:
+            return error
 
-    chunks = list(chunks)
-    found = zip(chunks, store.map(one, chunks), strict=True)
-    return {chunk.index: commit for chunk, commit in found if commit is not None}
+    found = {chunk.index: commit for chunk, commit in zip(chunks, store.map(one, chunks), strict=True)}
+    return (
+        {index: commit for index, commit in found.items() if isinstance(commit, Commit)},
+        {index: error for index, error in found.items() if isinstance(error, Damaged)},
+    )
 
 
 def indices(store: Store) -> set[int]:
@@ -120,7 +128,7 @@ def _parse(store: Store, path: str) -> Commit | None:
         files = {name: File(**content[name]) if content[name] else None for name in ("data", "rows", "view")}
         return Commit(**{**content, **files})
     except (ValueError, TypeError, KeyError) as error:
-        raise StorageError(f"{store.where(path)}: not a commit of this version of lanewise ({error})") from None
+        raise Damaged(f"{store.where(path)}: not a commit of this version of lanewise ({error})") from None
 
 
 def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
@@ -151,12 +159,15 @@ def write(
     *,
     attempt: str | None = None,
     view: Sequence[tuple[str, bytes]] | None = None,
+    replace: bool = False,
 ) -> Commit:
     """Write a chunk's data, then its commit.
 
     Args:
         attempt: a new one if none is given.
         view: the files of the realizations' directories, if they will be published; the commit then knows them.
+        replace: take the place of the commit that is there. It stays to the last; the chunk's directories are removed
+            just before.
 
     Returns:
         The commit that counts: this attempt's, or that of another attempt which was first.
@@ -177,7 +188,11 @@ def write(
         settings=plan.settings,
         provenance=provenance,
     )
-    _settle(store, chunk, commit)
+    if replace:
+        # A process that is killed after the commit and before it has published must not leave the old attempt's files,
+        # which may look like the new one's.
+        store.map(store.remove, chunk.run_ids)
+    _settle(store, chunk, commit, replace)
     # Read back, also where the store said yes or no: a create-only write can lose to its own retry.
     winner = read(store, chunk)
     if winner is None:
@@ -187,12 +202,17 @@ def write(
     return winner
 
 
-def _settle(store: Store, chunk: Chunk, commit: Commit) -> None:
+def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
     content = (json.dumps(asdict(commit), indent=1, allow_nan=False) + "\n").encode()
-    if store.conditional:
-        store.create(path_of(chunk), content)
+    if replace:
+        # This path counts before those of attempts, whether or not the store honours conditions.
+        store.put(path_of(chunk), content)
     elif read(store, chunk) is None:
-        store.put(path_of(chunk, commit.attempt), content)
+        # Asked also where creating is conditional: a node whose client is not may have been first.
+        if store.conditional:
+            store.create(path_of(chunk), content)
+        else:
+            store.put(path_of(chunk, commit.attempt), content)
 
 
 def outputs_of(settings: Mapping[str, Any]) -> Outputs:
@@ -238,7 +258,20 @@ def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[st
         if view and not contested and not list(missing(store, chunk, view)):
             return
         files = files_of(commit.settings, load_results(store, commit))
-    store.map(lambda file: store.put(*file), files)
+    put_directories(store, files)
+
+
+def put_directories(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write the files of realizations: directories side by side, the files of each in their order."""
+    directories: dict[str, list[tuple[str, bytes]]] = {}
+    for path, data in files:
+        directories.setdefault(path.rpartition("/")[0], []).append((path, data))
+
+    def put(directory: list[tuple[str, bytes]]) -> None:
+        for path, data in directory:
+            store.put(path, data)
+
+    store.map(put, directories.values())
 
 
 def missing(store: Store, chunk: Chunk, view: Iterable[File]) -> Iterable[File]:
@@ -250,17 +283,32 @@ def missing(store: Store, chunk: Chunk, view: Iterable[File]) -> Iterable[File]:
             yield file
 
 
-def withdraw(store: Store, chunk: Chunk) -> None:
-    """Remove a chunk's commits first, then its data and the directories of what it holds and held."""
-    try:
-        commit = read(store, chunk)
-    except StorageError:  # damaged, or of another version: nothing is known of what it held
-        commit = None
-    held = commit.realizations if commit is not None else ()
+def previous(store: Store, chunk: Chunk) -> Commit | None:
+    """The chunk's commit if it can be read; nothing is known of what a damaged one held."""
+    with contextlib.suppress(Damaged):
+        return read(store, chunk)
+    return None
+
+
+def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Container[str]) -> None:
+    """Remove what a replaced commit stood for.
+
+    Args:
+        keep: run ids whose directories stay, since they are of other commits by now.
+    """
+    store.remove(f"{COMMITS}/{chunk.name}")
+    if old is not None:
+        files = [file.path for file in (old.data, old.rows, old.view) if file is not None]
+        store.map(store.remove, [*files, *(run_id for run_id in old.realizations if run_id not in keep)])
+
+
+def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
+    """Remove a chunk: its commits first, then its data and the directories of what it held, but for those to keep."""
+    old = previous(store, chunk)
     store.remove(path_of(chunk))
-    for folder in (COMMITS, CHUNKS, CHECKPOINTS):
+    discard(store, chunk, old, keep)
+    for folder in (CHUNKS, CHECKPOINTS):
         store.remove(f"{folder}/{chunk.name}")
-    store.map(store.remove, sorted({*held, *chunk.run_ids}))
 
 
 def record_failure(store: Store, chunk: Chunk, message: str) -> None:
@@ -282,16 +330,16 @@ def checked(store: Store, file: File) -> bytes:
     """The bytes of a file that a commit names.
 
     Raises:
-        StorageError: it is missing, or was changed.
+        Damaged: it is missing, or was changed.
     """
     try:
         data = store.read(file.path)
     except FileNotFoundError:
-        raise StorageError(f"{store.where(file.path)}: is named by a commit and missing") from None
+        raise Damaged(f"{store.where(file.path)}: is named by a commit and missing") from None
     if len(data) != file.size:
-        raise StorageError(f"{store.where(file.path)}: has {len(data)} bytes, its commit says {file.size}")
+        raise Damaged(f"{store.where(file.path)}: has {len(data)} bytes, its commit says {file.size}")
     if _file(file.path, data) != file:
-        raise StorageError(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed")
+        raise Damaged(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed")
     return data
 
 

@@ -7,7 +7,8 @@
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
 | ChunkImpossible   | 70   | this chunk will always fail                                              |
-| StorageError      | 74   | storage cannot be reached, read or written; what is there is damaged     |
+| StorageError      | 74   | storage cannot be reached, read or written                               |
+| Damaged           | 74   | what is committed is missing, changed or torn                            |
 | InputUnreachable  | 74   | storage does not give a data file of a task now                          |
 | StorageTimeout    | 75   | storage gave no answer until our deadline                                |
 | Incomplete        | 75   | not all chunks are committed yet, and the caller asked for more          |
@@ -99,6 +100,10 @@ class StorageTimeout(StorageError):
     """Storage gave no answer until our deadline; it may later."""
 
     exit_code = 75
+
+
+class Damaged(StorageError):
+    """What is committed is missing, changed or torn; the text begins with the file."""
 
 
 class ConditionsUnsupported(StorageError):

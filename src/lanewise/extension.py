@@ -50,16 +50,20 @@ def write(campaign: Campaign, count: int) -> Plan:
 
     Raises:
         UsageError: the campaign has no realizations to add.
+        ManifestError: the campaign would be too large; nothing is written.
         ResultsDiffer: what is committed is not of this manifest.
         StorageError: the manifest cannot be written.
     """
-    if remedy := problems.family(campaign.manifest.kind).no_extension(campaign.manifest):
+    family = problems.family(campaign.manifest.kind)
+    if remedy := family.no_extension(campaign.manifest):
         raise UsageError(f"{campaign.manifest.source}: {remedy}")
     campaign.commits()
     source = campaign.manifest.source
     folder, name = split(source)
     store = Store(folder)
     text = extend(store.read(name).decode(), count, source)
+    if complaints := family.check_extent(document.parse(text, source)):
+        raise ManifestError(complaints)
     store.put(name, text.encode())
     asked = campaign.manifest.realizations
     extended = replace(asked, extensions=(*asked.extensions, count))

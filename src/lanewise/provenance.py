@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -33,11 +34,28 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Host and device."""
+    """Host, device, and the processor: what XLA compiles for a CPU depends on its model, which JAX does not tell."""
     import jax
 
     device = jax.devices()[0]
-    return {"host": platform.node(), "platform": device.platform, "device": device.device_kind}
+    return {
+        "host": platform.node(),
+        "platform": device.platform,
+        "device": device.device_kind,
+        "processor": processor(),
+    }
+
+
+@cache
+def processor() -> str:
+    """The CPU's model and how many of them JAX may use, e.g. `Intel(R) Xeon(R) Gold 6338 × 8`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    n_cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return f"{next(names, platform.processor() or platform.machine())} × {n_cores}"
 
 
 def flags() -> dict[str, str]:

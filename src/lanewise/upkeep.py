@@ -71,7 +71,7 @@ def export(campaign: Campaign, store: Store) -> int:
     n = 0
     for commit in campaign.commits().values():
         results = commits.load_results(campaign.store, commit)
-        store.map(lambda file: store.put(*file), commits.files_of(commit.settings, results))
+        commits.put_directories(store, commits.files_of(commit.settings, results))
         n += len(results)
     return n
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lanewise import commits
+from lanewise.errors import Damaged
 
 if TYPE_CHECKING:
     from lanewise.aggregate.results import BiasResults
@@ -69,28 +70,37 @@ def settings_text(settings: Sequence[Setting]) -> str:
 
 def status(campaign: Campaign, source: str) -> dict[str, Any]:
     """What storage says of a campaign, and the command that takes it further."""
-    done = campaign.commits()
+    done, damaged = campaign.survey()
     failed = {index: text for index, text in commits.failures(campaign.store).items() if index not in done}
     counts: Counter[str] = Counter()
     for commit in done.values():
         counts.update(commit.counts)
     n_chunks = len(campaign.plan.chunks)
-    missing = [chunk.index for chunk in campaign.plan.chunks if chunk.index not in done]
-    complete = not missing
-    not_ok = [
-        {"run_id": row["run_id"], "status": row["status"], "reason": row["reason"]}
-        for index in sorted(done)
-        if set(done[index].counts) != {"ok"}
-        for row in commits.load_rows(campaign.store, done[index])
-        if row["status"] != "ok"
-    ]
+    missing = [chunk.index for chunk in campaign.plan.chunks if chunk.index not in {*done, *damaged}]
+    not_ok = []
+    for index in (index for index in sorted(done) if set(done[index].counts) != {"ok"}):
+        try:
+            rows = commits.load_rows(campaign.store, done[index])
+        except Damaged as error:
+            damaged[index] = error
+        else:
+            not_ok += [
+                {key: row[key] for key in ("run_id", "status", "reason")} for row in rows if row["status"] != "ok"
+            ]
+    following = "verify" if damaged else "run" if missing else "aggregate"
     return {
         "name": campaign.manifest.name,
         "output": campaign.manifest.output.url,
-        "chunks": {"total": n_chunks, "committed": len(done), "missing": missing, "failed": failed},
+        "chunks": {
+            "total": n_chunks,
+            "committed": len(done),
+            "missing": missing,
+            "failed": failed,
+            "damaged": {index: str(error) for index, error in damaged.items()},
+        },
         "realizations": {"total": len(campaign.plan.realizations), "counts": dict(sorted(counts.items()))},
         "not_ok": not_ok,
-        "next": f"lanewise {'aggregate' if complete else 'run'} {source}",
+        "next": f"lanewise {following} {source}",
     }
 
 
@@ -105,6 +115,7 @@ def status_text(content: dict[str, Any]) -> str:
     if chunks["missing"]:
         shown = ", ".join(map(str, chunks["missing"][:_SHOWN])) + (" …" if len(chunks["missing"]) > _SHOWN else "")
         lines.append(f"not committed: chunk {shown}")
+    lines += [f"chunk {index} is damaged: {text}" for index, text in list(chunks["damaged"].items())[:_SHOWN]]
     lines += [f"chunk {index} failed: {text}" for index, text in list(chunks["failed"].items())[:_SHOWN]]
     lines += [
         f"{one['run_id']}: {one['status'].replace('_', ' ')}: {one['reason']}" for one in content["not_ok"][:_SHOWN]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lanewise.aggregate.bias import Estimates, GaussianPrior, component_bias, counts, estimates, inferred
+from lanewise.aggregate.bias import Estimates, GaussianPrior, ShearTruth, component_bias, counts, estimates, inferred
 
 
 def bias_of(table: pd.DataFrame, prior: tuple[float, float] | None = (0.0, 0.05), component="g1"):
@@ -253,3 +253,31 @@ def test_a_pair_that_lost_an_arm_is_left_out_whole(make_table) -> None:
     table["seed"] = [1, 2, 3, 4, 1, 2, 3, 4]
     table.loc[5, "passed_convergence"] = False
     assert counts(table).tolist() == [True, False, True, True, True, False, True, True]
+
+
+def _paired(make_table):
+    table = make_table([0.02, -0.02], 4)
+    table["seed"] = [1, 2, 3, 4, 1, 2, 3, 4]
+    return table
+
+
+def test_a_pair_of_which_an_arm_is_missing_is_left_out_whole(make_table) -> None:
+    table = _paired(make_table)
+    missing = [ShearTruth("x", g1, 0.0, seed) for g1, seed in ((-0.02, 1), (0.02, 2), (-0.02, 9))]
+    left = table.drop(index=[4, 1])
+    expected = {0: False, 2: True, 3: True, 5: False, 6: True, 7: True}
+    assert counts(left, missing).to_dict() == expected
+    # Of a bare table nobody knows the plan, but pairs there are.
+    assert counts(left).to_dict() == expected
+
+
+def test_arms_of_which_every_partner_is_missing_do_not_count(make_table) -> None:
+    table = _paired(make_table)
+    missing = [ShearTruth("x", -0.02, 0.0, seed) for seed in (1, 2, 3, 4)]
+    assert not counts(table[:4], missing).any()
+
+
+def test_zero_shear_and_seeds_of_their_own_need_no_partner(make_table) -> None:
+    table = make_table([-0.02, 0.0, 0.02], 2)
+    missing = [ShearTruth("x", 0.02, 0.0, 900)]
+    assert counts(table[:5], missing).all()

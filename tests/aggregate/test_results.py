@@ -105,6 +105,24 @@ def test_points_count_what_was_planned(make_table, spoil):
     assert [(s.status, s.n) for s in results.tally.statuses if s.n] == [("ok", 10), ("failed", 2)]
 
 
+def test_arms_without_their_partner_leave_the_numbers_and_are_told(make_table, spoil):
+    """The numbers are those of the whole pairs alone; what a missing chunk took with it is no choice by shear."""
+    table = make_table([-0.02, 0.02], 60)
+    table["seed"] = [*range(60), *range(60)]
+    missing = [ShearTruth(f"m{seed}", 0.02, 0.0, seed) for seed in range(10)]
+    left = table.drop(index=range(60, 70))
+    results = evaluated(left, missing)
+    alone = evaluated(table.drop(index=[*range(10), *range(60, 70)]))
+    assert (results.g1, results.g2) == (alone.g1, alone.g2)
+    counted = [(p.n_used, p.n_excluded, p.n_missing, p.n_unpaired) for p in results.points]
+    assert counted == [(50, 10, 0, 10), (50, 0, 10, 0)]
+    assert {e.reason for e in results.excluded} == {"The other arm of its pair is missing."}
+    told = {j.criterion: j.verdict for j in results.verdict.judgements if j.component is None}
+    assert (told["completeness"], told.get("exclusion_by_shear")) == ("INVALID", None)
+    failed = evaluated(spoil(table, [3]))
+    assert [e.reason for e in failed.excluded] == ["the image holds a NaN", "The other arm of its pair does not count."]
+
+
 def test_point_mean_and_its_m(make_table):
     """A mean of four at g = 0.05, from the table by hand; λ is 1 − 4e-6 here, below the tolerance."""
     table = make_table(n=4)

@@ -9,8 +9,9 @@ Never weight by a posterior width: it depends on the estimate itself, and the we
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -175,7 +176,8 @@ class PointBias:
     Attributes:
         g1_true, g2_true: the true shear [reduced shear].
         n_planned: computed and missing.
-        n_used, n_excluded, n_missing: entered; computed but failed or not converged; not computed yet.
+        n_used, n_excluded, n_missing: entered; computed, but does not count; not computed yet.
+        n_unpaired: of the excluded, arms of a ±g pair whose other arm is not computed yet.
         g1, g2: None where nothing entered.
     """
 
@@ -185,8 +187,23 @@ class PointBias:
     n_used: int
     n_excluded: int
     n_missing: int
+    n_unpaired: int
     g1: PointEstimate | None
     g2: PointEstimate | None
+
+
+class _Arm(NamedTuple):
+    """What tells the members of ±g pairs from each other."""
+
+    seed: int
+    g1: float
+    g2: float
+
+    @property
+    def partner(self) -> _Arm:
+        """The other arm of its pair; itself at zero shear."""
+        # 0.0 − g, since −0.0 is no shear of a plan.
+        return _Arm(self.seed, 0.0 - self.g1, 0.0 - self.g2)
 
 
 @dataclass(frozen=True)
@@ -205,23 +222,50 @@ def ordered(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.sort_values(["g1_true", "g2_true", "seed", "run_id"], kind="stable", ignore_index=True)
 
 
-def counts(summary: pd.DataFrame) -> pd.Series[bool]:
+def counts(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
     """Which rows count: convergence passed, a finite estimate of every component that is inferred, and a pair whole.
 
     The arms of a ±g pair (one seed, opposite shear) share their noise, which cancels only between them: an arm whose
-    partner does not count is left out too.
+    partner does not count, or is not there, is left out too.
+
+    Args:
+        missing: realizations of the plan that are not in the table.
     """
-    passed = summary["passed_convergence"].map(lambda v: str(v).lower() == "true").astype(bool)
+    fine = passed(summary)
+    lost = {arm for arm, counts_itself in zip(_arms(summary), fine, strict=True) if not counts_itself}
+    return fine & ~_partner_in(summary, lost | _absent(summary, missing))
+
+
+def unpaired(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
+    """Which rows would count, were the other arm of their pair in the table."""
+    return passed(summary) & _partner_in(summary, _absent(summary, missing))
+
+
+def passed(summary: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows count for themselves, whatever became of the other arm of a pair."""
+    fine = summary["passed_convergence"].map(lambda v: str(v).lower() == "true").astype(bool)
     for component in COMPONENTS:
         finite = np.isfinite(pd.to_numeric(summary[f"{component}_mean"]))
-        if (finite & passed).any():
-            passed &= finite
-    passed &= bool(inferred(summary))
-    arm = list(zip(summary["seed"], summary["g1_true"], summary["g2_true"], strict=True))
-    lost = {key for key, fine in zip(arm, passed, strict=True) if not fine}
-    # 0.0 − g: a shear of zero has no partner but itself.
-    whole = np.array([(seed, 0.0 - g1, 0.0 - g2) not in lost for seed, g1, g2 in arm], bool)
-    return passed & whole
+        if (finite & fine).any():
+            fine &= finite
+    return fine & bool(inferred(summary))
+
+
+def _arms(summary: pd.DataFrame) -> list[_Arm]:
+    return [_Arm(*row) for row in zip(summary["seed"], summary["g1_true"], summary["g2_true"], strict=True)]
+
+
+def _partner_in(summary: pd.DataFrame, arms: set[_Arm]) -> NDArray[np.bool_]:
+    return np.array([arm.partner in arms for arm in _arms(summary)], bool)
+
+
+def _absent(summary: pd.DataFrame, missing: Sequence[ShearTruth]) -> set[_Arm]:
+    """Arms that are planned, or must have been, and are not in the table."""
+    there = set(_arms(summary))
+    pairs = {arm for arm in there if arm.partner != arm and arm.partner in there}
+    # Of a bare table the plan is unknown; but where one pair is whole, every arm has a partner.
+    partners = {arm.partner for arm in there} if pairs else set()
+    return {_Arm(t.seed, t.g1, t.g2) for t in missing} | (partners - there)
 
 
 def inferred(summary: pd.DataFrame) -> tuple[Component, ...]:
@@ -229,15 +273,18 @@ def inferred(summary: pd.DataFrame) -> tuple[Component, ...]:
     return tuple(k for k in COMPONENTS if np.isfinite(pd.to_numeric(summary[f"{k}_mean"])).any())
 
 
-def estimates(summary: pd.DataFrame, component: Component, prior: GaussianPrior | None) -> Estimates:
+def estimates(
+    summary: pd.DataFrame, component: Component, prior: GaussianPrior | None, missing: Sequence[ShearTruth] = ()
+) -> Estimates:
     """The realizations that count, with the prior's pull on this component taken out.
 
     Args:
         summary: the whole table; rows that do not count are left out here.
         component: g1 or g2.
         prior: None if it is not Gaussian; the posterior means are then taken as they are.
+        missing: realizations of the plan that are not in the table.
     """
-    rows = ordered(summary[counts(summary)])
+    rows = ordered(summary[counts(summary, missing)])
     truth, raw, width = (
         pd.to_numeric(rows[f"{component}_{column}"]).to_numpy(np.float64) for column in ("true", "mean", "std")
     )

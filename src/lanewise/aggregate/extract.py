@@ -10,7 +10,8 @@ import pandas as pd
 
 from lanewise import commits, outputs
 from lanewise.aggregate.bias import COMPONENTS, GaussianPrior
-from lanewise.errors import Complaint, ManifestError
+from lanewise.commits import Commit
+from lanewise.errors import Complaint, Damaged, ManifestError
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
@@ -27,10 +28,32 @@ _TEXT = ("run_id", "status", "method_used", "ess_kind", "reason")
 
 
 def collect(campaign: Campaign) -> pd.DataFrame:
-    """The summary of all committed chunks, independent of the order they were committed in."""
-    found = campaign.commits()
-    rows = table([row for index in sorted(found) for row in commits.load_rows(campaign.store, found[index])])
-    return with_likelihood(rows, priors(campaign))
+    """The summary of all committed chunks, independent of the order they were committed in.
+
+    Raises:
+        Damaged: a commit, or what it names, is missing or changed.
+    """
+    summary, damaged = survey(campaign)
+    for error in damaged.values():
+        raise error
+    return summary
+
+
+def survey(campaign: Campaign) -> tuple[pd.DataFrame, dict[int, Damaged]]:
+    """The summary of all chunks that can be read, and by chunk index why others that are committed cannot."""
+    found, damaged = campaign.survey()
+
+    def rows(commit: Commit) -> list[dict[str, Any]] | Damaged:
+        try:
+            return commits.load_rows(campaign.store, commit)
+        except Damaged as error:
+            return error
+
+    indices = sorted(found)
+    parts = dict(zip(indices, campaign.store.map(rows, [found[index] for index in indices]), strict=True))
+    damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
+    whole = table([row for part in parts.values() if not isinstance(part, Damaged) for row in part])
+    return with_likelihood(whole, priors(campaign)), dict(sorted(damaged.items()))
 
 
 def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
         Name (a file stem) → SVG: `bias_g1`, `bias_g2`, `pulls`, `m_c`.
     """
     shown = [
-        (b, bias.estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None))
+        (b, bias.estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None, results.missing))
         for b in results.components
         if b.c is not None
     ]

@@ -36,6 +36,14 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class DamagedChunk:
+    """A committed chunk that cannot be read, and why; its realizations are missing."""
+
+    chunk: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class StatusCount:
     """How many realizations ended in one status."""
 
@@ -67,7 +75,8 @@ class BiasResults:
         g1, g2: None if the component was not inferred, or nothing of it counts.
         points: every shear point of the plan, by g1, then g2.
         excluded: computed, but not counted.
-        missing: planned, but not computed yet.
+        missing: planned, but not computed yet, or of a chunk that is damaged.
+        damaged: committed chunks that cannot be read.
     """
 
     format_version: int
@@ -79,6 +88,7 @@ class BiasResults:
     points: tuple[PointBias, ...]
     excluded: tuple[Excluded, ...]
     missing: tuple[ShearTruth, ...]
+    damaged: tuple[DamagedChunk, ...]
 
     @property
     def components(self) -> tuple[ComponentBias, ...]:
@@ -92,6 +102,7 @@ def evaluate(
     priors: tuple[GaussianPrior | None, GaussianPrior | None],
     acceptance: Acceptance,
     missing: Sequence[ShearTruth] = (),
+    damaged: Sequence[DamagedChunk] = (),
 ) -> BiasResults:
     """Numbers and verdict of a campaign.
 
@@ -100,27 +111,38 @@ def evaluate(
         priors: on g1 and g2; None where the prior is not Gaussian or the component is not inferred.
         acceptance: the manifest's bounds.
         missing: realizations of the plan that the table does not hold, in any order.
+        damaged: committed chunks that cannot be read; what they held is missing.
     """
     bounds = with_level(acceptance)
-    rows = bias.ordered(summary)
-    absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
-    counted = bias.counts(rows)
+    rows, n_unknown = _with_truth(bias.ordered(summary))
+    every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
+    absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
+    n_unknown += len(every_absent) - len(absent)
+    counted = bias.counts(rows, absent)
     names = bias.inferred(rows[counted])
     chosen = dict(zip(bias.COMPONENTS, priors, strict=True))
-    data = {k: bias.estimates(rows, k, chosen[k]) for k in names}
+    data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
     biases = {k: bias.component_bias(k, data[k]) for k in names}
-    points = _points(rows, counted, data, absent)
+    unpaired = bias.unpaired(rows, absent)
+    points = _points(rows, counted, unpaired, data, absent)
     return BiasResults(
         format_version=FORMAT_VERSION,
-        verdict=decide(list(biases.values()), list(data.values()), points, bounds),
+        verdict=decide(list(biases.values()), list(data.values()), points, bounds, n_unknown),
         acceptance=bounds,
         tally=_tally(rows, points),
         g1=biases.get("g1"),
         g2=biases.get("g2"),
         points=points,
-        excluded=_excluded(rows[~counted]),
-        missing=absent,
+        excluded=_excluded(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted]),
+        missing=every_absent,
+        damaged=tuple(damaged),
     )
+
+
+def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The realizations whose true shear is known, and how many others there are: images from files may come without."""
+    known = rows[["g1_true", "g2_true"]].notna().all(axis=1)
+    return rows[known].reset_index(drop=True), int((~known).sum())
 
 
 def to_json(results: BiasResults) -> str:
@@ -131,6 +153,7 @@ def to_json(results: BiasResults) -> str:
 def _points(
     rows: pd.DataFrame,
     counted: pd.Series[bool],
+    unpaired: pd.Series[bool],
     data: Mapping[Component, Estimates],
     missing: Sequence[ShearTruth],
 ) -> tuple[PointBias, ...]:
@@ -150,6 +173,7 @@ def _points(
                 n_used=n_used,
                 n_excluded=n_computed - n_used,
                 n_missing=n_missing,
+                n_unpaired=int((here & unpaired.to_numpy(bool)).sum()),
                 g1=estimated.get("g1"),
                 g2=estimated.get("g2"),
             )
@@ -171,11 +195,16 @@ def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
     )
 
 
-def _excluded(rows: pd.DataFrame) -> tuple[Excluded, ...]:
-    columns = ("run_id", "g1_true", "g2_true", "seed", "status", "reason")
+def _excluded(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
+    columns = ("run_id", "g1_true", "g2_true", "seed", "status")
+    other = np.where(unpaired, "is missing", "does not count")
+    reasons = [
+        f"The other arm of its pair {what}." if fine else "" if pd.isna(reason) else str(reason)
+        for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
+    ]
     return tuple(
-        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), "" if pd.isna(reason) else str(reason))
-        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), strict=True)
+        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
+        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from lanewise import __version__, document, provenance
 from lanewise.aggregate import extract, report
 from lanewise.aggregate.bias import ShearTruth
 from lanewise.aggregate.figures import figures
-from lanewise.aggregate.results import BiasResults, evaluate, to_json
+from lanewise.aggregate.results import BiasResults, DamagedChunk, evaluate, to_json
+from lanewise.errors import Damaged
 from lanewise.manifest import Acceptance
 from lanewise.store import Store
 
@@ -43,13 +45,21 @@ def write_stats(store: Store, folder: str, summary: pd.DataFrame, results: BiasR
     return plots
 
 
-def judge(campaign: Campaign, summary: pd.DataFrame) -> BiasResults:
-    """Bias and verdict of a campaign; realizations of the plan that are not in the summary are missing."""
+def judge(campaign: Campaign, summary: pd.DataFrame, damaged: Mapping[int, Damaged] | None = None) -> BiasResults:
+    """Bias and verdict of a campaign; realizations of the plan that are not in the summary are missing.
+
+    Args:
+        damaged: committed chunks that cannot be read, by index.
+    """
+    store = campaign.store
+    # No URL of this run enters the results.
+    found = ((index, str(error).removeprefix(f"{store.url}/")) for index, error in (damaged or {}).items())
     return evaluate(
         summary,
         priors=extract.priors(campaign),
         acceptance=campaign.manifest.acceptance,
         missing=missing(campaign, summary),
+        damaged=[DamagedChunk(index, text) for index, text in found],
     )
 
 
@@ -59,9 +69,13 @@ def judge_table(summary: pd.DataFrame, acceptance: Acceptance) -> BiasResults:
 
 
 def aggregate(campaign: Campaign) -> BiasResults:
-    """Summary, statistics and report of what is committed; always ends in a report."""
-    summary = write_summary(campaign)
-    results = judge(campaign, summary)
+    """Summary, statistics and report of what is committed; always ends in a report.
+
+    A chunk that is damaged counts as missing, and the results say so.
+    """
+    summary, damaged = extract.survey(campaign)
+    campaign.store.put(extract.SUMMARY, extract.to_csv(summary))
+    results = judge(campaign, summary, damaged)
     plots = write_stats(campaign.store, STATS, summary, results)
     manifest = campaign.manifest
     # The report of one campaign has the same bytes wherever it is written: no path and no URL of this run enters.
@@ -84,8 +98,9 @@ def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> 
     # Chunks seen committed are not read again, in a wait that may last a day; the aggregation itself reads them all.
     open_chunks = list(campaign.plan.chunks)
     while True:
-        done = campaign.commits(open_chunks) if open_chunks else {}
-        open_chunks = [chunk for chunk in open_chunks if chunk.index not in done]
+        # A damaged commit will not mend by waiting.
+        done, damaged = campaign.survey(open_chunks) if open_chunks else ({}, {})
+        open_chunks = [chunk for chunk in open_chunks if chunk.index not in done and chunk.index not in damaged]
         tell(total - len(open_chunks))
         if not open_chunks or time.monotonic() >= end:
             return
@@ -102,4 +117,6 @@ def missing(campaign: Campaign, summary: pd.DataFrame) -> tuple[ShearTruth, ...]
     """Realizations of the plan that the summary does not hold."""
     there = set(summary["run_id"])
     members = [r.member for r in campaign.plan.realizations if r.run_id not in there]
-    return tuple(ShearTruth(m.run_id, m.truth["g1"], m.truth["g2"], m.seed) for m in members)
+    # An image from a file may have no known truth; it is missing all the same.
+    shears = [(m.truth.get("g1", math.nan), m.truth.get("g2", math.nan)) for m in members]
+    return tuple(ShearTruth(m.run_id, g1, g2, m.seed) for m, (g1, g2) in zip(members, shears, strict=True))

@@ -50,7 +50,7 @@ class Judgement:
 
     Attributes:
         criterion: completeness, exclusion_by_shear, shrinkage, m, c, width, collapsed_offset, offset_1sigma,
-            or bound if the manifest sets none.
+            bound if the manifest sets none, or truth if no true shear is known.
         component: None if the criterion is about the whole campaign.
         verdict: None for a criterion that is reported and decides nothing.
         value, error, bound: in the unit of the criterion.
@@ -91,6 +91,7 @@ def decide(
     data: Sequence[Estimates],
     points: Sequence[PointBias],
     acceptance: Acceptance,
+    n_unknown: int = 0,
 ) -> Decision:
     """Judge a campaign.
 
@@ -99,7 +100,14 @@ def decide(
         data: the estimates behind them, in the same order.
         points: every shear point of the plan.
         acceptance: the bounds, `with_level`; `level_0` brings criteria of its own.
+        n_unknown: realizations whose true shear is not known; they enter nothing.
     """
+    if n_unknown and not points:
+        text = f"{n_unknown} realizations stand without a truth; give observations.truths to judge a bias."
+        lone = Judgement("truth", None, Verdict.INCONCLUSIVE, n_unknown, None, None, None, text)
+        return Decision(
+            Verdict.INCONCLUSIVE, "No true shear is known, so there is no bias to judge.", (text,), None, (lone,)
+        )
     level_0 = acceptance.level == LEVEL_0
     sound = [_completeness(points, acceptance.max_excluded_frac), *_exclusion_by_shear(points)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
@@ -237,10 +245,12 @@ def _completeness(points: Sequence[PointBias], limit: float) -> Judgement:
 def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
     """Are realizations excluded at some shears rather than at others? A permutation test with a fixed seed.
 
-    A missing chunk says nothing here: it is missing for reasons of the machine, not of the data.
+    A missing chunk says nothing here, nor does what it leaves without a partner: it is missing for reasons of the
+    machine, not of the data.
     """
-    computed = np.array([p.n_used + p.n_excluded for p in points])
-    excluded = np.array([p.n_excluded for p in points])[computed > 0]
+    excluded = np.array([p.n_excluded - p.n_unpaired for p in points])
+    computed = np.array([p.n_used for p in points]) + excluded
+    excluded = excluded[computed > 0]
     computed = computed[computed > 0]
     if len(computed) < 2 or excluded.sum() == 0:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -120,6 +121,11 @@ def aggregate(
     done = stages.n_complete(campaign, results)
     print_verdict(results)
     print(f"report: {campaign.store.where(stages.REPORT)}")
+    for chunk in results.damaged:
+        print(f"chunk {chunk.chunk} is damaged and counts as missing: {chunk.reason}", file=sys.stderr)
+    if results.damaged:
+        again = f"lanewise run {manifest} --overwrite --batch-index"
+        raise errors.Damaged(f"{len(results.damaged)} of {total} chunks are damaged; `{again} …` computes one again")
     if done < min_complete * total:
         raise errors.Incomplete(f"{done} of {total} chunks are committed, fewer than --min-complete {min_complete:g}")
     if strict:

@@ -11,6 +11,8 @@ from lanewise.errors import Complaint
 
 # The plan of a campaign is held in memory, some hundred bytes a realization.
 MOST_REALIZATIONS = 10_000_000
+# GalSim keeps 32 bits of a seed and drops the rest in silence; signed ones are what every part of it takes.
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,18 @@ def check(doc: Document) -> list[Complaint]:
         found.append(doc.complaint(("shear", "g2"), "points carry their own g2; remove this key"))
     key = "grid" if "grid" in shear else "points"
     parsed = parse(shear)
-    total = len(parsed.points) * int(doc.value.get("realizations", {}).get("count", 1)) * (2 if parsed.paired else 1)
+    asked = doc.value.get("realizations", {})
+    added = [int(n) for n in asked.get("extensions", ())]
+    # What the last extension brings is its own fault: it is what a user can take back.
+    blamed: Path = ("realizations", "extensions", len(added) - 1) if added else ("realizations", "count")
+    n_seeds = len(parsed.points) * (int(asked.get("count", 1)) + sum(added))
+    total = n_seeds * (2 if parsed.paired else 1)
     if total > MOST_REALIZATIONS:
-        found.append(
-            doc.complaint(
-                ("realizations", "count"), f"{total} realizations; a campaign has at most {MOST_REALIZATIONS}"
-            )
-        )
+        found.append(doc.complaint(blamed, f"{total} realizations; a campaign has at most {MOST_REALIZATIONS}"))
+    last = int(asked.get("base_seed", 42)) + n_seeds - 1
+    if last > LARGEST_SEED:
+        message = f"the last seed would be {last}, expected at most {LARGEST_SEED}; lower this, or base_seed"
+        found.append(doc.complaint(blamed, f"{message} of a campaign that has not begun"))
     seen: dict[tuple[float, float], int] = {}
     for index, (g1, g2) in enumerate(parsed.points):
         path: Path = ("shear", key, index)
