@@ -17,6 +17,7 @@ from lanewise.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lanewise.aggregate import Aggregated
     from lanewise.campaign import Campaign
 
 BIAS_RESULTS = "bias_results.json"
@@ -24,6 +25,7 @@ PLOTS = "plots"
 STATS = "stats"
 REPORT = "report.html"
 _POLL_S = 5.0
+collect = extract.collect
 
 
 def write_summary(campaign: Campaign) -> pd.DataFrame:
@@ -92,7 +94,20 @@ def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> 
         time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
 
-def n_complete(campaign: Campaign, results: BiasResults) -> int:
+def text(results: BiasResults) -> str:
+    """The verdict and its reasons."""
+    decision = results.verdict
+    return "\n".join(
+        [f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)]
+    )
+
+
+def strict_code(results: BiasResults) -> int:
+    """Exit code of the verdict."""
+    return {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INVALID": 5}[results.verdict.verdict.value]
+
+
+def n_complete(campaign: Campaign, results: Aggregated) -> int:
     """Chunks of which the results miss nothing."""
     absent = {truth.run_id for truth in results.missing}
     return sum(absent.isdisjoint(chunk.run_ids) for chunk in campaign.plan.chunks)
