@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import lanewise
 from conftest import tree
 from lanewise import campaign as campaigns
-from lanewise import cli, commits, schema
+from lanewise import cli, commits, schema, views
 from lanewise.campaign import Campaign
 from lanewise.checkpoints import Keeper, Policy
 from lanewise.errors import StorageError, UsageError
@@ -123,23 +123,13 @@ def test_a_result_says_everything_that_its_schema_describes(place: Path, survey:
     assert nlsq["chi2"] == pytest.approx(nlsq["reduced_chi2"] * (nlsq["n_data"] - nlsq["n_free"]))
 
 
-def leaves(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, part in node.get("properties", {}).items():
-        yield f"{path}.{name}", part
-        yield from leaves(part, f"{path}.{name}")
-    if isinstance(node.get("items"), dict):
-        yield f"{path}[]", node["items"]
-        yield from leaves(node["items"], f"{path}[]")
-
-
-def test_the_schema_describes_every_leaf_with_its_unit() -> None:
-    jsonschema.Draft7Validator.check_schema(SCHEMA)
-    found = dict(leaves(SCHEMA))
-    assert {f".nlsq.{name}" for name in (*NAMES, *HEADLINE)} < set(found)
-    assert [path for path, part in found.items() if not part.get("description", "").endswith(".")] == []
-    numbers = [path for path, part in found.items() if {"number", "integer"} & {*np.atleast_1d(part.get("type", ""))}]
-    assert len(numbers) > 50
-    assert [path for path in numbers if not found[path].get("unit")] == []
+def test_commits_plan_and_status_are_as_their_schemas_say(place: Path, survey: Path) -> None:
+    campaign = load(place)
+    paths = list((survey / "_lanewise" / "commits").iterdir())
+    said = [("commit", json.loads(path.read_text())) for path in paths]
+    said += [("plan", views.plan(campaign)), ("status", views.status(campaign, "m.yaml"))]
+    for name, content in said:
+        jsonschema.Draft7Validator(schema.load(name)).validate(content)
 
 
 def test_the_lines_of_the_published_page_work_on_our_results(place: Path, survey: Path) -> None:
