@@ -15,6 +15,23 @@ from conftest import MANIFEST
 from lanewise import campaign, document
 from lanewise.errors import LanewiseError
 
+MANIFESTS = {
+    "shear": MANIFEST,
+    "heterodyne": {
+        "apiVersion": "lanewise/v1",
+        "kind": "heterodyne",
+        "name": "test",
+        "inputs": [{"path": "x.h5", "sha256": "a" * 64}],
+        "config": {
+            "data": {"q": 0.1, "phi": [1, 2], "dt": 0.1},
+            "parameters": {"phi0": 2.0, "v0": {"min": 1, "max": 5}},
+            "fit": {"starts": 8},
+        },
+        "sweep": {"grid": {"data.start_frame": [1, 2], "fit.seed": [0, 1], "parameters.v0": [{"min": 1}, 2]}},
+        "batch": {"size": 2},
+        "output": {"url": "x"},
+    },
+}
 _QUICK, _THOROUGH = 100, 2500
 _KEYS = st.one_of(
     st.sampled_from(["type", "sigma", "mean", "grid", "points", "count", "size", "index", "url", "g1", "n", "file"]),
@@ -45,9 +62,9 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def _mutated(draw: st.DrawFn) -> Any:
+def _mutated(draw: st.DrawFn, base: Mapping[str, Any]) -> Any:
     """A valid manifest in which some values were replaced, removed or joined by unknown neighbours."""
-    content: Any = copy.deepcopy(MANIFEST)
+    content: Any = copy.deepcopy(base)
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from(_paths(content)))
         if not path:
@@ -80,19 +97,19 @@ def _load(text: str) -> tuple[int, str]:
     return 0, "valid"
 
 
-def _fuzz(n: int) -> None:
+def _fuzz(n: int, base: Mapping[str, Any]) -> None:
     """`n` mutated values and as many mutated texts."""
     common = settings(max_examples=n, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
     @common
-    @given(_mutated())
+    @given(_mutated(base))
     def values(content: Any) -> None:
         _check(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     @common
     @given(st.data())
     def texts(data: st.DataObject) -> None:
-        text = yaml.safe_dump(MANIFEST, sort_keys=False)
+        text = yaml.safe_dump(base, sort_keys=False)
         at = data.draw(st.integers(0, len(text)))
         until = data.draw(st.integers(at, min(at + 20, len(text))))
         _check(text[:at] + data.draw(st.text(max_size=6)) + text[until:])
@@ -101,10 +118,12 @@ def _fuzz(n: int) -> None:
     texts()
 
 
-def test_no_manifest_ends_in_a_traceback() -> None:
-    _fuzz(_QUICK)
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_no_manifest_ends_in_a_traceback(kind: str) -> None:
+    _fuzz(_QUICK, MANIFESTS[kind])
 
 
 @pytest.mark.slow
-def test_no_manifest_of_thousands_ends_in_a_traceback() -> None:
-    _fuzz(_THOROUGH)
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_no_manifest_of_thousands_ends_in_a_traceback(kind: str) -> None:
+    _fuzz(_THOROUGH, MANIFESTS[kind])

@@ -11,7 +11,7 @@ from lanewise.errors import ManifestError, UsageError
         ({"apiVersion": "v2"}, "apiVersion", "expected 'lanewise/v1'"),
         ({"kind": "sheer"}, "kind", "expected one of shear, heterodyne, got 'sheer' (a string); did you mean 'shear'?"),
         ({"name": "Level 0"}, "name", "lower-case letters"),
-        ({"inputs": "*.h5"}, "inputs", "a key of kind heterodyne; images of kind shear are simulated, so remove it"),
+        ({"inputs": "*.h5"}, "inputs", "a key of kind heterodyne; images of kind shear stand under 'observations'"),
         ({"sweep": {"grid": {"a": [1]}}}, "sweep", "a key of kind heterodyne; kind shear runs over the truths"),
         ({"output": ...}, "", "expected the key 'output'"),
         ({"batch__size": "4"}, "batch.size", "expected an integer ≥ 1, got '4' (a string); write it without quotes"),

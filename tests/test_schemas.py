@@ -13,7 +13,7 @@ import pytest
 from conftest import Write, load
 from lanewise import doctor, schema, views
 
-NAMES = ("commit", "convergence", "doctor", "plan", "status", "truth")
+NAMES = ("commit", "convergence", "doctor", "plan", "result", "status", "truth")
 
 
 def _leaves(name: str, branch: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -27,7 +27,6 @@ from lanewise.store import HOME, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lanewise.aggregate.results import BiasResults
     from lanewise.problems.base import Solver
 
 MANIFEST = f"{HOME}/manifest.yaml"
@@ -139,18 +138,22 @@ class Campaign:
                 commits.check(self.store, self.plan, chunk, found[chunk.index])
         return found, damaged
 
-    def aggregate(self) -> BiasResults:
-        """Summary, statistics and report of what is committed."""
-        from lanewise.aggregate import stages
+    def aggregate(self) -> Any:
+        """Summary, statistics and report of what is committed.
 
-        return stages.aggregate(self)
+        Returns:
+            What it came to: `BiasResults` of shears, the `Survey` of fits.
+        """
+        from lanewise.aggregate import of_kind
+
+        return of_kind(self.manifest.kind).aggregate(self)
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row per committed realization, the columns of summary.csv."""
-        from lanewise.aggregate import extract
+        from lanewise.aggregate import of_kind
 
-        return extract.collect(self)
+        return of_kind(self.manifest.kind).collect(self)
 
     def posterior(self, run_id: str) -> Any:
         """One realization's posterior as ArviZ has it: InferenceData before ArviZ 1, a DataTree since.

@@ -10,7 +10,6 @@ from lanewise import commits
 from lanewise.errors import Damaged
 
 if TYPE_CHECKING:
-    from lanewise.aggregate.results import BiasResults
     from lanewise.campaign import Campaign
     from lanewise.explain import Setting
 
@@ -124,11 +123,3 @@ def status_text(content: dict[str, Any]) -> str:
         lines.append(f"… and {len(content['not_ok']) - _SHOWN} more that are not ok")
     lines.append(f"next: {content['next']}")
     return "\n".join(lines)
-
-
-def verdict_text(results: BiasResults) -> str:
-    """The verdict and its reasons."""
-    decision = results.verdict
-    return "\n".join(
-        [f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)]
-    )

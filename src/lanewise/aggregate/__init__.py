@@ -1,1 +1,54 @@
 """From the results of a campaign to its numbers, verdict, plots and report."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lanewise.aggregate.extract import DamagedChunk
+    from lanewise.campaign import Campaign
+
+STAGES = {"shear": "lanewise.aggregate.stages", "heterodyne": "lanewise.aggregate.heterodyne.stages"}
+
+
+class Aggregated(Protocol):
+    """What a campaign came to."""
+
+    @property
+    def missing(self) -> Sequence[Any]:
+        """What the plan has and storage has not, each with its `run_id`."""
+        ...
+
+    @property
+    def damaged(self) -> Sequence[DamagedChunk]:
+        """Committed chunks that cannot be read; what they held is missing."""
+        ...
+
+
+class Stages(Protocol):
+    """The downstream stages of a family."""
+
+    def collect(self, campaign: Campaign) -> pd.DataFrame:
+        """The summary: one row per committed realization."""
+        ...
+
+    def aggregate(self, campaign: Campaign) -> Aggregated:
+        """Write summary, statistics and report of what is committed; always ends in a report."""
+        ...
+
+    def text(self, results: Any) -> str:
+        """What it came to, for a reader."""
+        ...
+
+    def strict_code(self, results: Any) -> int:
+        """Exit code of `aggregate --strict`."""
+        ...
+
+
+def of_kind(kind: str) -> Stages:
+    """The downstream stages of a family of problems."""
+    return cast("Stages", importlib.import_module(STAGES[kind]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -27,6 +28,14 @@ _COMPLAINTS = 5
 _TEXT = ("run_id", "status", "method_used", "ess_kind", "reason")
 
 
+@dataclass(frozen=True)
+class DamagedChunk:
+    """A committed chunk that cannot be read, and why; its realizations are missing."""
+
+    chunk: int
+    reason: str
+
+
 def collect(campaign: Campaign) -> pd.DataFrame:
     """The summary of all committed chunks, independent of the order they were committed in.
 
@@ -41,6 +50,12 @@ def collect(campaign: Campaign) -> pd.DataFrame:
 
 def survey(campaign: Campaign) -> tuple[pd.DataFrame, dict[int, Damaged]]:
     """The summary of all chunks that can be read, and by chunk index why others that are committed cannot."""
+    rows, damaged = committed_rows(campaign)
+    return with_likelihood(table(rows), priors(campaign)), damaged
+
+
+def committed_rows(campaign: Campaign) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
+    """The rows of all chunks that can be read, in the plan's order, and by index why others cannot."""
     found, damaged = campaign.survey()
 
     def rows(commit: Commit) -> list[dict[str, Any]] | Damaged:
@@ -52,8 +67,14 @@ def survey(campaign: Campaign) -> tuple[pd.DataFrame, dict[int, Damaged]]:
     indices = sorted(found)
     parts = dict(zip(indices, campaign.store.map(rows, [found[index] for index in indices]), strict=True))
     damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
-    whole = table([row for part in parts.values() if not isinstance(part, Damaged) for row in part])
-    return with_likelihood(whole, priors(campaign)), dict(sorted(damaged.items()))
+    read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
+    return read, dict(sorted(damaged.items()))
+
+
+def told(campaign: Campaign, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
+    """What is damaged as results carry it: no URL of this run enters them."""
+    url = f"{campaign.store.url}/"
+    return tuple(DamagedChunk(index, str(error).removeprefix(url)) for index, error in damaged.items())
 
 
 def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:

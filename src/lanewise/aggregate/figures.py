@@ -21,6 +21,7 @@ from lanewise.aggregate.verdict import superscript
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PALETTE = {
     "paper": "#fffffe",
@@ -77,10 +78,21 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
         draws["pulls"] = partial(_pulls, pulled)
     if any(b.m is not None for b, _ in shown):
         draws["m_c"] = partial(_m_c, results)
-    return {name: _svg(name, draw) for name, draw in draws.items()}
+    return {name: svg(name, partial(_one, draw)) for name, draw in draws.items()}
 
 
-def _svg(name: str, draw: Callable[[Axes], None]) -> bytes:
+def _one(draw: Callable[[Axes], None], figure: Figure) -> None:
+    figure.subplots_adjust(left=0.155, right=0.975, bottom=0.15, top=0.92)
+    draw(figure.add_subplot())
+
+
+def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> bytes:
+    """What `draw` makes of an empty figure, as SVG: the same drawing gives the same bytes.
+
+    Args:
+        name: the plot's own; it keeps the ids in it apart from those of others.
+        size: [inch].
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -88,9 +100,8 @@ def _svg(name: str, draw: Callable[[Axes], None]) -> bytes:
         mpl.rcdefaults()  # a user's matplotlibrc must not change the bytes
         mpl.rcParams.update(_STYLE)
         mpl.rcParams["svg.hashsalt"] = name
-        figure = Figure(figsize=(4.8, 3.2))
-        figure.subplots_adjust(left=0.155, right=0.975, bottom=0.15, top=0.92)
-        draw(figure.add_subplot())
+        figure = Figure(figsize=size)
+        draw(figure)
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return out.getvalue()

@@ -1,4 +1,6 @@
-"""The report of a shear campaign: one HTML file that needs no network, no script and no file beside it.
+"""The report of a shear campaign, and what all reports share.
+
+One HTML file that needs no network, no script and no file beside it.
 
 It holds no clock, host, path or attempt, so that the same campaign gives the same bytes.
 """
@@ -41,8 +43,9 @@ class Context:
 
 
 @dataclass(frozen=True)
-class _Plot:
-    name: str
+class Plot:
+    """A plot in a page."""
+
     caption: str
     svg: Markup
 
@@ -71,17 +74,11 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
         figures: from `figures.figures`; a name without a caption here is shown under its name.
         context: what the numbers do not say.
     """
-    environment = Environment(
-        loader=PackageLoader("lanewise.aggregate", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"measure": _measure, "number": _number, "percent": _percent}
-    plots = [_Plot(name, _CAPTIONS.get(name, name), _inline(name, svg)) for name, svg in figures.items()]
+    page = environment()
+    page.filters |= {"measure": _measure, "percent": _percent}
+    plots = [Plot(_CAPTIONS.get(name, name), inline(name, svg)) for name, svg in figures.items()]
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
-    return environment.get_template("report.html.j2").render(
+    return page.get_template("report.html.j2").render(
         r=results,
         context=context,
         plots=plots,
@@ -91,11 +88,25 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
     )
 
 
+def environment() -> Environment:
+    """Where the templates of reports are found, and how they write numbers."""
+    found = Environment(
+        loader=PackageLoader("lanewise.aggregate", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"number": number}
+    return found
+
+
 def _measure(measure: Measure | None) -> str:
     return "–" if measure is None else with_error(measure.value, measure.error)
 
 
-def _number(value: float | None, form: str = ".3g") -> str:
+def number(value: float | None, form: str = ".3g") -> str:
+    """A number as people write it; a dash where there is none."""
     if value is None:
         return "–"
     mantissa, _, power = format(value, form).partition("e")
@@ -106,7 +117,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.3g} %"
 
 
-def _inline(name: str, svg: bytes) -> Markup:
+def inline(name: str, svg: bytes) -> Markup:
     """A plot as part of the page: in its colours and its type, as wide as its column, ids its own."""
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from lanewise.aggregate import bias
 from lanewise.aggregate.bias import Component, ComponentBias, Estimates, GaussianPrior, PointBias, ShearTruth
+from lanewise.aggregate.extract import DamagedChunk
 from lanewise.aggregate.verdict import Decision, decide, with_level
 from lanewise.manifest import Acceptance
 
@@ -32,14 +33,6 @@ class Excluded:
     g2_true: float
     seed: int
     status: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class DamagedChunk:
-    """A committed chunk that cannot be read, and why; its realizations are missing."""
-
-    chunk: int
     reason: str
 
 

@@ -11,14 +11,16 @@ from lanewise import __version__, document, provenance
 from lanewise.aggregate import extract, report
 from lanewise.aggregate.bias import ShearTruth
 from lanewise.aggregate.figures import figures
-from lanewise.aggregate.results import BiasResults, DamagedChunk, evaluate, to_json
+from lanewise.aggregate.results import BiasResults, evaluate, to_json
 from lanewise.errors import Damaged
 from lanewise.manifest import Acceptance
+from lanewise.problems.shear import observations
 from lanewise.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lanewise.aggregate import Aggregated
     from lanewise.campaign import Campaign
 
 BIAS_RESULTS = "bias_results.json"
@@ -26,6 +28,7 @@ PLOTS = "plots"
 STATS = "stats"
 REPORT = "report.html"
 _POLL_S = 5.0
+collect = extract.collect
 
 
 def write_summary(campaign: Campaign) -> pd.DataFrame:
@@ -51,15 +54,12 @@ def judge(campaign: Campaign, summary: pd.DataFrame, damaged: Mapping[int, Damag
     Args:
         damaged: committed chunks that cannot be read, by index.
     """
-    store = campaign.store
-    # No URL of this run enters the results.
-    found = ((index, str(error).removeprefix(f"{store.url}/")) for index, error in (damaged or {}).items())
     return evaluate(
         summary,
         priors=extract.priors(campaign),
         acceptance=campaign.manifest.acceptance,
         missing=missing(campaign, summary),
-        damaged=[DamagedChunk(index, text) for index, text in found],
+        damaged=extract.told(campaign, damaged or {}),
     )
 
 
@@ -80,6 +80,8 @@ def aggregate(campaign: Campaign) -> BiasResults:
     manifest = campaign.manifest
     # The report of one campaign has the same bytes wherever it is written: no path and no URL of this run enters.
     content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}}
+    if observations.KEY in content:
+        content[observations.KEY] = observations.without_folders(content[observations.KEY])
     context = report.Context(
         campaign=manifest.name,
         manifest=document.dump(content),
@@ -107,7 +109,20 @@ def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> 
         time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
 
-def n_complete(campaign: Campaign, results: BiasResults) -> int:
+def text(results: BiasResults) -> str:
+    """The verdict and its reasons."""
+    decision = results.verdict
+    return "\n".join(
+        [f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)]
+    )
+
+
+def strict_code(results: BiasResults) -> int:
+    """Exit code of the verdict."""
+    return {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INVALID": 5}[results.verdict.verdict.value]
+
+
+def n_complete(campaign: Campaign, results: Aggregated) -> int:
     """Chunks of which the results miss nothing."""
     absent = {truth.run_id for truth in results.missing}
     return sum(absent.isdisjoint(chunk.run_ids) for chunk in campaign.plan.chunks)

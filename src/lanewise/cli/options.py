@@ -9,7 +9,6 @@ import typer
 from lanewise import errors
 
 if TYPE_CHECKING:
-    from lanewise.aggregate.results import BiasResults
     from lanewise.campaign import Campaign
     from lanewise.document import Document
 
@@ -42,10 +41,3 @@ def put(path: str, data: bytes) -> None:
     if not name:
         raise errors.UsageError(f"{path}: expected a file, got a directory; add a name")
     Store(folder).put(name, data)
-
-
-def print_verdict(results: BiasResults) -> None:
-    """The verdict and its reasons, on standard output."""
-    from lanewise.views import verdict_text
-
-    print(verdict_text(results))

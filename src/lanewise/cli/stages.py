@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from lanewise import errors
-from lanewise.cli.options import CampaignArgument, SetOption, load, print_verdict, put
-
-_STRICT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INVALID": 5}
+from lanewise.cli.options import CampaignArgument, SetOption, load, put
 
 
 def extract(
@@ -22,14 +20,14 @@ def extract(
 ) -> None:
     """Collect the committed realizations into summary.csv."""
     from lanewise.aggregate import extract as table
-    from lanewise.aggregate import stages
+    from lanewise.aggregate import of_kind
 
     campaign = load(manifest, overrides)
+    summary = of_kind(campaign.manifest.kind).collect(campaign)
     if output is None:
-        summary = stages.write_summary(campaign)
+        campaign.store.put(table.SUMMARY, table.to_csv(summary))
         output = campaign.store.where(table.SUMMARY)
     else:
-        summary = table.collect(campaign)
         put(output, table.to_csv(summary))
     print(f"{len(summary)} of {len(campaign.plan.realizations)} realizations in {output}")
 
@@ -65,6 +63,8 @@ def stats(
     is_csv = source.endswith(".csv")
     origin = posterior_dir if is_csv else source
     campaign = load(origin, overrides) if origin else None
+    if campaign is not None and campaign.manifest.kind != "shear":
+        raise errors.UsageError(f"{origin}: kind {campaign.manifest.kind} has no bias; use lanewise aggregate")
     if is_csv:
         folder, name = split(source)
         try:
@@ -86,7 +86,7 @@ def stats(
         results = stages.judge_table(summary, Acceptance(level=level))
         store, where = Store(output_dir or "."), "" if output_dir else stages.STATS
     stages.write_stats(store, where, summary, results)
-    print_verdict(results)
+    print(stages.text(results))
     print(f"numbers: {store.where(f'{where}/{stages.BIAS_RESULTS}' if where else stages.BIAS_RESULTS)}")
 
 
@@ -103,13 +103,18 @@ def aggregate(
         typer.Option("--min-complete", min=0, max=1, help="Exit 75 if a smaller share of the chunks is committed."),
     ] = 0.0,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 3, 4, 5 for the verdicts FAIL, INCONCLUSIVE, INVALID.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit 3, 4, 5 for the verdicts FAIL, INCONCLUSIVE, INVALID; 2 if not every fit of a heterodyne "
+            "campaign converged.",
+        ),
     ] = False,
     overrides: SetOption = None,
 ) -> None:
     """Extract, compute the statistics and write the report; always ends in a report."""
     from lanewise import progress
-    from lanewise.aggregate import stages
+    from lanewise.aggregate import of_kind, stages
 
     campaign = load(manifest, overrides)
     total = len(campaign.plan.chunks)
@@ -117,9 +122,10 @@ def aggregate(
         with progress.reporter() as reporter:
             reporter.begin("chunks committed", total)
             stages.wait(campaign, deadline, reporter.step)
-    results = stages.aggregate(campaign)
+    family = of_kind(campaign.manifest.kind)
+    results = family.aggregate(campaign)
     done = stages.n_complete(campaign, results)
-    print_verdict(results)
+    print(family.text(results))
     print(f"report: {campaign.store.where(stages.REPORT)}")
     for chunk in results.damaged:
         print(f"chunk {chunk.chunk} is damaged and counts as missing: {chunk.reason}", file=sys.stderr)
@@ -129,4 +135,4 @@ def aggregate(
     if done < min_complete * total:
         raise errors.Incomplete(f"{done} of {total} chunks are committed, fewer than --min-complete {min_complete:g}")
     if strict:
-        raise typer.Exit(_STRICT[results.verdict.verdict.value])
+        raise typer.Exit(family.strict_code(results))

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from lanewise import cli
 from lanewise.errors import UsageError
 from lanewise.problems.heterodyne import load_data, simulate
+from lanewise.problems.heterodyne.cli import LayoutName
 
 RUN = CliRunner()
 
@@ -25,7 +26,7 @@ def test_same_options_write_the_same_bytes_and_another_seed_other_noise(tmp_path
     assert first.read_bytes() != second.read_bytes()
 
 
-@pytest.mark.parametrize("layout", simulate.LAYOUTS)
+@pytest.mark.parametrize("layout", list(LayoutName))
 def test_every_layout_is_written(tmp_path: Path, layout: str) -> None:
     arguments = ["simulate", "heterodyne", str(tmp_path), "--layout", layout, "--frames", "12", "--phi", "7"]
     done = RUN.invoke(cli.app, arguments)

@@ -31,6 +31,8 @@ NAMES = (
     "f3",
     "phi0",
 )
+# What data determine best: both rates J and the drift |v| at the geometric mean age.
+HEADLINE = ("J_ref", "J_sample", "v")
 FractionClip = Literal["soft", "hard"]
 TimeOrigin = Literal["window", "absolute"]
 

@@ -12,11 +12,15 @@ import h5netcdf
 import numpy as np
 
 from lanewise.lanes import LaneStatus
-from lanewise.problems.heterodyne.c2 import NAMES
-from lanewise.problems.heterodyne.results import HEADLINE, TaskResult
+from lanewise.problems.heterodyne.c2 import HEADLINE, NAMES
+from lanewise.problems.heterodyne.results import TaskResult
 
 RESULT = "result.json"
 _RECORD = "record"
+_NUMBERS = (
+    *("t_ref", "reduced_chi2", "chi2", "ssr", "noise", "residual_rms"),
+    *("n_data", "n_free", "agreement", "n_polished", "rounds"),
+)
 
 
 def files(result: TaskResult) -> dict[str, bytes]:
@@ -42,7 +46,7 @@ def summary_row(result: TaskResult) -> dict[str, Any]:
         # One column each: the first angle's, and the only one where all angles share it.
         row[name] = nlsq[name][0] if nlsq else None
         row[f"{name}_error"] = nlsq["errors"][name][0] if nlsq else None
-    for name in ("t_ref", "reduced_chi2", "chi2", "noise", "n_data", "n_free", "agreement", "n_polished", "rounds"):
+    for name in _NUMBERS:
         row[name] = nlsq[name] if nlsq else None
     row["at_bounds"] = " ".join(nlsq["at_bounds"]) if nlsq else None
     row |= {"seed": result.seed, "data_sha256": result.data_sha256, "reason": result.reason}

@@ -12,13 +12,12 @@ import numpy as np
 from lanewise.errors import LanewiseError
 from lanewise.lanes import LaneStatus
 from lanewise.problems.heterodyne import c2
-from lanewise.problems.heterodyne.c2 import NAMES
+from lanewise.problems.heterodyne.c2 import HEADLINE, NAMES
 from lanewise.problems.heterodyne.data import TwoTimeData
 from lanewise.problems.heterodyne.nlsq.fit import Estimate, FitResult
 from lanewise.problems.heterodyne.tasks import Task
 
 FORMAT_VERSION = 1
-HEADLINE = ("J_ref", "J_sample", "v")
 # Blocks of frames along each axis of a residual map.
 _MAP_BLOCKS = 32
 
@@ -58,7 +57,8 @@ def failed(task: Task, error: Exception) -> TaskResult:
 def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str, str]) -> TaskResult:
     """The result of a fit, converged or not."""
     status = LaneStatus.OK if fit.converged else LaneStatus.NOT_CONVERGED
-    reason = "" if fit.converged else f"Not converged: {'; '.join(fit.warnings)}."
+    reason = "" if fit.converged else f"{'; '.join(fit.warnings)}."
+    arrays = _arrays(task, data, fit)
     content = {
         "format_version": FORMAT_VERSION,
         "run_id": task.run_id,
@@ -74,10 +74,10 @@ def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str,
         "swept": dict(task.swept),
         "config": task.config.content,
         "data": _data(task, data),
-        "nlsq": _numbers(fit),
+        "nlsq": {**_numbers(fit), "residual_rms": _rms(arrays["residual_map"])},
         "versions": dict(versions),
     }
-    return _result(task, status, reason, content, _arrays(task, data, fit))
+    return _result(task, status, reason, content, arrays)
 
 
 def _result(
@@ -202,6 +202,12 @@ def residual_map(task: Task, data: TwoTimeData, fit: FitResult) -> np.ndarray:
     lower = np.swapaxes(half, 1, 2)
     blocks: np.ndarray = np.where(np.tril(np.ones(count.shape, bool), -1), lower, half)
     return blocks
+
+
+def _rms(blocks: np.ndarray) -> float:
+    """Root mean square of a residual map, each block once: near 1 where the model describes the data."""
+    each = blocks[:, *np.triu_indices(blocks.shape[-1])]
+    return float(np.sqrt(np.nanmean(each**2)))
 
 
 def _finite(value: float) -> float | None:

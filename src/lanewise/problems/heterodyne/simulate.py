@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -15,7 +15,6 @@ from lanewise.problems.heterodyne.c2 import NAMES, FractionClip, time_grid, two_
 from lanewise.problems.heterodyne.layouts import APS_MAP, APS_PHI, APS_Q, APS_U_BINS, APS_U_MAP, APS_U_PHI, APS_U_Q
 
 Layout = Literal["flat", "exchange", "aps", "aps-u", "npz"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
 TRUTH = "lanewise_truth"
 
 # A window in which both components, the drift and the fraction's growth can be told apart.

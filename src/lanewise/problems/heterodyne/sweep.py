@@ -21,6 +21,9 @@ def check(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield (), f"expected one of 'grid' (all combinations), 'zip' (side by side) or 'list' (points), got {got}"
         return
     kind, content = next(iter(value.items()))
+    for key in {key for point in (content if kind == "list" else [content]) for key in point}:
+        if not isinstance(key, str):
+            yield (kind,), f"expected keys such as data.start_frame, got {key}"
     if kind == "zip" and len({len(values) for values in content.values()}) > 1:
         lengths = ", ".join(f"{key} has {len(values)}" for key, values in content.items())
         yield ("zip",), f"expected as many values for every key, {lengths}"

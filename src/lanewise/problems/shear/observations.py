@@ -131,6 +131,12 @@ def parse(value: Mapping[str, Any]) -> Observations:
     )
 
 
+def without_folders(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved key `observations` without where its files lie."""
+    files = {role: [{**one, "path": split(one["path"])[1]} for one in value[role]] for role in _ROLES if role in value}
+    return {**value, **files}
+
+
 def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """What is wrong between the images and the config."""
     image = config.image
