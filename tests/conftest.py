@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import fsspec
 import pytest
 import yaml
 
-from lanewise import campaign, plan
+from lanewise import campaign, cli, plan
 
 # Tests run where there is a GPU as they do where there is none.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -45,6 +46,7 @@ MANIFEST: dict[str, Any] = {
     "output": {"url": "unset"},
 }
 Write = Callable[..., str]
+Lanewise = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +82,24 @@ def write(tmp_path: Path) -> Write:
         return str(path)
 
     return make
+
+
+@pytest.fixture
+def lanewise(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanewise:
+    """Run a command line in this process; returns exit code, standard output and standard error."""
+    previous = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lanewise", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        signal.signal(signal.SIGTERM, previous)
+        out, err = capsys.readouterr()
+        code = caught.value.code
+        assert isinstance(code, int)
+        return code, out, err
+
+    return call
 
 
 @pytest.fixture

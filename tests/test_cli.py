@@ -7,34 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from conftest import Write, tree
-from lanewise import cli
-
-Lanewise = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def lanewise(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanewise:
-    """Run a command line in this process; returns exit code, standard output and standard error."""
-    previous = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lanewise", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        signal.signal(signal.SIGTERM, previous)
-        out, err = capsys.readouterr()
-        code = caught.value.code
-        assert isinstance(code, int)
-        return code, out, err
-
-    return call
+from conftest import Lanewise, Write, tree
 
 
 def _fields(lines: str) -> list[dict[str, object]]:
@@ -65,7 +43,13 @@ def test_the_way_from_manifest_to_report(lanewise: Lanewise, write: Write, tmp_p
     code, out, _ = lanewise("aggregate", path)
     assert (code, out.splitlines()[-1]) == (0, f"report: {url}/report.html")
     code, out, _ = lanewise("status", url, "--json")
-    assert json.loads(out)["chunks"] == {"total": 2, "committed": 2, "missing": [], "failed": {}}
+    assert json.loads(out)["chunks"] == {
+        "total": 2,
+        "committed": 2,
+        "missing": [],
+        "failed": {},
+        "damaged": {},
+    }
 
 
 def test_the_pages_downstream_stages_on_an_output_directory(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:

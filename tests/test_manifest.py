@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from conftest import Write, load
+from conftest import Lanewise, Write, load
 from lanewise import manifest
 from lanewise.errors import ManifestError, UsageError
 
@@ -49,8 +51,8 @@ from lanewise.errors import ManifestError, UsageError
         ({"config__inference": {"method": "mcmc"}}, "config.inference.method", "expected one of nuts, map"),
     ],
 )
-def test_a_broken_key_is_named_with_line_and_remedy(
-    write: Write, changes: dict[str, object], field: str, message: str
+def test_a_broken_key_is_named_with_line_and_remedy_and_nothing_is_written(
+    write: Write, lanewise: Lanewise, tmp_path: Path, changes: dict[str, object], field: str, message: str
 ) -> None:
     path = write(**changes)
     with pytest.raises(ManifestError) as caught:
@@ -60,6 +62,44 @@ def test_a_broken_key_is_named_with_line_and_remedy(
     assert (complaint.source, complaint.field) == (path, field)
     assert complaint.line > 0
     assert message in complaint.message
+    code, out, err = lanewise("run", path)
+    assert (code, out, err) == (
+        65,
+        "",
+        f"{path}:{complaint.line}: {field + ': ' if field else ''}{complaint.message}\n",
+    )
+    assert [one.name for one in tmp_path.iterdir()] == ["manifest.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", ":1: expected a mapping of keys, got an empty file"),
+        (b"# only a comment\n", ":1: expected a mapping of keys, got an empty file"),
+        (b"- a\n- b\n", ":1: expected a mapping, got a list of 2"),
+        (
+            b"name: a\nkind: shear\nname: b\n",
+            ":3: name: the key stands a second time (first in line 1); keep one of them",
+        ),
+        (b"batch:\n\tsize: 1\n", ":2: expected spaces, got a tab"),
+        (b"name: 'a\n", "cannot be read as YAML"),
+        (b"a: 1\n---\nb: 2\n", ":2: cannot be read as YAML: but found another document"),
+        (b"name: \xff\n", ": expected UTF-8 text"),
+        (b"name: a\nshear: {grid: [1e-3, 1e-3}\n", ":2: cannot be read as YAML"),
+        (b"name: !!python/object:os.system x\n", ":1: cannot be read as YAML: could not determine a constructor"),
+        (b"a: &x [*x]\n", ": cannot be read"),
+    ],
+)
+def test_a_text_that_is_no_manifest_is_refused_in_words(
+    lanewise: Lanewise, tmp_path: Path, text: bytes, said: str
+) -> None:
+    path = tmp_path / "manifest.yaml"
+    path.write_bytes(text)
+    code, out, err = lanewise("run", str(path))
+    assert (code, out) == (65, "")
+    assert f"{path}{said}" in err or said in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_all_complaints_come_at_once_sorted_by_line(write: Write) -> None:
