@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-container lock k8s image
+.PHONY: help run test test-slow test-container lock k8s docs image
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ image: ## Build the image with podman; EXTRA=cuda12 or cuda13 for GPUs
 k8s: $(READY) ## Render the example Jobs again
 	$(BIN)/lanewise render kubernetes manifests/level0.yaml --image registry.example/lanewise:0.1.0 \
 		--set output.url=s3://bucket/level0 -o k8s/level0.yaml
+
+docs: $(READY) ## Write docs/reference.md from the schemas again
+	$(BIN)/python docs/reference.py
 
 LOCK = printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \

@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -93,8 +93,7 @@ def _read(error: jsonschema.ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, f"expected the key '{missing}'{_description(error, missing)}, got none; add it"
         case "type":
             kinds = [want] if isinstance(want, str) else want
-            expected = " or ".join(_TYPES[kind] for kind in kinds)
-            yield path, f"expected {expected}{_bounds(error.schema)}, got {show(got)}{_hint(kinds, got)}"
+            yield path, f"expected {expected(error.schema)}, got {show(got)}{_hint(kinds, got)}"
         case "enum":
             yield path, f"expected one of {', '.join(map(str, want))}, got {show(got)}{_near(got, want)}"
         case "const":
@@ -175,7 +174,14 @@ def _hint(kinds: list[str], got: Any) -> str:
     return ""
 
 
-def _bounds(schema: dict[str, Any]) -> str:
+def expected(branch: Mapping[str, Any]) -> str:
+    """The type and range that a branch of a schema asks for, in words."""
+    kinds = branch.get("type", ())
+    words = [_TYPES[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)]
+    return f"{' or '.join(words)}{_bounds(branch)}"
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     return " and".join(f" {sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)
 
