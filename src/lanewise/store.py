@@ -18,7 +18,7 @@ from typing import TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lanewise import patience
+from lanewise import answers, patience
 from lanewise.errors import ConditionsUnsupported, LanewiseError, StorageError
 from lanewise.patience import Patience
 
@@ -156,7 +156,9 @@ class Store:
     def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
         """The function's value; what it raises is told in our words, but for absence and presence."""
         try:
-            return function() if self._local else self._patience.call(function, self.where(path), size)
+            if self._local:
+                return function()
+            return self._patience.call(lambda: answers.plain(function), self.where(path), size)
         except (FileNotFoundError, FileExistsError, LanewiseError):
             raise
         except PermissionError as error:
@@ -167,7 +169,7 @@ class Store:
             text = f"{error.strerror or error}{'; ' if remedy else ''}{remedy}"
             raise StorageError(f"{self.where(path)}: {text}") from error
         except Exception as error:  # the border to clients of storage, each with errors of its own
-            raise StorageError(f"{self.where(path)}: {type(error).__name__}: {error}") from error
+            raise StorageError(f"{self.where(path)}: {type(error).__name__}: {answers.first_line(error)}") from error
 
     def _fresh(self) -> fsspec.AbstractFileSystem:
         self._fs.invalidate_cache()
