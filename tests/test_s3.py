@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from conftest import S3, Write, load
-from lanewise import commits
+from lanewise import cli, commits
 from lanewise.errors import StorageError, StorageTimeout
 from lanewise.patience import Patience
+from lanewise.progress import Silent
 from lanewise.store import Store
 
 Servers = Callable[[bool], S3]
@@ -72,6 +73,47 @@ def test_wrong_credentials_are_one_clear_message_and_not_shown(
     assert "never-to-be-seen" not in str(caught.value)
     with pytest.raises(StorageError, match="refused"):
         Store(URL).names("a")
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "text"),
+    [
+        ("s3://absent/run", "somebody", "create the bucket first"),
+        ("s3://bucket/refused", "wrong", "check the credentials"),
+    ],
+)
+def test_a_run_that_cannot_write_ends_with_one_line_and_74(
+    servers: Servers,
+    use_s3: UseS3,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    key: str,
+    text: str,
+) -> None:
+    use_s3(servers(False))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setattr("sys.argv", ["lanewise", "run", write(url=url)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n"), text in told) == (74, 1, True)
+
+
+@pytest.mark.parametrize("careless", [False, True])
+def test_a_run_says_whether_a_store_honours_conditions(
+    servers: Servers, use_s3: UseS3, write: Write, careless: bool
+) -> None:
+    use_s3(servers(careless))
+    told: list[str] = []
+
+    class Heard(Silent):
+        def say(self, event: str, text: str, **fields: object) -> None:
+            told.append(text)
+
+    load(write(url=f"{URL}-told-{careless}")).run(0, progress=Heard())
+    assert any("has no conditional writes" in text for text in told) is careless
 
 
 def test_a_password_in_a_url_is_refused_without_showing_it() -> None:

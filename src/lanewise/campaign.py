@@ -91,6 +91,9 @@ class Campaign:
         self._keep_manifest()
         for remark in self.manifest.config.remarks:
             progress.say("remark", remark)
+        if engine is not None and not self.store.conditional:
+            text = f"{self.store.url}: has no conditional writes; of two attempts at one chunk, the lower will count"
+            progress.say("remark", text)
         counts: Counter[str] = Counter()
         n_reused = 0
         failures: list[Exception] = []
