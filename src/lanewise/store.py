@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import secrets
@@ -122,13 +123,26 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self._call(path, lambda: self._fresh().rm(self._full(path), recursive=True))
 
-    def leftovers(self, older_than_s: float) -> list[str]:
-        """Temporary files of processes that were killed, by path; only a local store has them."""
-        if not self._local:
-            return []
-        born_before = time.time() - older_than_s
-        found = Path(self._root).rglob(f"{TEMPORARY}*")
-        return sorted(str(p.relative_to(self._root)) for p in found if p.stat().st_mtime < born_before)
+    def modified(self, path: str) -> float:
+        """When an object was written, by the store's own clock [s since 1970]; infinity if there is none."""
+        try:
+            return self._call(path, lambda: float(self._fresh().modified(self._full(path)).timestamp()))
+        except FileNotFoundError:
+            return math.inf
+
+    def now(self) -> float:
+        """The time by the store's own clock, to hold against `modified`: clocks of machines may differ by hours."""
+        path = f"{PROBES}/{stamp()}"
+        self.put(path, b"")
+        try:
+            return self.modified(path)
+        finally:
+            self.remove(path)
+
+    def leftovers(self) -> list[str]:
+        """Temporary files, of processes that write now or were killed; only a local store has them."""
+        found = Path(self._root).rglob(f"{TEMPORARY}*") if self._local else ()
+        return sorted(str(p.relative_to(self._root)) for p in found)
 
     def where(self, path: str = "") -> str:
         """The path as a user would name it."""
@@ -254,8 +268,13 @@ def beside(file: str, path: str) -> str:
 
 
 def stamp() -> str:
-    """A name that is never given twice; later ones sort after earlier ones."""
+    """A name that is never given twice; later ones of one machine sort after earlier ones."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+def is_stamp(name: str) -> bool:
+    """Whether `stamp` may have given the name."""
+    return re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) is not None
 
 
 def _link(name: str, target: str) -> None:
