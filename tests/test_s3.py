@@ -43,6 +43,16 @@ def test_what_is_written_by_another_client_is_seen_at_once(servers: Servers, use
         ours.read("a/x")
 
 
+@pytest.mark.slow
+def test_more_names_than_one_answer_holds_are_all_listed(servers: Servers, use_s3: UseS3) -> None:
+    use_s3(servers(False))
+    store = Store(f"{URL}-many")
+    names = [f"{n:05d}.commit" for n in range(1100)]  # S3 answers with a thousand at a time
+    store.map(lambda name: store.put(f"{commits.COMMITS}/{name}", b"x"), names)
+    assert store.names(commits.COMMITS) == names
+    assert commits.indices(store) == set(range(1100))
+
+
 def test_without_conditions_the_lowest_attempt_counts(servers: Servers, use_s3: UseS3, write: Write) -> None:
     use_s3(servers(True))
     campaign = load(write(url=f"{URL}-lowest"))

@@ -134,10 +134,9 @@ class Store:
         """The time by the store's own clock, to hold against `modified`: clocks of machines may differ by hours."""
         path = f"{PROBES}/{stamp()}"
         self.put(path, b"")
-        try:
-            return self.modified(path)
-        finally:
-            self.remove(path)
+        written = self.modified(path)
+        self.remove(path)
+        return written
 
     def leftovers(self) -> list[str]:
         """Temporary files, of processes that write now or were killed; only a local store has them."""
@@ -161,11 +160,12 @@ class Store:
         path = f"{PROBES}/{stamp()}"
         try:
             self.create(path, b"first")
-            return not self.create(path, b"second")
+            answer = not self.create(path, b"second")
         except ConditionsUnsupported:
-            return False
-        finally:
-            self.remove(path)
+            answer = False
+        # Not after an error: a store that gave no answer until the deadline would be waited for once more.
+        self.remove(path)
+        return answer
 
     def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
         """The function's value; what it raises is told in our words, but for absence and presence."""
