@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-container lock k8s docs image
+.PHONY: help run test test-slow test-emulator test-container lock k8s docs image
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,9 @@ test: $(READY) ## The quick tests, the linter and the type checker
 
 test-slow: $(READY) ## The statistical and long tests
 	$(BIN)/python -m pytest -m slow
+
+test-emulator: $(READY) ## Storage of Google and Azure, by their emulators where they are installed (docs/storage.md)
+	$(BIN)/python -m pytest -m emulator -rs
 
 test-container: $(READY) ## Build the image and run a campaign in it (podman or docker)
 	$(BIN)/python -m pytest -m container

@@ -129,19 +129,23 @@ class S3:
 
     Args:
         careless: it ignores conditions.
+        behind: a server that keeps the objects; this one only relays to it, and may die without losing them.
     """
 
-    def __init__(self, *, careless: bool = False) -> None:
+    def __init__(self, *, careless: bool = False, behind: S3 | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._careless = careless
+        if behind is None:
+            self._arguments = ["s3_server.py", str(self.port), *(["--careless"] if careless else [])]
+        else:
+            self._arguments = ["relay.py", str(self.port), str(behind.port)]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        program = str(Path(__file__).with_name("s3_server.py"))
-        command = [sys.executable, program, str(self.port), *(["--careless"] if self._careless else [])]
+        program, *arguments = self._arguments
+        command = [sys.executable, str(Path(__file__).with_name(program)), *arguments]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 60
         while True:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,14 @@ import lanewise
 from conftest import Write, load, tree
 from lanewise import cli, commits, upkeep, views
 from lanewise.aggregate import stages
-from lanewise.campaign import Campaign
+from lanewise.campaign import MANIFEST, Campaign
 from lanewise.engine import Engine
 from lanewise.errors import MachineError, ResultsDiffer, StorageError, UsageError
 from lanewise.plan import Chunk
 from lanewise.problems.base import Observation
 from lanewise.problems.shear import simulate as simulation
 from lanewise.results import Result
+from lanewise.store import Store
 
 
 def _no_engine(*_: Any) -> Any:
@@ -192,6 +195,72 @@ def test_data_that_do_not_match_their_commit_are_not_believed(write: Write, tmp_
         rows.unlink()
     with pytest.raises(StorageError, match=r"SHA-256|is named by a commit and missing"):
         stages.write_summary(campaign)
+
+
+def test_a_node_without_conditional_writes_that_was_first_stays_first(write: Write, memory: str) -> None:
+    campaign = load(write(url=memory))
+    campaign.run(0)
+    store, chunk = campaign.store, campaign.plan.chunks[0]
+    results = commits.load_results(store, campaign.commits()[0])
+    store.remove(commits.COMMITS)
+    store.__dict__["conditional"] = False
+    first = commits.write(store, campaign.plan, chunk, results, {})
+    store.__dict__["conditional"] = True
+    assert commits.write(store, campaign.plan, chunk, results, {}) == first
+    assert campaign.commits()[0] == first
+
+
+def test_the_file_that_marks_a_directory_complete_is_written_last_also_side_by_side(
+    write: Write, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, put = [], Store.put
+
+    def slow(self: Store, path: str, data: bytes) -> None:
+        if path.endswith(".nc"):
+            time.sleep(0.1)
+        put(self, path, data)
+        written.append(path)
+
+    monkeypatch.setattr(Store, "put", slow)
+    campaign = load(write(url=memory))
+    campaign.run(0)
+    for run_id in campaign.plan.chunks[0].run_ids:
+        names = [path.rpartition("/")[2] for path in written if path.startswith(f"{run_id}/")]
+        assert names == ["posterior.nc", "truth.json", "convergence.json"]
+
+
+def test_tables_are_read_side_by_side_where_each_waits_for_a_network(
+    write: Write, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = load(write(url=memory, batch__size=1))
+    campaign.run()
+    barrier, load_rows = threading.Barrier(4, timeout=30), commits.load_rows
+
+    def together(*arguments: Any) -> Any:
+        barrier.wait()
+        return load_rows(*arguments)
+
+    monkeypatch.setattr(commits, "load_rows", together)
+    assert len(campaign.summary) == 4
+
+
+def test_of_two_first_manifests_the_extended_one_stays(
+    write: Write, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = load(write("old.yaml", url=memory))
+    new = load(write("new.yaml", url=memory, realizations={"count": 2, "extensions": [1]}))
+    read, asked = Store.read, []
+
+    def late(self: Store, path: str) -> bytes:
+        if path == MANIFEST and not asked:
+            asked.append(path)
+            new._keep_manifest()
+            raise FileNotFoundError(path)
+        return read(self, path)
+
+    monkeypatch.setattr(Store, "read", late)
+    old._keep_manifest()
+    assert b"extensions" in old.store.read(MANIFEST)
 
 
 HARM: dict[str, tuple[str, Callable[[Path], object], str]] = {

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from conftest import S3, Write, load
-from lanewise import commits
+from lanewise import cli, commits
 from lanewise.errors import StorageError, StorageTimeout
 from lanewise.patience import Patience
+from lanewise.progress import Silent
 from lanewise.store import Store
 
 Servers = Callable[[bool], S3]
@@ -40,6 +41,16 @@ def test_what_is_written_by_another_client_is_seen_at_once(servers: Servers, use
     assert (ours.names("a"), ours.sizes("a")) == ([], {})
     with pytest.raises(FileNotFoundError):
         ours.read("a/x")
+
+
+@pytest.mark.slow
+def test_more_names_than_one_answer_holds_are_all_listed(servers: Servers, use_s3: UseS3) -> None:
+    use_s3(servers(False))
+    store = Store(f"{URL}-many")
+    names = [f"{n:05d}.commit" for n in range(1100)]  # S3 answers with a thousand at a time
+    store.map(lambda name: store.put(f"{commits.COMMITS}/{name}", b"x"), names)
+    assert store.names(commits.COMMITS) == names
+    assert commits.indices(store) == set(range(1100))
 
 
 def test_without_conditions_the_lowest_attempt_counts(servers: Servers, use_s3: UseS3, write: Write) -> None:
@@ -72,6 +83,47 @@ def test_wrong_credentials_are_one_clear_message_and_not_shown(
     assert "never-to-be-seen" not in str(caught.value)
     with pytest.raises(StorageError, match="refused"):
         Store(URL).names("a")
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "text"),
+    [
+        ("s3://absent/run", "somebody", "create the bucket first"),
+        ("s3://bucket/refused", "wrong", "check the credentials"),
+    ],
+)
+def test_a_run_that_cannot_write_ends_with_one_line_and_74(
+    servers: Servers,
+    use_s3: UseS3,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    key: str,
+    text: str,
+) -> None:
+    use_s3(servers(False))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setattr("sys.argv", ["lanewise", "run", write(url=url)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n"), text in told) == (74, 1, True)
+
+
+@pytest.mark.parametrize("careless", [False, True])
+def test_a_run_says_whether_a_store_honours_conditions(
+    servers: Servers, use_s3: UseS3, write: Write, careless: bool
+) -> None:
+    use_s3(servers(careless))
+    told: list[str] = []
+
+    class Heard(Silent):
+        def say(self, event: str, text: str, **fields: object) -> None:
+            told.append(text)
+
+    load(write(url=f"{URL}-told-{careless}")).run(0, progress=Heard())
+    assert any("has no conditional writes" in text for text in told) is careless
 
 
 def test_a_password_in_a_url_is_refused_without_showing_it() -> None:

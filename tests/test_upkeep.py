@@ -78,11 +78,13 @@ def test_export_makes_the_directories_of_a_packed_campaign(write: Write, tmp_pat
 def _litter(campaign: Campaign) -> dict[str, bool]:
     """What attempts leave behind: path → whether it may be removed."""
     store = campaign.store
-    chunks, old, new = commits.CHUNKS, "20200101T000000-00000000", commits.new_attempt()
+    # Names tell the time by the clock of the machine that gave them: these two are wrong by years.
+    chunks, old, new = commits.CHUNKS, "29990101T000000-00000000", "20200101T000000-00000000"
     litter = {
         f"{chunks}/00000/{old}.nc": True,  # lost to the attempt that counts
         f"{chunks}/00001/{old}.nc": True,  # killed long ago
         f"{chunks}/00001/{new}.nc": False,  # perhaps under way
+        f"{chunks}/00001/notes.txt": False,  # none of ours
         f"_lanewise/probes/{old}": True,
         f"_lanewise/probes/{new}": False,
         "_lanewise/checkpoints/00001/x.checkpoint": False,  # this chunk will go on from it
@@ -91,7 +93,8 @@ def _litter(campaign: Campaign) -> dict[str, bool]:
     }
     for path in litter:
         store.put(path, b"x")
-    os.utime(f"{store.url}/{RUN_ID}/{TEMPORARY}abc", (0, 0))
+    for path in (*(path for path, removable in litter.items() if removable), f"{chunks}/00001/notes.txt"):
+        os.utime(f"{store.url}/{path}", (0, 0))
     return litter
 
 
@@ -105,6 +108,24 @@ def test_clean_removes_orphans_and_nothing_that_counts(write: Write) -> None:
     assert all(store.exists(path) for path in litter)
     assert set(upkeep.clean(campaign, 3600)) == expected
     assert {path: store.exists(path) for path in litter} == {path: not gone for path, gone in litter.items()}
+    assert upkeep.verify(campaign).findings == ()
+
+
+def test_clean_leaves_an_attempt_that_commits_meanwhile(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = load(write())
+    campaign.run()
+    path = f"{commits.COMMITS}/00001.commit"
+    commit = campaign.store.read(path)
+    campaign.store.remove(path)
+    modified = Store.modified
+
+    def late(self: Store, asked: str) -> float:
+        self.put(path, commit)
+        return modified(self, asked)
+
+    assert len(upkeep.clean(campaign, -60, dry_run=True)) == 3
+    monkeypatch.setattr(Store, "modified", late)
+    assert upkeep.clean(campaign, -60) == []
     assert upkeep.verify(campaign).findings == ()
 
 

@@ -91,6 +91,9 @@ class Campaign:
         self._keep_manifest()
         for remark in self.manifest.config.remarks:
             progress.say("remark", remark)
+        if engine is not None and not self.store.conditional:
+            text = f"{self.store.url}: has no conditional writes; of two attempts at one chunk, the lower will count"
+            progress.say("remark", text)
         counts: Counter[str] = Counter()
         n_reused = 0
         failures: list[Exception] = []
@@ -197,9 +200,14 @@ class Campaign:
         text = document.dump(dict(self.manifest.content)).encode()
         with contextlib.suppress(FileNotFoundError):
             kept = self.store.read(MANIFEST)
-            if kept == text or extension.is_extended(kept.decode(), self.manifest):
-                return
-        self.store.put(MANIFEST, text)
+            if kept != text and not extension.is_extended(kept.decode(), self.manifest):
+                self.store.put(MANIFEST, text)
+            return
+        if not self.store.conditional:
+            self.store.put(MANIFEST, text)
+        elif not self.store.create(MANIFEST, text):
+            # Another container was faster, perhaps with an extension of this manifest.
+            self._keep_manifest()
 
     def _engine(self) -> Solver:
         if (own := problems.family(self.manifest.kind).solver(self.manifest)) is not None:

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lanewise.answers import first_line
 from lanewise.errors import StorageError, StorageTimeout, UsageError
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Patience:
                 remedy = "what is committed stays, run again to go on"
                 if isinstance(error, _NoAnswer):
                     raise StorageTimeout(f"{where}: gave no answer, {spent}; {remedy}") from None
-                raise StorageError(f"{where}: cannot be reached, {spent}: {error}; {remedy}") from error
+                raise StorageError(f"{where}: cannot be reached, {spent}: {first_line(error)}; {remedy}") from error
 
 
 def from_environment() -> Patience:
@@ -103,9 +104,9 @@ def is_final(error: Exception) -> bool:
         return False
     if isinstance(error, OSError) and error.errno in _FINAL_ERRNO:
         return True
-    # Told by name: the clients of the clouds are optional, and each has errors of its own.
-    refused = any(word in type(error).__name__ for word in ("Credentials", "Authentication", "Validation", "Profile"))
-    return refused or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
+    # Told by name: the clients of the clouds are optional, and each has errors of its own; see also answers.py.
+    useless = any(word in type(error).__name__ for word in ("Validation", "Profile"))
+    return useless or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
 
 
 def _within(seconds: float, function: Callable[[], T]) -> T:

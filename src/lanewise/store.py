@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import secrets
@@ -18,7 +19,7 @@ from typing import TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lanewise import patience
+from lanewise import answers, patience
 from lanewise.errors import ConditionsUnsupported, LanewiseError, StorageError
 from lanewise.patience import Patience
 
@@ -122,13 +123,25 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self._call(path, lambda: self._fresh().rm(self._full(path), recursive=True))
 
-    def leftovers(self, older_than_s: float) -> list[str]:
-        """Temporary files of processes that were killed, by path; only a local store has them."""
-        if not self._local:
-            return []
-        born_before = time.time() - older_than_s
-        found = Path(self._root).rglob(f"{TEMPORARY}*")
-        return sorted(str(p.relative_to(self._root)) for p in found if p.stat().st_mtime < born_before)
+    def modified(self, path: str) -> float:
+        """When an object was written, by the store's own clock [s since 1970]; infinity if there is none."""
+        try:
+            return self._call(path, lambda: float(self._fresh().modified(self._full(path)).timestamp()))
+        except FileNotFoundError:
+            return math.inf
+
+    def now(self) -> float:
+        """The time by the store's own clock, to hold against `modified`: clocks of machines may differ by hours."""
+        path = f"{PROBES}/{stamp()}"
+        self.put(path, b"")
+        written = self.modified(path)
+        self.remove(path)
+        return written
+
+    def leftovers(self) -> list[str]:
+        """Temporary files, of processes that write now or were killed; only a local store has them."""
+        found = Path(self._root).rglob(f"{TEMPORARY}*") if self._local else ()
+        return sorted(str(p.relative_to(self._root)) for p in found)
 
     def where(self, path: str = "") -> str:
         """The path as a user would name it."""
@@ -147,16 +160,19 @@ class Store:
         path = f"{PROBES}/{stamp()}"
         try:
             self.create(path, b"first")
-            return not self.create(path, b"second")
+            answer = not self.create(path, b"second")
         except ConditionsUnsupported:
-            return False
-        finally:
-            self.remove(path)
+            answer = False
+        # Not after an error: a store that gave no answer until the deadline would be waited for once more.
+        self.remove(path)
+        return answer
 
     def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
         """The function's value; what it raises is told in our words, but for absence and presence."""
         try:
-            return function() if self._local else self._patience.call(function, self.where(path), size)
+            if self._local:
+                return function()
+            return self._patience.call(lambda: answers.plain(function), self.where(path), size)
         except (FileNotFoundError, FileExistsError, LanewiseError):
             raise
         except PermissionError as error:
@@ -167,7 +183,7 @@ class Store:
             text = f"{error.strerror or error}{'; ' if remedy else ''}{remedy}"
             raise StorageError(f"{self.where(path)}: {text}") from error
         except Exception as error:  # the border to clients of storage, each with errors of its own
-            raise StorageError(f"{self.where(path)}: {type(error).__name__}: {error}") from error
+            raise StorageError(f"{self.where(path)}: {type(error).__name__}: {answers.first_line(error)}") from error
 
     def _fresh(self) -> fsspec.AbstractFileSystem:
         self._fs.invalidate_cache()
@@ -252,8 +268,13 @@ def beside(file: str, path: str) -> str:
 
 
 def stamp() -> str:
-    """A name that is never given twice; later ones sort after earlier ones."""
+    """A name that is never given twice; later ones of one machine sort after earlier ones."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+def is_stamp(name: str) -> bool:
+    """Whether `stamp` may have given the name."""
+    return re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) is not None
 
 
 def _link(name: str, target: str) -> None:

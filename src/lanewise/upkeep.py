@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import calendar
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lanewise import commits
 from lanewise.commits import Commit, File
 from lanewise.errors import ResultsDiffer, StorageError
-from lanewise.store import PROBES, Store
+from lanewise.store import PROBES, Store, is_stamp
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
@@ -79,17 +77,23 @@ def export(campaign: Campaign, store: Store) -> int:
 def clean(campaign: Campaign, older_than_s: float, *, dry_run: bool = False) -> list[str]:
     """Remove what attempts left behind that do not count; returns the paths.
 
-    An attempt under way looks like an orphan until it commits: only what is older is taken. What is of chunks outside
-    the plan is left alone.
+    An attempt under way looks like an orphan until it commits: only what is older is taken, by the store's clock. What
+    is of chunks outside the plan is left alone.
     """
     store = campaign.store
-    born_before = time.time() - older_than_s
+    born_before = store.now() - older_than_s
+
+    def old(paths: Sequence[str]) -> list[str]:
+        return [path for path, at in zip(paths, store.map(store.modified, paths), strict=True) if at < born_before]
+
     found = campaign.commits()
-    orphans = [path for chunk in campaign.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))]
-    orphans += [f"{PROBES}/{name}" for name in store.names(PROBES)]
-    taken = [path for path in orphans if _born(path) < born_before]
+    taken = old([path for chunk in campaign.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))])
+    taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
+    taken += old(store.leftovers())
     taken += [f"{commits.CHECKPOINTS}/{name}" for name in _finished_checkpoints(campaign, found)]
-    taken += store.leftovers(older_than_s)
+    # Asked again: an attempt that was slow may have committed since.
+    counts = {commit.attempt for commit in campaign.commits().values()}
+    taken = [path for path in taken if _attempt(path) not in counts]
     for path in () if dry_run else taken:
         store.remove(path)
     return taken
@@ -139,7 +143,7 @@ def _orphans(store: Store, chunk: Chunk, commit: Commit | None) -> Iterator[str]
         if attempt != counts:
             yield commits.path_of(chunk, attempt)
     for name in store.names(f"{commits.CHUNKS}/{chunk.name}"):
-        if name.partition(".")[0] != counts:
+        if is_stamp(_attempt(name)) and _attempt(name) != counts:
             yield f"{commits.CHUNKS}/{chunk.name}/{name}"
 
 
@@ -148,10 +152,6 @@ def _finished_checkpoints(campaign: Campaign, found: Iterable[int]) -> list[str]
     return [name for name in campaign.store.names(commits.CHECKPOINTS) if name in done]
 
 
-def _born(path: str) -> float:
-    """When an attempt's name was given; a name that is none of ours is never old enough."""
-    stamp = path.rpartition("/")[2].partition("-")[0]
-    try:
-        return calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%S"))
-    except ValueError:
-        return float("inf")
+def _attempt(path: str) -> str:
+    """The attempt that a file or a commit is named after."""
+    return path.rpartition("/")[2].partition(".")[0]

@@ -27,7 +27,7 @@ ClusterOption = Annotated[
     bool,
     typer.Option("--cluster", help="Exit 0 once results are committed, also if some realizations did not converge."),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Remove what is committed and compute it anew.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Compute anew; what is committed stays until then.")]
 
 
 def run(

@@ -1,0 +1,77 @@
+"""A disk that is full and one that is read-only: real ones, small file systems in memory, where we may mount them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import Write, load
+from lanewise import cli, commits, upkeep
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a file system here: {error}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line; returns its exit code and what it wrote to standard error."""
+
+    def main(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["lanewise", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return main
+
+
+@pytest.mark.parametrize("room", [0, 9, 30])
+def test_on_a_full_disk_a_run_says_so_once_and_goes_on_when_there_is_room(
+    disk: Path, write: Write, run, room: int
+) -> None:
+    path = write(url=str(disk / "results"))
+    assert run("run", path, "--batch-index", "0") == (0, "")
+    before = load(path).commits()
+    filler = disk / "filler"
+    left = os.statvfs(disk)
+    filler.write_bytes(bytes(left.f_bavail * left.f_bsize - room * 1024))
+    code, told = run("run", path)
+    assert code == 74
+    assert told.count("\n") == 1
+    assert "No space left on device; make room and run again; what is committed stays" in told
+    # With a little room the second chunk's commit may stand, and its directories not; what is committed is whole.
+    now = load(path).commits()
+    assert now.items() >= before.items()
+    assert [len(commits.load_results(load(path).store, commit)) for commit in now.values()] == [2] * len(now)
+    filler.unlink()
+    assert run("run", path) == (0, "")
+    assert upkeep.verify(load(path)).findings == ()
+
+
+def test_a_read_only_disk_is_one_clear_message_and_can_be_read(disk: Path, write: Write, run) -> None:
+    path = write(url=str(disk / "results"))
+    assert run("run", path, "--batch-index", "0") == (0, "")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    code, told = run("run", path)
+    assert code == 74
+    assert told.count("\n") == 1
+    assert "Read-only file system; choose an output.url that can be written" in told
+    # What is committed needs no writing.
+    assert run("run", path, "--batch-index", "0") == (0, "")
+    assert run("verify", path) == (0, "")
+    assert run("status", path) == (0, "")
