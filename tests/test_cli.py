@@ -139,7 +139,7 @@ def test_extend_verify_export_and_clean(lanewise: Lanewise, write: Write, tmp_pa
     code, out, _ = lanewise("verify", path)
     assert (code, out) == (0, "1 committed chunks, 2 files: nothing wrong\n")
     (rows,) = (tmp_path / "results").rglob("*.rows")
-    orphan = rows.with_name("20200101T000000-0.rows")
+    orphan = rows.with_name("20200101T000000-00000000.rows")
     orphan.write_bytes(b"")
     os.utime(orphan, (0, 0))  # its age is what the store says, not its name
     code, out, _ = lanewise("clean", path)
