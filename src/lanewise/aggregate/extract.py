@@ -96,7 +96,7 @@ def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
 
 def priors(campaign: Campaign) -> Priors:
     """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
-    from lanewise.problems.shear.config import Normal
+    from lanewise.problems.shear.priors import Normal
 
     latents = campaign.manifest.config.latents
     found = [latents.get(name) for name in COMPONENTS]

@@ -15,9 +15,9 @@ from lanewise import device
 from lanewise.problems.base import Member
 from lanewise.problems.shear import config as shear_config
 from lanewise.problems.shear import draw
-from lanewise.problems.shear.config import Noise
 from lanewise.problems.shear.model import ShearProblem
 from lanewise.problems.shear.render import Grid, choose_grid
+from lanewise.problems.shear.scene import Noise
 from lanewise.problems.shear.simulate import simulate
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
@@ -157,6 +157,37 @@ def test_gradient_hessian_and_curvature_agree_with_finite_differences(form: str)
     np.testing.assert_allclose(problem.curvature(truth, data), exact, atol=1e-5 * np.abs(exact).max())
 
 
+SIZE = {"type": "LogNormal", "mean": 0.5, "sigma": 0.3}
+TWO_SIZES = {
+    "type": "Sum",
+    "components": {
+        "a": {
+            "type": "Sersic",
+            "n": {"type": "Uniform", "min": 1, "max": 4},
+            "half_light_radius": SIZE,
+            "fraction": {"type": "Uniform", "min": 0, "max": 1},
+        },
+        "b": {"type": "Moffat", "beta": {"type": "Uniform", "min": 2, "max": 5}, "half_light_radius": SIZE},
+    },
+}
+
+
+@pytest.mark.parametrize("form", ["modes", pytest.param("padded grid", marks=pytest.mark.slow)])
+def test_gradient_by_every_parameter_of_a_sum_agrees_with_finite_differences(form: str) -> None:
+    value = scene(gal=TWO_SIZES, image=FORMS[form])
+    del value["gal"]["half_light_radius"]
+    problem = ShearProblem(shear_config.parse(value))
+    assert set(problem.names) >= {"a_n", "a_fraction", "a_half_light_radius", "b_beta", "b_half_light_radius"}
+    image = np.random.default_rng(1).normal(size=(48, 48)) * 1e-3
+    data = problem.prepare({"image": image})
+    position = problem.start(data) + jnp.linspace(0.1, 0.3, len(problem.names))
+    both = jax.jit(jax.value_and_grad(lambda u: problem.log_density(u, data)))
+    h = 1e-5
+    steps = h * np.eye(position.size)
+    numeric = [(both(position + d)[0] - both(position - d)[0]) / (2 * h) for d in steps]
+    np.testing.assert_allclose(both(position)[1], numeric, rtol=2e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -164,6 +195,7 @@ def test_gradient_hessian_and_curvature_agree_with_finite_differences(form: str)
         ({"gal": {"half_light_radius": 1.5}}, Grid(2, 1)),  # the light leaves the stamp
         ({"psf": {"sigma": 0.2}}, Grid(1, 2)),  # the PSF passes modes beyond the Nyquist frequency
         ({"psf": {"type": "Moffat", "sigma": 0.9, "beta": 2.5}}, Grid(2, 2)),  # both
+        ({"gal": {"type": "DeVaucouleurs"}}, Grid(2, 2, 2)),  # wings beyond every grid
         ({"image": {"padding": 2}}, Grid(2, 1)),
     ],
 )

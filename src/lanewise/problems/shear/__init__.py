@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,20 +20,24 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
 
     Args:
         config: a parsed config, or a mapping as it stands in YAML.
-        parameters: flux, half_light_radius [arcsec], e1, e2 [distortion], g1, g2 [reduced shear], x, y [pixel from
-            the image
-            centre]. Those left out take their fixed value or the centre of their prior; x and y are 0.
+        parameters: flux, half_light_radius [arcsec], n (Sersic), beta (Moffat), e1, e2 [distortion], g1, g2 [reduced
+            shear], x, y [pixel from the image centre]; in a Sum, the components' own have their name in front:
+            bulge_n, bulge_fraction. Those left out take their fixed value or the centre of their prior; x and y are 0.
 
     Returns:
         Shape (ny, nx) [flux per pixel].
 
     Raises:
         ValueError: a parameter is unknown.
+
+    Outside 0.5…6 (n) or 2…10 (beta) the numbers have no meaning.
     """
     import jax
 
     from lanewise.problems.shear import config as shear_config
+    from lanewise.problems.shear.priors import Uniform
     from lanewise.problems.shear.render import CAREFUL, build
+    from lanewise.problems.shear.scene import DOMAINS, SHAPES, quantity
 
     parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
     if parsed.inference.precision == "float64":
@@ -46,4 +51,10 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
                 f"unknown parameter '{name}'; "
                 + (f"did you mean '{near[0]}'?" if near else f"known are {', '.join(values)}")
             )
+    # A shape that the config fixes may be drawn at another value, or differentiated by.
+    freed = tuple(
+        (name, Uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)
+        for name, p in parsed.galaxy.parameters
+    )
+    parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
     return build(parsed, CAREFUL)({**values, **parameters})

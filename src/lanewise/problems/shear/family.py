@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
+from lanewise.problems.shear import checks, grid, observations
 from lanewise.problems.shear import config as shear_config
-from lanewise.problems.shear import grid, observations
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.grid import Shears
 from lanewise.problems.shear.observations import Observations, Observed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def check_config(config: Document) -> Sequence[Complaint]:
     """Everything that is wrong with the config."""
-    return shear_config.check(config)
+    return checks.check(config)
 
 
 def parse_config(value: Mapping[str, Any]) -> ShearConfig:

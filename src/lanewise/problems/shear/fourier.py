@@ -11,6 +11,7 @@ before the Nyquist frequency; a padded and finer grid, transformed back and crop
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,39 +20,44 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.problems.base import Data
+from lanewise.problems.shear import psf
 from lanewise.problems.shear.config import ShearConfig
-from lanewise.problems.shear.profiles import GALAXIES, Profile, point_spread
+from lanewise.problems.shear.light import Ellipse, Light, Part
+from lanewise.problems.shear.refine import Patch, Windows
 
 # Modes whose transfer is below this, relative to the largest, are left out: they hold noise only.
 _BAND_EDGE = 1e-9
-
-
-class Ellipse(NamedTuple):
-    """|Sᵀk|² r² = xx kx² + 2 xy kx ky + yy ky² [arcsec²]."""
-
-    xx: jax.Array
-    xy: jax.Array
-    yy: jax.Array
-
-
-def ellipse(profile: Profile, p: Mapping[str, Any]) -> Ellipse:
-    """The quadratic form of a galaxy of distortion (e1, e2) that is then sheared by (g1, g2)."""
-    (a, b, c, d) = _product(_shear(p["g1"], p["g2"]), _shear(*intrinsic_shear(p)))
-    r2 = (p["half_light_radius"] / profile.half_light) ** 2
-    return Ellipse(r2 * (a * a + b * b), r2 * (a * c + b * d), r2 * (c * c + d * d))
-
-
-def intrinsic_shear(p: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The distortion (e1, e2) as a reduced shear; unlike GalSim's own conversion it has a derivative at e = 0."""
-    to_g = 1 / (1 + jnp.sqrt(1 - p["e1"] ** 2 - p["e2"] ** 2))
-    return p["e1"] * to_g, p["e2"] * to_g
 
 
 def transfer(config: ShearConfig, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
     """Transform of point-spread function and pixel, shape (len(ky), len(kx)); k [rad/arcsec]."""
     scale = config.image.pixel_scale
     pixel = np.sinc(ky * scale / (2 * np.pi))[:, None] * np.sinc(kx * scale / (2 * np.pi))
-    return point_spread(config.psf, np.hypot(ky[:, None], kx)) * pixel
+    return psf.transform(config.psf, kx, ky) * pixel
+
+
+class _Band(NamedTuple):
+    """The modes of a periodic grid that the point-spread function and the pixel let through.
+
+    Attributes:
+        rows, columns: their places in the array that rfft2 gives.
+        kx, ky: their wave numbers [rad/arcsec].
+        transfer: transform of point-spread function and pixel there, shape (len(ky), len(kx)).
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    kx: np.ndarray
+    ky: np.ndarray
+    transfer: np.ndarray
+
+
+def _band(config: ShearConfig, shape: tuple[int, int], spacing: float) -> _Band:
+    kx, ky = 2 * np.pi * np.fft.rfftfreq(shape[1], spacing), 2 * np.pi * np.fft.fftfreq(shape[0], spacing)
+    full = transfer(config, kx, ky)
+    size = np.abs(full)
+    columns, rows = np.flatnonzero(size.max(axis=0) > _BAND_EDGE), np.flatnonzero(size.max(axis=1) > _BAND_EDGE)
+    return _Band(rows, columns, kx[columns], ky[rows], full[np.ix_(rows, columns)])
 
 
 class GridRenderer:
@@ -60,36 +66,64 @@ class GridRenderer:
     Args:
         padding: size of the grid in stamps; against the wrap-around of light that leaves the stamp.
         oversampling: grid points per pixel; against modes beyond the Nyquist frequency.
+        levels: of refinement around k = 0; against the wings of light that no grid holds.
     """
 
-    def __init__(self, config: ShearConfig, padding: int, oversampling: int) -> None:
+    def __init__(self, config: ShearConfig, padding: int, oversampling: int, levels: int = 0) -> None:
         image = config.image
         self._dtype = jnp.dtype(config.inference.precision)
-        self._profile = GALAXIES[config.galaxy.type]
+        self._light = Light(config, self._dtype)
         self._shape = (image.size_y * padding * oversampling, image.size_x * padding * oversampling)
         self._step = oversampling
         self._crop = (image.size_y, image.size_x)
         self._scale = image.pixel_scale
-        spacing = image.pixel_scale / oversampling
-        kx, ky = (
-            2 * np.pi * np.fft.rfftfreq(self._shape[1], spacing),
-            2 * np.pi * np.fft.fftfreq(self._shape[0], spacing),
-        )
-        self._kx, self._ky = jnp.asarray(kx, self._dtype), jnp.asarray(ky, self._dtype)
+        band = _band(config, self._shape, image.pixel_scale / oversampling)
+        self._kx, self._ky = jnp.asarray(band.kx, self._dtype), jnp.asarray(band.ky, self._dtype)
+        # The rows of an rfft2 begin with the positive wave numbers; between them and the negative ones is what the
+        # band leaves out.
+        self._positive = int(np.count_nonzero(band.rows < (self._shape[0] + 1) // 2))
         # The pixels' flux, sampled at their centres: the density of the grid times the area of a pixel.
-        self._transfer = jnp.asarray(transfer(config, kx, ky) * oversampling**2, self._dtype)
+        windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, levels)
+        kept = band.transfer * windows.outside(band.kx, band.ky) * oversampling**2
+        self._transfer = jnp.asarray(kept, self._dtype)
+        patches = windows.patches(functools.partial(transfer, config), self._scale**2)
+        self._patches = [Patch(*(jnp.asarray(part, self._dtype) for part in patch)) for patch in patches]
 
     def __call__(self, p: Mapping[str, Any]) -> jax.Array:
         """The image, shape (ny, nx) [flux per pixel]."""
-        form = ellipse(self._profile, p)
         kx, ky = self._kx, self._ky
-        t = (form.yy * ky * ky)[:, None] + form.xx * kx * kx + 2 * form.xy * ky[:, None] * kx
-        amplitude = p["flux"] * self._transfer * self._profile.transform(t)[0]
+        ellipse, parts = self._light.ellipse(p), self._light.parts(p)
+        grids = [(kx, ky), *((patch.kx, patch.ky) for patch in self._patches)]
+        forms = [_form(ellipse, *grid) for grid in grids]
+        # All at once: a series is a long program, and is compiled once.
+        flat = self._light.transform(jnp.concatenate([form.ravel() for form in forms]), parts)
+        pieces = jnp.split(flat, np.cumsum([form.size for form in forms])[:-1])
+        transforms = [piece.reshape(form.shape) for piece, form in zip(pieces, forms, strict=True)]
         x, y = ((size - 1) / 2 + p[axis] for size, axis in zip(self._crop[::-1], "xy", strict=True))
         cos, sin = _phase(kx * x * self._scale, ky * y * self._scale)
-        modes = jax.lax.complex(amplitude * cos, -amplitude * sin)
-        image = jnp.fft.irfft2(modes, self._shape)
-        return image[:: self._step, :: self._step][: self._crop[0], : self._crop[1]]
+        image = self._inverse(self._transfer * transforms[0] * jax.lax.complex(cos, -sin))
+        columns, rows = jnp.arange(self._crop[1]), jnp.arange(self._crop[0])
+        for patch, transform in zip(self._patches, transforms[1:], strict=True):
+            image += patch.draw(transform, (columns - x) * self._scale, (rows - y) * self._scale)
+        return image
+
+    def _inverse(self, modes: jax.Array) -> jax.Array:
+        """The stamp of the band's modes."""
+        above, below = modes[: self._positive], modes[self._positive :]
+        rows, columns = self._shape[0] - modes.shape[0], self._shape[1] // 2 + 1 - modes.shape[1]
+        between = jnp.zeros((rows, modes.shape[1]), modes.dtype)
+        full = jnp.pad(jnp.concatenate([above, between, below]), ((0, 0), (0, columns)))
+        found: jax.Array = jnp.fft.irfft2(full, self._shape)
+        return found[:: self._step, :: self._step][: self._crop[0], : self._crop[1]]
+
+
+class _Numbers(NamedTuple):
+    """All that the modes depend on: the ellipse, the centre [arcsec] and the components."""
+
+    ellipse: Ellipse
+    x: jax.Array
+    y: jax.Array
+    parts: tuple[Part, ...]
 
 
 class ModeLikelihood:
@@ -102,22 +136,17 @@ class ModeLikelihood:
     def __init__(self, config: ShearConfig) -> None:
         image = config.image
         self._dtype = jnp.dtype(config.inference.precision)
-        self._profile = GALAXIES[config.galaxy.type]
-        kx = 2 * np.pi * np.fft.rfftfreq(image.size_x, image.pixel_scale)
-        ky = 2 * np.pi * np.fft.fftfreq(image.size_y, image.pixel_scale)
+        self._light = Light(config, self._dtype)
+        self._band = _band(config, (image.size_y, image.size_x), image.pixel_scale)
         # All modes but those of the first column, and of the last where the width is even, stand for two.
-        twice = np.full(kx.size, 2.0)
+        twice = np.full(image.size_x // 2 + 1, 2.0)
         twice[0] = 1.0
         if image.size_x % 2 == 0:
             twice[-1] = 1.0
         whiten = np.sqrt(twice) / (image.noise.sigma * np.sqrt(image.size_x * image.size_y))
-        full = transfer(config, kx, ky)
-        self._columns = np.flatnonzero(full.max(axis=0) > _BAND_EDGE)
-        self._rows = np.flatnonzero(full.max(axis=1) > _BAND_EDGE)
-        kx, ky, whiten = kx[self._columns], ky[self._rows], whiten[self._columns]
+        kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
         self._kx, self._ky = jnp.asarray(kx, self._dtype), jnp.asarray(ky, self._dtype)
-        self._whiten = whiten
-        self._transfer = jnp.asarray(full[np.ix_(self._rows, self._columns)] * whiten, self._dtype)
+        self._transfer = jnp.asarray(self._band.transfer * self._whiten, self._dtype)
         centre_x, centre_y = ((size - 1) / 2 * image.pixel_scale for size in (image.size_x, image.size_y))
         self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x))
         self._scale = image.pixel_scale
@@ -125,7 +154,8 @@ class ModeLikelihood:
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Transform an image once, about its centre; on the host, in double precision."""
-        modes = np.fft.rfft2(data["image"])[np.ix_(self._rows, self._columns)] * self._recentre * self._whiten
+        found = np.fft.rfft2(data["image"])[np.ix_(self._band.rows, self._band.columns)]
+        modes = found * self._recentre * self._whiten
         return {"re": modes.real, "im": modes.imag}
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
@@ -135,42 +165,34 @@ class ModeLikelihood:
 
     def prediction(self, p: Mapping[str, Any]) -> jax.Array:
         """The whitened model modes, flat; for Gauss–Newton."""
-        amplitude, _, _, cos, sin = self._modes(self._numbers(p))
+        numbers = self._numbers(p)
+        t = _form(numbers.ellipse, self._kx, self._ky)
+        amplitude = self._transfer * self._light.transform(t, numbers.parts)
+        cos, sin = _phase(self._kx * numbers.x, self._ky * numbers.y)
         return jnp.concatenate([(amplitude * cos).ravel(), (amplitude * sin).ravel()])
 
-    def _numbers(self, p: Mapping[str, Any]) -> tuple[jax.Array, ...]:
-        """All that the modes depend on: flux, the ellipse, and the centre [arcsec]."""
-        form = ellipse(self._profile, p)
-        return (p["flux"], *form, p["x"] * self._scale, p["y"] * self._scale)
+    def _numbers(self, p: Mapping[str, Any]) -> _Numbers:
+        return _Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
 
-    def _modes(self, numbers: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        """Amplitude, transform per flux, d ln amplitude / dt, and the phase's cosine and sine."""
-        flux, xx, xy, yy, x, y = numbers
-        kx, ky = self._kx, self._ky
-        t = (yy * ky * ky)[:, None] + xx * kx * kx + (2 * xy * ky)[:, None] * kx
-        shape, slope = self._profile.transform(t)
-        unit = self._transfer * shape
-        return flux * unit, unit, slope, *_phase(kx * x, ky * y)
-
-    def _terms(
-        self, numbers: tuple[jax.Array, ...], re: jax.Array, im: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def _terms(self, numbers: _Numbers, re: jax.Array, im: jax.Array) -> tuple[jax.Array, _Numbers]:
         """The log likelihood and its derivative by each number."""
-        amplitude, unit, slope, cos, sin = self._modes(numbers)
         kx, ky = self._kx, self._ky
+        shape, slope, by_parts = self._light.slopes(_form(numbers.ellipse, kx, ky), numbers.parts)
+        amplitude = self._transfer * shape
+        cos, sin = _phase(kx * numbers.x, ky * numbers.y)
         off_re, off_im = re - amplitude * cos, im + amplitude * sin
         along, across = off_re * cos - off_im * sin, off_re * sin + off_im * cos
-        by_t = along * amplitude * slope
+        passed = along * self._transfer
+        by_t = passed * slope
         by_phase = -across * amplitude
         # Sums of by_t over kx², kx ky and ky² from its products with kx alone.
         by_t_kx = by_t @ kx
-        gradient = (
-            jnp.sum(along * unit),
-            jnp.sum(by_t @ (kx * kx)),
-            2 * (ky @ by_t_kx),
-            (ky * ky) @ jnp.sum(by_t, axis=1),
+        ellipse = Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ by_t_kx), (ky * ky) @ jnp.sum(by_t, axis=1))
+        gradient = _Numbers(
+            ellipse,
             jnp.sum(by_phase @ kx),
             ky @ jnp.sum(by_phase, axis=1),
+            jax.tree.map(lambda by_number: jnp.sum(passed * by_number), by_parts),
         )
         return -0.5 * jnp.sum(off_re * off_re + off_im * off_im), gradient
 
@@ -179,7 +201,7 @@ def _with_gradient(terms: Any) -> Any:
     """A function of (numbers, re, im) whose derivative by the numbers is what `terms` returns beside its value."""
 
     @jax.custom_jvp
-    def value(numbers: tuple[jax.Array, ...], re: jax.Array, im: jax.Array) -> jax.Array:
+    def value(numbers: _Numbers, re: jax.Array, im: jax.Array) -> jax.Array:
         found: jax.Array = terms(numbers, re, im)[0]
         return found
 
@@ -187,23 +209,18 @@ def _with_gradient(terms: Any) -> Any:
     def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         # The data are never differentiated by.
         found, gradient = terms(*primals)
-        return found, sum(g * dot for g, dot in zip(gradient, tangents[0], strict=True))
+        leaves = zip(jax.tree.leaves(gradient), jax.tree.leaves(tangents[0]), strict=True)
+        return found, sum(g * dot for g, dot in leaves)
 
     return value
+
+
+def _form(ellipse: Ellipse, kx: jax.Array, ky: jax.Array) -> jax.Array:
+    """t of every mode, shape (len(ky), len(kx))."""
+    return (ellipse.yy * ky * ky)[:, None] + ellipse.xx * kx * kx + (2 * ellipse.xy * ky)[:, None] * kx
 
 
 def _phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cosine and sine of y[:, None] + x: a line of them each way, and products, in place of a plane of them."""
     cx, sx, cy, sy = jnp.cos(x), jnp.sin(x), jnp.cos(y)[:, None], jnp.sin(y)[:, None]
     return cy * cx - sy * sx, sy * cx + cy * sx
-
-
-def _shear(g1: Any, g2: Any) -> tuple[Any, Any, Any, Any]:
-    """The shear matrix of unit determinant, row by row."""
-    norm = 1 / jnp.sqrt(1 - g1 * g1 - g2 * g2)
-    return norm * (1 + g1), norm * g2, norm * g2, norm * (1 - g1)
-
-
-def _product(left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
-    (a, b, c, d), (e, f, g, h) = left, right
-    return a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h

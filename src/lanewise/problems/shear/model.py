@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 
 from lanewise.problems.base import Data
 from lanewise.problems.latents import Latents
-from lanewise.problems.shear.config import LogNormal, Normal, Prior, ShearConfig
+from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.likelihood import choose
 from lanewise.problems.shear.render import CAREFUL, STAMP, build, choose_grid, tolerance
+from lanewise.problems.shear.scene import DOMAINS, quantity
+
+_GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
 
 class ShearProblem:
@@ -25,10 +26,16 @@ class ShearProblem:
     """
 
     def __init__(self, config: ShearConfig) -> None:
-        self._latents = Latents({name: _distribution(prior) for name, prior in config.latents.items()})
+        self._latents = Latents({name: prior.distribution() for name, prior in config.latents.items()})
         self._centres = {name: prior.centre for name, prior in config.latents.items()}
         self._fixed = config.fixed
         self._dtype = jnp.dtype(config.inference.precision)
+        # Sizes, indices and fractions outside their domain have no image; their centres have one.
+        self._guarded = {
+            name: p if isinstance(p, float) else p.centre
+            for name, p in config.galaxy.parameters
+            if quantity(name) in _GUARDED
+        }
         one_form = config.image.renderer != "fourier"
         self._grid = STAMP if one_form else choose_grid(config)
         self._likelihood = choose(config, self._grid)
@@ -93,18 +100,15 @@ class ShearProblem:
             **{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()},
             **self._latents.named(position),
         }
-        sheared = p["g1"] ** 2 + p["g2"] ** 2 < 1
-        elliptic = p["e1"] ** 2 + p["e2"] ** 2 < 1
-        extended = p["half_light_radius"] > 0
-        for name, fine in (("g1", sheared), ("g2", sheared), ("e1", elliptic), ("e2", elliptic)):
-            p[name] = jnp.where(fine, p[name], 0.0)
-        p["half_light_radius"] = jnp.where(extended, p["half_light_radius"], 1.0)
-        return p, sheared & elliptic & extended
-
-
-def _distribution(prior: Prior) -> Any:
-    if isinstance(prior, Normal):
-        return dist.Normal(prior.mean, prior.sigma)
-    if isinstance(prior, LogNormal):
-        return dist.LogNormal(math.log(prior.mean), prior.sigma)
-    return dist.Uniform(prior.min, prior.max)
+        exists = jnp.ones((), bool)
+        for pair in (("g1", "g2"), ("e1", "e2")):
+            fine = p[pair[0]] ** 2 + p[pair[1]] ** 2 < 1
+            p |= {name: jnp.where(fine, p[name], 0.0) for name in pair}
+            exists &= fine
+        for name, harmless in self._guarded.items():
+            low, high = DOMAINS[quantity(name)]
+            fine = (low < p[name]) & (p[name] < high) if high == np.inf else (low <= p[name]) & (p[name] <= high)
+            p[name] = jnp.where(fine, p[name], harmless)
+            exists &= fine
+        rest = 1 - sum((p[name] for name in self._guarded if quantity(name) == "fraction"), jnp.zeros((), self._dtype))
+        return p, exists & (rest >= 0)

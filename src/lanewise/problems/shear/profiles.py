@@ -1,67 +1,95 @@
-"""Fourier transforms of light profiles, of unit flux.
-
-A galaxy's transform is a function of t = |Sᵀk|² r², with S its shear and r its scale radius; a point-spread
-function's is a function of |k|, evaluated once.
-"""
+"""Fourier transforms of galaxy profiles, of unit flux: T(t), t = |Sᵀk|² r², with S the shear and r the scale radius."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 
-from lanewise.problems.shear.config import Psf
+from lanewise.problems.shear.priors import Parameter
+from lanewise.problems.shear.radial import RadialSeries
+from lanewise.problems.shear.scene import DOMAINS, SHAPES, Component
+
+
+class Profile(Protocol):
+    """A galaxy profile; `shape` is its index or exponent, ignored where it has none."""
+
+    @property
+    def half_light(self) -> float:
+        """Half-light radius in units of the scale radius."""
+        ...
+
+    @property
+    def free(self) -> bool:
+        """Whether the shape may vary."""
+        ...
+
+    def transform(self, t: jax.Array, shape: Any) -> jax.Array:
+        """T, differentiable."""
+        ...
+
+    def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """T, ∂T/∂t and ∂T/∂shape; None for the last where the shape is fixed."""
+        ...
 
 
 @dataclass(frozen=True)
-class Profile:
-    """A galaxy profile.
+class ClosedForm:
+    """A profile without a shape, whose transform has a closed form.
 
     Attributes:
-        transform: t → (T(t), d ln T / dt); the transform and its logarithmic derivative.
-        half_light: half-light radius in units of the scale radius.
+        evaluate: t → (T, dT/dt).
     """
 
-    transform: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+    evaluate: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
     half_light: float
+    free: bool = False
+
+    def transform(self, t: jax.Array, shape: Any) -> jax.Array:
+        """T, differentiable."""
+        return self.evaluate(t)[0]
+
+    def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """T, ∂T/∂t and None."""
+        return *self.evaluate(t), None
 
 
 def _exponential(t: jax.Array) -> tuple[jax.Array, jax.Array]:
     # The transform of exp(−r/r₀) is (1 + k²r₀²)^(−3/2).
     root = jax.lax.rsqrt(1 + t)
-    return root * root * root, -1.5 * root * root
+    cube = root * root * root
+    return cube, -1.5 * cube * root * root
 
 
 def _gaussian(t: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jnp.exp(-0.5 * t), jnp.full_like(t, -0.5)
+    value = jnp.exp(-0.5 * t)
+    return value, -0.5 * value
 
 
-GALAXIES = {
+_CLOSED = {
     # (1 + x) exp(−x) = ½ at the half-light radius.
-    "Exponential": Profile(
+    "Exponential": ClosedForm(
         _exponential, float(optimize.brentq(lambda x: (1 + x) * math.exp(-x) - 0.5, 1, 2, xtol=1e-15))
     ),
-    "Gaussian": Profile(_gaussian, math.sqrt(2 * math.log(2))),
+    "Gaussian": ClosedForm(_gaussian, math.sqrt(2 * math.log(2))),
 }
+DE_VAUCOULEURS = 4.0
 
 
-def point_spread(psf: Psf, k: np.ndarray) -> np.ndarray:
-    """Transform of a point-spread function at wave numbers k ≥ 0 [rad/arcsec].
-
-    Source:
-        Moffat (untruncated): 2 (k r/2)^(β−1) K_{β−1}(k r) / Γ(β−1), with r from the full width at half maximum.
-    """
-    if psf.type == "Gaussian":
-        found: np.ndarray = np.exp(-0.5 * (k * psf.sigma) ** 2)
-        return found
-    order = psf.beta - 1
-    radius = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))
-    # The limit at 0 is 1; K itself overflows there.
-    z = np.maximum(k * radius, 1e-10)
-    transform: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
-    return transform
+def build(component: Component, parameters: dict[str, Parameter], dtype: Any) -> Profile:
+    """A component's profile, for the shapes that its prior allows."""
+    if component.type in _CLOSED:
+        return _CLOSED[component.type]
+    if component.shape is None:
+        return RadialSeries("Sersic", DE_VAUCOULEURS, DE_VAUCOULEURS, dtype)
+    shape = parameters[component.shape]
+    if isinstance(shape, float):
+        return RadialSeries(component.type, shape, shape, dtype)
+    least, most = DOMAINS[SHAPES[component.type]]
+    low, high = shape.bounds
+    return RadialSeries(component.type, max(low, least), min(high, most), dtype)

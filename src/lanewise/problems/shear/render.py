@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.problems.shear.config import LogNormal, Normal, ShearConfig
-from lanewise.problems.shear.fourier import GridRenderer, intrinsic_shear
+from lanewise.problems.shear.config import ShearConfig
+from lanewise.problems.shear.fourier import GridRenderer
+from lanewise.problems.shear.light import intrinsic_shear
+from lanewise.problems.shear.priors import Prior
+from lanewise.problems.shear.scene import DOMAINS, quantity
 
 # (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
 Renderer = Callable[[Mapping[str, Any]], jax.Array]
@@ -28,19 +31,20 @@ TOLERANCE = 1e-6
 # What float32 itself costs: a hundred roundings of the peak.
 _ROUNDINGS = 100
 _PROBE_SHEAR, _PROBE_OFFSET_PIXELS = 0.1, 2.0
+_WIDENING = ("half_light_radius", "n", "beta")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of the renderer `fourier`: its size in stamps, and its points per pixel along an axis."""
+    """The grid of the renderer `fourier`: its size in stamps, its points per pixel along an axis, its refinement."""
 
     padding: int
     oversampling: int
+    levels: int = 0
 
 
 STAMP = Grid(1, 1)
-CAREFUL = Grid(4, 2)
-_GRIDS = (STAMP, Grid(1, 2), Grid(2, 1), Grid(2, 2), Grid(3, 2), CAREFUL)
+CAREFUL = Grid(3, 2, 4)
 
 
 def tolerance(config: ShearConfig) -> float:
@@ -57,38 +61,52 @@ def choose_grid(config: ShearConfig) -> Grid:
     padding = config.image.padding
     if padding == 1:
         return STAMP
-    grids = _GRIDS if padding is None else (Grid(padding, 1), Grid(padding, 2))
+    grids = _grids(2) if padding is None else _grids(padding)
+    if padding is None:
+        grids = (STAMP, Grid(1, 2), *grids)
     probes = list(_probes(config))
-    careful = jax.jit(GridRenderer(config, CAREFUL.padding, CAREFUL.oversampling))
+    careful = jax.jit(draw_on(config, CAREFUL))
     expected = [np.asarray(careful(p)) for p in probes]
     for grid in grids[:-1]:
-        render = jax.jit(GridRenderer(config, grid.padding, grid.oversampling))
+        render = jax.jit(draw_on(config, grid))
         errors = [np.abs(render(p) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
         if max(errors) < tolerance(config):
             return grid
     return grids[-1]
 
 
+def _grids(padding: int) -> tuple[Grid, ...]:
+    """From cheap to accurate."""
+    return tuple(Grid(padding, oversampling, levels) for levels in (0, 2, 4) for oversampling in (1, 2))
+
+
+def draw_on(config: ShearConfig, grid: Grid) -> GridRenderer:
+    """The renderer `fourier` on a grid."""
+    return GridRenderer(config, grid.padding, grid.oversampling, grid.levels)
+
+
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
     centre = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
-    size = config.parameters["half_light_radius"]
-    large = centre["half_light_radius"]
-    if isinstance(size, LogNormal):
-        large *= float(np.exp(size.sigma))
-    elif isinstance(size, Normal):
-        large += size.sigma
-    elif not isinstance(size, float):
-        large = size.max
+    wide = {name: _widest(name, prior) for name, prior in config.latents.items() if quantity(name) in _WIDENING}
     shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
     offset = {"x": _PROBE_OFFSET_PIXELS, "y": -_PROBE_OFFSET_PIXELS}
-    return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, "half_light_radius": large}]
+    return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, **wide}]
+
+
+def _widest(name: str, prior: Prior) -> float:
+    """The likely value with the longest wings: a large size or index, a small Moffat exponent."""
+    low, high = prior.bounds
+    least, most = DOMAINS[quantity(name)]
+    if quantity(name) == "beta":
+        return max(2 * prior.centre - prior.high, low, least)
+    return min(prior.high, high, most)
 
 
 def build(config: ShearConfig, grid: Grid) -> Renderer:
     """The renderer that the config asks for."""
     if config.image.renderer == "jax-galsim":
         return jax_galsim(config)
-    return GridRenderer(config, grid.padding, grid.oversampling)
+    return draw_on(config, grid)
 
 
 def jax_galsim(config: ShearConfig) -> Renderer:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import galsim
 import numpy as np
 
 from lanewise.problems.base import Member, Observation
 from lanewise.problems.shear.config import ShearConfig
+from lanewise.problems.shear.scene import SHAPES, Component
 
 
 def simulate(config: ShearConfig, member: Member) -> Observation:
@@ -28,10 +31,24 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
     return Observation({"image": image.array}, truth)
 
 
-def _galaxy(config: ShearConfig, truth: dict[str, float]) -> galsim.GSObject:
-    kinds = {"Exponential": galsim.Exponential, "Gaussian": galsim.Gaussian}
-    galaxy = kinds[config.galaxy.type](flux=truth["flux"], half_light_radius=truth["half_light_radius"])
+def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
+    components = [component for _, component in config.galaxy.components]
+    rest = 1.0 - sum(truth[c.fraction] for c in components if c.fraction)
+    parts = [_profile(c, truth, truth["flux"] * (truth[c.fraction] if c.fraction else rest)) for c in components]
+    galaxy = parts[0] if len(parts) == 1 else galsim.Add(parts)
     return galaxy.shear(e1=truth["e1"], e2=truth["e2"]).shear(g1=truth["g1"], g2=truth["g2"])
+
+
+def _profile(component: Component, truth: Mapping[str, float], flux: float) -> galsim.GSObject:
+    kinds = {
+        "DeVaucouleurs": galsim.DeVaucouleurs,
+        "Exponential": galsim.Exponential,
+        "Gaussian": galsim.Gaussian,
+        "Moffat": galsim.Moffat,
+        "Sersic": galsim.Sersic,
+    }
+    shape = {SHAPES[component.type]: truth[component.shape]} if component.shape else {}
+    return kinds[component.type](flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
 
 
 def _psf(config: ShearConfig) -> galsim.GSObject:
