@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd  # noqa: F401  imported before the forks, which are then quick
 
 from lanewise import campaign as campaigns
-from lanewise import commits, provenance, upkeep
+from lanewise import commits, directories, provenance, upkeep
 from lanewise.aggregate import stages
 from lanewise.campaign import Campaign
 from lanewise.checkpoints import Policy
@@ -358,7 +358,7 @@ def _killed(run: Callable[[int], None], rng: random.Random) -> bool:
 
 
 def _files(found: Campaign, commit: commits.Commit) -> Iterable[tuple[str, bytes]]:
-    return commits.files_of(commit.settings, commits.load_results(found.store, commit))
+    return directories.files_of(commit.settings, commits.load_results(found.store, commit))
 
 
 def _means(found: Campaign, chunk: Chunk, salt: int, log: Path) -> list[float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lanewise import checkpoints, commits, document, extension, problems, provenance
+from lanewise import checkpoints, commits, directories, document, extension, problems, provenance
 from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.checkpoints import Keeper, Policy
@@ -237,7 +237,7 @@ class Campaign:
         }
         attempt = commits.new_attempt()
         published = self.manifest.output.layout == "directories"
-        view = list(commits.files_of(self.plan.settings, results)) if published else None
+        view = list(directories.files_of(self.plan.settings, results)) if published else None
         commit = commits.write(
             self.store, self.plan, chunk, results, made, attempt=attempt, view=view, replace=overwrite
         )
@@ -266,11 +266,11 @@ class Campaign:
             now = commits.read(self.store, chunk)
             if now is None or now.attempt == commit.attempt:
                 return commit
-            commit, view = now, commits.files_of(now.settings, commits.load_results(self.store, now))
+            commit, view = now, directories.files_of(now.settings, commits.load_results(self.store, now))
 
     def _publish(self, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
         if self.manifest.output.layout == "directories":
-            commits.publish(self.store, chunk, commit, view)
+            directories.publish(self.store, chunk, commit, view)
 
 
 def load(source: str | Document, overrides: Sequence[str] = ()) -> Campaign:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lanewise import commits
+from lanewise import commits, directories
 from lanewise.commits import Commit, File
 from lanewise.errors import ResultsDiffer, StorageError
 from lanewise.store import PROBES, Store, is_stamp
@@ -69,7 +69,7 @@ def export(campaign: Campaign, store: Store) -> int:
     n = 0
     for commit in campaign.commits().values():
         results = commits.load_results(campaign.store, commit)
-        commits.put_directories(store, commits.files_of(commit.settings, results))
+        directories.write(store, directories.files_of(commit.settings, results))
         n += len(results)
     return n
 
@@ -115,7 +115,7 @@ def _view_damage(store: Store, chunk: Chunk, commit: Commit) -> Iterator[str]:
     if not bad:
         return
     # Another version of HDF5 may write the same content in other bytes: what the committed data give now is right too.
-    rebuilt = dict(commits.files_of(commit.settings, commits.load_results(store, commit)))
+    rebuilt = dict(directories.files_of(commit.settings, commits.load_results(store, commit)))
     for file, text in bad:
         if not _is(store, file.path, rebuilt.get(file.path)):
             yield f"{text}; remove it, and `lanewise run --batch-index {chunk.index}` writes it again"
