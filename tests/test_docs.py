@@ -8,9 +8,13 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import Lanewise
+from lanewise import campaign, document
+from lanewise.problems.base import Member
+from lanewise.problems.shear import family
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,3 +55,50 @@ def _said(lanewise: Lanewise, line: str, monkeypatch: pytest.MonkeyPatch) -> str
         assert words.pop(0) == "lanewise"
         _, out, err = lanewise(*words)
     return out + err
+
+
+def _recipes() -> dict[str, str]:
+    """The manifests of the cookbook by name."""
+    found = [
+        content for language, _, content in _FENCE.findall((DOCS / "cookbook.md").read_text()) if language == "yaml"
+    ]
+    return {re.findall(r"^name: (\S+)$", text, re.MULTILINE)[0]: text for text in found}
+
+
+# What a recipe needs beside itself, or is too large to be carried out whole.
+_FEWER = {"thousands": ["realizations.count=2", "batch.size=4"]}
+
+
+@pytest.mark.parametrize("name", _recipes())
+def test_a_recipe_of_the_cookbook_is_valid(
+    lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(_recipes()[name])
+    _ingredients(name, lanewise)
+    assert campaign.load("recipe.yaml").manifest.config.remarks == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _recipes())
+def test_a_recipe_of_the_cookbook_is_carried_out(
+    lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(_recipes()[name])
+    _ingredients(name, lanewise)
+    options = [option for pair in ["output.url=out", *_FEWER.get(name, [])] for option in ("--set", pair)]
+    code, out, err = lanewise("run", "recipe.yaml", *options)
+    assert (code, err) == (0, ""), out
+    code, out, err = lanewise("aggregate", "recipe.yaml", *options)
+    assert (code, err, Path("out/report.html").exists()) == (0, "", True), out
+
+
+def _ingredients(name: str, lanewise: Lanewise) -> None:
+    """Files that a recipe reads."""
+    if name == "own-images":
+        scene = family.parse_config(document.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"])
+        members = [Member(f"m{n}", 1 + n, {"g1": 0.01 * n, "g2": 0.0}) for n in range(4)]
+        images = [family.observe(scene, member).data["image"] for member in members]
+        np.savez("stamps.npz", stamps=np.stack(images))
+        Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in members))

@@ -8,7 +8,7 @@ from typing import Any
 
 from lanewise import typed
 from lanewise.methods.settings import MapSettings, NutsSettings
-from lanewise.problems.shear import scene
+from lanewise.problems.shear import foresight, scene
 from lanewise.problems.shear.priors import Parameter, Prior
 from lanewise.problems.shear.scene import Galaxy, Image, Psf
 
@@ -64,7 +64,7 @@ class ShearConfig:
                 "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
                 "so the posterior is as wide as their priors; fix the ellipticity at its truth"
             )
-        return tuple(found)
+        return (*found, *foresight.remarks(self))
 
     @property
     def method(self) -> str:

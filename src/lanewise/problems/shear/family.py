@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
-from lanewise.problems.shear import checks, grid, observations
+from lanewise.problems.shear import checks, foresight, grid, observations
 from lanewise.problems.shear import config as shear_config
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.grid import Shears
@@ -55,8 +55,8 @@ def parse_extent(value: Mapping[str, Any]) -> Shears | Observations:
 
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
-    """Images must fit the config, and a component that the model holds fixed must be fixed at its truth."""
-    extent, found = manifest.extent, []
+    """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
+    extent, found = manifest.extent, list(_precision(manifest.config))
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
         found += list(observations.misfits(extent, manifest.config))
@@ -75,6 +75,13 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
             message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
             found.append((place, message))
     return found
+
+
+def _precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    signal = foresight.signal_to_noise(config)
+    if config.inference.precision == "float32" and signal > foresight.FLOAT32_SIGNAL_TO_NOISE:
+        message = f"the S/N is about {signal:.0e}, and float32 carries {foresight.FLOAT32_SIGNAL_TO_NOISE:.0e}"
+        yield ("config", "inference", "precision"), f"{message}; set float64"
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:
