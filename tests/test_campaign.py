@@ -148,6 +148,25 @@ def test_overwriting_that_fails_leaves_what_was_there(
     assert (tree(tmp_path / "results"), load(write()).commits()) == (before, first)
 
 
+def test_a_chunk_that_is_overwritten_while_it_is_read_is_not_damaged(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = load(write())
+    campaign.run()
+    survey, asked = Campaign.survey, []
+
+    def late(self: Campaign, chunks: Any = None) -> Any:
+        found = survey(self, chunks)
+        if not asked:
+            asked.append(chunks)
+            campaign.run(0, overwrite=True)
+        return found
+
+    monkeypatch.setattr(Campaign, "survey", late)
+    results = stages.aggregate(load(campaign.manifest.source))
+    assert (results.damaged, results.tally.n_used) == ((), 4)
+
+
 def test_overwriting_with_another_batch_size_leaves_what_the_new_plan_holds(write: Write, tmp_path: Path) -> None:
     load(write(batch__size=1)).run()
     before = tree(tmp_path / "results")

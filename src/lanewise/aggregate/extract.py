@@ -11,7 +11,6 @@ import pandas as pd
 
 from lanewise import commits, outputs
 from lanewise.aggregate.bias import COMPONENTS, GaussianPrior
-from lanewise.commits import Commit
 from lanewise.errors import Complaint, Damaged, ManifestError
 
 if TYPE_CHECKING:
@@ -58,14 +57,20 @@ def committed_rows(campaign: Campaign) -> tuple[list[dict[str, Any]], dict[int, 
     """The rows of all chunks that can be read, in the plan's order, and by index why others cannot."""
     found, damaged = campaign.survey()
 
-    def rows(commit: Commit) -> list[dict[str, Any]] | Damaged:
-        try:
-            return commits.load_rows(campaign.store, commit)
-        except Damaged as error:
-            return error
+    def rows(index: int) -> list[dict[str, Any]] | Damaged:
+        commit = found[index]
+        while True:
+            try:
+                return commits.load_rows(campaign.store, commit)
+            except Damaged as error:
+                # Not damaged, if the chunk was overwritten since its commit was read.
+                now = campaign.survey([campaign.plan.chunks[index]])[0].get(index)
+                if now is None or now.attempt == commit.attempt:
+                    return error
+                commit = now
 
     indices = sorted(found)
-    parts = dict(zip(indices, campaign.store.map(rows, [found[index] for index in indices]), strict=True))
+    parts = dict(zip(indices, campaign.store.map(rows, indices), strict=True))
     damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
     read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
     return read, dict(sorted(damaged.items()))
