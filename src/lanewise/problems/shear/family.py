@@ -63,6 +63,9 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
     else:
         place = ("shear",)
+        if manifest.config.image.noise.sigma is None:
+            message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
+            found.append((("config",), message))
         signs = (1, -1) if extent.paired else (1,)
         known = {
             name: {sign * point[at] for point in extent.points for sign in signs}

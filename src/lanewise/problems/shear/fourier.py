@@ -131,9 +131,12 @@ class ModeLikelihood:
 
     data after `prepare`: `re`, `im`, shape (n_ky, n_kx), the whitened modes inside the band; modes outside it, which
     hold noise only, are a constant that is left out.
+
+    Args:
+        sigma: standard deviation of a pixel [flux].
     """
 
-    def __init__(self, config: ShearConfig) -> None:
+    def __init__(self, config: ShearConfig, sigma: float) -> None:
         image = config.image
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
@@ -143,7 +146,7 @@ class ModeLikelihood:
         twice[0] = 1.0
         if image.size_x % 2 == 0:
             twice[-1] = 1.0
-        whiten = np.sqrt(twice) / (image.noise.sigma * np.sqrt(image.size_x * image.size_y))
+        whiten = np.sqrt(twice) / (sigma * np.sqrt(image.size_x * image.size_y))
         kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
         self._kx, self._ky = jnp.asarray(kx, self._dtype), jnp.asarray(ky, self._dtype)
         self._transfer = jnp.asarray(self._band.transfer * self._whiten, self._dtype)
@@ -163,7 +166,7 @@ class ModeLikelihood:
         found: jax.Array = self._log_likelihood(self._numbers(p), data["re"], data["im"])
         return found
 
-    def prediction(self, p: Mapping[str, Any]) -> jax.Array:
+    def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """The whitened model modes, flat; for Gauss–Newton."""
         numbers = self._numbers(p)
         t = _form(numbers.ellipse, self._kx, self._ky)

@@ -22,7 +22,8 @@ _GUARDED = ("half_light_radius", "n", "beta", "fraction")
 class ShearProblem:
     """Gaussian pixel noise around a rendered galaxy, with the config's priors.
 
-    data: `image`, shape (ny, nx) [flux per pixel].
+    data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
+    variance [1/flux²], 0 where a pixel is masked.
     """
 
     def __init__(self, config: ShearConfig) -> None:
@@ -79,7 +80,7 @@ class ShearProblem:
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton: JᵀJ of the whitened image, and the prior's own curvature."""
 
-        jacobian: jax.Array = jax.jacfwd(lambda u: self._likelihood.prediction(self._parameters(u)[0]))(position)
+        jacobian: jax.Array = jax.jacfwd(lambda u: self._likelihood.prediction(self._parameters(u)[0], data))(position)
         bend: jax.Array = jax.hessian(self._latents.log_prior)(position)
         return jacobian.T @ jacobian - bend
 

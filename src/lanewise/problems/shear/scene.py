@@ -33,9 +33,13 @@ def quantity(name: str) -> str:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise per pixel; `simulated: false` leaves it out of the image only."""
+    """Gaussian noise per pixel; `simulated: false` leaves it out of the image only.
 
-    sigma: float
+    Attributes:
+        sigma: of every pixel; None where the type is PerPixel and the variances come with the images.
+    """
+
+    sigma: float | None = None
     type: str = "Gaussian"
     simulated: bool = True
 

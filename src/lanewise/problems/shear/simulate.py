@@ -19,7 +19,8 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
     whatever its prior.
 
     Returns:
-        data: `image`, shape (ny, nx), float64 [flux per pixel].
+        data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, the same for every
+            pixel.
     """
     truth = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
     truth |= {"x": 0.0, "y": 0.0, **member.truth}
@@ -28,7 +29,10 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
     image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, dtype=np.float64)
     if stamp.noise.simulated:
         image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
-    return Observation({"image": image.array}, truth)
+    data = {"image": image.array}
+    if stamp.noise.type == "PerPixel" and stamp.noise.sigma is not None:
+        data["weight"] = np.full(image.array.shape, stamp.noise.sigma**-2.0)
+    return Observation(data, truth)
 
 
 def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
