@@ -368,11 +368,11 @@ def test_an_interrupted_chunk_goes_on_after_the_tasks_that_are_done(
     always = Policy(long_s=0.0, interval_s=0.0, share=1e9)
     keeper = Keeper(campaign.store, chunk, {}, always)
     with pytest.raises(KeyboardInterrupt):
-        solver.TaskSolver("cpu").run(chunk, Silent(), keeper)
+        solver.TaskSolver("cpu", 1).run(chunk, Silent(), keeper)
     solved.clear()
     later = Keeper(campaign.store, chunk, {}, always)
     assert later.load() == 2
-    found = solver.TaskSolver("cpu").run(chunk, Silent(), later)
+    found = solver.TaskSolver("cpu", 1).run(chunk, Silent(), later)
     assert solved == ["het_s44", "het_s45"]
     assert [outputs.files(r) for r in found] == [outputs.files(known[r.task]) for r in found]
 

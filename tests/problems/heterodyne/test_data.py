@@ -13,6 +13,7 @@ import pytest
 
 from lanewise.errors import DataError
 from lanewise.problems.heterodyne import load_data, load_each_q, simulate
+from lanewise.problems.heterodyne.cli import LayoutName
 
 REFERENCE = Path(__file__).parents[2] / "data" / "heterodyne"
 LAYOUTS = {"flat": "flat", "exchange": "exchange", "aps_old": "APS", "aps_u": "APS-U"}
@@ -86,7 +87,7 @@ def test_npz_is_read_like_flat_hdf5_through_any_file_system(memory: str) -> None
     assert np.array_equal(found.c2[:, above[0], above[1]], c2[:, above[0], above[1]])
 
 
-@pytest.mark.parametrize("layout", simulate.LAYOUTS)
+@pytest.mark.parametrize("layout", list(LayoutName))
 def test_what_is_simulated_in_a_layout_is_read_back(layout: simulate.Layout, tmp_path: Path) -> None:
     where = simulate.Experiment(n_frames=12, phi=(0.0, 40.0))
     c2 = simulate.simulate(simulate.Truth(), where, 1)

@@ -88,6 +88,7 @@ def test_fixed_parameters_stay_and_bounds_hold() -> None:
     assert values["f3"] == pytest.approx(0.19, abs=1e-9)
     assert "f3" in result.at_bounds
     assert result.parameters["phi0"].error == 0.0
+    assert result.parameters["f3"].error == 0.0
     assert result.degenerate == ()
     assert result.ssr > fitted("flat").ssr
 
@@ -118,6 +119,20 @@ def test_what_is_not_shown_to_be_the_minimum_is_not_converged(
     result = fit(replace(data, c2=moved), {"fit": settings})
     assert not result.converged
     assert any(reason in warning for warning in result.warnings), result.warnings
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_alone_is_not_a_converged_fit(seed: int) -> None:
+    noise_alone = simulate.Experiment(contrast=0.0)
+    result = fit(simulated(noise_alone, seed), {"fit": QUICK})
+    assert not result.converged
+    assert "these data show no correlation that could be fitted" in result.warnings[0]
+
+
+def test_a_weak_correlation_is_still_one() -> None:
+    # At the truth χ² gains 275 over a constant; 142 are needed.
+    result = fit(simulated(simulate.Experiment(contrast=0.003)), {"fit": QUICK})
+    assert not any("no correlation" in warning for warning in result.warnings)
 
 
 @pytest.mark.parametrize("seed", [3, 6, 14])

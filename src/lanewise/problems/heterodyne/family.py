@@ -74,7 +74,7 @@ def outputs() -> Outputs:
 
 
 def solver(manifest: Manifest) -> Solver:
-    """Fits the tasks of a chunk one after the other."""
+    """Fits the tasks of a chunk, as many side by side as it has cores."""
     from lanewise.problems.heterodyne.solver import TaskSolver
 
-    return TaskSolver(manifest.resources.device)
+    return TaskSolver(manifest.resources.device, manifest.resources.cpus)

@@ -1,7 +1,9 @@
-"""Computes a chunk of tasks: reads each file, fits it, and goes on to the next whatever became of it."""
+"""Computes a chunk of tasks: reads each file and fits it, whatever became of the others."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,17 +26,21 @@ _PACKED = "packed"
 
 
 class TaskSolver:
-    """Fits tasks one after the other; those whose data have one shape share the compiled program.
+    """Fits the tasks of a chunk; those whose data have one shape share the compiled program.
 
     Args:
         where: `auto`, `cpu` or `gpu`.
+        cpus: cores that the chunk may use: so many tasks are fitted side by side where JAX runs on the CPU.
 
     Raises:
         MachineError: a GPU is required and JAX has none.
     """
 
-    def __init__(self, where: str) -> None:
-        device.prepare(where, "float64")
+    def __init__(self, where: str, cpus: int) -> None:
+        from lanewise.doctor import n_cores
+
+        on_cpu = device.prepare(where, "float64")
+        self._workers = min(cpus, n_cores()) if on_cpu else 1
 
     def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> list[TaskResult]:
         """One result per task, in order; a checkpoint holds those that are done.
@@ -42,19 +48,32 @@ class TaskSolver:
         Raises:
             InputUnreachable: storage does not give a task's file now; nothing is recorded of the chunk.
         """
-        total = len(chunk.realizations)
-        progress.begin(f"chunk {chunk.index}", total)
-        found: list[TaskResult] = []
-        for at, realization in enumerate(chunk.realizations):
-            progress.step(at, realization.member.name)
-            saved = keeper.blocks.get(at)
-            result = _solve(realization.member) if saved is None else _restored(saved)
-            found.append(result)
+        tasks: list[Task] = [realization.member for realization in chunk.realizations]
+        found = {at: _restored(saved) for at, saved in keeper.blocks.items()}
+        todo = [at for at in range(len(tasks)) if at not in found]
+        progress.begin(f"chunk {chunk.index}", len(tasks))
+        for at, result in self._results(tasks, todo):
+            found[at] = result
+            progress.step(len(found), tasks[at].name)
             keeper.blocks[at] = Saved(1, (), {_PACKED: np.frombuffer(outputs.packed_nc([result]), np.uint8)})
-            if keeper.due(at + 1, total):
+            if keeper.due(len(found), len(tasks)):
                 keeper.save()
-        progress.step(total)
-        return found
+        return [found[at] for at in range(len(tasks))]
+
+    def _results(self, tasks: Sequence[Task], todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
+        """Each result as it comes. The first task is fitted alone: the others find its program compiled."""
+        for at in todo[:1] if self._workers > 1 else todo:
+            yield at, _solve(tasks[at])
+        if self._workers == 1 or len(todo) < 2:
+            return
+        pool = ThreadPoolExecutor(self._workers)
+        try:
+            running = {pool.submit(_solve, tasks[at]): at for at in todo[1:]}
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:
+            # On the way out after an error or a signal, what has not begun does not begin.
+            pool.shutdown(cancel_futures=True)
 
 
 def _solve(task: Task) -> TaskResult:

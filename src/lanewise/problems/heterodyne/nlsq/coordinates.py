@@ -14,6 +14,7 @@ the *box parameters*: the user's, without f2, and with log f0 at the f2 of the g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -149,6 +150,19 @@ class Profiles(NamedTuple):
 
 def profiles(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> Profiles:
     """What the correlation is made of, at coordinates x."""
+    parts = _parts(x, t, dt, gauge, clip)
+    return Profiles(*(f(three) for f, three in parts), *(jax.jacfwd(f)(three) for f, three in parts))
+
+
+def values(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> tuple[jax.Array, ...]:
+    """The first four of `profiles`: both integrals, the path and the fraction."""
+    return tuple(f(three) for f, three in _parts(x, t, dt, gauge, clip))
+
+
+def _parts(
+    x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip
+) -> list[tuple[Callable[[jax.Array], jax.Array], jax.Array]]:
+    """Each profile as a function of its own three coordinates, and these."""
 
     def diffusion(three: jax.Array) -> jax.Array:
         log_j, alpha, share = three
@@ -163,5 +177,4 @@ def profiles(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: Frac
         a, f1, f3 = three
         return jnp.asarray(c2.clip_fraction(jnp.exp(jnp.clip(a + f1 * (t - gauge.t_mid), -500.0, 100.0)) + f3, clip))
 
-    parts = [(diffusion, x[0:3]), (diffusion, x[3:6]), (drift, x[6:9]), (share, x[9:12])]
-    return Profiles(*(f(three) for f, three in parts), *(jax.jacfwd(f)(three) for f, three in parts))
+    return [(diffusion, x[0:3]), (diffusion, x[3:6]), (drift, x[6:9]), (share, x[9:12])]

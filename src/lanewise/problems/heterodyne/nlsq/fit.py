@@ -21,8 +21,9 @@ from lanewise.problems.heterodyne.nlsq import coordinates, kernel, noise, scalin
 from lanewise.problems.heterodyne.nlsq.coordinates import N_COORDINATES, Setting
 from lanewise.problems.heterodyne.nlsq.solver import Anchor, Problem, Search
 
-# Starts per compiled call; fixed, so that one program serves screening, search and polish.
-WIDTH = 8
+# Starts per compiled call; fixed, so that one program serves search and polish whatever their numbers. A look at a
+# point costs so little that many are mapped at once.
+WIDTH, _LOOK_WIDTH = 8, 64
 # Blocks of data that a search descends on; candidates are looked at on the first alone.
 _SEARCH_BLOCKS = 4
 # Searches whose costs differ by less than this part are taken for the same minimum.
@@ -36,6 +37,12 @@ _SEARCH_TOLERANCE, _POLISH_CHI2, _FINISH_TOLERANCE = 1e-4, 0.01, 1e-11
 # Starts agree whose χ² differ by less than this, two standard deviations of one parameter: the data cannot tell them
 # apart. A wrong minimum is one of a thousandth of χ², fifteen for 3×100×100 values.
 _SAME_CHI2 = 4.0
+# Another minimum is close behind the best if its χ² is higher by less than this, five standard deviations; and so many
+# sets of hops challenge the best, at the most.
+_CLOSE_CHI2, _CHALLENGES = 25.0, 5
+# What a fit must gain in χ² over a constant: three standard deviations for each unknown, five for one alone. On pure
+# noise a search over all unknowns gained up to 22 in 16 trials, where 137 are asked for.
+_PER_UNKNOWN, _PER_FIT = 9.0, 16.0
 # A descent that was cut off is at its minimum as well if no more than this of χ² is promised below it.
 _LEFT = 0.01
 
@@ -175,16 +182,14 @@ class _Searcher:
         for rounds in range(1, limits.rounds + 1):
             seed = limits.seed + rounds - 1
             begin = starts.design(limits.candidates, seed, t, data.q, data.phi, phi0)
-            screened = self.descend(begin, 1, 1, 0.0, 0.0)
-            new = self.search(screened.x[: limits.starts], limits.polish, n_data)
+            screened = self.screen(begin)
+            new = self.search(screened[: limits.starts], limits.polish, n_data)
             polished = _sorted(new if polished is None else _concatenate(polished, new))
             if not np.isfinite(polished.at.ssr[0]):
                 break
             if _agreement(polished, n_data) < limits.agreement:
                 continue
-            if limits.hops:
-                hops = starts.hops(np.asarray(polished.x[0]), np.asarray(screened.x[: limits.hops]), seed)
-                polished = _sorted(_concatenate(polished, self.search(hops, limits.hops, n_data)))
+            polished = self.challenge(polished, screened, seed, n_data)
             if _agreement(polished, n_data) >= limits.agreement:
                 break
         assert polished is not None
@@ -196,6 +201,26 @@ class _Searcher:
         """All of the data."""
         return int(self.problem.data.weight.shape[0])
 
+    def challenge(self, polished: Search, fresh: np.ndarray, seed: int, n_data: int) -> Search:
+        """What was polished, and hops from the best of it; more where others are close or better ones are found.
+
+        Where several minima differ by little, a better one that is as narrow may have been missed by them all.
+        """
+        n = self.settings.fit.hops
+        for turn in range(_CHALLENGES if n else 0):
+            points = fresh[turn * n : (turn + 1) * n]
+            if not len(points):
+                break
+            best = polished.at.ssr[0]
+            hops = starts.hops(np.asarray(polished.x[0]), points, (seed, turn))
+            polished = _sorted(_concatenate(polished, self.search(hops, n, n_data)))
+            behind = (polished.at.ssr / polished.at.ssr[0] - 1) * n_data
+            improved = (best / polished.at.ssr[0] - 1) * n_data > _SAME_CHI2
+            close = np.any((behind > _SAME_CHI2) & (behind < _CLOSE_CHI2))
+            if not improved and (turn > 0 or not close):
+                break
+        return polished
+
     def search(self, begin: Any, n_polish: int, n_data: int) -> Search:
         """Descend on a sample of the data, and the best from there on all of it."""
         limits, polish = self.settings.fit, _POLISH_CHI2 / n_data
@@ -206,6 +231,20 @@ class _Searcher:
         hopeful = tried.at.ssr <= _HOPELESS * tried.at.ssr[0]
         ended = self.descend(tried.x[hopeful], self.n_blocks, limits.max_iterations, polish, 0.0)
         return _concatenate(ended, _rows(tried, ~hopeful))
+
+    def screen(self, points: np.ndarray) -> np.ndarray:
+        """The points within the box, best first by a look at the first block of the data."""
+        padding = np.full((-len(points) % _LOOK_WIDTH, N_COORDINATES), np.nan)
+        padded = np.concatenate([points, padding])
+        parts = [
+            solver.screen(
+                jnp.asarray(padded[k : k + _LOOK_WIDTH]), self.problem, self.kind, self.settings.model.fraction_clip
+            )
+            for k in range(0, len(padded), _LOOK_WIDTH)
+        ]
+        x, ssr = (np.concatenate(leaves)[: len(points)] for leaves in zip(*parts, strict=True))
+        best: np.ndarray = x[np.argsort(np.where(np.isfinite(ssr), ssr, np.inf), kind="stable")]
+        return best
 
     def descend(self, begin: Any, n_blocks: int, max_passes: int, tolerance: float, pull: float) -> Search:
         """Descents from every row, best first."""
@@ -285,6 +324,8 @@ def _result(
     agreement = _agreement(polished, n_data)
     per_angle = _per_angle(np.asarray(at.coefficients), errors.scaling * variance, scale.basis, centre)
     warnings = _warnings(best, agreement, len(polished.x), n_data, chi2, per_angle, settings)
+    gained = (scaling.constant_ssr(data.c2, scale.basis) - ssr) / variance
+    warnings = (*_no_signal(gained, errors.n_free - scale.basis.shape[1]), *warnings)
     parameters, headline = (
         np.asarray(part)
         for part in coordinates.report(jnp.asarray(best.x), where.gauge, jnp.log(jnp.asarray(where.f0)))
@@ -329,6 +370,15 @@ def _per_angle(
         spread = np.sqrt(np.einsum("am,mn,an->a", basis, part, basis))
         found.append(tuple(Estimate(float(v), float(s)) for v, s in zip(values, spread, strict=True)))
     return found[0], found[1]
+
+
+def _no_signal(gained: float, unknowns: int) -> tuple[str, ...]:
+    """The reason against a fit whose χ² is hardly below that of a constant, if it is so."""
+    needed = _PER_UNKNOWN * unknowns + _PER_FIT
+    if gained > needed:
+        return ()
+    less = f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {needed:g}"
+    return (f"{less}: these data show no correlation that could be fitted",)
 
 
 def _warnings(

@@ -22,6 +22,7 @@ import numpy as np
 
 from lanewise.problems.heterodyne import c2
 from lanewise.problems.heterodyne.c2 import FractionClip
+from lanewise.problems.heterodyne.nlsq import coordinates
 from lanewise.problems.heterodyne.nlsq.coordinates import N_COORDINATES, Gauge, Profiles, profiles
 
 BLOCK = 256
@@ -96,6 +97,21 @@ def grams(x: jax.Array, data: Pairs, n_blocks: jax.Array, scene: Scene, gauge: G
     return total
 
 
+def look(x: jax.Array, data: Pairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
+    """`grams` of the first block without derivatives, whose rows and columns are 0: a quick look at a point."""
+    reference, sample, path, f = coordinates.values(x, scene.t, scene.dt, gauge, clip)
+    first, second = data.first[0], data.second[0]
+    h_r = c2.field_decay(reference[second] - reference[first], scene.q)
+    h_s = c2.field_decay(sample[second] - sample[first], scene.q)
+    r, n = 1 - f, f**2 + (1 - f) ** 2
+    u, w, m = (a[first] * a[second] for a in (r**2 / n, f**2 / n, f * r / n))
+    wave = scene.q * jnp.cos(jnp.deg2rad(scene.phi + x[12]))
+    g = u * h_r**2 + w * h_s**2 + 2 * m * h_r * h_s * jnp.cos(wave[:, None] * (path[second] - path[first]))
+    columns = jnp.stack([g, jnp.ones_like(g), data.y[0]], axis=1) * data.weight[0]
+    gram = jnp.einsum("akb,alb->akl", columns, columns)
+    return jnp.zeros((len(gram), Y + 1, Y + 1), x.dtype).at[:, G:, G:].set(gram)
+
+
 class _Ages(NamedTuple):
     """Per age: a table of shape (N, n_columns), gathered whole rows at a time; per angle: wave numbers along v."""
 
@@ -118,7 +134,8 @@ def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
 def _columns(ages: _Ages, block: Pairs, q: jax.Array) -> jax.Array:
     """∂g/∂x, g, 1, y of one block, shape (n_phi, 16, BLOCK); padding is 0."""
     n_phi = ages.wave.shape[0]
-    at_i, at_j = ages.table[block.first].T, ages.table[block.second].T
+    # Without the barriers the compiler gathers, and takes exponentials, once for each column that needs them.
+    at_i, at_j = jax.lax.optimization_barrier((ages.table[block.first].T, ages.table[block.second].T))
     c_r, c_s, path = at_j[:3] - at_i[:3]
     d_r, d_s, d_v = at_j[8:11] - at_i[8:11], at_j[11:14] - at_i[11:14], at_j[14:17] - at_i[14:17]
     (u_i, w_i, m_i, dw_i, dm_i), (u_j, w_j, m_j, dw_j, dm_j) = at_i[3:8], at_j[3:8]
@@ -127,7 +144,7 @@ def _columns(ages: _Ages, block: Pairs, q: jax.Array) -> jax.Array:
     sin_i, sin_j = at_i[20 + n_phi :], at_j[20 + n_phi :]
     cos, sin = cos_i * cos_j + sin_i * sin_j, sin_j * cos_i - cos_j * sin_i
 
-    h_r, h_s = c2.field_decay(c_r, q), c2.field_decay(c_s, q)
+    h_r, h_s = jax.lax.optimization_barrier((c2.field_decay(c_r, q), c2.field_decay(c_s, q)))
     decay_r, decay_s, both = h_r**2, h_s**2, 2 * h_r * h_s
     beat = m_i * m_j * both
     along_r = -(q**2) * (u_i * u_j * decay_r + beat / 2 * cos)

@@ -86,6 +86,13 @@ def setting(
             return "groups", Scaling(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
 
 
+def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
+    """Sum of squares over pairs i < j that a fit without any contrast leaves, offsets as in `basis`."""
+    values = matrices[:, *np.triu_indices(matrices.shape[-1], 1)]
+    offsets = basis @ np.linalg.lstsq(basis, values.mean(axis=1), rcond=None)[0]
+    return float(((values - offsets[:, None]) ** 2).sum())
+
+
 def normal(gram: jax.Array, scaling: Scaling, kind: Kind) -> Normal:
     """The least-squares problem that the angles' Gram matrices describe."""
     basis, k = scaling.basis, N_COORDINATES

@@ -79,7 +79,7 @@ def descend(
     clip: FractionClip,
     sequential: bool,
 ) -> Search:
-    """Descend from each start, shape (n_starts, 13); with `max_passes` 1 only evaluate it.
+    """Descend from each start, shape (n_starts, 13).
 
     Args:
         n_blocks: how many blocks of the data count; fewer are a sample.
@@ -118,6 +118,19 @@ def descend(
     return result
 
 
+@partial(jax.jit, static_argnames=("kind", "clip"))
+def screen(points: jax.Array, problem: Problem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
+    """The points cut to the box, shape (n, 13), and their sums of squares on the first block of the data."""
+
+    def one(point: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = coordinates.cut(point, problem.gauge, problem.box)
+        gram = kernel.look(x, problem.data, problem.scene, problem.gauge, clip)
+        return x, scaling.normal(gram, problem.scaling, kind).ssr
+
+    found: tuple[jax.Array, jax.Array] = jax.vmap(one)(points)
+    return found
+
+
 def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> Normal:
     """The problem whose cost is ssr · exp(weight Σz²), z = (x − centre)/spread: the noise need not be known for it."""
     z = (x - anchor.centre) / anchor.spread
@@ -146,6 +159,15 @@ def _before(start: jax.Array, n_coefficients: int) -> Search:
     )
 
 
+class _Walls(NamedTuple):
+    """A step within the box in the making: parameters held at a wall, and the move of all in units of their scale."""
+
+    held: jax.Array
+    move: jax.Array
+    solves: jax.Array
+    changed: jax.Array
+
+
 def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: Box) -> tuple[jax.Array, jax.Array]:
     """Where the damped Gauss–Newton step within the box leads, and what the linear model promises of it."""
     p = coordinates.to_box(x, gauge)
@@ -159,17 +181,19 @@ def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: 
     # In units of `scale` each parameter may move by this much; rounding may have left it just outside.
     down, up = jnp.minimum(box.low - p, 0.0) / scale, jnp.maximum(box.high - p, 0.0) / scale
 
-    def solve(_: int, held_move: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        held, move = held_move
-        fixed = jnp.where(held, move, 0.0)
+    def solve(s: _Walls) -> _Walls:
+        held = s.held
+        fixed = jnp.where(held, s.move, 0.0)
         right = jnp.where(held, fixed, gradient - matrix @ fixed)
         system = jnp.where(held[:, None] | held[None, :], 0.0, matrix) + jnp.diag(jnp.where(held, 1.0, 1e-14))
         move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
-        return held | (move < down) | (move > up), jnp.clip(move, down, up)
+        now = held | (move < down) | (move > up)
+        return _Walls(now, jnp.clip(move, down, up), s.solves + 1, jnp.any(now != held))
 
     # Parameters that would leave the box go to its wall and stay; the others' step is solved again beside them.
     at_wall = (down >= 0) & (gradient <= 0) | (up <= 0) & (gradient >= 0)
-    _, move = jax.lax.fori_loop(0, _WALL_SOLVES, solve, (at_wall | (box.low >= box.high), jnp.zeros_like(p)))
+    first = _Walls(at_wall | (box.low >= box.high), jnp.zeros_like(p), jnp.int32(0), jnp.asarray(True))
+    move = jax.lax.while_loop(lambda s: s.changed & (s.solves < _WALL_SOLVES), solve, first).move
     move = to_x @ (scale * move)
     reach = jnp.asarray(_REACH).at[6].mul(jnp.abs(x[6]) + 1.0)
     move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / reach))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lanewise.problems.heterodyne.nlsq.coordinates import N_COORDINATES
@@ -60,7 +62,7 @@ def design(n: int, seed: int, t: np.ndarray, q: float, phi: np.ndarray, phi0: tu
 _GROUPS = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 12), (9, 10, 11))
 
 
-def hops(x: np.ndarray, fresh: np.ndarray, seed: int) -> np.ndarray:
+def hops(x: np.ndarray, fresh: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     """Points that keep what x says of some things and take the rest from fresh points, one hop for each of these.
 
     A weak component has minima of its own beside each minimum of the strong one; starts that must find both at once

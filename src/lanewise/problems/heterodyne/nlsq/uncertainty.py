@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lanewise.problems.heterodyne.c2 import NAMES
 from lanewise.problems.heterodyne.nlsq import coordinates
 from lanewise.problems.heterodyne.nlsq.coordinates import BOX_NAMES, N_COORDINATES, Gauge, Setting
 
@@ -85,8 +86,12 @@ def assess(
     left_open[free] = open_
     scales = np.zeros(len(free))
     scales[free] = scale
+    parameters = _propagate(to_parameters, full[:k, :k], left_open[:k], scales[:k])
+    # Exactly: a bounded rate goes through its coordinates and comes back with rounding.
+    held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and (user_fixed | wall)[BOX_NAMES.index(name)]]
+    parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
-        _propagate(to_parameters, full[:k, :k], left_open[:k], scales[:k]),
+        parameters,
         _propagate(to_headline, full[:k, :k], left_open[:k], scales[:k]),
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
         tuple(name for name, there in zip(BOX_NAMES, wall, strict=True) if there),
