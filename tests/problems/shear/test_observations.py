@@ -98,6 +98,26 @@ def test_a_file_for_each_image_without_truths(write: Write, tmp_path: Path) -> N
         extension.write(campaign, 2)
 
 
+def test_variance_and_mask_stand_in_for_sigma(write: Write, tmp_path: Path) -> None:
+    whole, images = simulated(write, tmp_path)
+    spoilt = images.copy()
+    spoilt[:, 0, 0] = np.nan
+    mask = np.zeros((24, 24), int)
+    mask[0, 0] = 1
+    np.savez(tmp_path / "stamps.npz", images=spoilt, variance=np.full((24, 24), 1e-6), mask=mask)
+    asked = {role: f"stamps.npz#{role}" for role in ("images", "variance", "mask")}
+    noise = {"type": "PerPixel"}
+    campaign = load(write(shear=..., realizations=..., observations=asked, config__image__noise=noise))
+    campaign.run()
+    assert list(campaign.summary["status"]) == ["ok"] * 4
+    # One pixel of a corner says nothing of g.
+    shift = campaign.summary["g1_mean"].to_numpy() - whole.summary["g1_mean"].to_numpy()
+    assert np.all(np.abs(shift) < 0.02 * whole.summary["g1_std"].to_numpy())
+    del asked["mask"]
+    unmasked = load(write(shear=..., realizations=..., observations=asked, config__image__noise=noise))
+    assert unmasked.plan.realizations[0].identity != campaign.plan.realizations[0].identity
+
+
 def test_identity_follows_the_content_not_the_path(write: Write, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(2, 24, 24))
