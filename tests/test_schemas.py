@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,9 +12,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from conftest import Write, load
-from lanewise import doctor, schema, views
+from conftest import MANIFEST, SCENE, Write, load
+from lanewise import doctor, manifest, schema, views
+from lanewise.document import Document
+from lanewise.errors import ManifestError
+from lanewise.methods.settings import MapSettings, NutsSettings
+from lanewise.problems.shear.priors import PRIORS
+from lanewise.problems.shear.scene import Image, Noise
 
+SETTINGS = {"map": MapSettings, "nuts": NutsSettings}
 NAMES = ("commit", "convergence", "doctor", "plan", "result", "status", "truth")
 
 
@@ -66,3 +74,133 @@ def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: 
 
 def _check(content: Any, name: str) -> None:
     jsonschema.Draft7Validator(schema.load(name)).validate(content)
+
+
+HETERODYNE: dict[str, Any] = {
+    "apiVersion": "lanewise/v1",
+    "kind": "heterodyne",
+    "name": "test",
+    # A pinned file is not read before it is fitted.
+    "inputs": [{"path": "/absent/a.h5", "sha256": "0" * 64}],
+    "config": {"data": {"dt": 0.1}},
+    "output": {"url": "unset"},
+}
+_SHEARS = {"g1": {"type": "Normal", "mean": 0, "sigma": 0.2}, "g2": 0.0}
+_PROFILE = {"flux": 1.0, "half_light_radius": 0.5, "shear": _SHEARS}
+# Settings under which a key has its effect.
+_SCENES: tuple[dict[str, Any], ...] = (
+    {},
+    {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
+    {"gal": {"type": "Moffat", "beta": 3.0, **_PROFILE, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
+    *({"inference": {"method": method}} for method in ("nuts", "map")),
+)
+# Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
+_VALUES: dict[str, list[Any]] = {
+    "kind": [],
+    "name": ["another"],
+    "config": [],
+    "shear.grid": [[0.03]],
+    "shear.points": [],
+    "realizations.extensions": [[2]],
+    "output.url": ["elsewhere"],
+    "resources.memory": ["1Gi"],
+    "inputs": [[{"path": "/absent/b.h5", "sha256": "1" * 64}]],
+    "sweep.grid": [{"data.start_frame": [1, 2]}],
+    "sweep.zip": [{"data.start_frame": [1, 2]}],
+    "sweep.list": [[{"data.start_frame": 1}]],
+}
+_ELSEWHERE = ("observations", "config.gal.components")
+
+
+def test_every_key_of_the_schemas_reaches_the_code() -> None:
+    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in _SCENES]
+    idle = _idle("manifest", manifests[:1], "", {"inputs", "sweep"})
+    idle += _idle("shear-config", manifests, "config", set())
+    idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
+    idle += _idle("heterodyne-config", [HETERODYNE], "config", set())
+    assert idle == []
+
+
+def _idle(name: str, bases: list[dict[str, Any]], prefix: str, skipped: set[str]) -> list[str]:
+    """Keys no value of which changes what a manifest is read as."""
+    before = [_parsed(base) for base in bases]
+    found = []
+    for path, leaf in _keys(name, schema.load(name), prefix):
+        if path.startswith(_ELSEWHERE) or {path, path.split(".")[0]} & skipped or "const" in leaf:
+            continue
+        values = _VALUES.get(path, _candidates(leaf))
+        if values and not any(_differs(base, was, path, values) for base, was in zip(bases, before, strict=True)):
+            found.append(path)
+    return found
+
+
+def _keys(name: str, branch: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Keys that hold a value, with their dotted path."""
+    for key, part in branch.get("properties", {}).items():
+        below = schema.resolved(part, name)
+        where = f"{path}.{key}".strip(".")
+        if "properties" in below:
+            yield from _keys(name, below, where)
+        else:
+            yield where, below
+
+
+def _candidates(leaf: Mapping[str, Any]) -> list[Any]:
+    if "enum" in leaf:
+        return list(leaf["enum"])
+    return [
+        True,
+        False,
+        0.31,
+        0.7,
+        1,
+        2,
+        3,
+        7,
+        64,
+        1e-3,
+        0.0,
+        "all",
+        [1.0],
+        {"type": "Uniform", "min": 0.1, "max": 0.9},
+    ]
+
+
+def _differs(base: dict[str, Any], was: Any, path: str, values: list[Any]) -> bool:
+    for value in values:
+        doc = Document("tried", base).override(tuple(path.split(".")), value, "tried")
+        with contextlib.suppress(ManifestError):
+            if _parsed(doc.value) != was:
+                return True
+    return False
+
+
+def _parsed(content: dict[str, Any]) -> Any:
+    """What the code sees of a manifest: all but its text."""
+    read = manifest.load(Document("tried", content))
+    return {name: value for name, value in vars(read).items() if name not in {"content", "document"}}
+
+
+def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
+    """The schemas are the only way in, so a setting that they lack could never be given."""
+    whole = schema.load("manifest")["properties"]
+    scene = schema.load("shear-config")["properties"]
+    inference = scene["inference"]["properties"]
+    pairs: list[tuple[Any, Mapping[str, Any]]] = [
+        (manifest.Realizations, whole["realizations"]["properties"]),
+        (manifest.Batch, whole["batch"]["properties"]),
+        (manifest.Convergence, whole["convergence"]["properties"]),
+        (manifest.Acceptance, whole["acceptance"]["properties"]),
+        (manifest.Output, whole["output"]["properties"]),
+        (manifest.Resources, whole["resources"]["properties"]),
+        (Image, scene["image"]["properties"]),
+        (Noise, scene["image"]["properties"]["noise"]["properties"]),
+        *((kind, inference[f"{name}_config"]["properties"]) for name, kind in SETTINGS.items()),
+        *((kind, schema.load("shear-config")["definitions"][name]["properties"]) for name, kind in PRIORS.items()),
+    ]
+    for kind, properties in pairs:
+        for field in dataclasses.fields(kind):
+            assert field.name in properties, f"{kind.__name__}.{field.name}"
+            default = properties[field.name].get("default", dataclasses.MISSING)
+            if default is not dataclasses.MISSING and field.default is not dataclasses.MISSING:
+                assert field.default == (tuple(default) if isinstance(default, list) else default), field.name
