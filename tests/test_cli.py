@@ -238,3 +238,11 @@ def test_the_command_line_outranks_the_environment_and_that_the_manifest(
     assert rows["batch.index"].split() == ["batch.index", "1", "SLURM_ARRAY_TASK_ID"]
     assert rows["convergence.rhat_max"].split() == ["convergence.rhat_max", "1.05", "default"]
     assert "config.psf.sigma" in rows
+    methods = {path.split(".")[2] for path in rows if path.startswith("config.inference.") and path.count(".") > 2}
+    assert methods == {"map_config"}
+
+
+def test_many_directories_are_remarked_upon(lanewise: Lanewise, write: Write) -> None:
+    path = write(realizations__count=20_000)
+    assert "output.layout: 40000 directories of three files each" in lanewise("validate", path)[1]
+    assert "directories of" not in lanewise("validate", path, "--set", "output.layout=packed")[1]

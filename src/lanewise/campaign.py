@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lanewise.problems.base import Solver
 
 MANIFEST = f"{HOME}/manifest.yaml"
+_MANY_DIRECTORIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,18 @@ class Campaign:
         """Where its results are."""
         return Store(self.manifest.output.url)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of a campaign that is valid."""
+        found = self.manifest.config.remarks
+        n = len(self.plan.realizations)
+        if self.manifest.output.layout == "directories" and n > _MANY_DIRECTORIES:
+            remedy = (
+                "output.layout: packed writes one file per chunk, and `lanewise export` unpacks what you want to see"
+            )
+            found = (*found, f"output.layout: {n} directories of three files each; {remedy}")
+        return tuple(found)
+
     def run(
         self, batch_index: int | None = None, *, overwrite: bool = False, progress: Reporter | None = None
     ) -> Outcome:
@@ -89,7 +102,7 @@ class Campaign:
         committed = {} if overwrite else self.commits(chunks)
         engine = self._engine() if len(committed) < len(chunks) else None
         self._keep_manifest()
-        for remark in self.manifest.config.remarks:
+        for remark in self.remarks:
             progress.say("remark", remark)
         if engine is not None and not self.store.conditional:
             text = f"{self.store.url}: has no conditional writes; of two attempts at one chunk, the lower will count"

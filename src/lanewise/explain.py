@@ -12,6 +12,7 @@ from lanewise.document import Document, Path
 from lanewise.plan import index_variable
 
 DEFAULT = "default"
+_SETTINGS = "_config"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def _walk(doc: Document, branch: Mapping[str, Any], name: str, path: Path) -> It
     for key, part in branch.get("properties", {}).items():
         below = schema.resolved(part, name)
         here = (*path, key)
+        if key.endswith(_SETTINGS) and key not in value and key != f"{value.get('method', 'nuts')}{_SETTINGS}":
+            continue  # the defaults of a method that is not used
         if path == () and key == "config":
             if isinstance(value.get(key), str):
                 yield _setting(doc, here, value[key])

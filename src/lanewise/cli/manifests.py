@@ -14,7 +14,7 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
     """Check a manifest and its config; every error at once, with its line and remedy."""
     campaign = load(manifest, overrides)
-    for remark in campaign.manifest.config.remarks:
+    for remark in campaign.remarks:
         print(f"{manifest}: {remark}")
     print(f"{manifest}: valid; {len(campaign.plan.realizations)} realizations in {len(campaign.plan.chunks)} chunks")
 
