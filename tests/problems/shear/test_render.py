@@ -16,7 +16,7 @@ from lanewise.problems.base import Member
 from lanewise.problems.shear import config as shear_config
 from lanewise.problems.shear import draw
 from lanewise.problems.shear.model import ShearProblem
-from lanewise.problems.shear.render import Grid, choose_grid
+from lanewise.problems.shear.render import CAREFUL, Grid, choose_grid, draw_on
 from lanewise.problems.shear.scene import Noise
 from lanewise.problems.shear.simulate import simulate
 
@@ -203,13 +203,30 @@ def test_the_grid_is_the_cheapest_that_is_accurate(changes: dict[str, Any], expe
     assert choose_grid(shear_config.parse(scene(**changes))) == expected
 
 
-def test_a_fit_far_from_where_the_grid_was_predicted_is_seen() -> None:
-    position = {"x_min": 0.1, "x_max": 0.9}
-    problem = ShearProblem(shear_config.parse(scene(gal={"position": position})))
+@pytest.mark.parametrize(
+    ("gal", "name", "far"),
+    [
+        ({"position": {"x_min": 0.1, "x_max": 0.9}}, "x", 2.0),  # 15 pixels off the centre
+        ({"half_light_radius": {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}}, "half_light_radius", 0.2),  # 1.2"
+        (
+            {"type": "Sersic", "n": 0.6, "half_light_radius": {"type": "LogNormal", "mean": 0.4, "sigma": 0.1}},
+            "g1",
+            0.9,
+        ),
+    ],
+)
+def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any], name: str, far: float) -> None:
+    problem = ShearProblem(shear_config.parse(scene(gal=gal)))
     start = problem.start({})
     assert float(problem.flaw(start)) < 1
-    far = start.at[problem.names.index("x")].set(2.0)  # 15 pixels off the centre
-    assert float(problem.flaw(far)) > 1
+    moved = start.at[problem.names.index(name)].set(far)
+    # The check is cheaper than a careful drawing, and says what that one would.
+    p = dict(zip(problem.names, map(float, problem.constrain(moved)), strict=True))
+    careful, chosen = (draw_on(shear_config.parse(scene(gal=gal)), grid) for grid in (CAREFUL, problem.grid))
+    values = {**shear_config.parse(scene(gal=gal)).fixed, **p}
+    error = float(np.abs(careful(values) - chosen(values)).max() / careful(values).max())
+    assert error > 2e-5
+    assert float(problem.flaw(moved)) == pytest.approx(error / 1e-5, rel=0.3)
 
 
 @pytest.mark.parametrize("ellipticity", [{"e1": NORMAL, "e2": NORMAL}, {"e1": 0.0, "e2": 0.0}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from lanewise.problems.base import Data
 from lanewise.problems.latents import Latents
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.likelihood import choose
-from lanewise.problems.shear.render import CAREFUL, STAMP, build, choose_grid, tolerance
+from lanewise.problems.shear.render import STAMP, better, choose_grid, draw_on, tolerance
 from lanewise.problems.shear.scene import DOMAINS, quantity
 
 _GUARDED = ("half_light_radius", "n", "beta", "fraction")
@@ -21,6 +22,9 @@ _GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
 class ShearProblem:
     """Gaussian pixel noise around a rendered galaxy, with the config's priors.
+
+    Attributes:
+        grid: that the galaxy is drawn on.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
     variance [1/flux²], 0 where a pixel is masked.
@@ -38,10 +42,12 @@ class ShearProblem:
             if quantity(name) in _GUARDED
         }
         one_form = config.image.renderer != "fourier"
-        self._grid = STAMP if one_form else choose_grid(config)
-        self._likelihood = choose(config, self._grid)
-        # A fit may end where the grid was not predicted for: ten times the prediction's tolerance is too much.
-        self._forms = None if one_form else (build(config, self._grid), build(config, CAREFUL))
+        self.grid = STAMP if one_form else choose_grid(config)
+        self._likelihood = choose(config, self.grid)
+        # A fit may end where the grid was not predicted for: ten times the prediction's tolerance is too much, and
+        # float32 is enough to see it.
+        single = dataclasses.replace(config, inference=dataclasses.replace(config.inference, precision="float32"))
+        self._forms = None if one_form else (draw_on(single, self.grid), draw_on(single, better(self.grid)))
         self._tolerance = 10 * tolerance(config)
 
     @property
@@ -52,7 +58,7 @@ class ShearProblem:
     @property
     def remedy(self) -> str:
         """What a user does where the grid is too small or too coarse."""
-        return f"raise image.padding in the config (it was {self._grid.padding})"
+        return f"raise image.padding in the config (it was {self.grid.padding})"
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The image as the likelihood compares it."""
@@ -85,10 +91,11 @@ class ShearProblem:
         return jacobian.T @ jacobian - bend
 
     def flaw(self, position: jax.Array) -> jax.Array:
-        """Error of the grid's image against the careful one, in tolerances."""
+        """Error of the grid's image against a larger and finer one's, in tolerances."""
         if self._forms is None:
             return jnp.zeros((), self._dtype)
-        drawn, expected = (render(self._parameters(position)[0]) for render in self._forms)
+        p = {name: value.astype(jnp.float32) for name, value in self._parameters(position)[0].items()}
+        drawn, expected = (render(p) for render in self._forms)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
 
     def _parameters(self, position: jax.Array) -> tuple[Mapping[str, Any], jax.Array]:
