@@ -102,3 +102,5 @@ def _ingredients(name: str, lanewise: Lanewise) -> None:
         images = [family.observe(scene, member).data["image"] for member in members]
         np.savez("stamps.npz", stamps=np.stack(images))
         Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in members))
+    if "kind: heterodyne" in Path("recipe.yaml").read_text():
+        assert lanewise("simulate", "heterodyne", "data", "--count", "2", "--frames", "40")[0] == 0

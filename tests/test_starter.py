@@ -10,8 +10,9 @@ import yaml
 
 from conftest import load
 from lanewise import campaign, document, starter
+from lanewise.cli import group
 from lanewise.errors import ManifestError, UsageError
-from lanewise.starter import ShearFlags
+from lanewise.starter import HeterodyneFlags, ShearFlags
 
 PAGE = ShearFlags(shear_grid=["0.01", "0.02", "0.05"], n_realizations=2, batch_size=4, output_dir="out/batched")
 
@@ -95,3 +96,42 @@ def test_a_complaint_names_the_flag(flags: ShearFlags, message: str) -> None:
 def test_flags_that_cannot_be_read_are_usage_errors(flags: ShearFlags, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         starter.shear(flags)
+
+
+def test_data_and_a_sweep_become_a_heterodyne_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "data" / f"{name}.h5").write_bytes(name.encode())
+    made = starter.heterodyne(HeterodyneFlags(["data/a.h5", "data/b.h5"], sweep=["fit.seed=0,1,2"], output_dir="o"))
+    (tmp_path / "manifests").mkdir()
+    path = tmp_path / "manifests" / "my.yaml"
+    path.write_text(starter.text(made, "manifests/my.yaml"))
+    assert len(campaign.load(made).plan.realizations) == 6
+    assert campaign.load("manifests/my.yaml").plan == campaign.load(made).plan
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (HeterodyneFlags(["a.h5"], method="cmc"), "--method cmc: expected nlsq"),
+        (HeterodyneFlags(["a.h5"], sweep=["fit.seed"]), "--sweep fit.seed: expected path=value"),
+    ],
+)
+def test_heterodyne_flags_that_cannot_be_read_are_usage_errors(flags: HeterodyneFlags, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        starter.heterodyne(flags)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--shear-grid", "0.01", "-0.02", "--x"], ["--shear-grid=0.01", "--shear-grid=-0.02", "--x"]),
+        (["--shear-grid", "--x"], ["--shear-grid", "--x"]),
+        (["--shear-grid"], ["--shear-grid"]),
+        (["--data", "a", "b", "--shear-grid", "1", "c"], ["--data=a", "--data=b", "--shear-grid=1", "c"]),
+        (["run", "m.yaml", "--set", "a=1"], ["run", "m.yaml", "--set", "a=1"]),
+    ],
+)
+def test_a_flag_of_the_pages_takes_several_values(words: list[str], expected: list[str]) -> None:
+    assert group._one_value_each(words) == expected

@@ -86,6 +86,56 @@ def shear(flags: ShearFlags) -> Document:
     )
 
 
+@dataclass(frozen=True)
+class HeterodyneFlags:
+    """What the command line says of a heterodyne campaign; None where it says nothing.
+
+    Attributes:
+        config: path or URL; without it every default of a fit.
+        data: paths, patterns or URLs.
+        sweep: `path=value,value,…` per swept key of the config; every combination is fitted.
+    """
+
+    data: Sequence[str]
+    config: str | None = None
+    method: str | None = None
+    sweep: Sequence[str] | None = None
+    batch_size: int | None = None
+    output_dir: str | None = None
+    name: str | None = None
+
+
+def heterodyne(flags: HeterodyneFlags) -> Document:
+    """The manifest that the flags describe; a complaint about a value names its flag.
+
+    Raises:
+        UsageError: there is no such method, or a sweep is not of the form `path=value,value`.
+    """
+    if flags.method not in {None, "nlsq"}:
+        raise UsageError(f"--method {flags.method}: expected nlsq; consensus Monte Carlo is not built yet")
+    doc = _new("heterodyne", flags.name, flags.output_dir)
+    config: Any = flags.config or {"data": {"phi": "all"}}
+    return _given(
+        doc,
+        (
+            (("config",), config, "--config" if flags.config else doc.source),
+            (("inputs",), list(flags.data), "--data"),
+            (("sweep",), {"grid": _swept(flags.sweep)} if flags.sweep else None, "--sweep"),
+            (("batch", "size"), flags.batch_size, "--batch-size"),
+        ),
+    )
+
+
+def _swept(pairs: Sequence[str]) -> dict[str, list[Any]]:
+    found = {}
+    for pair in pairs:
+        path, sign, values = pair.partition("=")
+        if not sign or not path or not values:
+            raise UsageError(f"--sweep {pair}: expected path=value,value,…, e.g. data.start_frame=100,500,1000")
+        found[path] = document.parse(f"[{values}]", f"--sweep {path}").value
+    return found
+
+
 def text(doc: Document, target: str | None = None) -> str:
     """The manifest as YAML, each key with what its schema says of it.
 
@@ -95,6 +145,8 @@ def text(doc: Document, target: str | None = None) -> str:
     value = dict(doc.value)
     if isinstance(value["config"], str) and target:
         value["config"] = _relative(value["config"], target)
+    if "inputs" in value and target:
+        value["inputs"] = [_relative(path, target) for path in value["inputs"]]
     lines = [
         f"# yaml-language-server: $schema={_schema_path(target)}",
         "# `lanewise run` on this file carries it out; `lanewise plan --explain` shows every setting there is.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperGroup
 
-# Flags of the published pages that take their values one after the other.
-_SPREAD = {"--shear-grid"}
-RUN_KINDS = ("shear",)
+RUN_KINDS = ("shear", "heterodyne")
 
 
 class Commands(TyperGroup):
@@ -26,21 +25,20 @@ class Commands(TyperGroup):
 
 
 def _one_value_each(args: list[str]) -> list[str]:
-    """`--shear-grid 0.01 -0.02` as `--shear-grid=0.01 --shear-grid=-0.02`."""
+    """`--shear-grid 0.01 -0.02` as `--shear-grid=0.01 --shear-grid=-0.02`, `--data a b` likewise."""
     found: list[str] = []
-    flag = ""
-    for word in args:
-        if word in _SPREAD:
-            flag = word
-        elif flag and _is_number(word):
+    flag, n_values = "", 0
+    for word in [*args, None]:
+        if word is not None and flag and _SPREAD[flag](word):
             found.append(f"{flag}={word}")
-        else:
-            # A flag that no number followed takes the next word, whatever it is.
-            if flag and (not found or not found[-1].startswith(f"{flag}=")):
-                found.append(flag)
-            flag = ""
+            n_values += 1
+            continue
+        if flag and not n_values:
+            found.append(flag)  # a flag without a value is Click's to complain about
+        flag, n_values = (word, 0) if word in _SPREAD else ("", 0)
+        if word is not None and not flag:
             found.append(word)
-    return [*found, flag] if flag and (not found or not found[-1].startswith(f"{flag}=")) else found
+    return found
 
 
 def _is_number(word: str) -> bool:
@@ -49,3 +47,10 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+# Flags of the published pages that take several values one after the other, and what is a value.
+_SPREAD: dict[str, Callable[[str], bool]] = {
+    "--shear-grid": _is_number,
+    "--data": lambda word: not word.startswith("-"),
+}

@@ -56,6 +56,20 @@ OutputDirOption = Annotated[
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir]")]
 
 
+DataOption = Annotated[
+    list[str], typer.Option("--data", metavar="FILE …", help="Data files: paths, patterns or URLs (HDF5, NPZ).")
+]
+FitConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Config of the fit; default: every default there is.")
+]
+MethodOption = Annotated[str | None, typer.Option("--method", help="nlsq, least squares.  [default: nlsq]")]
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", metavar="PATH=V,V,…", help="Values of a config key, e.g. fit.seed=0,1,2; repeatable."),
+]
+TasksOption = Annotated[int | None, typer.Option("--batch-size", help="Fits per chunk, that is per container.")]
+
+
 @app.command("shear", epilog="Example: lanewise init shear --shear-grid 0.01 0.02 0.05 --n-realizations 2 -o my.yaml")
 def init_shear(
     config: ConfigOption = None,
@@ -125,6 +139,47 @@ def run_shear(
         name=name,
     )
     carry_out(starter.shear(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
+
+
+@app.command(
+    "heterodyne", epilog="Example: lanewise init heterodyne --data data/*.h5 --sweep fit.seed=0,1,2 -o my.yaml"
+)
+def init_heterodyne(
+    data: DataOption,
+    config: FitConfigOption = None,
+    method: MethodOption = None,
+    sweep: SweepOption = None,
+    batch_size: TasksOption = None,
+    output_dir: OutputDirOption = None,
+    name: NameOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Two-time correlations (XPCS): fits over files and a sweep of settings."""
+    from lanewise import starter
+
+    flags = starter.HeterodyneFlags(data, config, method, sweep, batch_size, output_dir, name)
+    _write(starter.heterodyne(flags), output, force)
+
+
+def run_heterodyne(
+    data: DataOption,
+    config: FitConfigOption = None,
+    method: MethodOption = None,
+    sweep: SweepOption = None,
+    batch_size: TasksOption = None,
+    output_dir: OutputDirOption = None,
+    name: NameOption = None,
+    batch_index: BatchIndexOption = None,
+    cluster: ClusterOption = False,
+    overwrite: OverwriteOption = False,
+    overrides: SetOption = None,
+) -> None:
+    """Fit data files from flags alone; the manifest is kept with the results."""
+    from lanewise import starter
+
+    flags = starter.HeterodyneFlags(data, config, method, sweep, batch_size, output_dir, name)
+    carry_out(starter.heterodyne(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
 
 
 def _write(manifest: Document, output: str | None, force: bool) -> None:
