@@ -160,11 +160,11 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     complaints += unsound
     if complaints or config_doc is None or family is None:
         raise ManifestError(complaints)
-    resolved = family.resolve(doc)
+    resolved, config = family.resolve(doc), family.resolve_config(config_doc)
     loaded = Manifest(
         kind=value["kind"],
         name=value["name"],
-        config=family.parse_config(config_doc.value),
+        config=family.parse_config(config),
         extent=family.parse_extent(resolved),
         realizations=_realizations(value.get("realizations", {})),
         batch=typed.build(Batch, value.get("batch", {})),
@@ -173,7 +173,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         output=typed.build(Output, value["output"]),
         resources=typed.build(Resources, value.get("resources", {})),
         source=doc.source,
-        content={**resolved, "config": config_doc.value},
+        content={**resolved, "config": config},
         document=doc,
     )
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:

@@ -14,7 +14,7 @@ from lanewise.aggregate.figures import figures
 from lanewise.aggregate.results import BiasResults, evaluate, to_json
 from lanewise.errors import Damaged
 from lanewise.manifest import Acceptance
-from lanewise.problems.shear import observations
+from lanewise.problems.shear import observations, psf_image
 from lanewise.store import Store
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def aggregate(campaign: Campaign) -> BiasResults:
     content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}}
     if observations.KEY in content:
         content[observations.KEY] = observations.without_folders(content[observations.KEY])
+    content["config"] = psf_image.without_folders(content["config"])
     context = report.Context(
         campaign=manifest.name,
         manifest=document.dump(content),

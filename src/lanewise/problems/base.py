@@ -170,6 +170,10 @@ class Family(Protocol):
         """Everything that is wrong with the config."""
         ...
 
+    def resolve_config(self, config: Document) -> Mapping[str, Any]:
+        """A checked config with every file that it names found, pinned to its content, and absolute."""
+        ...
+
     def parse_config(self, value: Mapping[str, Any]) -> Config:
         """A checked config as frozen types."""
         ...

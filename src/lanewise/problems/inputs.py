@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 
 from lanewise.document import Document, Path
-from lanewise.errors import Complaint, ManifestError, StorageError
+from lanewise.errors import Complaint, DataError, ManifestError, StorageError
 from lanewise.store import Store, beside, split
 
 _PATTERN = frozenset("*?[")
@@ -69,6 +69,19 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
     if complaints:
         raise ManifestError(complaints)
     return list(found.values())
+
+
+def pin(path: str) -> Input:
+    """A file of this machine or at a URL, outside a manifest.
+
+    Raises:
+        DataError: there is none.
+    """
+    where = path if "://" in path else os.path.abspath(path)
+    try:
+        return Input(where, _sha256(where))
+    except _Wrong as error:
+        raise DataError(str(error)) from None
 
 
 class _Wrong(Exception):

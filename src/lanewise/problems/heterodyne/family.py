@@ -23,6 +23,12 @@ def check_config(config: Document) -> Sequence[Complaint]:
     return heterodyne_config.check(config)
 
 
+def resolve_config(config: Document) -> Mapping[str, Any]:
+    """The config as it stands: it names no files."""
+    value: Mapping[str, Any] = config.value
+    return value
+
+
 def parse_config(value: Mapping[str, Any]) -> HeterodyneConfig:
     """A checked config as frozen types."""
     return heterodyne_config.parse(value)

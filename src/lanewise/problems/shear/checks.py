@@ -30,7 +30,7 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), "shear-config")
     if found:
         return found
-    for look in (_orders, _stamp, _galaxy, _parameters, _renderer):
+    for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer):
         found += [config.complaint(path, message) for path, message in look(value)]
     return found
 
@@ -58,6 +58,20 @@ def _stamp(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     fft_size = image.get("fft_size", 128)
     if fft_size < max(image["size_x"], image["size_y"]):
         yield ("image", "fft_size"), f"expected at least the stamp's size, got {fft_size}; double it"
+
+
+def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    psf = value["psf"]
+    image = psf.get("type") == "Image"
+    for key in ("sigma", "beta", "ellipticity") if image else ("file", "pixel_scale"):
+        if key in psf:
+            yield ("psf", key), f"type: {psf.get('type', 'Gaussian')} has no {key}; remove it or change the type"
+    if "ellipticity" in psf and not image:
+        size = (psf["ellipticity"]["e1"] ** 2 + psf["ellipticity"]["e2"] ** 2) ** 0.5
+        if size >= 1:
+            yield ("psf", "ellipticity"), f"expected a size below 1, got (e1, e2) of size {size:g}"
+    if image and value["image"].get("renderer") == "jax-galsim":
+        yield ("image", "renderer"), "jax-galsim draws no image of a PSF; use renderer: fourier"
 
 
 def _galaxy(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -10,7 +10,7 @@ from lanewise import typed
 from lanewise.methods.settings import MapSettings, NutsSettings
 from lanewise.problems.shear import foresight, scene
 from lanewise.problems.shear.priors import Parameter, Prior
-from lanewise.problems.shear.scene import Galaxy, Image, Psf
+from lanewise.problems.shear.scene import Galaxy, Image, Psf, PsfImage
 
 _FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
 
@@ -35,7 +35,7 @@ class ShearConfig:
     """
 
     image: Image
-    psf: Psf
+    psf: Psf | PsfImage
     galaxy: Galaxy
     inference: Inference
     unused: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     unused += ["inference.vi_config"] if "vi_config" in inference else []
     return ShearConfig(
         image=image,
-        psf=typed.build(Psf, value["psf"]),
+        psf=scene.psf(value["psf"]),
         galaxy=scene.galaxy(value["gal"], image),
         inference=Inference(
             **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
-from lanewise.problems.shear import checks, foresight, grid, observations
+from lanewise.problems.shear import checks, foresight, grid, observations, psf_image
 from lanewise.problems.shear import config as shear_config
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.grid import Shears
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 def check_config(config: Document) -> Sequence[Complaint]:
     """Everything that is wrong with the config."""
     return checks.check(config)
+
+
+def resolve_config(config: Document) -> Mapping[str, Any]:
+    """The config with the file of its point-spread function pinned to its content."""
+    value: Mapping[str, Any] = config.value
+    return psf_image.resolve(config) if value["psf"].get("type") == "Image" else value
 
 
 def parse_config(value: Mapping[str, Any]) -> ShearConfig:

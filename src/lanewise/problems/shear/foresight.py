@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
+from lanewise.problems.shear import psf_image
 from lanewise.problems.shear.priors import Normal
+from lanewise.problems.shear.scene import PsfImage
 
 if TYPE_CHECKING:
     from lanewise.problems.shear.config import ShearConfig
@@ -97,6 +99,8 @@ def _galaxy_radius(config: ShearConfig) -> float:
 def _psf_radius(config: ShearConfig) -> float:
     """Half-light radius of the point-spread function [arcsec]."""
     psf = config.psf
+    if isinstance(psf, PsfImage):
+        return psf_image.half_light_radius(psf)
     if psf.type == "Moffat":
         # sigma is the full width at half maximum.
         scale = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))

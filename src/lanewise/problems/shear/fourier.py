@@ -85,9 +85,9 @@ class GridRenderer:
         # The pixels' flux, sampled at their centres: the density of the grid times the area of a pixel.
         windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, levels)
         kept = band.transfer * windows.outside(band.kx, band.ky) * oversampling**2
-        self._transfer = jnp.asarray(kept, self._dtype)
+        self._transfer = self._array(kept)
         patches = windows.patches(functools.partial(transfer, config), self._scale**2)
-        self._patches = [Patch(*(jnp.asarray(part, self._dtype) for part in patch)) for patch in patches]
+        self._patches = [Patch(*(self._array(part) for part in patch)) for patch in patches]
 
     def __call__(self, p: Mapping[str, Any]) -> jax.Array:
         """The image, shape (ny, nx) [flux per pixel]."""
@@ -106,6 +106,12 @@ class GridRenderer:
         for patch, transform in zip(self._patches, transforms[1:], strict=True):
             image += patch.draw(transform, (columns - x) * self._scale, (rows - y) * self._scale)
         return image
+
+    def _array(self, values: np.ndarray) -> jax.Array:
+        """In the config's precision; the transform of an image of a point-spread function is complex."""
+        return jnp.asarray(
+            values, jnp.result_type(self._dtype, jnp.complex64) if np.iscomplexobj(values) else self._dtype
+        )
 
     def _inverse(self, modes: jax.Array) -> jax.Array:
         """The stamp of the band's modes."""
@@ -149,9 +155,12 @@ class ModeLikelihood:
         whiten = np.sqrt(twice) / (sigma * np.sqrt(image.size_x * image.size_y))
         kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
         self._kx, self._ky = jnp.asarray(kx, self._dtype), jnp.asarray(ky, self._dtype)
-        self._transfer = jnp.asarray(self._band.transfer * self._whiten, self._dtype)
+        size = np.abs(self._band.transfer)
+        self._transfer = jnp.asarray(size * self._whiten, self._dtype)
         centre_x, centre_y = ((size - 1) / 2 * image.pixel_scale for size in (image.size_x, image.size_y))
-        self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x))
+        # The phases of an image of a point-spread function are taken from the data too; the noise stays white.
+        turn = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)
+        self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x)) * turn
         self._scale = image.pixel_scale
         self._log_likelihood = _with_gradient(self._terms)
 

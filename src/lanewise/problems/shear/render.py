@@ -19,7 +19,7 @@ from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.fourier import GridRenderer
 from lanewise.problems.shear.light import intrinsic_shear
 from lanewise.problems.shear.priors import Prior
-from lanewise.problems.shear.scene import DOMAINS, quantity
+from lanewise.problems.shear.scene import DOMAINS, Psf, quantity
 
 # (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
 Renderer = Callable[[Mapping[str, Any]], jax.Array]
@@ -61,7 +61,7 @@ def choose_grid(config: ShearConfig) -> Grid:
     padding = config.image.padding
     if padding == 1:
         return STAMP
-    grids = _grids(2) if padding is None else _grids(padding)
+    grids = _grids(padding or 2)
     if padding is None:
         grids = (STAMP, Grid(1, 2), *grids)
     probes = list(_probes(config))
@@ -138,6 +138,11 @@ def jax_galsim(config: ShearConfig) -> Renderer:
         return galaxy.shear(g1=intrinsic[0], g2=intrinsic[1]).shear(g1=p["g1"], g2=g2)
 
     def point_spread() -> Any:
+        # The checks have seen to it that the point-spread function is no image.
+        assert isinstance(psf, Psf)
+        return round_one(psf).shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else round_one(psf)
+
+    def round_one(psf: Psf) -> Any:
         if psf.type == "Moffat":
             return galsim.Moffat(beta=psf.beta, fwhm=psf.sigma, gsparams=settings)
         return galsim.Gaussian(sigma=psf.sigma, gsparams=settings)

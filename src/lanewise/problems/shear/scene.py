@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lanewise import typed
+from lanewise.problems import inputs
+from lanewise.problems.inputs import Input
 from lanewise.problems.shear.priors import Parameter, Uniform, parameter
 
 # The parameter that a profile has beside its size.
@@ -60,11 +62,17 @@ class Image:
 
 @dataclass(frozen=True)
 class Psf:
-    """Point-spread function; `sigma` is the standard deviation of a Gaussian, the FWHM of a Moffat [arcsec]."""
+    """Point-spread function; `sigma` is the standard deviation of a Gaussian, the FWHM of a Moffat [arcsec].
+
+    Attributes:
+        e1, e2: ellipticity [distortion], which keeps the area.
+    """
 
     sigma: float
     type: str = "Gaussian"
     beta: float = 2.5
+    e1: float = 0.0
+    e2: float = 0.0
 
     @property
     def content(self) -> dict[str, Any]:
@@ -72,7 +80,29 @@ class Psf:
         found = asdict(self)
         if self.type != "Moffat":
             del found["beta"]
+        if self.e1 == self.e2 == 0:
+            del found["e1"], found["e2"]
         return found
+
+
+@dataclass(frozen=True)
+class PsfImage:
+    """A point-spread function as an image, without the pixel of the stamp, centred on the image's centre.
+
+    Attributes:
+        array: name of the array in the file; empty: the only one.
+        pixel_scale: of the image [arcsec].
+    """
+
+    file: Input
+    array: str
+    pixel_scale: float
+    type: str = "Image"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What changes a number; not where the file lies."""
+        return {"type": "Image", "sha256": self.file.sha256, "array": self.array, "pixel_scale": self.pixel_scale}
 
 
 @dataclass(frozen=True)
@@ -121,6 +151,19 @@ class Galaxy:
 def image(value: Mapping[str, Any]) -> Image:
     """A checked `image`."""
     return typed.build(Image, {**value, "noise": typed.build(Noise, value["noise"])})
+
+
+def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
+    """A checked and resolved `psf`."""
+    if value.get("type") == "Image":
+        file = value["file"]
+        if isinstance(file, str):
+            # Outside a manifest nobody has looked at it before.
+            path, _, name = file.partition("#")
+            return PsfImage(inputs.pin(path), name, float(value["pixel_scale"]))
+        return PsfImage(Input(file["path"], file["sha256"]), file.get("name", ""), float(value["pixel_scale"]))
+    shape = {key: value["ellipticity"][key] for key in ("e1", "e2")} if "ellipticity" in value else {}
+    return typed.build(Psf, {**{key: part for key, part in value.items() if key != "ellipticity"}, **shape})
 
 
 def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:

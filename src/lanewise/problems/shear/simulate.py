@@ -8,8 +8,9 @@ import galsim
 import numpy as np
 
 from lanewise.problems.base import Member, Observation
+from lanewise.problems.shear import psf_image
 from lanewise.problems.shear.config import ShearConfig
-from lanewise.problems.shear.scene import SHAPES, Component
+from lanewise.problems.shear.scene import SHAPES, Component, PsfImage
 
 
 def simulate(config: ShearConfig, member: Member) -> Observation:
@@ -56,6 +57,14 @@ def _profile(component: Component, truth: Mapping[str, float], flux: float) -> g
 
 
 def _psf(config: ShearConfig) -> galsim.GSObject:
-    if config.psf.type == "Moffat":
-        return galsim.Moffat(beta=config.psf.beta, fwhm=config.psf.sigma)
-    return galsim.Gaussian(sigma=config.psf.sigma)
+    psf = config.psf
+    if isinstance(psf, PsfImage):
+        # By default GalSim leaves out what the interpolation has beyond the image's own band.
+        image = galsim.Image(psf_image.read(psf))
+        return galsim.InterpolatedImage(image, scale=psf.pixel_scale, flux=1.0, calculate_maxk=False)
+    if psf.type == "Moffat":
+        round_one = galsim.Moffat(beta=psf.beta, fwhm=psf.sigma)
+    else:
+        round_one = galsim.Gaussian(sigma=psf.sigma)
+    # A transformation by nothing is one too, and would change the last bits.
+    return round_one.shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else round_one
