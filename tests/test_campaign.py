@@ -348,6 +348,7 @@ def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatc
     outcome = campaign.run()
     assert (outcome.computed, [str(e) for e in outcome.errors]) == (1, ["the device fell over"])
     assert list(campaign.commits()) == [1]
+    campaign.store.put("_lanewise/failures/00001-torn.failure", b'{"chunk": 1, "mess')
     assert commits.failures(campaign.store) == {0: "RuntimeError: the device fell over"}
 
 

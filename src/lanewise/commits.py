@@ -274,8 +274,10 @@ def failures(store: Store) -> dict[int, str]:
     """The last failure of every chunk that has one: index → message."""
     found = {}
     for name in store.names(f"{HOME}/failures"):
-        content = json.loads(store.read(f"{HOME}/failures/{name}"))
-        found[int(content["chunk"])] = str(content["message"])
+        # Word of a failure is no result: one that cannot be read is passed over.
+        with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
+            content = json.loads(store.read(f"{HOME}/failures/{name}"))
+            found[int(content["chunk"])] = str(content["message"])
     return found
 
 
