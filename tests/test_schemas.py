@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from conftest import MANIFEST, SCENE, Write, load
@@ -92,6 +93,7 @@ _SCENES: tuple[dict[str, Any], ...] = (
     {},
     {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
     {"gal": {"type": "Moffat", "beta": 3.0, **_PROFILE, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
+    {"psf": {"sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
     *({"inference": {"method": method}} for method in ("nuts", "map")),
 )
 # Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
@@ -112,8 +114,13 @@ _VALUES: dict[str, list[Any]] = {
 _ELSEWHERE = ("observations", "config.gal.components")
 
 
-def test_every_key_of_the_schemas_reaches_the_code() -> None:
-    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in _SCENES]
+def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [str(tmp_path / f"psf{n}.npy") for n in range(2)]
+    for n, file in enumerate(files):
+        np.save(file, np.pad(np.ones((2, 2 + n)), 4))
+    monkeypatch.setitem(_VALUES, "config.psf.file", [files[1]])
+    image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
+    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
     idle = _idle("manifest", manifests[:1], "", {"inputs", "sweep"})
     idle += _idle("shear-config", manifests, "config", set())
     idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
