@@ -22,7 +22,7 @@ from lanewise.problems.shear.priors import PRIORS
 from lanewise.problems.shear.scene import Image, Noise
 
 SETTINGS = {"map": MapSettings, "nuts": NutsSettings}
-NAMES = ("commit", "convergence", "doctor", "plan", "result", "status", "truth")
+NAMES = ("calibration_results", "commit", "convergence", "doctor", "plan", "result", "status", "truth")
 
 
 def _leaves(name: str, branch: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -121,7 +121,9 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(_VALUES, "config.psf.file", [files[1]])
     image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
     manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
-    idle = _idle("manifest", manifests[:1], "", {"inputs", "sweep"})
+    calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
+    calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep"})
     idle += _idle("shear-config", manifests, "config", set())
     idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
     idle += _idle("heterodyne-config", [HETERODYNE], "config", set())
