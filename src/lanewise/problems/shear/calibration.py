@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member
-from lanewise.problems.shear import family, grid, truths
+from lanewise.problems.shear import drawn, family, grid
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
@@ -55,7 +55,7 @@ def members(manifest: Manifest) -> Sequence[Member]:
     first = manifest.realizations.base_seed
     found = []
     for seed in range(first, first + manifest.realizations.count):
-        truth = truths.draw(manifest.config.parameters, seed)
+        truth = drawn.truth(manifest.config.parameters, seed)
         found.append(Member(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
     return found
 

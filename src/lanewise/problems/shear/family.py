@@ -93,10 +93,15 @@ def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
 
 def precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """The precision of the likelihood must carry the S/N."""
+    if config.inference.precision != "float32":
+        return
+    place: Path = ("config", "inference", "precision")
     signal = foresight.signal_to_noise(config)
-    if config.inference.precision == "float32" and signal > foresight.FLOAT32_SIGNAL_TO_NOISE:
+    if signal > foresight.FLOAT32_SIGNAL_TO_NOISE:
         message = f"the S/N is about {signal:.0e}, and float32 carries {foresight.FLOAT32_SIGNAL_TO_NOISE:.0e}"
-        yield ("config", "inference", "precision"), f"{message}; set float64"
+        yield place, f"{message}; set float64"
+    elif not config.image.noise.simulated:
+        yield place, "an estimate from an image without noise is as good as the arithmetic; set float64"
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:

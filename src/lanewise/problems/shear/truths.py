@@ -1,48 +1,69 @@
-"""True parameters drawn from their priors, one galaxy per seed.
-
-NumPy and SciPy alone: the plan names its realizations by their truths, and is made without JAX.
-"""
+"""What is known to be true of images from files: a table with a row per image and a column per parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from lanewise.problems.shear.priors import Parameter
-from lanewise.problems.shear.scene import DOMAINS, quantity
-
-# Beside the seed, so that no other use of the seed shares these random numbers; part of every result.
-_PURPOSE = 2
-_PAIRS = (("g1", "g2"), ("e1", "e2"))
+from lanewise.document import Document, Path
+from lanewise.errors import ManifestError
+from lanewise.schema import nearest
+from lanewise.store import Store, beside, split
 
 
-def draw(parameters: Mapping[str, Parameter], seed: int) -> dict[str, float]:
-    """A galaxy from the priors, given that it exists: this is the prior that the model's density has, too.
+def read(manifest: Document, place: Path) -> list[dict[str, float]]:
+    """The rows of the CSV that the value at `place` names.
+
+    Raises:
+        ManifestError: the file is missing, or is no table of finite numbers under a header.
+    """
+    where = beside(manifest.source, manifest.at(place))
+    folder, file = split(where)
+    try:
+        lines = list(csv.reader(io.StringIO(Store(folder).read(file).decode("utf-8-sig")), strict=True))
+    except FileNotFoundError:
+        raise ManifestError([manifest.complaint(place, f"{where}: no such file; check the path")]) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError([manifest.complaint(place, f"{where}: cannot be read: {error}")]) from None
+    found, complaints = [], []
+    header = [name.strip() for name in lines[0]] if lines else []
+    for name in sorted({name for name in header if header.count(name) > 1}):
+        complaints.append(manifest.complaint(place, f"{where}: line 1: the column '{name}' stands twice; keep one"))
+    for number, row in enumerate(lines[1:], start=2):
+        try:
+            if row:
+                found.append(_row(header, row))
+        except ValueError as error:
+            complaints.append(manifest.complaint(place, f"{where}: line {number}: {error}"))
+    if complaints:
+        raise ManifestError(complaints)
+    return found
+
+
+def misfits(truths: Sequence[Mapping[str, float]], known: Collection[str], place: Path) -> Iterator[tuple[Path, str]]:
+    """Truths of parameters that the galaxy does not have, and shears that no galaxy has.
 
     Args:
-        parameters: of the galaxy; a number stays as it is.
-        seed: of the realization.
+        known: the parameters of the galaxy.
+        place: of the table in the manifest.
     """
-    random = np.random.default_rng((seed, _PURPOSE))
-    while True:
-        shares = random.random(len(parameters))
-        drawn = {
-            name: p if isinstance(p, float) else p.quantile(float(share))
-            for (name, p), share in zip(parameters.items(), shares, strict=True)
-        }
-        if exists(drawn):
-            return drawn
+    for name in dict.fromkeys(name for row in truths for name in row):
+        if name not in known:
+            yield place, f"the galaxy has no parameter '{name}'; {nearest(name, known)}"
+    for index, row in enumerate(truths):
+        g1, g2 = row.get("g1", 0.0), row.get("g2", 0.0)
+        if g1 * g1 + g2 * g2 >= 1:
+            yield place, f"expected |g| < 1, got ({g1:g}, {g2:g}) for image {index}"
 
 
-def exists(p: Mapping[str, float]) -> bool:
-    """Whether there is a galaxy with these parameters; as in `model.ShearProblem`."""
-    whole = all(p[a] ** 2 + p[b] ** 2 < 1 for a, b in _PAIRS)
-    fractions = 0.0
-    for name, value in p.items():
-        kind = quantity(name)
-        if kind in ("half_light_radius", "n", "beta", "fraction"):
-            low, high = DOMAINS[kind]
-            whole &= low < value < high if high == float("inf") else low <= value <= high
-        fractions += value if kind == "fraction" else 0.0
-    return whole and fractions <= 1
+def _row(header: Sequence[str], row: Sequence[str]) -> dict[str, float]:
+    if len(row) != len(header):
+        raise ValueError(f"expected {len(header)} values, one for each column, got {len(row)}")
+    values = {name: float(text) for name, text in zip(header, row, strict=True)}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"expected a finite number for {name}, got {value}")
+    return values
