@@ -66,7 +66,7 @@ def _recipes() -> dict[str, str]:
 
 
 # What a recipe needs beside itself, or is too large to be carried out whole.
-_FEWER = {"thousands": ["realizations.count=2", "batch.size=4"]}
+_FEWER = {"thousands": ["realizations.count=2", "batch.size=4"], "calibration": ["realizations.count=4"]}
 
 
 @pytest.mark.parametrize("name", _recipes())

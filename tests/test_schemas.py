@@ -123,7 +123,9 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(_VALUES, "config.psf.file", [files[1]])
     image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
     manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
-    idle = _idle("manifest", manifests[:1], "", {"inputs", "sweep"})
+    calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
+    calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep"})
     idle += _idle("shear-config", manifests, "config", set())
     idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
     idle += _idle("heterodyne-config", [HETERODYNE], "config", set())

@@ -12,7 +12,7 @@ from conftest import load
 from lanewise import campaign, document, starter
 from lanewise.cli import group
 from lanewise.errors import ManifestError, UsageError
-from lanewise.starter import HeterodyneFlags, ShearFlags
+from lanewise.starter import CalibrationFlags, HeterodyneFlags, ShearFlags
 
 PAGE = ShearFlags(shear_grid=["0.01", "0.02", "0.05"], n_realizations=2, batch_size=4, output_dir="out/batched")
 
@@ -96,6 +96,14 @@ def test_a_complaint_names_the_flag(flags: ShearFlags, message: str) -> None:
 def test_flags_that_cannot_be_read_are_usage_errors(flags: ShearFlags, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         starter.shear(flags)
+
+
+def test_a_calibration_draws_from_the_priors_of_the_first_scene() -> None:
+    made = starter.calibration(CalibrationFlags(n_realizations=3, output_dir="out/sbc"))
+    assert document.parse(starter.text(made), "made").value == made.value
+    plan = campaign.load(made).plan
+    assert [realization.member.seed for realization in plan.realizations] == [42, 43, 44]
+    assert len({realization.member.truth["g1"] for realization in plan.realizations}) == 3
 
 
 def test_data_and_a_sweep_become_a_heterodyne_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

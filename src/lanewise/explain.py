@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lanewise import document, manifest, schema
+from lanewise import document, manifest, problems, schema
 from lanewise.document import Document, Path
 from lanewise.plan import index_variable
 
@@ -37,7 +37,7 @@ def settings(source: str, overrides: Sequence[str] = ()) -> list[Setting]:
         doc = doc.override(("batch", "index"), document.parse(os.environ[variable], variable).value, variable)
     found = list(_walk(doc, schema.load("manifest"), "manifest", ()))
     if config is not None:
-        name = f"{doc.value['kind']}-config"
+        name = problems.config_schema(doc.value["kind"])
         inside = _walk(config, schema.load(name), name, ())
         prefix = "" if config.prefix else "config."
         found += [Setting(prefix + one.path, one.value, one.origin) for one in inside]

@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -87,7 +87,7 @@ def _read(error: jsonschema.ValidationError) -> Iterator[tuple[Path, str]]:
             known = list(error.schema.get("properties", {}))
             for key in got:
                 if key not in known:
-                    yield (*path, key), _unknown_key(str(key), known)
+                    yield (*path, key), f"unknown key; {nearest(str(key), known)}"
         case "required":
             missing = next(key for key in want if key not in got and f"'{key}'" in error.message)
             yield path, f"expected the key '{missing}'{_description(error, missing)}, got none; add it"
@@ -151,10 +151,10 @@ def _rejects_kind(error: jsonschema.ValidationError) -> bool:
     return not error.relative_path or list(error.relative_path) == ["type"]
 
 
-def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    remedy = f"did you mean '{near[0]}'?" if near else f"the keys here are {', '.join(known)}"
-    return f"unknown key; {remedy}"
+def nearest(name: str, known: Collection[str]) -> str:
+    """What a user may have meant by a name that is not known: the nearest one, or all."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
 
 
 def _near(got: Any, allowed: list[Any]) -> str:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
 
-from lanewise import document, schema
+from lanewise import document, problems, schema
 from lanewise.document import Document, Path
 from lanewise.errors import UsageError
 
@@ -82,6 +82,32 @@ def shear(flags: ShearFlags) -> Document:
             (("batch", "size"), _or(flags.batch_size, 1), "--batch-size"),
             (("acceptance", "level"), flags.level, "--level"),
             (("acceptance", "max_abs_m"), flags.max_abs_m, "--max-abs-m"),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class CalibrationFlags:
+    """What the command line says of a calibration campaign; None where it says nothing."""
+
+    config: str | None = None
+    n_realizations: int | None = None
+    base_seed: int | None = None
+    batch_size: int | None = None
+    output_dir: str | None = None
+    name: str | None = None
+
+
+def calibration(flags: CalibrationFlags) -> Document:
+    """The manifest that the flags describe; a complaint about a value names its flag."""
+    doc = _new("calibration", flags.name, flags.output_dir)
+    doc = doc.override(("config",), flags.config or SCENE, "--config" if flags.config else doc.source)
+    return _given(
+        doc,
+        (
+            (("realizations", "count"), _or(flags.n_realizations, 256), "--n-realizations"),
+            (("realizations", "base_seed"), _or(flags.base_seed, 42), "--base-seed"),
+            (("batch", "size"), _or(flags.batch_size, 64), "--batch-size"),
         ),
     )
 
@@ -165,7 +191,7 @@ def text(doc: Document, target: str | None = None) -> str:
 def _branch(key: str, part: dict[str, Any], doc: Document) -> tuple[dict[str, Any], str]:
     """A key's schema, and the name of the schema that it stands in."""
     if key == "config":
-        name = f"{doc.value['kind']}-config"
+        name = problems.config_schema(doc.value["kind"])
         return schema.load(name), name
     return part, "manifest"
 

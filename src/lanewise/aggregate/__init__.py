@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from lanewise.aggregate.extract import DamagedChunk
     from lanewise.campaign import Campaign
 
-STAGES = {"shear": "lanewise.aggregate.stages", "heterodyne": "lanewise.aggregate.heterodyne.stages"}
+STAGES = {
+    "shear": "lanewise.aggregate.stages",
+    "calibration": "lanewise.aggregate.calibration.stages",
+    "heterodyne": "lanewise.aggregate.heterodyne.stages",
+}
 
 
 class Aggregated(Protocol):

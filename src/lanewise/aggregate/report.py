@@ -44,10 +44,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot in a page."""
+    """A plot in a page; a wide one has a row of its own."""
 
     caption: str
     svg: Markup
+    wide: bool = False
 
 
 _CRITERIA = {
@@ -75,7 +76,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
         context: what the numbers do not say.
     """
     page = environment()
-    page.filters |= {"measure": _measure, "percent": _percent}
+    page.filters |= {"measure": _measure, "percent": percent}
     plots = [Plot(_CAPTIONS.get(name, name), inline(name, svg)) for name, svg in figures.items()]
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
     return page.get_template("report.html.j2").render(
@@ -113,7 +114,8 @@ def number(value: float | None, form: str = ".3g") -> str:
     return mantissa.replace("-", "−") + (f" × 10{superscript(int(power))}" if power else "")
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as people write it; a dash where there is none."""
     return "–" if value is None else f"{100 * value:.3g} %"
 
 

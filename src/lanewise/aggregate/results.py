@@ -15,7 +15,7 @@ import pandas as pd
 from lanewise.aggregate import bias
 from lanewise.aggregate.bias import Component, ComponentBias, Estimates, GaussianPrior, PointBias, ShearTruth
 from lanewise.aggregate.extract import DamagedChunk
-from lanewise.aggregate.verdict import Decision, decide, with_level
+from lanewise.aggregate.verdict import Bounds, Decision, bounds_of, decide
 from lanewise.manifest import Acceptance
 
 FORMAT_VERSION = 1
@@ -74,7 +74,7 @@ class BiasResults:
 
     format_version: int
     verdict: Decision
-    acceptance: Acceptance
+    acceptance: Bounds
     tally: Tally
     g1: ComponentBias | None
     g2: ComponentBias | None
@@ -106,7 +106,7 @@ def evaluate(
         missing: realizations of the plan that the table does not hold, in any order.
         damaged: committed chunks that cannot be read; what they held is missing.
     """
-    bounds = with_level(acceptance)
+    bounds = bounds_of(acceptance)
     rows, n_unknown = _with_truth(bias.ordered(summary))
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
     absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
@@ -126,7 +126,7 @@ def evaluate(
         g1=biases.get("g1"),
         g2=biases.get("g2"),
         points=points,
-        excluded=_excluded(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted]),
+        excluded=excluded(rows[~counted], _reasons(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted])),
         missing=every_absent,
         damaged=tuple(damaged),
     )
@@ -138,9 +138,9 @@ def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return rows[known].reset_index(drop=True), int((~known).sum())
 
 
-def to_json(results: BiasResults) -> str:
-    """The text of `bias_results.json`: undefined is null, keys as the types order them."""
-    return json.dumps(_plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def to_json(results: object) -> str:
+    """Results as the text of their JSON file: undefined is null, keys as the types order them."""
+    return json.dumps(plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _points(
@@ -177,37 +177,51 @@ def _points(
 def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
     planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
     excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
-    found = [str(status) for status in rows["status"]]
     return Tally(
         n_planned=planned,
         n_used=used,
         n_excluded=excluded,
         n_missing=missing,
         excluded_frac=(excluded + missing) / planned if planned else None,
-        statuses=tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES}))),
+        statuses=statuses(rows),
     )
 
 
-def _excluded(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
-    columns = ("run_id", "g1_true", "g2_true", "seed", "status")
+def statuses(rows: pd.DataFrame) -> tuple[StatusCount, ...]:
+    """How many rows have each status; those that are none of ours come last."""
+    found = [str(status) for status in rows["status"]]
+    return tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES})))
+
+
+def _reasons(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> list[str]:
     other = np.where(unpaired, "is missing", "does not count")
-    reasons = [
+    return [
         f"The other arm of its pair {what}." if fine else "" if pd.isna(reason) else str(reason)
         for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
     ]
+
+
+def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]:
+    """Realizations that were computed and do not count, each with its reason."""
+    columns = ("run_id", "g1_true", "g2_true", "seed", "status")
     return tuple(
         Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
         for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
     )
 
 
-def _plain(value: object) -> Json:
+def plain(value: object) -> Json:
+    """A tree of frozen values as JSON has it.
+
+    Raises:
+        TypeError: something in it has no place there.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
-    raise TypeError(f"{type(value).__name__} has no place in bias_results.json")
+    raise TypeError(f"{type(value).__name__} has no place in results")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lanewise import __version__, document, provenance
 from lanewise.aggregate import extract, report
 from lanewise.aggregate.bias import ShearTruth
 from lanewise.aggregate.figures import figures
 from lanewise.aggregate.results import BiasResults, evaluate, to_json
+from lanewise.aggregate.verdict import EXIT_CODES, Decision
 from lanewise.errors import Damaged
 from lanewise.manifest import Acceptance
 from lanewise.problems.shear import observations, psf_image
@@ -29,6 +30,15 @@ STATS = "stats"
 REPORT = "report.html"
 _POLL_S = 5.0
 collect = extract.collect
+
+
+class Judged(Protocol):
+    """Results with a verdict."""
+
+    @property
+    def verdict(self) -> Decision:
+        """On the campaign."""
+        ...
 
 
 def write_summary(campaign: Campaign) -> pd.DataFrame:
@@ -77,21 +87,24 @@ def aggregate(campaign: Campaign) -> BiasResults:
     campaign.store.put(extract.SUMMARY, extract.to_csv(summary))
     results = judge(campaign, summary, damaged)
     plots = write_stats(campaign.store, STATS, summary, results)
+    campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign)).encode())
+    return results
+
+
+def context(campaign: Campaign) -> report.Context:
+    """What a report says of its campaign: the same wherever it is written, so no path and no URL of this run."""
     manifest = campaign.manifest
-    # The report of one campaign has the same bytes wherever it is written: no path and no URL of this run enters.
     content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}}
     if observations.KEY in content:
         content[observations.KEY] = observations.without_folders(content[observations.KEY])
     content["config"] = psf_image.without_folders(content["config"])
-    context = report.Context(
+    return report.Context(
         campaign=manifest.name,
         manifest=document.dump(content),
         reproduce="lanewise run manifest.yaml && lanewise aggregate manifest.yaml",
         lanewise_version=__version__,
         versions=provenance.versions(),
     )
-    campaign.store.put(REPORT, report.render(results, summary, plots, context).encode())
-    return results
 
 
 def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> None:
@@ -110,7 +123,7 @@ def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> 
         time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
 
-def text(results: BiasResults) -> str:
+def text(results: Judged) -> str:
     """The verdict and its reasons."""
     decision = results.verdict
     return "\n".join(
@@ -118,9 +131,9 @@ def text(results: BiasResults) -> str:
     )
 
 
-def strict_code(results: BiasResults) -> int:
+def strict_code(results: Judged) -> int:
     """Exit code of the verdict."""
-    return {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INVALID": 5}[results.verdict.verdict.value]
+    return EXIT_CODES[results.verdict.verdict]
 
 
 def n_complete(campaign: Campaign, results: Aggregated) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -35,7 +35,8 @@ class Verdict(StrEnum):
     INVALID = "INVALID"
 
 
-_RANK = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 3, Verdict.INCONCLUSIVE: 4, Verdict.INVALID: 5}
+RANK = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 _HEADLINE = {
     Verdict.PASS: "The bias is within its bounds.",
     Verdict.FAIL: "The campaign does not meet its acceptance criteria.",
@@ -45,13 +46,23 @@ _HEADLINE = {
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What a shear campaign is held against: the manifest's own bounds, and where it is silent its level's."""
+
+    level: str | None
+    max_abs_m: float | None
+    max_abs_c: float | None
+    max_excluded_frac: float
+
+
+@dataclass(frozen=True)
 class Judgement:
     """One criterion.
 
     Attributes:
         criterion: completeness, exclusion_by_shear, shrinkage, m, c, width, collapsed_offset, offset_1sigma,
             bound if the manifest sets none, or truth if no true shear is known.
-        component: None if the criterion is about the whole campaign.
+        component: g1, g2 or another quantity; None if the criterion is about the whole campaign.
         verdict: None for a criterion that is reported and decides nothing.
         value, error, bound: in the unit of the criterion.
         n_needed: realizations in all that would decide; None if that cannot be told or nothing is open.
@@ -59,7 +70,7 @@ class Judgement:
     """
 
     criterion: str
-    component: Component | None
+    component: str | None
     verdict: Verdict | None
     value: float | None
     error: float | None
@@ -79,18 +90,19 @@ class Decision:
     judgements: tuple[Judgement, ...]
 
 
-def with_level(acceptance: Acceptance) -> Acceptance:
+def bounds_of(acceptance: Acceptance) -> Bounds:
     """The bounds that the manifest sets, and where it is silent those of its level: |m| < 0.01 at level 0."""
-    if acceptance.level == LEVEL_0 and acceptance.max_abs_m is None:
-        return replace(acceptance, max_abs_m=LEVEL_0_MAX_ABS_M)
-    return acceptance
+    level, max_abs_m = acceptance.level, acceptance.max_abs_m
+    if level == LEVEL_0 and max_abs_m is None:
+        max_abs_m = LEVEL_0_MAX_ABS_M
+    return Bounds(level, max_abs_m, acceptance.max_abs_c, acceptance.max_excluded_frac)
 
 
 def decide(
     biases: Sequence[ComponentBias],
     data: Sequence[Estimates],
     points: Sequence[PointBias],
-    acceptance: Acceptance,
+    acceptance: Bounds,
     n_unknown: int = 0,
 ) -> Decision:
     """Judge a campaign.
@@ -99,7 +111,7 @@ def decide(
         biases: of the components that were inferred.
         data: the estimates behind them, in the same order.
         points: every shear point of the plan.
-        acceptance: the bounds, `with_level`; `level_0` brings criteria of its own.
+        acceptance: the bounds; `level_0` brings criteria of its own.
         n_unknown: realizations whose true shear is not known; they enter nothing.
     """
     if n_unknown and not points:
@@ -109,7 +121,9 @@ def decide(
             Verdict.INCONCLUSIVE, "No true shear is known, so there is no bias to judge.", (text,), None, (lone,)
         )
     level_0 = acceptance.level == LEVEL_0
-    sound = [_completeness(points, acceptance.max_excluded_frac), *_exclusion_by_shear(points)]
+    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
+    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
+    sound = [completeness(planned, used, excluded, missing, acceptance.max_excluded_frac), *_exclusion_by_shear(points)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
     bounds = [] if acceptance.max_abs_m is None else _bounds_on_m(biases, acceptance.max_abs_m)
     if acceptance.max_abs_c is not None:
@@ -120,7 +134,7 @@ def decide(
         text = "The manifest sets no bound; set acceptance.max_abs_m or acceptance.level."
         bounds.append(Judgement("bound", None, Verdict.INCONCLUSIVE, None, None, None, None, text))
     judgements = (*sound, *bounds)
-    verdict = next(v for v in _RANK if any(j.verdict is v for j in judgements))
+    verdict = next(v for v in RANK if any(j.verdict is v for j in judgements))
     deciding = [j for j in judgements if j.verdict is verdict]
     if verdict is Verdict.PASS:
         deciding = [j for j in bounds if j.criterion in ("m", "c")]
@@ -226,9 +240,8 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgemen
     return [Judgement("m", None, Verdict.INCONCLUSIVE, None, None, bound, None, text)]
 
 
-def _completeness(points: Sequence[PointBias], limit: float) -> Judgement:
-    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
-    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
+def completeness(planned: int, used: int, excluded: int, missing: int, limit: float) -> Judgement:
+    """Whether the share of realizations that are excluded or missing is within its limit."""
     if used == 0:
         text = f"None of {planned} planned realizations entered: {missing} missing, {excluded} excluded."
         share = 1.0 if planned else None

@@ -44,6 +44,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("run shear", hidden=True)(start.run_shear)
+app.command("run calibration", hidden=True)(start.run_calibration)
 app.command("run heterodyne", hidden=True)(start.run_heterodyne)
 app.add_typer(render.app, name="render")
 app.add_typer(simulate.app, name="simulate")

@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-RUN_KINDS = ("shear", "heterodyne")
+RUN_KINDS = ("shear", "calibration", "heterodyne")
 
 
 class Commands(TyperGroup):

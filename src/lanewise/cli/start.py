@@ -56,6 +56,10 @@ OutputDirOption = Annotated[
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir]")]
 
 
+DrawsOption = Annotated[int | None, typer.Option("--n-realizations", help="Draws from the priors.  [default: 256]")]
+ChunkOption = Annotated[
+    int | None, typer.Option("--batch-size", help="Realizations per chunk, that is per container.  [default: 64]")
+]
 DataOption = Annotated[
     list[str], typer.Option("--data", metavar="FILE …", help="Data files: paths, patterns or URLs (HDF5, NPZ).")
 ]
@@ -139,6 +143,43 @@ def run_shear(
         name=name,
     )
     carry_out(starter.shear(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
+
+
+@app.command("calibration", epilog="Example: lanewise init calibration --n-realizations 256 -o my.yaml")
+def init_calibration(
+    config: ConfigOption = None,
+    n_realizations: DrawsOption = None,
+    base_seed: SeedOption = None,
+    batch_size: ChunkOption = None,
+    output_dir: OutputDirOption = None,
+    name: NameOption = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Truths drawn from the priors: do the posteriors hold them as often as they say?"""
+    from lanewise import starter
+
+    flags = starter.CalibrationFlags(config, n_realizations, base_seed, batch_size, output_dir, name)
+    _write(starter.calibration(flags), output, force)
+
+
+def run_calibration(
+    config: ConfigOption = None,
+    n_realizations: DrawsOption = None,
+    base_seed: SeedOption = None,
+    batch_size: ChunkOption = None,
+    output_dir: OutputDirOption = None,
+    name: NameOption = None,
+    batch_index: BatchIndexOption = None,
+    cluster: ClusterOption = False,
+    overwrite: OverwriteOption = False,
+    overrides: SetOption = None,
+) -> None:
+    """Carry out a calibration campaign from flags alone; its manifest is kept with the results."""
+    from lanewise import starter
+
+    flags = starter.CalibrationFlags(config, n_realizations, base_seed, batch_size, output_dir, name)
+    carry_out(starter.calibration(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
 
 
 @app.command(

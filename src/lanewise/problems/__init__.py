@@ -9,12 +9,21 @@ if TYPE_CHECKING:
     # Only here: the command line imports a subpackage, and base brings YAML along.
     from lanewise.problems.base import Family, LaneFamily
 
-FAMILIES = {"shear": "lanewise.problems.shear.family", "heterodyne": "lanewise.problems.heterodyne.family"}
+FAMILIES = {
+    "shear": "lanewise.problems.shear.family",
+    "calibration": "lanewise.problems.shear.calibration",
+    "heterodyne": "lanewise.problems.heterodyne.family",
+}
 
 
 def family(kind: str) -> Family:
     """The family's door; importing it does not import JAX."""
     return cast("Family", importlib.import_module(FAMILIES[kind]))
+
+
+def config_schema(kind: str) -> str:
+    """Name of the schema of the family's config."""
+    return "heterodyne-config" if kind == "heterodyne" else "shear-config"
 
 
 def lane_family(kind: str) -> LaneFamily:

@@ -9,6 +9,7 @@ import galsim
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from lanewise.errors import ManifestError
 from lanewise.manifest import Manifest, load
@@ -72,7 +73,16 @@ def test_a_prior_that_speaks_and_a_stamp_that_cuts_are_told() -> None:
     assert "gal.shear.g1: the prior's sigma is 0.02, and one image tells g1 to about 0.02" in remarks(
         "gal.shear.g1={type: Normal, mean: 0, sigma: 0.02}"
     )
+    assert "gal.shear.g1: the prior ends at -0.03 and 0.03, and one image tells g1 to about 0.02" in remarks(
+        "gal.shear.g1={type: Uniform, min: -0.03, max: 0.03}"
+    )
+    assert remarks("gal.shear.g1={type: Uniform, min: -0.1, max: 0.1}") == ""
     assert "of the galaxy's light falls outside the stamp" in remarks("gal.half_light_radius=3.0")
+
+
+def test_a_prior_with_ends_keeps_the_variance_of_a_truncated_gaussian() -> None:
+    for half in (0.5, 2.0, 4.0):
+        assert foresight._kept_between(half) == pytest.approx(stats.truncnorm(-half, half).var(), rel=1e-9)
 
 
 def test_float32_is_refused_where_it_rounds_more_than_the_noise() -> None:
@@ -80,3 +90,5 @@ def test_float32_is_refused_where_it_rounds_more_than_the_noise() -> None:
     assert manifest.config.inference.precision == "float32"
     with pytest.raises(ManifestError, match=r"config\.inference\.precision: .*S/N is about 1e\+05.*float64"):
         load(SNR_100, ["config.inference.precision=float32", "config.image.noise.sigma=1e-6"])
+    with pytest.raises(ManifestError, match=r"config\.inference\.precision: an estimate from an image without noise"):
+        load(SNR_100, ["config.inference.precision=float32", "config.image.noise.simulated=false"])

@@ -174,6 +174,42 @@ def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: 
             "t.csv: line 2: could not convert string to float: 'zero'",
         ),
         (
+            {"a.npy": np.zeros((2, 24, 24)), "t.csv": b"g1,g2\n0,0\n0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 3: expected 2 values, one for each column, got 1",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,0,0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 2: expected 2 values, one for each column, got 3",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g1\n0,0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 1: the column 'g1' stands twice; keep one",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,fluxx\n0,1\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "the galaxy has no parameter 'fluxx'; did you mean 'flux'?",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0.8,0.8\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "expected |g| < 1, got (0.8, 0.8) for image 0",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,nan\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 2: expected a finite number for g2, got nan",
+        ),
+        (
             {"a.npy": np.zeros((24, 24)), "v.npy": np.ones((24, 24))},
             {"images": "a.npy", "variance": "v.npy"},
             "observations",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     """
     import jax
 
+    from lanewise import schema
     from lanewise.problems.shear import config as shear_config
     from lanewise.problems.shear.priors import Uniform
     from lanewise.problems.shear.render import CAREFUL, build
@@ -46,11 +46,7 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     values |= {"x": 0.0, "y": 0.0}
     for name in parameters:
         if name not in values:
-            near = difflib.get_close_matches(name, values, n=1)
-            raise ValueError(
-                f"unknown parameter '{name}'; "
-                + (f"did you mean '{near[0]}'?" if near else f"known are {', '.join(values)}")
-            )
+            raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")
     # A shape that the config fixes may be drawn at another value, or differentiated by.
     freed = tuple(
         (name, Uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)

@@ -62,16 +62,14 @@ def parse_extent(value: Mapping[str, Any]) -> Shears | Observations:
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
-    extent, found = manifest.extent, list(_precision(manifest.config))
+    extent, found = manifest.extent, list(precision(manifest.config))
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
         found += list(observations.misfits(extent, manifest.config))
         known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
     else:
         place = ("shear",)
-        if manifest.config.image.noise.sigma is None:
-            message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
-            found.append((("config",), message))
+        found += list(width_of_noise(manifest.config))
         signs = (1, -1) if extent.paired else (1,)
         known = {
             name: {sign * point[at] for point in extent.points for sign in signs}
@@ -86,11 +84,24 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     return found
 
 
-def _precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
+def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """Simulated images need noise of a known width."""
+    if config.image.noise.sigma is None:
+        message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
+        yield ("config",), message
+
+
+def precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """The precision of the likelihood must carry the S/N."""
+    if config.inference.precision != "float32":
+        return
+    place: Path = ("config", "inference", "precision")
     signal = foresight.signal_to_noise(config)
-    if config.inference.precision == "float32" and signal > foresight.FLOAT32_SIGNAL_TO_NOISE:
+    if signal > foresight.FLOAT32_SIGNAL_TO_NOISE:
         message = f"the S/N is about {signal:.0e}, and float32 carries {foresight.FLOAT32_SIGNAL_TO_NOISE:.0e}"
-        yield ("config", "inference", "precision"), f"{message}; set float64"
+        yield place, f"{message}; set float64"
+    elif not config.image.noise.simulated:
+        yield place, "an estimate from an image without noise is as good as the arithmetic; set float64"
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:

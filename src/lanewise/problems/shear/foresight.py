@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scipy import special
 
 from lanewise.problems.shear import psf_image
-from lanewise.problems.shear.priors import Normal
+from lanewise.problems.shear.priors import Normal, Uniform
 from lanewise.problems.shear.scene import PsfImage
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ def remarks(config: ShearConfig) -> Iterator[str]:
                     f"gal.shear.{name}: the prior's sigma is {prior.sigma:g}, and one image tells {name} to about "
                     f"{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); the bias is "
                     f"corrected for it, at a cost in precision; a sigma of {3 * width:.2g} or more avoids it"
+                )
+        if isinstance(prior, Uniform):
+            kept = _kept_between((prior.max - prior.min) / 2 / width)
+            if kept < _SHRINKAGE:
+                yield (
+                    f"gal.shear.{name}: the prior ends at {prior.min:g} and {prior.max:g}, and one image tells {name} "
+                    f"to about {width:.2g}: posterior means keep about {kept:.0%} of the shear in the middle "
+                    f"(λ ≈ {kept:.2f}), less at the ends; bounds {8 * width:.2g} apart or more avoid it"
                 )
     lost = light_outside(config)
     if lost > _LIGHT_OUTSIDE:
@@ -73,6 +81,12 @@ def light_outside(config: ShearConfig) -> float:
     edge = min(config.image.size_x, config.image.size_y) * config.image.pixel_scale / 2
     blur = math.hypot(1.0, _psf_radius(config) / _galaxy_radius(config))
     return sum(share * _outside(config, part, edge / blur) for part, share in _shares(config))
+
+
+def _kept_between(half: float) -> float:
+    """Variance of a unit Gaussian between ±`half`: the response of its mean to a shift of the Gaussian."""
+    density = math.exp(-(half**2) / 2) / math.sqrt(2 * math.pi)
+    return 1 - 2 * half * density / math.erf(half / math.sqrt(2))
 
 
 def _outside(config: ShearConfig, part: Component, radius: float) -> float:

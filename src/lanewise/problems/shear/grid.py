@@ -39,18 +39,7 @@ def check(doc: Document) -> list[Complaint]:
         found.append(doc.complaint(("shear", "g2"), "points carry their own g2; remove this key"))
     key = "grid" if "grid" in shear else "points"
     parsed = parse(shear)
-    asked = doc.value.get("realizations", {})
-    added = [int(n) for n in asked.get("extensions", ())]
-    # What the last extension brings is its own fault: it is what a user can take back.
-    blamed: Path = ("realizations", "extensions", len(added) - 1) if added else ("realizations", "count")
-    n_seeds = len(parsed.points) * (int(asked.get("count", 1)) + sum(added))
-    total = n_seeds * (2 if parsed.paired else 1)
-    if total > MOST_REALIZATIONS:
-        found.append(doc.complaint(blamed, f"{total} realizations; a campaign has at most {MOST_REALIZATIONS}"))
-    last = int(asked.get("base_seed", 42)) + n_seeds - 1
-    if last > LARGEST_SEED:
-        message = f"the last seed would be {last}, expected at most {LARGEST_SEED}; lower this, or base_seed"
-        found.append(doc.complaint(blamed, f"{message} of a campaign that has not begun"))
+    found += check_seeds(doc, len(parsed.points), 2 if parsed.paired else 1)
     seen: dict[tuple[float, float], int] = {}
     for index, (g1, g2) in enumerate(parsed.points):
         path: Path = ("shear", key, index)
@@ -63,6 +52,24 @@ def check(doc: Document) -> list[Complaint]:
         if parsed.paired and (g1, g2) == (0, 0):
             found.append(doc.complaint(path, "a pair needs a nonzero shear: +g and −g are the same here"))
         seen.setdefault((g1, g2), index)
+    return found
+
+
+def check_seeds(doc: Document, n_points: int, n_arms: int) -> list[Complaint]:
+    """Whether a campaign of so many shear points, with so many realizations of one seed at each, is too large."""
+    found = []
+    asked = doc.value.get("realizations", {})
+    added = [int(n) for n in asked.get("extensions", ())]
+    # What the last extension brings is its own fault: it is what a user can take back.
+    blamed: Path = ("realizations", "extensions", len(added) - 1) if added else ("realizations", "count")
+    n_seeds = n_points * (int(asked.get("count", 1)) + sum(added))
+    total = n_seeds * n_arms
+    if total > MOST_REALIZATIONS:
+        found.append(doc.complaint(blamed, f"{total} realizations; a campaign has at most {MOST_REALIZATIONS}"))
+    last = int(asked.get("base_seed", 42)) + n_seeds - 1
+    if last > LARGEST_SEED:
+        message = f"the last seed would be {last}, expected at most {LARGEST_SEED}; lower this, or base_seed"
+        found.append(doc.complaint(blamed, f"{message} of a campaign that has not begun"))
     return found
 
 

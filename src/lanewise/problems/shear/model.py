@@ -83,12 +83,16 @@ class ShearProblem:
         density: jax.Array = jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
         return density
 
+    def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
+        """Log likelihood of a galaxy that exists, up to a constant of the data."""
+        value: jax.Array = self._likelihood.log_likelihood(self._complete(latents)[0], data)
+        return value
+
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
-        """Gauss–Newton: JᵀJ of the whitened image, and the prior's own curvature."""
+        """Gauss–Newton: JᵀJ of the whitened image, and the priors' own."""
 
         jacobian: jax.Array = jax.jacfwd(lambda u: self._likelihood.prediction(self._parameters(u)[0], data))(position)
-        bend: jax.Array = jax.hessian(self._latents.log_prior)(position)
-        return jacobian.T @ jacobian - bend
+        return jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
 
     def flaw(self, position: jax.Array) -> jax.Array:
         """Error of the grid's image against a larger and finer one's, in tolerances."""
@@ -99,14 +103,18 @@ class ShearProblem:
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
 
     def _parameters(self, position: jax.Array) -> tuple[Mapping[str, Any], jax.Array]:
-        """Every parameter by name, and whether a galaxy with them exists.
+        """Every parameter by name, and whether a galaxy with them exists."""
+        return self._complete(self._latents.named(position))
+
+    def _complete(self, latents: Mapping[str, jax.Array]) -> tuple[Mapping[str, Any], jax.Array]:
+        """The latents and what is fixed, and whether a galaxy with them exists.
 
         Where it does not, parameters that do exist stand in, so that no NaN enters the gradient of the branch not
         taken, and the renderer never sees a shear that it would refuse with an exception.
         """
         p = {
             **{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()},
-            **self._latents.named(position),
+            **latents,
         }
         exists = jnp.ones((), bool)
         for pair in (("g1", "g2"), ("e1", "e2")):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +15,9 @@ from lanewise.document import Document, Path
 from lanewise.errors import Complaint, DataError, ManifestError
 from lanewise.problems import inputs
 from lanewise.problems.base import Observation
-from lanewise.problems.shear import stamps
+from lanewise.problems.shear import stamps, truths
 from lanewise.problems.shear.config import ShearConfig
-from lanewise.store import Store, beside, split
+from lanewise.store import Store, split
 
 KEY = "observations"
 _ROLES = ("images", "variance", "mask")
@@ -110,8 +108,8 @@ def resolve(manifest: Document) -> dict[str, Any]:
             message = f"expected one for all images or {n_images}, one each, got {_count(found[role])}"
             raise ManifestError([manifest.complaint((KEY, role), message)])
     if "truths" in value:
-        truths = value["truths"]
-        found["truths"] = truths if isinstance(truths, list) else _table(manifest, truths)
+        given = value["truths"]
+        found["truths"] = given if isinstance(given, list) else truths.read(manifest, (KEY, "truths"))
         if len(found["truths"]) != n_images:
             message = f"expected a row for each of {n_images} images, got {len(found['truths'])}"
             raise ManifestError([manifest.complaint((KEY, "truths"), message)])
@@ -140,6 +138,7 @@ def without_folders(value: Mapping[str, Any]) -> dict[str, Any]:
 def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """What is wrong between the images and the config."""
     image = config.image
+    yield from truths.misfits(extent.truths, config.parameters, (KEY, "truths"))
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
             size = f"{image.size_x} × {image.size_y}"
@@ -223,35 +222,6 @@ def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:
 
 def _entries(value: Any, place: Path) -> list[tuple[Path, Any]]:
     return [((*place, at), one) for at, one in enumerate(value)] if isinstance(value, list) else [(place, value)]
-
-
-def _table(manifest: Document, path: str) -> list[dict[str, float]]:
-    """The rows of a CSV of numbers with a header."""
-    place: Path = (KEY, "truths")
-    where = beside(manifest.source, path)
-    folder, file = split(where)
-    try:
-        rows = list(csv.DictReader(io.StringIO(Store(folder).read(file).decode("utf-8"))))
-    except FileNotFoundError:
-        raise ManifestError([manifest.complaint(place, f"{where}: no such file; check the path")]) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError([manifest.complaint(place, f"{where}: cannot be read: {error}")]) from None
-    found, complaints = [], []
-    for number, row in enumerate(rows, start=2):
-        try:
-            found.append({name: _number(text) for name, text in row.items()})
-        except ValueError as error:
-            complaints.append(manifest.complaint(place, f"{where}: line {number}: {error}"))
-    if complaints:
-        raise ManifestError(complaints)
-    return found
-
-
-def _number(text: Any) -> float:
-    value = float(text)
-    if not np.isfinite(value):
-        raise ValueError(f"expected a finite number, got {text}")
-    return value
 
 
 def _count(files: Sequence[Mapping[str, Any]]) -> int:

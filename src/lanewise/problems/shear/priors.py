@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from scipy import special
+
 _UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -29,6 +31,10 @@ class Prior(Protocol):
     @property
     def bounds(self) -> tuple[float, float]:
         """Bounds that the user gave, infinite where there are none."""
+        ...
+
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below; at a uniform random share, a draw from it."""
         ...
 
     def distribution(self) -> Any:
@@ -54,6 +60,10 @@ class Normal:
         """One σ above the mean."""
         return self.mean + self.sigma
 
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return self.mean + self.sigma * float(special.ndtri(share))
+
     def distribution(self) -> Any:
         """The NumPyro distribution."""
         import numpyro.distributions as dist
@@ -78,6 +88,10 @@ class LogNormal:
     def high(self) -> float:
         """One σ of the logarithm above the median."""
         return self.mean * math.exp(self.sigma)
+
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return self.mean * math.exp(self.sigma * float(special.ndtri(share)))
 
     def distribution(self) -> Any:
         """The NumPyro distribution."""
@@ -107,6 +121,10 @@ class Uniform:
     def bounds(self) -> tuple[float, float]:
         """Both."""
         return self.min, self.max
+
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return self.min + (self.max - self.min) * share
 
     def distribution(self) -> Any:
         """The NumPyro distribution."""
@@ -139,6 +157,11 @@ class TruncatedNormal:
         """Both."""
         return self.min, self.max
 
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        low, high = (float(special.ndtr((bound - self.mean) / self.sigma)) for bound in self.bounds)
+        return self.mean + self.sigma * float(special.ndtri(low + (high - low) * share))
+
     def distribution(self) -> Any:
         """The NumPyro distribution."""
         import numpyro.distributions as dist
@@ -162,6 +185,10 @@ class HalfNormal:
     def high(self) -> float:
         """One standard deviation above the mean."""
         return self.centre + self.sigma * math.sqrt(1 - 2 / math.pi)
+
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return self.sigma * float(special.ndtri((1 + share) / 2))
 
     def distribution(self) -> Any:
         """The NumPyro distribution."""
@@ -187,6 +214,10 @@ class Gamma:
     def high(self) -> float:
         """One standard deviation above the mean."""
         return self.centre + math.sqrt(self.concentration) / self.rate
+
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return float(special.gammaincinv(self.concentration, share)) / self.rate
 
     def distribution(self) -> Any:
         """The NumPyro distribution."""
@@ -214,6 +245,10 @@ class Beta:
         mean = self.centre
         return min(mean + math.sqrt(mean * (1 - mean) / (self.concentration1 + self.concentration0 + 1)), 1.0)
 
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return float(special.betaincinv(self.concentration1, self.concentration0, share))
+
     def distribution(self) -> Any:
         """The NumPyro distribution."""
         import numpyro.distributions as dist
@@ -239,6 +274,10 @@ class StudentT:
     def high(self) -> float:
         """One scale above the centre: below two degrees of freedom there is no standard deviation."""
         return self.mean + self.sigma
+
+    def quantile(self, share: float) -> float:
+        """The value that a share of the prior lies below."""
+        return self.mean + self.sigma * float(special.stdtrit(self.df, share))
 
     def distribution(self) -> Any:
         """The NumPyro distribution."""

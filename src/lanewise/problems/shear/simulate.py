@@ -14,10 +14,9 @@ from lanewise.problems.shear.scene import SHAPES, Component, PsfImage
 
 
 def simulate(config: ShearConfig, member: Member) -> Observation:
-    """One image at the stamp's centre, drawn with GalSim's default accuracy, with the noise of its seed.
+    """One image, drawn with GalSim's default accuracy, with the noise of its seed.
 
-    Latents that the campaign does not set take the central value of their prior; the position is the image centre
-    whatever its prior.
+    Latents that the campaign does not set take the central value of their prior, and the position the image centre.
 
     Returns:
         data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, the same for every
@@ -27,7 +26,8 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
     truth |= {"x": 0.0, "y": 0.0, **member.truth}
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config)])
     stamp = config.image
-    image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, dtype=np.float64)
+    offset = galsim.PositionD(truth["x"], truth["y"])
+    image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, offset=offset, dtype=np.float64)
     if stamp.noise.simulated:
         image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
     data = {"image": image.array}
