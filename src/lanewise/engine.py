@@ -310,7 +310,7 @@ class Engine:
         if worst >= LaneStatus.NON_FINITE:
             return result
         if self.method.sampler:
-            result = judge_draws(self._with_draws(result, lanes), self._manifest.convergence)
+            (result,) = judge_draws([self._with_draws(result, lanes)], self._manifest.convergence)
         else:
             result = self._with_point(result, lanes[0])
         flaw = max(float(self._program.flaw(lane.centre)) for lane in lanes)
