@@ -72,14 +72,8 @@ def summary_row(result: Result) -> dict[str, Any]:
             draws = result.posterior[name]
             row[f"{name}_mean"] = float(np.mean(draws))
             row[f"{name}_median"] = float(np.median(draws))
-            row[f"{name}_std"] = _width(result, name)
+            row[f"{name}_std"] = result.width(name)
     return row
-
-
-def _width(result: Result, name: str) -> float | None:
-    """Standard deviation of the draws, or the Laplace width of a mode; None if it has none."""
-    draws = result.posterior[name]
-    return float(np.std(draws, ddof=1)) if draws.size > 1 else result.laplace_std.get(name)
 
 
 def posterior_nc(result: Result) -> bytes:

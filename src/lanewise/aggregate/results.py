@@ -19,7 +19,7 @@ from lanewise.aggregate.verdict import Bounds, Decision, bounds_of, decide
 from lanewise.manifest import Acceptance
 
 FORMAT_VERSION = 1
-STATUSES = ("ok", "not_converged", "non_finite", "failed")
+STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
