@@ -80,7 +80,8 @@ def test_a_sweep_by_sed_and_jq(desk: Path) -> None:
 
 def test_a_loop_and_xargs_over_configs_with_exit_codes(desk: Path) -> None:
     configs = desk / "configs"
-    (configs / "hasty.yaml").write_text("fit: {candidates: 4, starts: 4, agreement: 4, rounds: 1, max_iterations: 2}\n")
+    few = "candidates: 4, starts: 4, polish: 4, hops: 0, agreement: 4, rounds: 1, max_iterations: 2"
+    (configs / "hasty.yaml").write_text(f"fit: {{{few}}}\n")
     (configs / "wrong.yaml").write_text("data: {q: 0.1}\n")
     told = shell(
         desk,

@@ -57,7 +57,7 @@ def fit_maps(
         phi: angle of each [degree].
         span: first and last age [s].
     """
-    return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.6 + 2.6 * len(phi), 7.2))
+    return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.7 + 2.4 * len(phi), 7.4))
 
 
 def _over(summary: pd.DataFrame, key: str, figure: Figure) -> None:
@@ -132,6 +132,7 @@ def _by_file(summary: pd.DataFrame, files: list[str], key: str) -> list[tuple[st
 
 def _residuals(blocks: np.ndarray, phi: Sequence[float], figure: Figure) -> None:
     limit = max(3.0, float(np.nanmax(np.abs(blocks))))
+    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
     panels = figure.subplots(1, len(blocks), squeeze=False)[0]
     for axes, block, angle in zip(panels, blocks, phi, strict=True):
         image = axes.imshow(block, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", extent=(0, 1, 0, 1))
@@ -152,6 +153,7 @@ def _fit_maps(
         ("model", "c2", model, "viridis", low, high),
         ("residual", "mean residual / its error", blocks, "RdBu_r", -limit, limit),
     )
+    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
     panels = figure.subplots(len(rows), len(phi), squeeze=False, sharex=True, sharey=True)
     for line, (name, unit, shown, colours, least, most) in zip(panels, rows, strict=True):
         for axes, one in zip(line, shown, strict=True):

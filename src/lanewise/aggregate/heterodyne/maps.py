@@ -11,6 +11,7 @@ from lanewise import commits
 from lanewise.aggregate.heterodyne import figures
 from lanewise.errors import LanewiseError
 from lanewise.problems.heterodyne import c2, results, tasks
+from lanewise.problems.heterodyne.data import without_diagonal
 from lanewise.problems.heterodyne.results import TaskResult
 from lanewise.problems.heterodyne.tasks import Task
 
@@ -59,6 +60,7 @@ def picture(task: Task, result: TaskResult) -> bytes:
         arrays["offset"],
         task.config.model.fraction_clip,
     )
+    model = np.stack([without_diagonal(one) for one in model])
     edges = results.block_edges(data.n_frames, _BLOCKS)
     sizes = np.diff(np.append(edges, data.n_frames))
     measured, modelled = (results.block_sums(whole, edges) / np.outer(sizes, sizes) for whole in (data.c2, model))

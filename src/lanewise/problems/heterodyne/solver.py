@@ -11,10 +11,10 @@ import numpy as np
 from lanewise import device, interrupts, provenance
 from lanewise.checkpoints import Saved
 from lanewise.errors import InputUnreachable, StorageError
-from lanewise.problems.heterodyne import outputs, results, tasks
+from lanewise.problems.heterodyne import outputs, results
 from lanewise.problems.heterodyne.nlsq.fit import fit
 from lanewise.problems.heterodyne.results import TaskResult
-from lanewise.problems.heterodyne.tasks import Task
+from lanewise.problems.heterodyne.tasks import Task, read
 
 if TYPE_CHECKING:
     from lanewise.checkpoints import Keeper
@@ -84,7 +84,7 @@ class TaskSolver:
 
 def _solve(task: Task) -> TaskResult:
     try:
-        data = tasks.read(task)
+        data = read(task)
         return results.fitted(task, data, fit(data, task.config), provenance.versions())
     except StorageError as error:
         # No property of the data: tried again, it may be there.

@@ -35,6 +35,8 @@ _SAME_COST = 1e-3
 _PULL, _SEARCH_FAR = 3.0, 400.0
 # Parts of the sum of squares; while polishing, parts of χ², for which a hundredth changes no ranking.
 _SEARCH_TOLERANCE, _POLISH_CHI2, _FINISH_TOLERANCE = 1e-4, 0.01, 1e-11
+# The best may take so many times the passes of any other.
+_FINISH_EFFORT = 3
 # Starts agree whose χ² differ by less than this, two standard deviations of one parameter: the data cannot tell them
 # apart. A wrong minimum is one of a thousandth of χ², fifteen for 3×100×100 values.
 _SAME_CHI2 = 4.0
@@ -163,9 +165,10 @@ def _is_index(leaf: Any) -> bool:
 
 
 class _Stage(NamedTuple):
-    """How a set of descents is run: on so many blocks of the data; the rest as in `solver.descend`."""
+    """How a set of descents is run: on so many blocks of the data, so many passes; the rest as in `solver.descend`."""
 
     n_blocks: int
+    passes: int
     tolerance: float
     pull: float
     far: float
@@ -209,9 +212,21 @@ class _Searcher:
                     break
                 agreed = ssr
         assert polished is not None
-        finish = _Stage(self.n_blocks, _FINISH_TOLERANCE, 0.0, np.inf)
-        finished = self.descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), finish, np.nan)
-        return _concatenate(finished, _rows(polished, slice(1, None))), rounds
+        return self.finish(polished, n_data), rounds
+
+    def finish(self, polished: Search, n_data: int) -> Search:
+        """The best to its very end; along a flat valley this leads on from where others came to it, and they follow."""
+        limits = self.settings.fit
+        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0, _CLOSE_CHI2)
+        last = whole._replace(passes=_FINISH_EFFORT * limits.max_iterations, tolerance=_FINISH_TOLERANCE)
+        best = self.descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), last, np.nan)
+        rest = _rows(polished, slice(1, None))
+        if _agreement(_concatenate(best, rest), n_data) < limits.agreement and len(rest.x):
+            near = _rows(rest, slice(0, WIDTH))
+            damping = np.clip(near.damping, _DAMPING_MIN, _DAMPING)
+            near = self.descend(np.asarray(near.x), damping, whole, float(best.at.ssr[0]))
+            rest = _sorted(_concatenate(near, _rows(rest, slice(WIDTH, None))))
+        return _concatenate(best, rest)
 
     @property
     def n_blocks(self) -> int:
@@ -245,8 +260,10 @@ class _Searcher:
             known: sum of squares of the best minimum found so far, NaN if there is none.
         """
         limits = self.settings.fit
-        sample = _Stage(min(_SEARCH_BLOCKS, self.n_blocks), _SEARCH_TOLERANCE, _PULL, _SEARCH_FAR)
-        whole = _Stage(self.n_blocks, _POLISH_CHI2 / n_data, 0.0, _CLOSE_CHI2)
+        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0, _CLOSE_CHI2)
+        sample = whole._replace(
+            n_blocks=min(_SEARCH_BLOCKS, self.n_blocks), tolerance=_SEARCH_TOLERANCE, pull=_PULL, far=_SEARCH_FAR
+        )
         searched = self.relay(begin, np.full(len(begin), _DAMPING), sample, np.nan, WIDTH)
         # Where the sample excludes a minimum, all of the data will.
         ssr = np.asarray(searched.at.ssr)
@@ -290,7 +307,7 @@ class _Searcher:
                 jnp.asarray(damping_[k : k + WIDTH]),
                 self.problem,
                 jnp.int32(stage.n_blocks),
-                jnp.int32(self.settings.fit.max_iterations),
+                jnp.int32(stage.passes),
                 jnp.float64(stage.tolerance),
                 jnp.float64(stage.pull),
                 jnp.float64(known),
@@ -436,7 +453,8 @@ def _warnings(
         )
     if not best.done and best.promised > _LEFT * best.at.ssr / n_data:
         found.append(
-            f"the best start was still descending after {limits.max_iterations} steps; raise fit.max_iterations"
+            f"the best start was still descending after {_FINISH_EFFORT * limits.max_iterations} steps; "
+            "raise fit.max_iterations"
         )
     if not chi2 <= limits.reduced_chi2_max:
         found.append(
