@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lanewise.aggregate.bias import GaussianPrior, ShearTruth
+from lanewise.aggregate.bias import GaussianPrior
 from lanewise.aggregate.figures import PALETTE, figures
 from lanewise.aggregate.report import ROWS_SHOWN, Context, render
 from lanewise.aggregate.results import evaluate
+from lanewise.aggregate.selection import ShearTruth
 from lanewise.manifest import Acceptance
 
 CONTEXT = Context(

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from lanewise.aggregate import bias
-from lanewise.aggregate.bias import Array, ComponentBias, Estimates
+from lanewise.aggregate.bias import ComponentBias, Estimates
+from lanewise.aggregate.regression import Array
 from lanewise.aggregate.results import BiasResults
 from lanewise.aggregate.verdict import superscript
 

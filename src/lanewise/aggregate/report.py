@@ -15,8 +15,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lanewise.aggregate.bias import Measure
 from lanewise.aggregate.figures import PALETTE
+from lanewise.aggregate.regression import Measure
 from lanewise.aggregate.results import BiasResults
 from lanewise.aggregate.verdict import superscript, with_error
 

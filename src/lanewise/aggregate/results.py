@@ -12,13 +12,16 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from lanewise.aggregate import bias
-from lanewise.aggregate.bias import Component, ComponentBias, Estimates, GaussianPrior, PointBias, ShearTruth
+from lanewise.aggregate import bias, selection
+from lanewise.aggregate.bias import ComponentBias, Estimates, GaussianPrior, PointBias
+from lanewise.aggregate.criteria import Bounds, Evidence, bounds_of, decide
 from lanewise.aggregate.extract import DamagedChunk
-from lanewise.aggregate.verdict import Bounds, Decision, bounds_of, decide
+from lanewise.aggregate.joint import Joint, joint
+from lanewise.aggregate.selection import Component, ShearTruth, Signs
+from lanewise.aggregate.verdict import Decision
 from lanewise.manifest import Acceptance
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STATUSES = ("ok", "not_converged", "non_finite", "failed")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -66,6 +69,8 @@ class BiasResults:
         acceptance: what the manifest asked for, and where it is silent its level.
         tally: of all realizations.
         g1, g2: None if the component was not inferred, or nothing of it counts.
+        joint: numbers that need the independent groups, or both components.
+        signs: failures by the sign of g; None without pairs.
         points: every shear point of the plan, by g1, then g2.
         excluded: computed, but not counted.
         missing: planned, but not computed yet, or of a chunk that is damaged.
@@ -78,6 +83,8 @@ class BiasResults:
     tally: Tally
     g1: ComponentBias | None
     g2: ComponentBias | None
+    joint: Joint
+    signs: Signs | None
     points: tuple[PointBias, ...]
     excluded: tuple[Excluded, ...]
     missing: tuple[ShearTruth, ...]
@@ -96,6 +103,8 @@ def evaluate(
     acceptance: Acceptance,
     missing: Sequence[ShearTruth] = (),
     damaged: Sequence[DamagedChunk] = (),
+    psf_shape: tuple[float, float] = (0.0, 0.0),
+    n_per_count: int | None = None,
 ) -> BiasResults:
     """Numbers and verdict of a campaign.
 
@@ -105,28 +114,36 @@ def evaluate(
         acceptance: the manifest's bounds.
         missing: realizations of the plan that the table does not hold, in any order.
         damaged: committed chunks that cannot be read; what they held is missing.
+        psf_shape: ellipticity of the point-spread function [reduced shear].
+        n_per_count: realizations that one more of `realizations.count` brings; None if that is not known.
     """
     bounds = bounds_of(acceptance)
-    rows, n_unknown = _with_truth(bias.ordered(summary))
+    rows, n_unknown = _with_truth(selection.ordered(summary))
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
     absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
     n_unknown += len(every_absent) - len(absent)
-    counted = bias.counts(rows, absent)
-    names = bias.inferred(rows[counted])
-    chosen = dict(zip(bias.COMPONENTS, priors, strict=True))
+    counted = selection.counts(rows, absent)
+    names = selection.inferred(rows[counted])
+    chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
     data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
     biases = {k: bias.component_bias(k, data[k]) for k in names}
-    unpaired = bias.unpaired(rows, absent)
+    unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
+    together, signs = joint(data, biases, psf_shape), selection.signs(rows)
+    found = Evidence(
+        list(biases.values()), list(data.values()), points, signs, together.finite_draws, n_unknown, n_per_count
+    )
     return BiasResults(
         format_version=FORMAT_VERSION,
-        verdict=decide(list(biases.values()), list(data.values()), points, bounds, n_unknown),
+        verdict=decide(found, bounds),
         acceptance=bounds,
         tally=_tally(rows, points),
         g1=biases.get("g1"),
         g2=biases.get("g2"),
+        joint=together,
+        signs=signs,
         points=points,
-        excluded=excluded(rows[~counted], _reasons(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted])),
+        excluded=_lost(rows[~counted], selection.passed(rows)[~counted], unpaired[~counted]),
         missing=every_absent,
         damaged=tuple(damaged),
     )
@@ -193,12 +210,13 @@ def statuses(rows: pd.DataFrame) -> tuple[StatusCount, ...]:
     return tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES})))
 
 
-def _reasons(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> list[str]:
+def _lost(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
     other = np.where(unpaired, "is missing", "does not count")
-    return [
-        f"The other arm of its pair {what}." if fine else "" if pd.isna(reason) else str(reason)
+    reasons = [
+        f"Another arm of its pair or ring {what}." if fine else "" if pd.isna(reason) else str(reason)
         for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
     ]
+    return excluded(rows, reasons)
 
 
 def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]:

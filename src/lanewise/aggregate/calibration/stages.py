@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lanewise.aggregate import extract
-from lanewise.aggregate.bias import passed
 from lanewise.aggregate.calibration import figures, ranks, report
 from lanewise.aggregate.calibration.results import CalibrationResults, Missing, evaluate
 from lanewise.aggregate.results import to_json
+from lanewise.aggregate.selection import passed
 from lanewise.aggregate.stages import PLOTS, REPORT, STATS, context, strict_code, text
 
 if TYPE_CHECKING:
