@@ -10,7 +10,8 @@ from lanewise.aggregate.bias import Estimates, GaussianPrior, component_bias, es
 from lanewise.aggregate.joint import joint
 from lanewise.aggregate.pairs import pairs
 from lanewise.aggregate.population import log_ratio, peak
-from lanewise.aggregate.selection import TURNED, counts, signs
+from lanewise.aggregate.selection import counts, signs
+from lanewise.problems.shear.family import TURNED
 
 PRIOR, INTRINSIC, NOISE = 0.05, 0.2, 0.1
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanewise.aggregate.regression import Array, Measure, fit, measures, shifted
-from lanewise.aggregate.selection import TURNED
+from lanewise.problems.shear.family import TURNED
 
 
 class Arms(Protocol):
@@ -83,6 +83,14 @@ def pairs(data: Arms) -> Pairs | None:
         correlation=_correlation(noise[plus], noise[minus]),
         ring_correlation=_correlation(noise[rings[:, 0]], noise[rings[:, 1]]) if len(rings) else None,
     )
+
+
+def responses(data: Arms) -> Array:
+    """(ĝ₊ − ĝ₋) / 2g of every pair, shape (pair,)."""
+    turned = np.array([name.endswith(TURNED) for name in data.run_id], dtype=bool)
+    plus, minus = _matched(data.seed, data.truth, turned, opposite=True).T
+    found: Array = (data.value[plus] - data.value[minus]) / (2 * data.truth[plus])
+    return found
 
 
 def _matched(seed: NDArray[np.int64], truth: Array, turned: NDArray[np.bool_], *, opposite: bool) -> NDArray[np.int64]:

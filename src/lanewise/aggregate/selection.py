@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from lanewise.problems.shear.family import TURNED
+
 Component = Literal["g1", "g2"]
 COMPONENTS: tuple[Component, Component] = ("g1", "g2")
-# How the run id of a galaxy that is turned by 90° ends.
-TURNED = "_r90"
 
 
 @dataclass(frozen=True)
