@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,6 +18,7 @@ from lanewise.aggregate import bias, selection
 from lanewise.aggregate.bias import ComponentBias, Estimates, GaussianPrior, PointBias
 from lanewise.aggregate.criteria import Bounds, Evidence, bounds_of, decide
 from lanewise.aggregate.extract import DamagedChunk
+from lanewise.aggregate.gallery import Chains, Outlier
 from lanewise.aggregate.joint import Joint, joint
 from lanewise.aggregate.selection import Component, ShearTruth, Signs
 from lanewise.aggregate.verdict import Decision
@@ -60,6 +63,30 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Extreme:
+    """The largest or smallest value of a diagnostic over all realizations, and whose it is."""
+
+    value: float
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How the chains fared, of all realizations that were computed; None where a method has no such number.
+
+    Attributes:
+        rhat, ess: the largest R̂ and smallest effective sample size of g1 and g2.
+        khat: the largest Pareto k̂.
+        divergences: in all.
+    """
+
+    rhat: Extreme | None
+    ess: Extreme | None
+    khat: Extreme | None
+    divergences: int | None
+
+
+@dataclass(frozen=True)
 class BiasResults:
     """What a shear campaign came to; the content of `stats/bias_results.json`.
 
@@ -69,6 +96,9 @@ class BiasResults:
         acceptance: what the manifest asked for, and where it is silent its level.
         tally: of all realizations.
         g1, g2: None if the component was not inferred, or nothing of it counts.
+        convergence: of the chains.
+        outliers: realizations farthest from their truth, farthest first; empty for a bare table.
+        chains: the realization whose chains agree least; None without chains, or for a bare table.
         joint: numbers that need the independent groups, or both components.
         signs: failures by the sign of g; None without pairs.
         points: every shear point of the plan, by g1, then g2.
@@ -85,6 +115,9 @@ class BiasResults:
     g2: ComponentBias | None
     joint: Joint
     signs: Signs | None
+    convergence: Convergence
+    outliers: tuple[Outlier, ...]
+    chains: Chains | None
     points: tuple[PointBias, ...]
     excluded: tuple[Excluded, ...]
     missing: tuple[ShearTruth, ...]
@@ -142,6 +175,9 @@ def evaluate(
         g2=biases.get("g2"),
         joint=together,
         signs=signs,
+        convergence=_convergence(rows),
+        outliers=(),
+        chains=None,
         points=points,
         excluded=_lost(rows[~counted], selection.passed(rows)[~counted], unpaired[~counted]),
         missing=every_absent,
@@ -191,6 +227,25 @@ def _points(
     return tuple(points)
 
 
+def _convergence(rows: pd.DataFrame) -> Convergence:
+    def extreme(columns: Sequence[str], *, largest: bool) -> Extreme | None:
+        found = [
+            (float(value), str(name))
+            for column in columns
+            for value, name in zip(pd.to_numeric(rows[column]), rows["run_id"], strict=True)
+            if np.isfinite(value)
+        ]
+        return Extreme(*(max(found) if largest else min(found))) if found else None
+
+    diverging = pd.to_numeric(rows["divergences"]).dropna()
+    return Convergence(
+        rhat=extreme(("rhat_g1", "rhat_g2"), largest=True),
+        ess=extreme(("ess_g1", "ess_g2"), largest=False),
+        khat=extreme(("khat",), largest=True),
+        divergences=int(diverging.sum()) if len(diverging) else None,
+    )
+
+
 def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
     planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
     excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
@@ -226,6 +281,26 @@ def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]
         Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
         for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
     )
+
+
+def to_csv(results: object) -> bytes:
+    """The same leaves as `to_json`, a line each: where it stands, and its value."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "value"))
+    table.writerows(_leaves("", plain(results)))
+    return text.getvalue().encode()
+
+
+def _leaves(path: str, value: Json) -> Iterator[tuple[str, Json]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(f"{path}.{key}".strip("."), part)
+    elif isinstance(value, list):
+        for at, part in enumerate(value):
+            yield from _leaves(f"{path}[{at}]", part)
+    else:
+        yield path, value
 
 
 def plain(value: object) -> Json:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from lanewise import __version__, document, provenance
-from lanewise.aggregate import extract, forecast, report
+from lanewise.aggregate import extract, forecast, gallery, report
 from lanewise.aggregate.figures import figures
-from lanewise.aggregate.results import BiasResults, evaluate, to_json
+from lanewise.aggregate.results import BiasResults, evaluate, to_csv, to_json
 from lanewise.aggregate.selection import ShearTruth
 from lanewise.aggregate.verdict import EXIT_CODES, Decision
 from lanewise.errors import Damaged
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lanewise.campaign import Campaign
 
 BIAS_RESULTS = "bias_results.json"
+NUMBERS = "bias_results.csv"
 PLOTS = "plots"
 STATS = "stats"
 REPORT = "report.html"
@@ -50,9 +51,10 @@ def write_summary(campaign: Campaign) -> pd.DataFrame:
 
 
 def write_stats(store: Store, folder: str, summary: pd.DataFrame, results: BiasResults) -> dict[str, bytes]:
-    """Write bias_results.json and the plots below `folder` ("" is the store's root); returns the plots by name."""
+    """Write the results as JSON and CSV, and the plots, below `folder` ("" is the root); returns the plots by name."""
     base = f"{folder}/" if folder else ""
     store.put(f"{base}{BIAS_RESULTS}", to_json(results).encode())
+    store.put(f"{base}{NUMBERS}", to_csv(results))
     plots = figures(results, summary)
     for name, svg in plots.items():
         store.put(f"{base}{PLOTS}/{name}.svg", svg)
@@ -98,8 +100,10 @@ def aggregate(campaign: Campaign) -> BiasResults:
     """
     summary, damaged = extract.survey(campaign)
     campaign.store.put(extract.SUMMARY, extract.to_csv(summary))
-    results = judge(campaign, summary, damaged)
-    plots = write_stats(campaign.store, STATS, summary, results)
+    results, looked_at = gallery.look(campaign, summary, judge(campaign, summary, damaged))
+    plots = {**write_stats(campaign.store, STATS, summary, results), **looked_at}
+    for name, svg in looked_at.items():
+        campaign.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
     campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign)).encode())
     return results
 
