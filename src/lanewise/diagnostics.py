@@ -1,39 +1,61 @@
 """Convergence diagnostics of many quantities at once.
 
-Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021 (arXiv:1903.08008), as ArviZ computes them; arrays are of shape
-(…, chain, draw). Unlike ArviZ's, R̂ of one chain is defined: it compares the chain's halves.
+Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021 (arXiv:1903.08008), as ArviZ computes them. Unlike ArviZ's, R̂ of one
+chain is defined: it compares the chain's halves. What is found for one quantity does not depend, to the bit, on the
+quantities that stand beside it.
 """
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
 import numpy as np
-from scipy import fft, special, stats
+from scipy import fft, special
 
 Array = np.ndarray
 
-
-def rhat(draws: Array) -> Array:
-    """Rank-normalised split R̂, the larger of bulk and folded; shape (…). NaN for constant or non-finite draws."""
-    split = _split(draws)
-    folded = np.abs(split - np.median(split, axis=(-2, -1), keepdims=True))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Array = np.fmax(_rhat(_rank_normalise(split)), _rhat(_rank_normalise(folded)))
-    return np.where(_usable(draws), found, np.nan)
+_TAILS = (0.05, 0.95)
+# Draws in a block of quantities: few enough that its arrays stay near a core, enough that threads hold the interpreter
+# for a small part of their time.
+_BLOCK_DRAWS = 1 << 17
+# Lags that are summed one by one; most chains are uncorrelated before that, and the rest take a Fourier transform.
+_SHORT = 8
 
 
-def ess_bulk(draws: Array) -> Array:
-    """Bulk effective sample size; shape (…). NaN where the draws are constant or not finite."""
-    return np.where(_usable(draws), _ess(_rank_normalise(_split(draws))), np.nan)
+@dataclass(frozen=True)
+class Summary:
+    """Diagnostics per quantity; NaN where the draws are constant or not finite.
+
+    Attributes:
+        rhat: rank-normalised split R̂, the larger of bulk and folded.
+        ess: bulk effective sample size.
+        ess_tail: the smaller of the effective sample sizes of the 5 % and 95 % quantiles.
+        ess_sd: effective sample size of the squared deviations, on which the error of the width rests; unlike that of
+            the mean it gains nothing from antithetic chains.
+        mcse_mean, mcse_sd: Monte Carlo standard error of the mean and of the standard deviation.
+    """
+
+    rhat: Array
+    ess: Array
+    ess_tail: Array
+    ess_sd: Array
+    mcse_mean: Array
+    mcse_sd: Array
 
 
-def ess_tail(draws: Array) -> Array:
-    """Tail effective sample size: the smaller of those of the 5 % and 95 % quantiles; shape (…)."""
-    sizes = []
-    for probability in (0.05, 0.95):
-        quantile = np.quantile(draws, probability, axis=(-2, -1), keepdims=True)
-        sizes.append(_ess(_split((draws <= quantile).astype(float))))
-    found: Array = np.minimum(*sizes)
-    return np.where(_usable(draws), found, np.nan)
+def summarise(draws: Array) -> Summary:
+    """The diagnostics of draws of shape (…, chain, draw), each of shape (…)."""
+    n_chains, n_draws = draws.shape[-2:]
+    flat = draws.reshape(-1, n_chains, n_draws).astype(float, copy=False)
+    step = max(1, _BLOCK_DRAWS // (n_chains * n_draws))
+    blocks = [flat[at : at + step] for at in range(0, len(flat), step)]
+    # NumPy's sorts, transforms and sums let go of the interpreter: threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(_block, blocks))
+    shape = draws.shape[:-2]
+    return Summary(*(np.concatenate([getattr(p, f.name) for p in parts]).reshape(shape) for f in fields(Summary)))
 
 
 def bfmi(energy: Array) -> Array:
@@ -43,10 +65,35 @@ def bfmi(energy: Array) -> Array:
     return found
 
 
-def _usable(draws: Array) -> Array:
-    flat = draws.reshape(*draws.shape[:-2], -1)
-    usable: Array = np.isfinite(flat).all(-1) & (np.ptp(flat, axis=-1) > 0)
-    return usable
+def _block(draws: Array) -> Summary:
+    """Of draws of shape (quantity, chain, draw)."""
+    flat = draws.reshape(len(draws), -1)
+    with np.errstate(invalid="ignore"):
+        spread = flat.max(axis=-1) - flat.min(axis=-1)
+    usable = np.isfinite(spread) & (spread > 0)
+    # Unusable draws go along as zeros: they must neither warn nor cost.
+    draws = draws if usable.all() else np.where(usable[:, None, None], draws, 0.0)
+    split = _split(draws)
+    bulk, ordered = _rank_normalise(split)
+    folded, _ = _rank_normalise(np.abs(split - _median(ordered)))
+    centred = draws - draws.mean(axis=(-2, -1), keepdims=True)
+    squared = centred * centred
+    if draws.shape[-1] % 2:
+        ordered = np.sort(draws.reshape(len(draws), -1), axis=-1)
+    tails = (_split(draws <= _quantile(ordered, p)) for p in _TAILS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (rhat, ess), (_, ess_mean), (_, ess_sd), *ends = map(_mixing, (bulk, split, _split(squared), *tails))
+        variance, fourth = squared.mean(axis=(-2, -1)), (squared * squared).mean(axis=(-2, -1))
+        total = draws.shape[-2] * draws.shape[-1]
+        found = Summary(
+            rhat=np.fmax(rhat, _rhat(folded)),
+            ess=ess,
+            ess_tail=np.minimum(*(size for _, size in ends)),
+            ess_sd=ess_sd,
+            mcse_mean=np.sqrt(variance * total / (total - 1) / ess_mean),
+            mcse_sd=np.sqrt((fourth - variance**2) / ess_sd / variance / 4),
+        )
+    return Summary(*(np.where(usable, getattr(found, f.name), np.nan) for f in fields(found)))
 
 
 def _split(draws: Array) -> Array:
@@ -55,11 +102,45 @@ def _split(draws: Array) -> Array:
     return np.concatenate([draws[..., :half], draws[..., -half:]], axis=-2)
 
 
-def _rank_normalise(draws: Array) -> Array:
-    flat = draws.reshape(*draws.shape[:-2], -1)
-    rank = stats.rankdata(flat, method="average", axis=-1, nan_policy="omit")
-    normal: Array = special.ndtri((rank - 0.375) / (flat.shape[-1] + 0.25))
-    return normal.reshape(draws.shape)
+def _rank_normalise(draws: Array) -> tuple[Array, Array]:
+    """Normal scores of the ranks, ties sharing their mean rank; and the draws in order, shape (quantity, all)."""
+    flat = draws.reshape(len(draws), -1)
+    total = flat.shape[-1]
+    # Ranks are halves of whole numbers: a table of their scores replaces a million normal quantiles by its few.
+    scores = special.ndtri((np.arange(2 * total + 1) / 2 - 0.375) / (total + 0.25))
+    order = np.argsort(flat, axis=-1)
+    ordered = np.take_along_axis(flat, order, axis=-1)
+    normal = np.empty(flat.shape)
+    np.put_along_axis(normal, order, np.broadcast_to(scores[2::2], flat.shape), axis=-1)
+    equal = np.zeros(flat.shape, bool)
+    np.equal(ordered[:, 1:], ordered[:, :-1], out=equal[:, :-1])
+    place = np.flatnonzero(equal)
+    if place.size:
+        # Runs of equals, from their first place to their last.
+        begins = np.flatnonzero(np.diff(place, prepend=-2) != 1)
+        length = np.diff(begins, append=place.size) + 1
+        first = np.repeat(place[begins], length)
+        members = first + np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        twice = 2 * (first % total) + np.repeat(length, length) + 1
+        normal[members // total, order.ravel()[members]] = scores[twice]
+    return normal.reshape(draws.shape), ordered
+
+
+def _median(ordered: Array) -> Array:
+    """Shape (quantity, 1, 1); rounded as by NumPy, because the two draws beside it tie in their distance to it."""
+    n = ordered.shape[-1]
+    found: Array = ((ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2)[:, None, None]
+    return found
+
+
+def _quantile(ordered: Array, probability: float) -> Array:
+    """Linear between the order statistics, as NumPy's default; shape (quantity, 1, 1)."""
+    at = probability * (ordered.shape[-1] - 1)
+    below = int(at)
+    share = at - below
+    low, high = ordered[:, below, None, None], ordered[:, below + 1, None, None]
+    found: Array = high - (high - low) * (1 - share) if share >= 0.5 else low + (high - low) * share
+    return found
 
 
 def _rhat(draws: Array) -> Array:
@@ -70,39 +151,57 @@ def _rhat(draws: Array) -> Array:
     return found
 
 
-def _autocovariance(draws: Array) -> Array:
-    n = draws.shape[-1]
-    size = fft.next_fast_len(2 * n, real=True)
-    centred = draws - draws.mean(-1, keepdims=True)
-    spectrum = fft.rfft(centred, size, axis=-1)
-    found: Array = fft.irfft(spectrum * spectrum.conj(), size, axis=-1)[..., :n] / n
+def _mixing(draws: Array) -> tuple[Array, Array]:
+    """R̂, and the effective sample size by Geyer's initial sequence over the chains' joint autocorrelation."""
+    n_chains, n = draws.shape[-2:]
+    mean = draws.mean(-1)
+    centred = draws - mean[..., None]
+    covariance = _first_lags(centred) if n > _SHORT else _all_lags(centred)
+    within = covariance[:, 0] * n / (n - 1)
+    spread = covariance[:, 0] + np.var(mean, axis=-1, ddof=1)
+    tau, ended = _geyer(1 - (within[:, None] - covariance) / spread[:, None], n)
+    if not ended.all():
+        late = ~ended
+        tau[late], _ = _geyer(1 - (within[late, None] - _all_lags(centred[late])) / spread[late, None], n)
+    total = n_chains * n
+    return np.sqrt(spread / within), total / np.maximum(tau, 1 / np.log10(total))
+
+
+def _first_lags(centred: Array) -> Array:
+    """Autocovariance, the mean over the chains, shape (quantity, lag)."""
+    n = centred.shape[-1]
+    lags = [np.einsum("qcn,qcn->qc", centred[..., : n - lag], centred[..., lag:]) for lag in range(_SHORT)]
+    found: Array = np.stack(lags, axis=-1).mean(axis=-2) / n
     return found
 
 
-def _ess(draws: Array) -> Array:
-    """Effective sample size by Geyer's initial monotone sequence over the chains' joint autocorrelation."""
-    n_chains, n = draws.shape[-2:]
-    covariance = _autocovariance(draws)
-    within = covariance[..., 0].mean(-1) * n / (n - 1)
-    spread = within * (n - 1) / n
-    if n_chains > 1:
-        spread = spread + np.var(draws.mean(-1), axis=-1, ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rho = 1 - (within[..., None] - covariance.mean(-2)) / spread[..., None]
-    rho[..., 0] = 1.0
-    flat = rho.reshape(-1, n)
-    sizes = np.array([_geyer(one, n_chains * n) for one in flat])
-    return sizes.reshape(draws.shape[:-2])
+def _all_lags(centred: Array) -> Array:
+    """The same up to the last lag."""
+    n = centred.shape[-1]
+    size = fft.next_fast_len(2 * n, real=True)
+    spectrum = fft.rfft(centred, size, axis=-1)
+    power = np.mean(spectrum.real**2 + spectrum.imag**2, axis=-2)
+    found: Array = fft.irfft(power, size, axis=-1)[..., :n] / n
+    return found
 
 
-def _geyer(rho: Array, total: int) -> float:
-    """Sum the pairs ρ₂ₖ + ρ₂ₖ₊₁ while positive, made monotone, and the even term of the pair that ended it."""
-    even, odd = rho[0 : 2 * (rho.size // 2) : 2], rho[1::2]
-    pairs = even + odd
+def _geyer(rho: Array, n: int) -> tuple[Array, Array]:
+    """The autocorrelation time, and whether the sequence ends within these lags of n.
+
+    The pairs ρ₂ₖ + ρ₂ₖ₊₁ are summed while positive, made monotone, and the even term of the pair that ended them.
+    """
+    rho[:, 0] = 1.0
+    n_pairs = rho.shape[-1] // 2
+    even = rho[:, 0 : 2 * n_pairs : 2]
+    pairs = even + rho[:, 1::2]
     # The last lags are averages of a handful of products: none beyond n − 3 is looked at.
-    limit = max(0, (rho.size - 3) // 2)
-    ended = np.flatnonzero(~(pairs[:limit] > 0))
-    end = int(ended[0]) if ended.size else limit
-    last = even[end] if even[end] > 0 or pairs[end] >= 0 else 0.0
-    tau = -1 + 2 * np.minimum.accumulate(pairs[:end]).sum() + last
-    return float(total / max(tau, 1 / np.log10(total)))
+    limit = max(0, (n - 3) // 2)
+    stops = ~(pairs > 0)
+    stops[:, limit:] = True
+    ended = stops.any(axis=1)
+    end = np.argmax(stops, axis=1)
+    at = np.arange(len(rho))
+    last = np.where((even[at, end] > 0) | (pairs[at, end] >= 0), even[at, end], 0.0)
+    # Running sums: a long sequence beside it changes no bit of a short one.
+    sums = np.cumsum(np.minimum.accumulate(pairs[:, : max(1, end.max())], axis=1), axis=1)
+    return -1 + 2 * np.where(end > 0, sums[at, end - 1], 0.0) + last, ended

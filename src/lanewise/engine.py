@@ -245,7 +245,7 @@ class Engine:
         if worst >= LaneStatus.NON_FINITE:
             return result
         if self._method.sampler:
-            result = judge_draws(self._with_draws(result, lanes), self._manifest.convergence)
+            (result,) = judge_draws([self._with_draws(result, lanes)], self._manifest.convergence)
         else:
             result = self._with_point(result, lanes[0])
         data = self._problem.prepare(_data(observed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -47,6 +47,7 @@ class Diagnostics:
 
     Attributes:
         rhat, ess, ess_tail: per latent; rank-normalised split R̂, bulk and tail effective sample size.
+        mcse_mean, mcse_sd: per latent; Monte Carlo standard error of its mean and of its standard deviation.
         divergences: divergent transitions after warm-up; divergence_frac is their share.
         bfmi: Bayesian fraction of missing information, per chain.
         gradient_norm: of a mode, in units of the posterior's width.
@@ -56,6 +57,8 @@ class Diagnostics:
     rhat: Mapping[str, float | None] = field(default_factory=dict)
     ess: Mapping[str, float | None] = field(default_factory=dict)
     ess_tail: Mapping[str, float | None] = field(default_factory=dict)
+    mcse_mean: Mapping[str, float | None] = field(default_factory=dict)
+    mcse_sd: Mapping[str, float | None] = field(default_factory=dict)
     divergences: int | None = None
     divergence_frac: float | None = None
     bfmi: tuple[float | None, ...] | None = None
@@ -93,31 +96,41 @@ class Result:
         return first.shape[0], first.shape[1]
 
 
-def judge_draws(result: Result, criteria: Convergence) -> Result:
-    """Diagnose the chains of a sampler and hold them against the manifest's thresholds."""
+def judge_draws(results: Sequence[Result], criteria: Convergence) -> list[Result]:
+    """Diagnose the chains of a sampler, all realizations at once, and hold them against the manifest's thresholds."""
     # SciPy's statistics take a second to import, and most commands judge nothing.
     from lanewise import diagnostics
 
-    names = list(result.posterior)
-    draws = np.stack([result.posterior[name] for name in names])
-    rhat, ess, tail = (
-        dict(zip(names, map(_defined, values), strict=True))
-        for values in (diagnostics.rhat(draws), diagnostics.ess_bulk(draws), diagnostics.ess_tail(draws))
-    )
-    diverging = result.stats["diverging"]
-    found = Diagnostics(
-        rhat=rhat,
-        ess=ess,
-        ess_tail=tail,
-        divergences=int(diverging.sum()),
-        divergence_frac=float(diverging.mean()),
-        bfmi=tuple(_defined(b) for b in diagnostics.bfmi(result.stats["energy"])),
-    )
-    result = replace(result, diagnostics=found)
-    short = list(_shortcomings(found, criteria))
-    if short and result.status is LaneStatus.OK:
-        return replace(result, status=LaneStatus.NOT_CONVERGED, reason=f"Not converged: {'; '.join(short)}.")
-    return result
+    if not results:
+        return []
+    names = list(results[0].posterior)
+    summary = diagnostics.summarise(np.stack([[result.posterior[name] for name in names] for result in results]))
+
+    def by_latent(values: np.ndarray) -> dict[str, float | None]:
+        return dict(zip(names, map(_defined, values), strict=True))
+
+    judged = []
+    for at, result in enumerate(results):
+        diverging = result.stats["diverging"]
+        found = Diagnostics(
+            rhat=by_latent(summary.rhat[at]),
+            ess=by_latent(summary.ess[at]),
+            ess_tail=by_latent(summary.ess_tail[at]),
+            mcse_mean=by_latent(summary.mcse_mean[at]),
+            mcse_sd=by_latent(summary.mcse_sd[at]),
+            divergences=int(diverging.sum()),
+            divergence_frac=float(diverging.mean()),
+            bfmi=tuple(_defined(b) for b in diagnostics.bfmi(result.stats["energy"])),
+        )
+        judged.append(_judged(replace(result, diagnostics=found), criteria))
+    return judged
+
+
+def _judged(result: Result, criteria: Convergence) -> Result:
+    short = list(_shortcomings(result.diagnostics, criteria))
+    if not short or result.status is not LaneStatus.OK:
+        return result
+    return replace(result, status=LaneStatus.NOT_CONVERGED, reason=f"Not converged: {'; '.join(short)}.")
 
 
 def _shortcomings(found: Diagnostics, criteria: Convergence) -> list[str]:

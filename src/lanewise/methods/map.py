@@ -39,12 +39,13 @@ class Map:
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> MapState:
         """Start at the problem's own start; no randomness."""
-        begin = mode.start(problem, data)
+        begin = mode.start(mode.of_latents(problem, data), problem.start(data))
         status = jnp.where(jnp.isfinite(begin.value), LaneStatus.RUNNING, LaneStatus.NON_FINITE)
         return MapState(status.astype(jnp.int32), begin)
 
     def advance(self, problem: Problem, state: MapState, data: Data) -> tuple[MapState, Record]:
         """Up to ten steps."""
+        hill = mode.of_latents(problem, data)
 
         def unfinished(carry: tuple[jax.Array, mode.Mode]) -> jax.Array:
             count, at = carry
@@ -52,7 +53,7 @@ class Map:
 
         def one(carry: tuple[jax.Array, mode.Mode]) -> tuple[jax.Array, mode.Mode]:
             count, at = carry
-            return count + 1, mode.step(problem, at, data)
+            return count + 1, mode.step(hill, at)
 
         _, at = jax.lax.while_loop(unfinished, one, (jnp.int32(0), state.mode))
         converged = at.gradient_norm <= self._settings.gradient_norm
@@ -66,7 +67,7 @@ class Map:
     def finish(self, problem: Problem, state: MapState, data: Data) -> tuple[jax.Array, Record]:
         """The mode as one draw, and its Laplace width from the exact Hessian."""
         at = state.mode.position
-        hessian = -jax.hessian(lambda u: mode.objective(problem, u, data))(at)
+        hessian = -jax.hessian(mode.of_latents(problem, data).log_density)(at)
         factor = jnp.linalg.cholesky(hessian)
         positive = jnp.all(jnp.isfinite(factor))
         # Columns of the Jacobian carry the covariance from the position to the latents.

@@ -20,14 +20,13 @@ from numpyro.infer.hmc_util import (
 )
 
 from lanewise.lanes import LaneStatus
-from lanewise.methods import mode
+from lanewise.methods import whitening
 from lanewise.methods.base import Record
 from lanewise.methods.settings import NutsSettings
+from lanewise.methods.whitening import Whitening
 from lanewise.problems.base import Data, Problem
 
 _STEPS_PER_ROUND = 100
-# The fit only sets the coordinates: a tenth of a standard deviation is near enough.
-_MODE_GRADIENT_NORM, _MODE_ITERATIONS = 0.1, 50
 # Starts are wider than the posterior, so that R̂ can tell chains that have not found it.
 _START_SPREAD = 2.0
 
@@ -36,7 +35,7 @@ class NutsState(NamedTuple):
     """A chain between two transitions.
 
     Attributes:
-        centre, factor: the coordinates: position = centre + factor @ w.
+        whitening: the chain's coordinates.
         w, energy, gradient: whitened position, potential energy and its gradient there.
         adapt: step size and metric with their adaptation.
         key: of the chain; transition t draws from fold_in(key, t).
@@ -44,8 +43,7 @@ class NutsState(NamedTuple):
 
     status: jax.Array
     step: jax.Array
-    centre: jax.Array
-    factor: jax.Array
+    whitening: Whitening
     w: jax.Array
     energy: jax.Array
     gradient: jax.Array
@@ -77,24 +75,19 @@ class Nuts:
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> NutsState:
         """Fit the mode, whiten by its curvature, and start the chain around it."""
-        fit = mode.find(problem, data, _MODE_GRADIENT_NORM, _MODE_ITERATIONS)
-        # The sampled density is the position's: the Jacobian bends it too.
-        bend = jax.hessian(problem.log_jacobian)(fit.position)
-        precision = jnp.linalg.cholesky(problem.curvature(fit.position, data) - bend)
-        n = fit.position.size
-        factor = jax.scipy.linalg.solve_triangular(precision, jnp.eye(n, dtype=precision.dtype), lower=True).T
+        fit = whitening.fit(problem, data)
+        n = fit.whitening.centre.size
         key, key_start, key_adapt = jax.random.split(key, 3)
-        w = _START_SPREAD * jax.random.normal(key_start, (n,), fit.position.dtype)
-        energy, gradient = jax.value_and_grad(_potential(problem, data, fit.position, factor))(w)
+        w = _START_SPREAD * jax.random.normal(key_start, (n,), fit.whitening.centre.dtype)
+        energy, gradient = jax.value_and_grad(_potential(problem, data, fit.whitening))(w)
         adapt = self._adapt_init(IntegratorState(w, None, energy, gradient), key_adapt, mass_matrix_size=n)
-        sane = jnp.isfinite(energy) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(factor))
-        sane &= jnp.isfinite(fit.gradient_norm)
+        sane = fit.sane & jnp.isfinite(energy) & jnp.all(jnp.isfinite(gradient))
         status = jnp.where(sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)
-        return NutsState(status, jnp.int32(0), fit.position, factor, w, energy, gradient, adapt, key)
+        return NutsState(status, jnp.int32(0), fit.whitening, w, energy, gradient, adapt, key)
 
     def advance(self, problem: Problem, state: NutsState, data: Data) -> tuple[NutsState, Record]:
         """A hundred transitions; those past the chain's end change nothing."""
-        potential = _potential(problem, data, state.centre, state.factor)
+        potential = _potential(problem, data, state.whitening)
         _, leapfrog = velocity_verlet(potential, euclidean_kinetic_energy)
 
         def transition(state: NutsState, _: None) -> tuple[NutsState, Record]:
@@ -125,7 +118,7 @@ class Nuts:
             )
             record = {
                 "keep": state.step >= self._settings.warmup,
-                "position": state.centre + state.factor @ w,
+                "position": state.whitening.position(w),
                 "lp": -energy,
                 "energy": tree.z_proposal_energy,
                 "diverging": tree.diverging,
@@ -149,5 +142,6 @@ class Nuts:
         return state.status, {}
 
 
-def _potential(problem: Problem, data: Data, centre: jax.Array, factor: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    return lambda w: -problem.log_density(centre + factor @ w, data)
+def _potential(problem: Problem, data: Data, at: Whitening) -> Callable[[jax.Array], jax.Array]:
+    log_density = at.log_density(problem, data)
+    return lambda w: -log_density(w)

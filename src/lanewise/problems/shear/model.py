@@ -91,13 +91,13 @@ class ShearProblem:
         return value
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
-        """Gauss–Newton: JᵀJ of the whitened image, and the prior's own curvature."""
+        """Gauss–Newton: JᵀJ of the whitened image, and the priors' own."""
 
-        jacobian: jax.Array = jax.jacfwd(lambda u: self._likelihood.prediction(self._parameters(u, data)[0], data))(
-            position
-        )
-        bend: jax.Array = jax.hessian(self._latents.log_prior)(position)
-        return jacobian.T @ jacobian - bend
+        def whitened(u: jax.Array) -> jax.Array:
+            return self._likelihood.prediction(self._parameters(u, data)[0], data)
+
+        jacobian: jax.Array = jax.jacfwd(whitened)(position)
+        return jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Error of the grid's image against a larger and finer one's, in tolerances."""
