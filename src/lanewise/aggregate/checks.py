@@ -37,7 +37,7 @@ def _pairs(results: BiasResults) -> Iterator[Check]:
             meaning = "of the noise of +g and −g: near 1, pairs help m and hurt c"
             yield Check(f"correlation in pairs, {bias.component}", _plain(found.correlation), meaning)
         if found.ring_correlation is not None:
-            meaning = "of the noise of a galaxy and the same turned by 90°: near −1, shape noise cancels"
+            meaning = "of the offsets of a galaxy and the same turned by 90°: −1 where shape noise is all"
             yield Check(f"correlation in rings, {bias.component}", _plain(found.ring_correlation), meaning)
 
 

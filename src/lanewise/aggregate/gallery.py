@@ -161,7 +161,7 @@ def chains_of(result: Result) -> Chains:
 
 def draw_stamps(name: str, shown: Stamps) -> bytes:
     """Data, model and residual side by side, as SVG."""
-    return svg(f"stamps-{name}", partial(_stamps, shown), (7.6, 2.5))
+    return svg(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
 
 
 def draw_chains(result: Result) -> bytes:
@@ -171,8 +171,10 @@ def draw_chains(result: Result) -> bytes:
 
 
 def _stamps(shown: Stamps, figure: Figure) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots(1, 3)
-    figure.subplots_adjust(0.01, 0.05, 0.94, 0.9, wspace=0.2)
+    figure.subplots_adjust(0.01, 0.03, 0.94, 0.88, wspace=0.28)
     top = float(np.nanmax(shown.model))
     panels = (
         ("data", shown.data, "cividis", (min(0.0, -0.05 * top), top)),
@@ -188,7 +190,9 @@ def _stamps(shown: Stamps, figure: Figure) -> None:
             spine.set_visible(False)
         bar = figure.colorbar(drawn, ax=one, fraction=0.046, pad=0.03)
         bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=7)
+        bar.ax.tick_params(labelsize=6)
+        bar.locator = MaxNLocator(5)
+        bar.update_ticks()
 
 
 def _chains(posterior: Mapping[str, np.ndarray], figure: Figure) -> None:
