@@ -26,7 +26,7 @@ test: $(READY) ## The quick tests, the linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) ## The statistical and long tests
 	$(BIN)/python -m pytest -m slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import fsspec
 import pytest
 import yaml
 
-from lanewise import campaign, cli, plan
+from lanewise import campaign, cli, interrupts, plan
 
 # Tests run where there is a GPU as they do where there is none.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -57,7 +56,8 @@ def _no_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests compile once per session, and leave the user's cache alone unless one is named."""
+    """Tests compile once per session, and leave the user's caches alone unless one is named."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "jax-cache"))
 
 
@@ -87,13 +87,13 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def lanewise(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanewise:
     """Run a command line in this process; returns exit code, standard output and standard error."""
-    previous = signal.getsignal(signal.SIGTERM)
+    # Signals of the test run are not the command's.
+    monkeypatch.setattr(interrupts, "install", lambda: None)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["lanewise", *arguments])
         with pytest.raises(SystemExit) as caught:
             cli.main()
-        signal.signal(signal.SIGTERM, previous)
         out, err = capsys.readouterr()
         code = caught.value.code
         assert isinstance(code, int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ class GaussianProblem:
 
     names = ("g1", "g2")
     remedy = "there is none"
+    prior_widths = types.MappingProxyType({"g1": PRIOR, "g2": PRIOR})
 
     def prepare(self, data: Any) -> Any:
         return data

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd  # noqa: F401  imported before the forks, which are then quick
@@ -41,6 +41,8 @@ STEPS, WHILE_S = 15, 0.3
 
 class StandIn:
     """In the engine's place: results from the seed and a salt; every chunk that it is asked for is noted in a log."""
+
+    made: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, log: Path, salt: int, gate: Callable[[], None]) -> None:
         self._log, self._salt, self._gate = log, salt, gate

@@ -101,6 +101,23 @@ def test_directories_are_rebuilt_from_the_committed_attempt(write: Write, tmp_pa
     assert tree(tmp_path / "results") == before
 
 
+def test_images_that_say_nothing_are_told_everywhere_and_never_pass(write: Write, tmp_path: Path) -> None:
+    # One such image tells g to about 0.4.
+    narrow = {name: {"type": "Normal", "mean": 0.0, "sigma": 0.05} for name in ("g1", "g2")}
+    changes = {"config__image__noise__sigma": 0.02, "config__gal__shear": narrow}
+    campaign = load(write(**changes, acceptance={"max_abs_m": 0.5}))
+    outcome = campaign.run()
+    assert (dict(outcome.counts), outcome.all_ok) == ({"uninformative": 4}, False)
+    results = stages.aggregate(campaign)
+    assert (results.verdict.verdict.value, results.tally.n_used) == ("INVALID", 0)
+    told = json.loads((tmp_path / "results" / "g1_+0.0100_g2_+0.0000_s42" / "convergence.json").read_text())
+    assert told["status"] == "uninformative"
+    assert re.match(r"Uninformative: of the prior's width the posterior has in g1 \d+% and g2 \d+%; ", told["reason"])
+    assert set(campaign.summary["status"]) == {"uninformative"}
+    assert [one["status"] for one in views.status(campaign, "m.yaml")["not_ok"]] == ["uninformative"] * 4
+    assert "4 uninformative" in (tmp_path / "results" / "report.html").read_text()
+
+
 def test_packed_leaves_the_directories_out(write: Write, tmp_path: Path) -> None:
     campaign = load(write(output__layout="packed"))
     campaign.run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -168,22 +167,6 @@ def test_help_names_every_command_and_imports_no_jax() -> None:
         "clean",
     ):
         assert f"  {command} " in done.stdout
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_with_its_code_and_what_was_committed_stays(
-    write: Write, tmp_path: Path, sent: signal.Signals, code: int
-) -> None:
-    nuts = {"method": "nuts", "nuts_config": {"warmup": 20000, "samples": 20000}}
-    path = write(config__inference=nuts, batch__size=1)
-    program = [sys.executable, "-c", "from lanewise.cli import main; main()", "run", path]
-    child = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    child.stdout.readline()  # the first line comes from within the first chunk
-    child.send_signal(sent)
-    _, err = child.communicate(timeout=120)
-    assert (child.returncode, "what was committed stays" in err) == (code, True)
-    assert not list((tmp_path / "results" / "_lanewise").rglob("*.commit"))
 
 
 def test_one_line_of_the_page_runs_and_its_stages_work_on_the_results(

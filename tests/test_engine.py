@@ -198,6 +198,30 @@ def test_a_fit_outside_the_fast_models_range_is_not_believed(write: Write, metho
     assert result.posterior
 
 
+class _Blind(GaussianProblem):
+    """The data say nothing of g1, and of g2 only if told to."""
+
+    def __init__(self, *, seeing: bool = False) -> None:
+        self._seeing = seeing
+
+    def log_density(self, position: jax.Array, data: Any) -> jax.Array:
+        prior = -0.5 * position @ position / gaussian.PRIOR**2
+        seen = -0.5 * ((data["y"][1] - position[1]) / 0.1) ** 2
+        return prior + seen if self._seeing else prior
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_posterior_that_is_the_prior_is_uninformative_unless_one_component_is_seen(write: Write, method: str) -> None:
+    campaign = _campaign(write, method, realizations__count=1)
+    for problem, expected in ((_Blind(), LaneStatus.UNINFORMATIVE), (_Blind(seeing=True), LaneStatus.OK)):
+        engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=problem)
+        for result in engine.run(campaign.plan.chunks[0]):
+            assert result.status is expected, result.reason
+            assert result.posterior
+            if expected is LaneStatus.UNINFORMATIVE:
+                assert result.reason.startswith("Uninformative: of the prior's width the posterior has in g1 ")
+
+
 class _Heard(Silent):
     """Remembers the notes of a run's steps."""
 

@@ -11,12 +11,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import MANIFEST
+from conftest import MANIFEST, SCENE
 from lanewise import campaign, document
 from lanewise.errors import LanewiseError
 
 MANIFESTS = {
     "shear": MANIFEST,
+    "calibration": {
+        **{key: part for key, part in MANIFEST.items() if key != "shear"},
+        "kind": "calibration",
+        "config": {**SCENE, "inference": {"method": "nuts"}},
+        "acceptance": {"rank_p_min": 0.01},
+    },
     "heterodyne": {
         "apiVersion": "lanewise/v1",
         "kind": "heterodyne",

@@ -48,6 +48,23 @@ from lanewise.errors import ManifestError, UsageError
         ({"config__gal__shear__g2": 1.5}, "config.gal.shear", "expected a size below 1"),
         ({"config__gal__ellipticity": {"e1": 2, "e2": 0}}, "config.gal.ellipticity", "expected a size below 1"),
         ({"config__gal__flux": {"type": "Normal", "mean": -3, "sigma": 1}}, "config.gal.flux", "around a positive"),
+        ({"acceptance": {"rank_p_min": 0.01}}, "acceptance.rank_p_min", "at fixed true shears even an exact posterior"),
+        ({"kind": "calibration"}, "shear", "kind calibration draws g from the config's prior"),
+        (
+            {"kind": "calibration", "shear": ..., "acceptance": {"level": "level_0"}},
+            "acceptance.level",
+            "levels judge m and c, which need true shears that are set; write kind: shear",
+        ),
+        (
+            {"kind": "calibration", "shear": ..., "observations": {"images": "a.npy"}},
+            "observations",
+            "write kind: shear for images from files",
+        ),
+        (
+            {"kind": "calibration", "shear": ...},
+            "config.inference.method",
+            "map leaves no draws to rank the truth among",
+        ),
         ({"config__inference": {"method": "mcmc"}}, "config.inference.method", "expected one of nuts, map"),
     ],
 )

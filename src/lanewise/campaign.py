@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lanewise import checkpoints, commits, directories, document, extension, problems, provenance
+from lanewise import checkpoints, commits, directories, document, extension, interrupts, problems, provenance
 from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.checkpoints import Keeper, Policy
@@ -111,6 +111,7 @@ class Campaign:
         n_reused = 0
         failures: list[Exception] = []
         for chunk in sorted(chunks, key=lambda chunk: chunk.index not in committed):
+            interrupts.stop_here()
             try:
                 # Asked again of those that were open: another process may have been at work, too.
                 commit = committed.get(chunk.index) or (None if overwrite else self.commits([chunk]).get(chunk.index))
@@ -120,7 +121,8 @@ class Campaign:
                     progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
                 else:
                     assert engine is not None
-                    commit = self._compute(engine, chunk, progress, overwrite)
+                    with interrupts.deferred():
+                        commit = self._compute(engine, chunk, progress, overwrite)
                 counts.update(commit.counts)
             except StorageError:
                 raise  # no other chunk could be committed either, and its work would be lost
@@ -244,6 +246,7 @@ class Campaign:
             "machine": provenance.machine(),
             "flags": provenance.flags(),
             "inputs": provenance.inputs(self.manifest),
+            **engine.made,
             "rounds_resumed": resumed,
             "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             "seconds": round(time.time() - began, 3),

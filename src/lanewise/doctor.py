@@ -82,6 +82,12 @@ def memory_bytes() -> int:
     return min(total, int(limit)) if limit.isdecimal() else total
 
 
+def quantity_bytes(text: str) -> int:
+    """Bytes of a Kubernetes quantity as the manifest has it, such as 16Gi."""
+    number = text.rstrip("MGTi")
+    return int(number) * _UNITS[text[len(number) :]]
+
+
 def _software() -> Iterator[Finding]:
     versions = dict(provenance.versions())
     python = versions.pop("python")
@@ -191,9 +197,7 @@ def _needs(manifest: Manifest) -> Iterator[Finding]:
     if (cores := n_cores()) < asked.cpus:
         text = f"{asked.cpus} asked for, {cores} here; the campaign runs, slower"
         yield Finding("resources.cpus", Grade.NOTE, text)
-    number = asked.memory.rstrip("MGTi")
-    wanted = int(number) * _UNITS[asked.memory[len(number) :]]
-    if (memory := memory_bytes()) < wanted:
+    if (memory := memory_bytes()) < quantity_bytes(asked.memory):
         text = f"{asked.memory} asked for, {memory / _GIB:.1f} GiB here; lower batch.size or batch.width if it runs out"
         yield Finding("resources.memory", Grade.NOTE, text)
 

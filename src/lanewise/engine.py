@@ -1,45 +1,33 @@
 """The engine: a chunk's realizations as lanes of one compiled program.
 
 Lanes run in blocks of the plan's width, the last block padded, so one program serves every chunk of the campaign.
-Each lane has its own key, data and status; what stops one stops that one alone.
+Each lane has its own key, data and status; what stops one stops that one alone. Where the device has no room for the
+width, half of it goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lanewise import checkpoints, device, keys, methods, problems
-from lanewise.checkpoints import Keeper, Saved
-from lanewise.errors import ChunkImpossible
-from lanewise.lanes import LaneStatus, over_lanes
+from lanewise import checkpoints, device, information, interrupts, keys, limits, methods, problems, program
+from lanewise.errors import ChunkImpossible, DataError
+from lanewise.lanes import LaneStatus
 from lanewise.problems.base import Observation
 from lanewise.progress import Reporter, Silent
 from lanewise.results import Diagnostics, Result, judge_draws
+from lanewise.rounds import Rounds, joined
 
 if TYPE_CHECKING:
-    import jax
-
+    from lanewise.checkpoints import Keeper, Saved
     from lanewise.manifest import Manifest
     from lanewise.methods.base import Method
     from lanewise.plan import Chunk, Plan, Realization
     from lanewise.problems.base import Problem
-
-
-@dataclass(frozen=True)
-class _Program:
-    """The method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
-
-    init: Callable[..., Any]
-    advance: Callable[..., Any]
-    finish: Callable[..., Any]
-    constrain: Callable[..., Any]
-    flaw: Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -59,48 +47,15 @@ class _Lane:
         return mean
 
 
-@dataclass(frozen=True)
-class _Rounds:
-    """Where a block stands among its chunk's rounds, and who is told.
-
-    Attributes:
-        number: of the block.
-        before, total: rounds of the chunk, before this block and in all.
-    """
-
-    number: int
-    before: int
-    total: int
-    progress: Reporter
-    keeper: Keeper | None
-
-    @property
-    def saved(self) -> Saved | None:
-        """What a checkpoint has of this block."""
-        return self.keeper.blocks.get(self.number) if self.keeper else None
-
-    def step(self, done: int, note: str = "") -> None:
-        """Report `done` rounds of this block."""
-        self.progress.step(self.before + done, note)
-
-    def keep(self, done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> None:
-        """Write a checkpoint if it is time."""
-        if self.keeper and self.keeper.due(self.before + done, self.total):
-            self.keeper.blocks[self.number] = checkpoints.snapshot(done, state, _joined(parts))
-            self.keeper.save()
-
-    def end(self, done: int, state: Any, records: Mapping[str, np.ndarray]) -> None:
-        """Report the block's end, and have it in the checkpoints of the blocks after it."""
-        self.step(done)
-        if self.keeper:
-            self.keeper.blocks[self.number] = checkpoints.snapshot(done, state, records)
-
-
 class Engine:
     """Computes chunks of one campaign.
 
     Args:
         observe, problem: in place of the family's own: data that come from elsewhere, a posterior of the caller's.
+        side_by_side: map the lanes as an accelerator does, whatever is here.
+
+    Attributes:
+        method: what runs on each lane.
 
     Raises:
         MachineError: this machine lacks the device that the manifest requires.
@@ -113,43 +68,152 @@ class Engine:
         *,
         observe: Callable[[Realization], Observation] | None = None,
         problem: Problem | None = None,
+        side_by_side: bool = False,
     ) -> None:
-        self._manifest, self._width = manifest, plan.width
+        self._manifest, self._settings, self._planned = manifest, plan.settings, plan.width
         config = manifest.config
-        sequential = device.prepare(manifest.resources.device, config.inference.precision)
+        sequential = device.prepare(manifest.resources.device, config.inference.precision) and not side_by_side
         family = problems.lane_family(manifest.kind)
         self._observe = observe or (lambda realization: family.observe(config, realization.member))
-        self._method: Method[Any] = methods.build(config.method, config.settings)
+        self.method: Method[Any] = methods.build(config.method, config.settings)
         if problem is None:
-            self._problem, self._program = _family_program(manifest.kind, config, sequential)
+            self._problem, self._program = program.of_family(manifest.kind, config, sequential)
         else:
-            self._problem, self._program = problem, _compile(self._method, problem, sequential=sequential)
+            self._problem, self._program = problem, program.build(self.method, problem, sequential=sequential)
+        # Narrower where this kind of device is known to have no room for the plan's.
+        self._width = min(plan.width, limits.find(plan.settings) or plan.width)
+        self._widths: list[int] = []
+
+    @property
+    def made(self) -> Mapping[str, Any]:
+        """Lanes in flight as the plan has them, and as the blocks of the last chunk had them."""
+        return {"width": {"planned": self._planned, "used": list(self._widths)}}
 
     def run(self, chunk: Chunk, progress: Reporter | None = None, keeper: Keeper | None = None) -> list[Result]:
         """Compute a chunk; one result per realization, in order. A realization's failure is in its result.
 
         Args:
             keeper: of the chunk's checkpoints; what it has loaded is not computed again.
+
+        Raises:
+            ChunkImpossible: the device has no room for a single lane.
         """
         progress = progress or Silent()
         observed = [self._look(realization) for realization in chunk.realizations]
         ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
         found = {index: one for index, one in enumerate(observed) if isinstance(one, Result)}
-        units = [(index, unit) for index in ready for unit in range(self._method.units)]
+        units = [(index, unit) for index in ready for unit in range(self.method.units)]
         lanes: dict[tuple[int, int], _Lane] = {}
-        blocks = [units[at : at + self._width] for at in range(0, len(units), self._width)]
-        progress.begin(f"chunk {chunk.index}", len(blocks) * self._method.rounds)
-        for number, block in enumerate(blocks):
-            rounds = _Rounds(number, number * self._method.rounds, len(blocks) * self._method.rounds, progress, keeper)
-            with _memory(chunk, self._width):
-                lanes |= self._run_block(chunk, observed, block, rounds)
+        self._widths = []
+        before = told = 0
+        while len(lanes) < len(units):
+            first = len(lanes)
+            width = self._resume_width(first, keeper)
+            block = units[first : first + width]
+            total = before + -(-(len(units) - first) // width) * self.method.rounds
+            if total != told:
+                progress.begin(f"chunk {chunk.index}", total)
+                told = total
+            rounds = Rounds(first, before, total, progress, keeper)
+            fitted = self._fitted(chunk, observed, block, width, rounds)
+            if fitted is None:
+                self._halve(chunk, first, width, progress, keeper)
+                continue
+            lanes |= fitted
+            before += self.method.rounds
+            if width not in self._widths:
+                self._widths.append(width)
         for index in ready:
-            own = [lanes[index, unit] for unit in range(self._method.units)]
+            own = [lanes[index, unit] for unit in range(self.method.units)]
             found[index] = self._combine(chunk.realizations[index], observed[index], own)
         return [found[index] for index in range(len(observed))]
 
+    def footprint(self, chunk: Chunk, width: int | None = None) -> tuple[int, int] | None:
+        """Memory of a block of lanes and of the records of one round [bytes], as compiled; nothing is run.
+
+        Args:
+            width: the plan's, if none is given.
+
+        Returns:
+            None if none of the chunk's data can be made.
+        """
+        import jax
+
+        width = width or self._planned
+        observed: list[Observation | Result] = []
+        for realization in chunk.realizations:
+            observed.append(self._look(realization))
+            if isinstance(observed[-1], Observation):
+                inputs = self._inputs(chunk, observed, [(len(observed) - 1, 0)], 1)
+                shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), inputs)
+                return program.footprint(self._program, shapes)
+        return None
+
+    def rehearsal(self, chunk: Chunk) -> Callable[[], None]:
+        """The first round of a full block, with the chunk's lanes over and over, to be timed.
+
+        Raises:
+            DataError: none of the chunk's data can be made.
+        """
+        import jax
+
+        observed = [self._look(realization) for realization in chunk.realizations[: self._planned]]
+        ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
+        if not ready:
+            raise DataError(f"chunk {chunk.index}: {observed[0].reason if isinstance(observed[0], Result) else ''}")
+        units = itertools.cycle((index, unit) for index in ready for unit in range(self.method.units))
+        inputs = self._inputs(chunk, observed, list(itertools.islice(units, self._planned)), self._planned)
+
+        def once() -> None:
+            jax.block_until_ready(self._program.advance(self._program.init(*inputs), inputs[1]))
+
+        return once
+
+    def _resume_width(self, first: int, keeper: Keeper | None) -> int:
+        """Lanes of the block that begins at this one: as many as a checkpoint has, if it has the block."""
+        if keeper is None or (saved := keeper.blocks.get(first)) is None:
+            return self._width
+        width: int = saved.state[0].shape[0]
+        if width > self._width and saved.rounds < self.method.rounds:
+            del keeper.blocks[first]
+            return self._width
+        # The process before this one may have learnt what this one does not know.
+        self._width = min(self._width, width)
+        return width
+
+    def _fitted(
+        self,
+        chunk: Chunk,
+        observed: Sequence[Observation | Result],
+        block: Sequence[tuple[int, int]],
+        width: int,
+        rounds: Rounds,
+    ) -> dict[tuple[int, int], _Lane] | None:
+        """A block's lanes; None if there is no room for them. What was in memory is free once this has returned."""
+        try:
+            return self._run_block(chunk, observed, block, width, rounds)
+        except Exception as error:
+            if program.out_of_memory(error):
+                return None
+            raise
+
+    def _halve(self, chunk: Chunk, first: int, width: int, progress: Reporter, keeper: Keeper | None) -> None:
+        """Go on with half the lanes, and have later runs on this kind of device begin there."""
+        if width == 1:
+            raise ChunkImpossible(
+                f"chunk {chunk.index}: the device has no room for a single lane; choose a device with more memory, or "
+                "make the problem smaller: the stamp, image.padding, the draws per round"
+            )
+        if keeper:
+            keeper.blocks.pop(first, None)
+        self._width = width // 2
+        limits.record(self._settings, self._width)
+        text = f"chunk {chunk.index}: no room for {width} lanes, goes on with {self._width}; recorded for this device"
+        progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
+
     def _look(self, realization: Realization) -> Observation | Result:
         """The realization's observation, or its result if there is nothing to infer from."""
+        interrupts.stop_here()
         try:
             observation = self._observe(realization)
         except Exception as error:  # the border where one realization's failure becomes its record
@@ -174,11 +238,12 @@ class Engine:
         chunk: Chunk,
         observed: Sequence[Observation | Result],
         block: Sequence[tuple[int, int]],
-        rounds: _Rounds,
+        width: int,
+        rounds: Rounds,
     ) -> dict[tuple[int, int], _Lane]:
         import jax
 
-        state, records = self._advance(self._inputs(chunk, observed, block), rounds)
+        state, records = self._advance(self._inputs(chunk, observed, block, width), rounds)
         status, whole = jax.device_get(self._program.finish(*state))
         if "position" in records:
             records["latents"] = np.asarray(self._program.constrain(records["position"]))
@@ -194,14 +259,14 @@ class Engine:
         }
 
     def _inputs(
-        self, chunk: Chunk, observed: Sequence[Observation | Result], block: Sequence[tuple[int, int]]
+        self, chunk: Chunk, observed: Sequence[Observation | Result], block: Sequence[tuple[int, int]], width: int
     ) -> tuple[Any, Any, Any]:
         """Keys, data and activity of a block's lanes."""
         import jax.numpy as jnp
 
         # Padding repeats the first lane and is never active: it costs nothing where lanes run one by one.
-        padded = [*block, *[block[0]] * (self._width - len(block))]
-        active = jnp.arange(self._width) < len(block)
+        padded = [*block, *[block[0]] * (width - len(block))]
+        active = jnp.arange(width) < len(block)
         config = self._manifest.config
         dtype = config.inference.precision
         prepared = {index: self._problem.prepare(_data(observed[index])) for index, _ in block}
@@ -215,19 +280,19 @@ class Engine:
         )
         return lane_keys, data, active
 
-    def _advance(self, inputs: tuple[Any, Any, Any], rounds: _Rounds) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:
+    def _advance(self, inputs: tuple[Any, Any, Any], rounds: Rounds) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:
         """The lanes' state and data after their last round, and the records of all rounds."""
         _, data, _ = inputs
         state, first, parts = self._begin(inputs, rounds.saved)
-        for number in range(first, self._method.rounds):
+        for number in range(first, self.method.rounds):
+            rounds.pause(number, state, parts)
             rounds.step(number, "compiling and running" if number == first else "")
             if not np.any(np.asarray(state.status) == LaneStatus.RUNNING):
                 break
             state, records = self._program.advance(state, data)
             parts.append({name: np.asarray(array) for name, array in records.items()})
-            rounds.keep(number + 1, state, parts)
-        records = _joined(parts)
-        rounds.end(self._method.rounds, state, records)
+        records = joined(parts)
+        rounds.end(self.method.rounds, state, records)
         return (state, data), records
 
     def _begin(self, inputs: tuple[Any, Any, Any], saved: Saved | None) -> tuple[Any, int, list[dict[str, np.ndarray]]]:
@@ -244,7 +309,7 @@ class Engine:
         result = self._blank(realization, worst, reason, observed.truth)
         if worst >= LaneStatus.NON_FINITE:
             return result
-        if self._method.sampler:
+        if self.method.sampler:
             (result,) = judge_draws([self._with_draws(result, lanes)], self._manifest.convergence)
         else:
             result = self._with_point(result, lanes[0])
@@ -254,7 +319,7 @@ class Engine:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
             reason = f"{error}; {self._problem.remedy}."
             return replace(result, status=LaneStatus.FAILED, reason=reason)
-        return result
+        return information.judge(result, self._problem.prior_widths)
 
     def _with_draws(self, result: Result, lanes: Sequence[_Lane]) -> Result:
         kept = [
@@ -290,62 +355,6 @@ class Engine:
             laplace_std={name: float(widths[at]) for at, name in enumerate(names) if np.isfinite(widths[at])},
             diagnostics=Diagnostics(gradient_norm=norm, hessian_positive=positive),
         )
-
-
-@contextlib.contextmanager
-def _memory(chunk: Chunk, width: int) -> Iterator[None]:
-    """A device that runs out of memory will do so again on every machine of its kind."""
-    import jax
-
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        message = f"chunk {chunk.index}: the device ran out of memory with {width} lanes in flight; lower batch.width"
-        raise ChunkImpossible(message) from error
-
-
-def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The records of all rounds, per name."""
-    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in (parts[0] if parts else {})}
-
-
-@functools.lru_cache(maxsize=4)
-def _family_program(kind: str, config: Any, sequential: bool) -> tuple[Problem, _Program]:
-    """The program of a family's own posterior; campaigns of one config in one process share it."""
-    problem = problems.lane_family(kind).problem(config)
-    return problem, _compile(methods.build(config.method, config.settings), problem, sequential=sequential)
-
-
-def _compile(method: Method[Any], problem: Problem, *, sequential: bool) -> _Program:
-    """Map the method over lanes; a lane that has stopped, or was never active, is left as it is."""
-    import jax
-    import jax.numpy as jnp
-
-    def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
-        state = method.init(problem, key, data)
-        # Padding counts as done before it begins.
-        return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
-
-    def advance(state: Any, data: Any) -> Any:
-        def rest(state: Any) -> Any:
-            shapes = jax.eval_shape(lambda s: method.advance(problem, s, data), state)[1]
-            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-        running = state.status == LaneStatus.RUNNING
-        return jax.lax.cond(running, lambda s: method.advance(problem, s, data), rest, state)
-
-    def finish(state: Any, data: Any) -> Any:
-        return method.finish(problem, state, data)
-
-    return _Program(
-        init=jax.jit(over_lanes(init, sequential=sequential)),
-        advance=jax.jit(over_lanes(advance, sequential=sequential)),
-        finish=jax.jit(over_lanes(finish, sequential=sequential)),
-        constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
-        flaw=jax.jit(problem.flaw),
-    )
 
 
 def _data(observed: Observation | Result) -> Any:

@@ -12,9 +12,10 @@ class LaneStatus(IntEnum):
 
     RUNNING = 0
     OK = 1
-    NOT_CONVERGED = 2
-    NON_FINITE = 3
-    FAILED = 4
+    UNINFORMATIVE = 2
+    NOT_CONVERGED = 3
+    NON_FINITE = 4
+    FAILED = 5
 
     @property
     def word(self) -> str:
@@ -30,6 +31,7 @@ class LaneStatus(IntEnum):
 _SENTENCES = {
     LaneStatus.RUNNING: "The lane has rounds left to run.",
     LaneStatus.OK: "Done.",
+    LaneStatus.UNINFORMATIVE: "The posterior is the prior: the data say nothing of what they were asked.",
     LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
     LaneStatus.NON_FINITE: (
         "The data, the log density or its gradient are not finite; look at the image and the noise sigma."

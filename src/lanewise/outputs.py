@@ -73,17 +73,11 @@ def summary_row(result: Result) -> dict[str, Any]:
             draws = result.posterior[name]
             row[f"{name}_mean"] = float(np.mean(draws))
             row[f"{name}_median"] = float(np.median(draws))
-            row[f"{name}_std"] = _width(result, name)
+            row[f"{name}_std"] = result.width(name)
             half = draws[:, : draws.shape[1] // 2]
             if half.size > 1:
                 row[f"{name}_half_mean"], row[f"{name}_half_std"] = float(np.mean(half)), float(np.std(half, ddof=1))
     return row
-
-
-def _width(result: Result, name: str) -> float | None:
-    """Standard deviation of the draws, or the Laplace width of a mode; None if it has none."""
-    draws = result.posterior[name]
-    return float(np.std(draws, ddof=1)) if draws.size > 1 else result.laplace_std.get(name)
 
 
 def posterior_nc(result: Result) -> bytes:

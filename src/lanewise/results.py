@@ -95,6 +95,13 @@ class Result:
         first = next(iter(self.posterior.values()), np.empty((0, 0)))
         return first.shape[0], first.shape[1]
 
+    def width(self, name: str) -> float | None:
+        """Standard deviation of a latent's draws, or the Laplace width of a mode; None if it has neither."""
+        if name not in self.posterior:
+            return None
+        draws = self.posterior[name]
+        return float(np.std(draws, ddof=1)) if draws.size > 1 else self.laplace_std.get(name)
+
 
 def judge_draws(results: Sequence[Result], criteria: Convergence) -> list[Result]:
     """Diagnose the chains of a sampler, all realizations at once, and hold them against the manifest's thresholds."""

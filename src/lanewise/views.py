@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanewise import commits
 from lanewise.errors import Damaged
+from lanewise.memory import Memory, predict
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
@@ -17,15 +18,24 @@ _SHOWN = 12
 _VALUE_WIDTH = 60
 
 
-def plan(campaign: Campaign) -> dict[str, Any]:
-    """Chunks with their realizations, and which are committed."""
+def plan(campaign: Campaign, *, memory: bool = False) -> dict[str, Any]:
+    """Chunks with their realizations, and which are committed.
+
+    Args:
+        memory: compile the program, to tell what a chunk needs.
+
+    Raises:
+        ManifestError: a chunk cannot fit.
+    """
     done = campaign.commits()
+    needed = predict(campaign.manifest, campaign.plan) if memory else None
     return {
         "name": campaign.manifest.name,
         "output": campaign.manifest.output.url,
         "method": campaign.manifest.config.method,
         "width": campaign.plan.settings.get("width"),
         "n_realizations": len(campaign.plan.realizations),
+        "memory": vars(needed) if needed else None,
         "chunks": [
             {
                 "index": chunk.index,
@@ -48,6 +58,7 @@ def plan_text(content: dict[str, Any]) -> str:
         f"{content['name']}: {content['n_realizations']} realizations in {len(chunks)} chunks, "
         f"method {content['method']}" + (f", {content['width']} lanes in flight" if content["width"] else ""),
         f"output: {content['output']} ({done} of {len(chunks)} chunks committed)",
+        *([Memory(**content["memory"]).text] if content["memory"] else []),
         "",
     ]
     middle = len(chunks) > _SHOWN

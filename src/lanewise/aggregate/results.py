@@ -25,7 +25,7 @@ from lanewise.aggregate.verdict import Decision
 from lanewise.manifest import Acceptance
 
 FORMAT_VERSION = 2
-STATUSES = ("ok", "not_converged", "non_finite", "failed")
+STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 

@@ -4,14 +4,12 @@ imported late.
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lanewise import __version__, errors
+from lanewise import __version__, errors, interrupts
 from lanewise.cli import machine, manifests, runs, stages, start, upkeep
 from lanewise.cli.group import Commands
 from lanewise.problems.heterodyne import cli as simulate
@@ -40,6 +38,7 @@ for _command in (
     stages.extract,
     stages.stats,
     stages.aggregate,
+    machine.tune,
     machine.doctor,
 ):
     app.command()(_command)
@@ -63,9 +62,8 @@ _ClickUsageError: Any = typer.BadParameter.__mro__[1]
 
 def main() -> NoReturn:
     """Run the command line: what lanewise raises on purpose becomes its exit code and a text without a traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, _interrupt)
     try:
+        interrupts.install()
         code = app(standalone_mode=False)
     except errors.LanewiseError as error:
         print(error, file=sys.stderr)
@@ -74,13 +72,3 @@ def main() -> NoReturn:
         error.show()
         sys.exit(errors.UsageError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _interrupt(_: int, __: FrameType | None) -> NoReturn:
-    print("interrupted; what was committed stays, run again to go on", file=sys.stderr)
-    sys.exit(errors.INTERRUPTED)
-
-
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    print("terminated; what was committed stays, run again to go on", file=sys.stderr)
-    sys.exit(errors.TERMINATED)

@@ -1,13 +1,14 @@
-"""`lanewise doctor`: is this machine fit for a campaign?"""
+"""What a machine is fit for: `lanewise doctor` and `lanewise tune`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
-from lanewise.cli.options import JsonOption, SetOption, load
+from lanewise.cli.options import JsonOption, ManifestArgument, SetOption, load
 
 
 def doctor(
@@ -32,3 +33,26 @@ def doctor(
         for one in found:
             print(f"{one.grade:<5}  {one.topic:<{width}}  {one.text}")
     raise typer.Exit(max(one.exit_code for one in found))
+
+
+def tune(
+    manifest: ManifestArgument,
+    widest: Annotated[int, typer.Option("--widest", min=1, help="Lanes in flight to try at the most.")] = 1024,
+    overrides: SetOption = None,
+) -> None:
+    """Find the batch.width with the best throughput on this device, and say what the manifest should have.
+
+    Times the campaign's own lanes at 1, 2, 4, … in flight, until one has no room; writes nothing.
+    """
+    from lanewise import tune as practice
+    from lanewise.errors import UsageError
+
+    campaign = load(manifest, overrides)
+    if "width" not in campaign.plan.settings:
+        raise UsageError(f"{manifest}: kind {campaign.manifest.kind} does not run as lanes; there is nothing to tune")
+    found = practice.tune(
+        campaign.manifest,
+        widest,
+        lambda trial: print(f"{trial.width} lanes: {trial.shown}", file=sys.stderr, flush=True),
+    )
+    print(found.text)

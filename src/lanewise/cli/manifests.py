@@ -31,10 +31,17 @@ def plan(
             "--target-sigma-m", help="Tell how many realizations this error of m needs, from what is committed."
         ),
     ] = None,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory/--no-memory", help="Compile the program, to tell the memory that a chunk needs."),
+    ] = True,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the chunks, their realizations, and what is already done."""
+    """Show the chunks, their realizations, what is already done, and the memory that a chunk needs.
+
+    Exits with 65 if a chunk cannot fit into the device or into resources.memory.
+    """
     from lanewise import views
 
     campaign = load(manifest, overrides)
@@ -44,7 +51,7 @@ def plan(
         found = settings(campaign.manifest.source, overrides or ())
         print(json.dumps([vars(one) for one in found], indent=2) if as_json else views.settings_text(found))
         return
-    content = views.plan(campaign)
+    content = views.plan(campaign, memory=memory)
     if target_sigma_m is None:
         print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
         return

@@ -99,6 +99,11 @@ class Problem(Protocol):
         """What a user does where `flaw` is too much; the end of a sentence."""
         ...
 
+    @property
+    def prior_widths(self) -> Mapping[str, float]:
+        """Standard deviation of the prior of each latent that the campaign asks for; see `information.judge`."""
+        ...
+
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What the density needs of an observation, computed once on the host; `data` of the functions below."""
         ...
@@ -133,6 +138,11 @@ class Problem(Protocol):
 
 class Solver(Protocol):
     """Computes the chunks of one campaign."""
+
+    @property
+    def made(self) -> Mapping[str, Any]:
+        """What a commit should say of how the last chunk was computed, JSON-ready."""
+        ...
 
     def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> Sequence[AnyResult]:
         """One result per realization, in order; a realization's failure is in its result.

@@ -28,6 +28,11 @@ class Latents:
         self._priors = tuple(priors.values())
         self._transforms = tuple(_transform(prior.support) for prior in self._priors)
 
+    @property
+    def widths(self) -> dict[str, float]:
+        """Standard deviations of the priors; infinite where a prior has none."""
+        return {name: float(prior.variance) ** 0.5 for name, prior in zip(self.names, self._priors, strict=True)}
+
     def position(self, values: Mapping[str, float], dtype: Any) -> jax.Array:
         """The position of given latents, shape (n,)."""
         return jnp.stack(

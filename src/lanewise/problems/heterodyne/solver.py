@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lanewise import device, provenance
+from lanewise import device, interrupts, provenance
 from lanewise.checkpoints import Saved
 from lanewise.errors import DataError, InputUnreachable, StorageError
 from lanewise.problems.heterodyne import outputs, results
@@ -42,6 +42,11 @@ class TaskSolver:
         on_cpu = device.prepare(where, "float64")
         self._workers = min(cpus, n_cores()) if on_cpu else 1
 
+    @property
+    def made(self) -> Mapping[str, Any]:
+        """Nothing beyond what every commit says."""
+        return {}
+
     def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> list[TaskResult]:
         """One result per task, in order; a checkpoint holds those that are done.
 
@@ -56,8 +61,10 @@ class TaskSolver:
             found[at] = result
             progress.step(len(found), tasks[at].name)
             keeper.blocks[at] = Saved(1, (), {_PACKED: np.frombuffer(outputs.packed_nc([result]), np.uint8)})
-            if keeper.due(len(found), len(tasks)):
-                keeper.save()
+            if len(found) < len(tasks):
+                if interrupts.pending() or keeper.due(len(found), len(tasks)):
+                    keeper.save()
+                interrupts.stop_here()
         return [found[at] for at in range(len(tasks))]
 
     def _results(self, tasks: Sequence[Task], todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:

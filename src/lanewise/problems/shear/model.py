@@ -61,6 +61,11 @@ class ShearProblem:
         """What a user does where the grid is too small or too coarse."""
         return f"raise image.padding in the config (it was {self.grid.padding})"
 
+    @property
+    def prior_widths(self) -> Mapping[str, float]:
+        """Of the components of the shear that are inferred."""
+        return {name: width for name, width in self._latents.widths.items() if name in ("g1", "g2")}
+
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The image as the likelihood compares it, and what is given."""
         given = {"given": data["given"]} if self._given else {}

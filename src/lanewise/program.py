@@ -1,0 +1,100 @@
+"""A method on lanes as compiled programs, and the memory that they take of a device."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanewise import methods, problems
+from lanewise.lanes import LaneStatus, over_lanes
+
+if TYPE_CHECKING:
+    import jax
+
+    from lanewise.methods.base import Method
+    from lanewise.problems.base import Problem
+
+
+@dataclass(frozen=True)
+class Program:
+    """The method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
+
+    init: Callable[..., Any]
+    advance: Callable[..., Any]
+    finish: Callable[..., Any]
+    constrain: Callable[..., Any]
+    flaw: Callable[..., Any]
+
+
+@functools.lru_cache(maxsize=4)
+def of_family(kind: str, config: Any, sequential: bool) -> tuple[Problem, Program]:
+    """The program of a family's own posterior; campaigns of one config in one process share it."""
+    problem = problems.lane_family(kind).problem(config)
+    return problem, build(methods.build(config.method, config.settings), problem, sequential=sequential)
+
+
+def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program:
+    """Map the method over lanes; a lane that has stopped, or was never active, is left as it is."""
+    import jax
+    import jax.numpy as jnp
+
+    def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
+        state = method.init(problem, key, data)
+        # Padding counts as done before it begins.
+        return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
+
+    def advance(state: Any, data: Any) -> Any:
+        def rest(state: Any) -> Any:
+            shapes = jax.eval_shape(lambda s: method.advance(problem, s, data), state)[1]
+            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        running = state.status == LaneStatus.RUNNING
+        return jax.lax.cond(running, lambda s: method.advance(problem, s, data), rest, state)
+
+    def finish(state: Any, data: Any) -> Any:
+        return method.finish(problem, state, data)
+
+    return Program(
+        init=jax.jit(over_lanes(init, sequential=sequential)),
+        advance=jax.jit(over_lanes(advance, sequential=sequential)),
+        finish=jax.jit(over_lanes(finish, sequential=sequential)),
+        constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
+        flaw=jax.jit(problem.flaw),
+    )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the device, or the host, has no room left."""
+    import jax
+
+    return isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
+def footprint(program: Program, inputs: Any) -> tuple[int, int]:
+    """What the compiled programs take, by XLA's own analysis.
+
+    Args:
+        inputs: keys, data and activity of a block of lanes, or their shapes.
+
+    Returns:
+        Arguments, results and temporaries of the largest of them [bytes]; records of one round, all lanes [bytes].
+    """
+    import jax
+
+    _, data, _ = inputs
+    state = jax.eval_shape(program.init, *inputs)
+    _, records = jax.eval_shape(program.advance, state, data)
+    peak = 0
+    for function, arguments in (
+        (program.init, inputs),
+        (program.advance, (state, data)),
+        (program.finish, (state, data)),
+    ):
+        found = function.lower(*arguments).compile().memory_analysis()  # type: ignore[attr-defined]
+        peak = max(peak, found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes)
+    return peak, sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(records))

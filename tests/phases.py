@@ -1,0 +1,88 @@
+"""The command line, telling when it has come to a phase, so that a test can send a signal into it.
+
+Run as `python phases.py PHASE ARGUMENTS…`. Phases: `compiling`, where the density is made so long that XLA takes its
+time; `sampling`, between the second and the third round; `writing`, where storage takes a second for the packed data,
+`hanging`, where it takes a minute; `waiting`, where the arguments say so; `nothing` changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from lanewise import cli, progress
+from lanewise.progress import JsonLines
+from lanewise.store import Store
+
+_ROUNDS = 2
+_OPERATIONS = 600
+
+
+def tell() -> None:
+    print("HERE", flush=True)
+
+
+def compiling() -> None:
+    import jax.numpy as jnp
+
+    from lanewise.problems.shear.model import ShearProblem
+
+    density = ShearProblem.log_density
+
+    def endless(self: ShearProblem, position: Any, data: Any) -> Any:
+        x = position
+        for _ in range(_OPERATIONS):
+            x = jnp.sin(x[::-1]) * x
+        tell()
+        return density(self, position, data) + 1e-30 * x.sum()
+
+    ShearProblem.log_density = endless  # type: ignore[method-assign]
+
+
+def sampling() -> None:
+    class Telling(JsonLines):
+        def step(self, done: int, note: str = "") -> None:
+            if done == _ROUNDS:
+                tell()
+                # The signal is there before the round begins.
+                time.sleep(0.5)
+
+    progress.reporter = Telling  # type: ignore[assignment]
+
+
+def slowly(seconds: float) -> None:
+    put = Store.put
+
+    def slow(self: Store, path: str, data: bytes) -> None:
+        if path.endswith(".nc") and "_lanewise" in path:
+            tell()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(0.05)
+        put(self, path, data)
+
+    Store.put = slow  # type: ignore[method-assign]
+
+
+def waiting() -> None:
+    class Telling(JsonLines):
+        def step(self, done: int, note: str = "") -> None:
+            tell()
+
+    progress.reporter = Telling  # type: ignore[assignment]
+
+
+PHASES = {
+    "compiling": compiling,
+    "sampling": sampling,
+    "writing": lambda: slowly(1.0),
+    "hanging": lambda: slowly(60.0),
+    "waiting": waiting,
+    "nothing": lambda: None,
+}
+
+if __name__ == "__main__":
+    phase = sys.argv.pop(1)
+    PHASES[phase]()
+    cli.main()
