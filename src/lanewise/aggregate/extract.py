@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lanewise import commits, outputs
-from lanewise.aggregate.bias import COMPONENTS, GaussianPrior
+from lanewise.aggregate.bias import GaussianPrior
+from lanewise.aggregate.selection import COMPONENTS
 from lanewise.errors import Complaint, Damaged, ManifestError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from lanewise.aggregate.calibration import uniform
 from lanewise.aggregate.calibration.ranks import Ranks
 from lanewise.aggregate.calibration.results import LEVELS, CalibrationResults, said
-from lanewise.aggregate.figures import PALETTE, svg
+from lanewise.aggregate.canvas import PALETTE, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
