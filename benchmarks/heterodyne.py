@@ -75,8 +75,9 @@ def timed(line: list[str], environment: dict[str, str]) -> tuple[Seconds, str]:
     began, used = time.perf_counter(), _children_s()
     # Neither package sees the other's paths.
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" or line[0] == sys.executable}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    done = subprocess.run(line, check=False, text=True, env=kept | environment, **pipes)
+    done = subprocess.run(
+        line, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=kept | environment
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(line)}: exit {done.returncode}\n{done.stderr[-2000:]}")
     return Seconds(time.perf_counter() - began, _children_s() - used), done.stderr

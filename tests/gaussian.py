@@ -27,7 +27,7 @@ class GaussianProblem:
     def prepare(self, data: Any) -> Any:
         return data
 
-    def flaw(self, position: jax.Array) -> jax.Array:
+    def flaw(self, position: jax.Array, data: Any) -> jax.Array:
         return jnp.zeros(())
 
     def start(self, data: Any) -> jax.Array:

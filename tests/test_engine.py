@@ -184,7 +184,7 @@ def test_a_gradient_that_is_not_finite_stops_its_lane(write: Write, method: str)
 class _Flawed(GaussianProblem):
     """A fast model that is three times worse than it may be."""
 
-    def flaw(self, position: jax.Array) -> jax.Array:
+    def flaw(self, position: jax.Array, data: Any) -> jax.Array:
         return jnp.full((), 3.0)
 
 

@@ -51,3 +51,55 @@ def test_snr_100_nuts_converges_without_divergences(tmp_path: Path) -> None:
         convergence = json.loads((directory / "convergence.json").read_text())
         assert max(convergence["rhat"].values()) < 1.01
         assert np.min(list(convergence["ess"].values())) > 400
+
+
+@pytest.mark.slow
+def test_level_1_is_decided_for_varied_morphology(tmp_path: Path) -> None:
+    """|m| < 1e-3 and |c| < 5e-4 with errors that decide; 3200 images, minutes on two cores."""
+    summary = _carry_out("level1", tmp_path)
+    bias = json.loads((tmp_path / "stats" / "bias_results.json").read_text())
+    assert bias["tally"]["excluded_frac"] < 0.01
+    assert summary["g1_true"].nunique() == 4
+    assert 3 * bias["g1"]["m"]["error"] < 1e-3  # small enough to decide, before it is asserted
+    assert abs(bias["g1"]["m"]["value"]) < 1e-3
+    assert bias["verdict"]["verdict"] == "PASS", bias["verdict"]["reasons"]
+
+
+@pytest.mark.slow
+def test_a_psf_that_is_too_wide_fails(tmp_path: Path) -> None:
+    _carry_out("control-psf", tmp_path)
+    bias = json.loads((tmp_path / "stats" / "bias_results.json").read_text())
+    assert bias["verdict"]["verdict"] == "FAIL", bias["verdict"]["reasons"]
+    assert abs(bias["g1"]["m"]["value"]) > 0.01
+
+
+@pytest.mark.slow
+def test_a_planted_bias_is_found_and_fails(tmp_path: Path) -> None:
+    """m = .01 and c = 5e-4 within 4 of their errors, a quarter of them or less."""
+    _carry_out("control-bias", tmp_path)
+    bias = json.loads((tmp_path / "stats" / "bias_results.json").read_text())
+    for number, planted in (("m", 0.01), ("c", 5e-4)):
+        found = bias["g1"][number]
+        assert planted > 4 * found["error"]
+        assert abs(found["value"] - planted) < 4 * found["error"]
+    assert bias["verdict"]["verdict"] == "FAIL", bias["verdict"]["reasons"]
+
+
+@pytest.mark.slow
+def test_a_wrong_prior_is_caught_by_the_ranks(tmp_path: Path) -> None:
+    loaded = campaign.load("manifests/control-prior.yaml", [f"output.url={tmp_path}"])
+    loaded.run()
+    results = loaded.aggregate()
+    p = {test.quantity: test.p for test in results.quantities}
+    assert min(p["flux"], p["half_light_radius"]) < 1e-4
+    assert results.verdict.verdict == "FAIL"
+
+
+@pytest.mark.slow
+def test_posteriors_at_s_n_100_are_calibrated(tmp_path: Path) -> None:
+    """Ranks of all latents and of the likelihood within the 95 % bands of the whole campaign."""
+    loaded = campaign.load("manifests/calibration.yaml", [f"output.url={tmp_path}"])
+    loaded.run()
+    results = loaded.aggregate()
+    assert results.tally.n_used >= 256 * 0.95
+    assert results.verdict.verdict == "PASS", results.verdict.reasons

@@ -20,6 +20,7 @@ from lanewise.errors import ManifestError
 from lanewise.methods.settings import MapSettings, NutsSettings
 from lanewise.problems.shear.priors import PRIORS
 from lanewise.problems.shear.scene import Image, Noise
+from lanewise.problems.shear.simulation import Planted
 
 SETTINGS = {"map": MapSettings, "nuts": NutsSettings}
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in Path("schemas").iterdir())
@@ -97,6 +98,11 @@ _SCENES: tuple[dict[str, Any], ...] = (
     {"gal": {"type": "Moffat", "beta": 3.0, **_PROFILE, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
     {"psf": {"sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
     *({"inference": {"method": method}} for method in ("nuts", "map")),
+    {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": 0.0}}, "simulation": {"given": ["e1"]}},
+    {"simulation": {"gal": {"ellipticity": {"e1": 0.0, "e2": 0.0}}}},
+    {"simulation": {"psf": {"type": "Moffat", "sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}}},
+    {"simulation": {"gal": {"type": "Moffat", "beta": 3.0}}},
+    {"simulation": {"gal": {"type": "Sersic", "n": 1.0}}},
 )
 # Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
 _VALUES: dict[str, list[Any]] = {
@@ -105,6 +111,8 @@ _VALUES: dict[str, list[Any]] = {
     "config": [],
     "shear.grid": [[0.03]],
     "shear.points": [],
+    "shear.ring": [],
+    "config.simulation.given": [[]],
     "realizations.extensions": [[2]],
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],
@@ -113,7 +121,14 @@ _VALUES: dict[str, list[Any]] = {
     "sweep.zip": [{"data.start_frame": [1, 2]}],
     "sweep.list": [[{"data.start_frame": 1}]],
 }
-_ELSEWHERE = ("observations", "config.gal.components")
+_ELSEWHERE = (
+    "observations",
+    "config.gal.components",
+    "config.simulation.gal.components",
+    # Images are simulated with no image of a PSF.
+    "config.simulation.psf.file",
+    "config.simulation.psf.pixel_scale",
+)
 
 
 def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +221,7 @@ def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
         (manifest.Resources, whole["resources"]["properties"]),
         (Image, scene["image"]["properties"]),
         (Noise, scene["image"]["properties"]["noise"]["properties"]),
+        (Planted, scene["simulation"]["properties"]["bias"]["properties"]),
         *((kind, inference[f"{name}_config"]["properties"]) for name, kind in SETTINGS.items()),
         *((kind, schema.load("shear-config")["definitions"][name]["properties"]) for name, kind in PRIORS.items()),
     ]

@@ -313,7 +313,8 @@ class Engine:
             (result,) = judge_draws([self._with_draws(result, lanes)], self._manifest.convergence)
         else:
             result = self._with_point(result, lanes[0])
-        flaw = max(float(self._program.flaw(lane.centre)) for lane in lanes)
+        data = self._problem.prepare(_data(observed))
+        flaw = max(float(self._program.flaw(lane.centre, data)) for lane in lanes)
         if flaw > 1:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
             reason = f"{error}; {self._problem.remedy}."

@@ -56,7 +56,7 @@ def _walk(doc: Document, branch: Mapping[str, Any], name: str, path: Path) -> It
                 yield _setting(doc, here, value[key])
         elif "properties" in below and isinstance(value.get(key, {}), dict):
             # An absent part that could not stand without more says nothing.
-            if key in value or not below.get("required"):
+            if key in value or not (below.get("required") or below.get("minProperties")):
                 yield from _walk(doc, below, name, here)
         elif key in value:
             yield _setting(doc, here, value[key])

@@ -54,9 +54,10 @@ class Convergence:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What the campaign must show; see `aggregate.verdict`."""
+    """What the campaign must show; see `aggregate.criteria`."""
 
     level: str | None = None
+    requirement: str | None = None
     max_abs_m: float | None = None
     max_abs_c: float | None = None
     max_excluded_frac: float = 0.05

@@ -21,7 +21,8 @@ from lanewise.results import Diagnostics, Result
 SUMMARY_COLUMNS = (
     *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
     *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
-    *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std", "reason"),
+    *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std"),
+    *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "reason"),
 )
 
 
@@ -50,7 +51,7 @@ def convergence(result: Result) -> dict[str, Any]:
 
 
 def summary_row(result: Result) -> dict[str, Any]:
-    """One row of summary.csv: the raw posterior of g1 and g2, its diagnostics and its status."""
+    """One row of summary.csv: the raw posterior of g1 and g2, of all draws and of half, diagnostics and status."""
     row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
     found = result.diagnostics
     row |= {
@@ -73,6 +74,9 @@ def summary_row(result: Result) -> dict[str, Any]:
             row[f"{name}_mean"] = float(np.mean(draws))
             row[f"{name}_median"] = float(np.median(draws))
             row[f"{name}_std"] = result.width(name)
+            half = draws[:, : draws.shape[1] // 2]
+            if half.size > 1:
+                row[f"{name}_half_mean"], row[f"{name}_half_std"] = float(np.mean(half)), float(np.std(half, ddof=1))
     return row
 
 

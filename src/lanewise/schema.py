@@ -48,15 +48,16 @@ def resolved(branch: dict[str, Any], name: str) -> dict[str, Any]:
 
 def complaints(document: Document, name: str) -> list[Complaint]:
     """Everything the schema `name` finds wrong with `document`, not only the first thing."""
-    infinite = [(path, value) for path, value in _numbers(document.value, ()) if not abs(value) <= _LARGEST]
+    return [document.complaint(path, message) for path, message in faults(document.value, name)]
+
+
+def faults(value: Any, name: str) -> list[tuple[Path, str]]:
+    """The same of a value that stands in no document as it is: where, and what."""
+    infinite = [(path, number) for path, number in _numbers(value, ()) if not abs(number) <= _LARGEST]
     if infinite:
-        return [document.complaint(path, f"expected a finite number, got {value:.3g}") for path, value in infinite]
+        return [(path, f"expected a finite number, got {number:.3g}") for path, number in infinite]
     validator = jsonschema.Draft7Validator(load(name))
-    found = []
-    for error in validator.iter_errors(document.value):
-        for path, message in _read(error):
-            found.append(document.complaint(path, message))
-    return found
+    return [fault for error in validator.iter_errors(value) for fault in _read(error)]
 
 
 def _numbers(value: Any, path: Path) -> Iterator[tuple[Path, float]]:

@@ -62,6 +62,7 @@ def make_table() -> MakeTable:
             fixed = k == "g2" and g2 is None
             columns[f"{k}_mean"] = columns[f"{k}_median"] = np.nan if fixed else mean
             columns[f"{k}_std"] = np.nan if fixed else np.sqrt(lam) * sigma
+            columns[f"{k}_half_mean"] = columns[f"{k}_half_std"] = np.nan
             columns[f"rhat_{k}"], columns[f"ess_{k}"] = 1.0, 1000.0
         return pd.DataFrame(
             columns

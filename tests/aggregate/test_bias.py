@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lanewise.aggregate.bias import Estimates, GaussianPrior, ShearTruth, component_bias, counts, estimates, inferred
+from lanewise.aggregate.bias import Estimates, GaussianPrior, component_bias, estimates
+from lanewise.aggregate.selection import ShearTruth, counts, inferred
 
 
 def bias_of(table: pd.DataFrame, prior: tuple[float, float] | None = (0.0, 0.05), component="g1"):
@@ -19,7 +20,8 @@ def bias_of(table: pd.DataFrame, prior: tuple[float, float] | None = (0.0, 0.05)
 def plain(truth, value, width, seed) -> Estimates:
     truth, value, width = (np.asarray(a, dtype=float) for a in (truth, value, width))
     names = tuple(f"r{i}" for i in range(len(truth)))
-    return Estimates(names, np.asarray(seed), truth, value, width, value, width, None)
+    unknown = np.full(len(truth), np.nan)
+    return Estimates(names, np.asarray(seed), truth, value, width, value, width, None, unknown, unknown)
 
 
 @pytest.mark.parametrize("sigma", [1e-4, 0.02, 0.045])
@@ -158,6 +160,7 @@ def test_error_of_lambda_reaches_m():
         table = pd.DataFrame(
             {"run_id": [f"r{i:02}" for i in range(25)], "g1_true": truth, "g2_true": 0.0, "g1_mean": values}
             | {"g1_std": np.sqrt(variance), "ess_g1": np.nan, "g2_mean": np.nan, "seed": range(25)}
+            | {"g1_half_mean": np.nan, "g1_half_std": np.nan}
             | {"passed_convergence": True}
         )
         found = component_bias("g1", estimates(table, "g1", prior))
@@ -176,6 +179,7 @@ def test_error_of_lambda_moves_c_about_the_prior_mean():
         table = pd.DataFrame(
             {"run_id": [f"r{i:02}" for i in range(20)], "g1_true": 0.0, "g2_true": 0.0, "ess_g1": np.nan}
             | {"g1_mean": prior.mean + distance, "g1_std": width, "g2_mean": np.nan, "seed": range(20)}
+            | {"g1_half_mean": np.nan, "g1_half_std": np.nan}
             | {"passed_convergence": True}
         )
         found = component_bias("g1", estimates(table, "g1", prior))

@@ -25,7 +25,7 @@ def words(svg: bytes) -> list[str]:
 
 
 def test_plots_come_in_the_order_of_the_report(make_table):
-    assert list(drawn(make_table())) == ["bias_g1", "bias_g2", "pulls", "m_c"]
+    assert list(drawn(make_table())) == ["m_c", "points", "bias_g1", "bias_g2", "pulls"]
 
 
 def test_same_campaign_gives_the_same_bytes(make_table):
@@ -55,7 +55,7 @@ def test_axes_say_their_power_of_ten(make_table):
 
 
 def test_component_held_fixed_has_no_plot(make_table):
-    assert list(drawn(make_table(g2=None))) == ["bias_g1", "pulls", "m_c"]
+    assert list(drawn(make_table(g2=None))) == ["m_c", "points", "bias_g1", "pulls"]
 
 
 def test_one_shear_has_no_plane_of_m_and_c(make_table):

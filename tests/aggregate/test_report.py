@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
-from lanewise.aggregate.bias import GaussianPrior, ShearTruth
-from lanewise.aggregate.figures import PALETTE, figures
+from lanewise.aggregate.bias import GaussianPrior
+from lanewise.aggregate.canvas import PALETTE
+from lanewise.aggregate.figures import figures
 from lanewise.aggregate.report import ROWS_SHOWN, Context, render
-from lanewise.aggregate.results import evaluate
+from lanewise.aggregate.results import evaluate, to_json
+from lanewise.aggregate.selection import ShearTruth
 from lanewise.manifest import Acceptance
 
 CONTEXT = Context(
@@ -105,7 +110,7 @@ def test_same_campaign_gives_the_same_bytes(campaign, html):
 
 def test_plots_take_the_colours_of_the_page(html):
     plots = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(plots) == 4
+    assert len(plots) == 5
     for svg in plots:
         assert not [colour for colour in PALETTE.values() if colour in svg]
         assert "var(--ink)" in svg
@@ -140,3 +145,79 @@ def test_each_verdict_is_the_word_in_its_own_colour(campaign, planted, acceptanc
     html = page(table, acceptance=acceptance, draw=lambda *_: {})
     assert f'<section class="card verdict {word.lower()}"' in html
     assert f'<p class="word">{word}</p>' in html
+
+
+NUMBER = re.compile(r"(?<![\w.])[+−]?\d+(?:\.\d+)?(?: × 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?")
+
+
+def shown_numbers(html: str) -> list[tuple[float, float]]:
+    """Every number outside plots, explanations, run ids and the manifest, with half of its last digit."""
+    text = html.split("<main>")[1]
+    for hidden in (
+        r"<svg.*?</svg>",
+        r'<p class="note">.*?</p>',
+        r"<pre>.*?</pre>",
+        r"<code>.*?</code>",
+        r"<h1>.*?</h1>",
+    ):
+        text = re.sub(hidden, " ", text, flags=re.DOTALL)
+    text = re.sub(r"<th[^>]*>[^<]*</th>", lambda m: m[0] if re.search(r">[+−]?\d", m[0]) else " ", text)
+    text = unescape(re.sub(r"<[^>]+>", " ", text))
+    # (a ± b) × 10ⁿ is a × 10ⁿ and b × 10ⁿ.
+    text = re.sub(r"\((\S+) ± (\S+)\) (× 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", r"\1 \3 ± \2 \3", text)
+    found = []
+    for match in NUMBER.finditer(text):
+        digits = match[0].partition(" ")[0].replace("−", "-")
+        power = 10.0 ** int((match[1] or "0").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")))
+        power *= 0.01 if text[match.end() : match.end() + 2].strip() == "%" else 1.0
+        places = len(digits.partition(".")[2])
+        found.append((float(digits) * power, 0.5 * 10.0**-places * power))
+    return found
+
+
+def numbers_of(node: object) -> list[float]:
+    """Every number in a JSON, those in its sentences too."""
+    if isinstance(node, dict):
+        return [x for part in node.values() for x in numbers_of(part)]
+    if isinstance(node, list):
+        return [x for part in node for x in numbers_of(part)]
+    if isinstance(node, str):
+        return [value for value, _ in shown_numbers(f"<main>{node}")]
+    return [float(node)] if isinstance(node, int | float) and not isinstance(node, bool) else []
+
+
+def _moved(node: object) -> object:
+    """The same JSON with every number three percent larger, and no sentences."""
+    if isinstance(node, dict):
+        return {key: _moved(part) for key, part in node.items()}
+    if isinstance(node, list):
+        return [_moved(part) for part in node]
+    return 1.03 * node if isinstance(node, float) else None
+
+
+def missing_numbers(html: str, *sources: object) -> list[float]:
+    """Numbers of the page that none of the sources has."""
+    known = np.array([abs(x) for source in sources for x in numbers_of(source)] or [np.inf])
+    return [
+        value
+        for value, half in shown_numbers(html)
+        if not np.any(np.abs(known - abs(value)) <= half * (1 + 1e-6) + 1e-12 * abs(value))
+    ]
+
+
+def test_every_number_of_the_report_is_in_the_json(campaign):
+    """To the digits that are shown. Other values would not be found: the test of the test."""
+    prior = GaussianPrior(0.0, 0.05)
+    table = campaign.copy()
+    table["seed"] = [*range(45), *range(45)]
+    table["g1_true"] = np.where(np.arange(90) < 45, 0.02, -0.02)
+    table["g1_mean"] += table["g1_true"] - campaign["g1_true"]
+    results = evaluate(table, priors=(prior, prior), acceptance=LEVEL_0, missing=MISSING)
+    html = render(results, table, figures(results, table), CONTEXT)
+    content = json.loads(to_json(results))
+    shown = shown_numbers(html)
+    assert len(shown) > 100
+    # How many realizations each method has is counted from summary.csv.
+    methods = table["method_used"].value_counts().to_dict()
+    assert missing_numbers(html, content, methods) == []
+    assert len(missing_numbers(html, _moved(content), methods)) > 20

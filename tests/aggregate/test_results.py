@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lanewise.aggregate.bias import GaussianPrior, ShearTruth
+from lanewise.aggregate.bias import GaussianPrior
 from lanewise.aggregate.figures import figures
 from lanewise.aggregate.report import Context, render
 from lanewise.aggregate.results import BiasResults, evaluate, to_json
+from lanewise.aggregate.selection import ShearTruth
 from lanewise.manifest import Acceptance
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "bias_results.schema.json").read_text("utf-8"))
@@ -116,11 +117,14 @@ def test_arms_without_their_partner_leave_the_numbers_and_are_told(make_table, s
     assert (results.g1, results.g2) == (alone.g1, alone.g2)
     counted = [(p.n_used, p.n_excluded, p.n_missing, p.n_unpaired) for p in results.points]
     assert counted == [(50, 10, 0, 10), (50, 0, 10, 0)]
-    assert {e.reason for e in results.excluded} == {"The other arm of its pair is missing."}
+    assert {e.reason for e in results.excluded} == {"Another arm of its pair or ring is missing."}
     told = {j.criterion: j.verdict for j in results.verdict.judgements if j.component is None}
     assert (told["completeness"], told.get("exclusion_by_shear")) == ("INVALID", None)
     failed = evaluated(spoil(table, [3]))
-    assert [e.reason for e in failed.excluded] == ["the image holds a NaN", "The other arm of its pair does not count."]
+    assert [e.reason for e in failed.excluded] == [
+        "the image holds a NaN",
+        "Another arm of its pair or ring does not count.",
+    ]
 
 
 def test_point_mean_and_its_m(make_table):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lanewise.aggregate.bias import GaussianPrior, Measure, ShearTruth
+from lanewise.aggregate.bias import GaussianPrior
+from lanewise.aggregate.regression import Measure
 from lanewise.aggregate.results import evaluate
+from lanewise.aggregate.selection import ShearTruth
 from lanewise.aggregate.verdict import Decision, Verdict, judge, n_needed, with_error
 from lanewise.manifest import Acceptance
 

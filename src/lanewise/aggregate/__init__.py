@@ -44,8 +44,8 @@ class Stages(Protocol):
         """Write summary, statistics and report of what is committed; always ends in a report."""
         ...
 
-    def text(self, results: Any) -> str:
-        """What it came to, for a reader."""
+    def text(self, results: Any, manifest: str) -> str:
+        """What it came to, for a reader, who calls the manifest so."""
         ...
 
     def strict_code(self, results: Any) -> int:

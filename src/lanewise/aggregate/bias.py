@@ -3,24 +3,31 @@
 Each component goes through three steps. The posterior means are freed of the prior's pull (`Shrinkage`),
 regressed on the truth with equal weights (`component_bias`), and given two errors (`Measure`): one from the
 scatter that was realised, one predicted from the posterior widths.
-
-Never weight by a posterior width: it depends on the estimate itself, and the weights would bias m.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-Component = Literal["g1", "g2"]
-COMPONENTS: tuple[Component, Component] = ("g1", "g2")
-Array = NDArray[np.float64]
+from lanewise.aggregate import pairs
+from lanewise.aggregate.pairs import Pairs
+from lanewise.aggregate.regression import (
+    Array,
+    Measure,
+    Relative,
+    design,
+    fit,
+    measures,
+    ratio,
+    shifted,
+    usable,
+)
+from lanewise.aggregate.selection import Component, ShearTruth, counts, ordered
 
 
 @dataclass(frozen=True)
@@ -29,36 +36,6 @@ class GaussianPrior:
 
     mean: float
     sigma: float
-
-
-@dataclass(frozen=True)
-class ShearTruth:
-    """What a realization was, or would have been, simulated with; the shear is reduced shear."""
-
-    run_id: str
-    g1: float
-    g2: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number with its errors.
-
-    Attributes:
-        value: the estimate.
-        error: what a verdict uses, the larger of the two below: with few realizations the realised
-            scatter may be small by accident. Where no error is predicted, the realised one is widened by
-            Student's t, so that three of it hold 99.73 % at any number of seeds. None where neither exists.
-        error_realised: from the scatter between seeds (sandwich); None if there are too few of them.
-        error_predicted: from the posterior widths; None if a width is missing or zero, or if seeds are
-            shared, since the widths do not tell how much noise the members of a pair share.
-    """
-
-    value: float
-    error: float | None
-    error_realised: float | None
-    error_predicted: float | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +70,7 @@ class Estimates:
         raw: posterior mean as it stands in the table.
         raw_width: posterior width as it stands in the table.
         shrinkage: None if the prior is not Gaussian.
+        half, half_width: posterior mean and width of the first half of every chain; NaN where there is none.
     """
 
     run_id: tuple[str, ...]
@@ -103,6 +81,16 @@ class Estimates:
     raw: Array
     raw_width: Array
     shrinkage: Shrinkage | None
+    half: Array
+    half_width: Array
+
+    @property
+    def relative(self) -> Relative | None:
+        """What the error of λ̂ does to the estimates."""
+        found = self.shrinkage
+        if found is None or not found.lambda_hat or found.error is None:
+            return None
+        return Relative(found.error / found.lambda_hat, found.prior.mean)
 
     def at(self, rows: NDArray[np.bool_]) -> Estimates:
         """The estimates of some of the realizations, with the λ̂ of all."""
@@ -116,6 +104,8 @@ class Estimates:
             self.raw[rows],
             self.raw_width[rows],
             self.shrinkage,
+            self.half[rows],
+            self.half_width[rows],
         )
 
 
@@ -141,9 +131,11 @@ class ComponentBias:
         c: intercept at zero shear [reduced shear]; mean − truth if the truths are all equal.
         m_single_point: ĝ/g − 1 of a campaign with one nonzero truth, c taken to be zero; else None.
         raw_m, raw_c: the same regression of the raw posterior means, prior's pull included.
+        cubic: coefficient of g³, in a fit of its own; None if the truths cannot tell.
         shrinkage: None if the prior on this component is not Gaussian or the component is not inferred.
         chi2, dof: of the residuals of the line against the posterior widths.
         pulls: None where a width is missing or zero.
+        pairs: m and c from the differences and sums of ±g pairs; None without pairs.
     """
 
     component: Component
@@ -154,19 +146,29 @@ class ComponentBias:
     m_single_point: Measure | None
     raw_m: float | None
     raw_c: float | None
+    cubic: Measure | None
     shrinkage: Shrinkage | None
     chi2: float | None
     dof: int
     pulls: Pulls | None
+    pairs: Pairs | None
 
 
 @dataclass(frozen=True)
 class PointEstimate:
-    """One component at one shear point: mean, scatter of one realization, and ĝ/g − 1 (None at g = 0)."""
+    """One component at one shear point.
+
+    Attributes:
+        mean: of the pooled estimates.
+        std: scatter of one realization.
+        m: ĝ/g − 1; None at g = 0.
+        product: the peak of the product of likelihoods, which knows no λ̂; None without Gaussian prior and widths.
+    """
 
     mean: Measure
     std: float | None
     m: Measure | None
+    product: Measure | None
 
 
 @dataclass(frozen=True)
@@ -192,87 +194,6 @@ class PointBias:
     g2: PointEstimate | None
 
 
-class _Arm(NamedTuple):
-    """What tells the members of ±g pairs from each other."""
-
-    seed: int
-    g1: float
-    g2: float
-
-    @property
-    def partner(self) -> _Arm:
-        """The other arm of its pair; itself at zero shear."""
-        # 0.0 − g, since −0.0 is no shear of a plan.
-        return _Arm(self.seed, 0.0 - self.g1, 0.0 - self.g2)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """Least squares with equal weights: coefficients (k,), their two errors (k,), residuals (n,)."""
-
-    beta: Array
-    realised: Array | None
-    predicted: Array | None
-    residual: Array
-    n_clusters: int
-
-
-def ordered(summary: pd.DataFrame) -> pd.DataFrame:
-    """The table in the order of shear, seed and run id, so that no number depends on the order of chunks."""
-    return summary.sort_values(["g1_true", "g2_true", "seed", "run_id"], kind="stable", ignore_index=True)
-
-
-def counts(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
-    """Which rows count: convergence passed, a finite estimate of every component that is inferred, and a pair whole.
-
-    The arms of a ±g pair (one seed, opposite shear) share their noise, which cancels only between them: an arm whose
-    partner does not count, or is not there, is left out too.
-
-    Args:
-        missing: realizations of the plan that are not in the table.
-    """
-    fine = passed(summary)
-    lost = {arm for arm, counts_itself in zip(_arms(summary), fine, strict=True) if not counts_itself}
-    return fine & ~_partner_in(summary, lost | _absent(summary, missing))
-
-
-def unpaired(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
-    """Which rows would count, were the other arm of their pair in the table."""
-    return passed(summary) & _partner_in(summary, _absent(summary, missing))
-
-
-def passed(summary: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows count for themselves, whatever became of the other arm of a pair."""
-    fine = summary["passed_convergence"].map(lambda v: str(v).lower() == "true").astype(bool)
-    for component in COMPONENTS:
-        finite = np.isfinite(pd.to_numeric(summary[f"{component}_mean"]))
-        if (finite & fine).any():
-            fine &= finite
-    return fine & bool(inferred(summary))
-
-
-def _arms(summary: pd.DataFrame) -> list[_Arm]:
-    return [_Arm(*row) for row in zip(summary["seed"], summary["g1_true"], summary["g2_true"], strict=True)]
-
-
-def _partner_in(summary: pd.DataFrame, arms: set[_Arm]) -> NDArray[np.bool_]:
-    return np.array([arm.partner in arms for arm in _arms(summary)], bool)
-
-
-def _absent(summary: pd.DataFrame, missing: Sequence[ShearTruth]) -> set[_Arm]:
-    """Arms that are planned, or must have been, and are not in the table."""
-    there = set(_arms(summary))
-    pairs = {arm for arm in there if arm.partner != arm and arm.partner in there}
-    # Of a bare table the plan is unknown; but where one pair is whole, every arm has a partner.
-    partners = {arm.partner for arm in there} if pairs else set()
-    return {_Arm(t.seed, t.g1, t.g2) for t in missing} | (partners - there)
-
-
-def inferred(summary: pd.DataFrame) -> tuple[Component, ...]:
-    """Components with at least one finite estimate; a component held fixed by the config has none."""
-    return tuple(k for k in COMPONENTS if np.isfinite(pd.to_numeric(summary[f"{k}_mean"])).any())
-
-
 def estimates(
     summary: pd.DataFrame, component: Component, prior: GaussianPrior | None, missing: Sequence[ShearTruth] = ()
 ) -> Estimates:
@@ -291,12 +212,15 @@ def estimates(
     ess = pd.to_numeric(rows[f"ess_{component}"]).to_numpy(np.float64)
     seed = rows["seed"].to_numpy(np.int64)
     names = tuple(str(name) for name in rows["run_id"])
+    half, half_width = (
+        pd.to_numeric(rows[f"{component}_half_{column}"]).to_numpy(np.float64) for column in ("mean", "std")
+    )
     if prior is None or not np.isfinite(raw).any():
-        return Estimates(names, seed, truth, raw, width, raw, width, None)
+        return Estimates(names, seed, truth, raw, width, raw, width, None, half, half_width)
     shrinkage = _shrinkage(prior, width, ess, seed)
     pull = np.nan if shrinkage.lambda_hat is None or shrinkage.lambda_hat <= 0 else shrinkage.lambda_hat
     value = prior.mean + (raw - prior.mean) / pull
-    return Estimates(names, seed, truth, value, width / np.sqrt(pull), raw, width, shrinkage)
+    return Estimates(names, seed, truth, value, width / np.sqrt(pull), raw, width, shrinkage, half, half_width)
 
 
 def component_bias(component: Component, data: Estimates) -> ComponentBias:
@@ -306,40 +230,75 @@ def component_bias(component: Component, data: Estimates) -> ComponentBias:
     error of λ̂ enters in quadrature: where σ_i varies, slope and λ̂ vary together, and this overstates it.
     """
     n, one_truth = len(data.truth), len(np.unique(data.truth)) == 1
-    fit = _fit(_design(data.truth), data.value, data.width, data.seed)
-    raw = _fit(_design(data.truth), data.raw, data.width, data.seed)
+    line = fit(design(data.truth), data.value, data.width, data.seed)
+    raw = fit(design(data.truth), data.raw, data.width, data.seed)
     m = c = single = None
-    if fit is not None:
-        terms = _measures(fit, data.shrinkage)
+    if line is not None:
+        terms = measures(line, data.relative)
         truth = float(data.truth[0])
-        c = _shifted(terms[0], -truth if one_truth else 0.0)
-        m = None if one_truth else _shifted(terms[1], -1.0)
-        single = _ratio(terms[0], truth) if one_truth else None
-    chi2 = None if fit is None or not _usable(data.width) else float(np.sum((fit.residual / data.width) ** 2))
+        c = shifted(terms[0], -truth if one_truth else 0.0)
+        m = None if one_truth else shifted(terms[1], -1.0)
+        single = ratio(terms[0], truth) if one_truth else None
+    chi2 = None if line is None or not usable(data.width) else float(np.sum((line.residual / data.width) ** 2))
     return ComponentBias(
         component=component,
-        n=n if fit is not None else 0,
-        n_clusters=fit.n_clusters if fit is not None else 0,
+        n=n if line is not None else 0,
+        n_clusters=line.n_clusters if line is not None else 0,
         m=m,
         c=c,
         m_single_point=single,
         raw_m=None if raw is None or one_truth else float(raw.beta[1] - 1),
         raw_c=None if raw is None else float(raw.beta[0] - (data.truth[0] if one_truth else 0.0)),
+        cubic=_cubic(data),
         shrinkage=data.shrinkage,
         chi2=chi2,
-        dof=0 if fit is None else n - len(fit.beta),
-        pulls=_pulls(data) if fit is not None else None,
+        dof=0 if line is None else n - len(line.beta),
+        pulls=_pulls(data) if line is not None else None,
+        pairs=pairs.pairs(data) if line is not None else None,
     )
 
 
 def point_estimate(data: Estimates) -> PointEstimate | None:
     """Mean and scatter of one component over realizations of one truth; None if nothing counts there."""
-    fit = _fit(np.ones((len(data.truth), 1)), data.value, data.width, data.seed)
-    if fit is None:
+    line = fit(np.ones((len(data.truth), 1)), data.value, data.width, data.seed)
+    if line is None:
         return None
-    mean = _measures(fit, data.shrinkage)[0]
+    mean = measures(line, data.relative)[0]
     std = float(np.std(data.value, ddof=1)) if len(data.value) > 1 else None
-    return PointEstimate(mean, std, _ratio(mean, float(data.truth[0])))
+    return PointEstimate(mean, std, ratio(mean, float(data.truth[0])), _product(data))
+
+
+def _product(data: Estimates) -> Measure | None:
+    """The peak of Σ ln L_i(g), each posterior and the prior Gaussian: the prior is divided out of every factor.
+
+    A check, not what decides: it weights by posterior widths. None if the factors together have no peak.
+    """
+    if data.shrinkage is None or not usable(data.raw_width):
+        return None
+    prior = data.shrinkage.prior
+    precision, pull = data.raw_width**-2.0, prior.sigma**-2.0
+    total = float(np.sum(precision - pull))
+    if total <= 0:
+        return None
+    error = total**-0.5 if len(np.unique(data.seed)) == len(data.seed) else None
+    return Measure(float(np.sum(data.raw * precision - prior.mean * pull)) / total, error, None, error)
+
+
+def _cubic(data: Estimates) -> Measure | None:
+    """The coefficient of g³ in ĝ = c + (1 + m) g + k g³; None where the truths cannot tell it from the slope."""
+    reach = float(np.max(np.abs(data.truth), initial=0.0))
+    if reach == 0:
+        return None
+    scaled = data.truth / reach
+    columns = np.stack([np.ones_like(scaled), scaled, scaled**3], axis=1)
+    if np.linalg.matrix_rank(columns) < columns.shape[1]:
+        return None
+    curve = fit(columns, data.value, data.width, data.seed)
+    if curve is None:
+        return None
+    found = measures(curve, data.relative)[2]
+    errors = (found.error, found.error_realised, found.error_predicted)
+    return Measure(found.value / reach**3, *(None if e is None else e / reach**3 for e in errors))
 
 
 def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.int64]) -> Shrinkage:
@@ -347,87 +306,17 @@ def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.
     if not known.any():
         return Shrinkage(prior, None, None)
     share = (width[known] / prior.sigma) ** 2
-    fit = _fit(np.ones((len(share), 1)), share, np.full_like(share, np.nan), seed[known])
-    assert fit is not None  # share is finite and not empty
-    errors = [] if fit.realised is None else [float(fit.realised[0])]
+    mean = fit(np.ones((len(share), 1)), share, np.full_like(share, np.nan), seed[known])
+    assert mean is not None  # share is finite and not empty
+    errors = [] if mean.realised is None else [float(mean.realised[0])]
     if np.all(np.nan_to_num(ess[known]) > 0):
         errors.append(float(np.sqrt(np.sum(2 * share**2 / ess[known])) / len(share)))
     # With neither, ⟨σ²⟩ is taken to be as unsure as it is large.
-    return Shrinkage(prior, float(1 - fit.beta[0]), max(errors, default=float(fit.beta[0])))
-
-
-def _design(truth: Array) -> Array:
-    ones = np.ones_like(truth)
-    return ones[:, None] if len(np.unique(truth)) == 1 else np.stack([ones, truth], axis=1)
-
-
-def _fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> _Fit | None:
-    """Least squares with equal weights, cluster-robust errors; None if a value is undefined or there is none.
-
-    The sandwich scales each cluster's score by (1 − leverage)^(−1/2), which leaves the variance unbiased
-    in small samples if the noise is the same everywhere. Undefined if one cluster alone fixes a coefficient.
-
-    Source:
-        Bell & McCaffrey 2002 (CR2), in the orthonormal basis of the design, where leverages are k × k.
-    """
-    if len(value) == 0 or not np.all(np.isfinite(value)):
-        return None
-    basis, triangle = np.linalg.qr(design)
-    inverse = np.linalg.inv(triangle)
-    beta = inverse @ (basis.T @ value)
-    residual = value - design @ beta
-    k = design.shape[1]
-    seeds, cluster = np.unique(seed, return_inverse=True)
-    predicted = realised = None
-    if len(seeds) == len(seed) and _usable(width):
-        predicted = np.linalg.norm(inverse @ (basis.T * width), axis=1)
-    score, leverage = np.zeros((len(seeds), k)), np.zeros((len(seeds), k, k))
-    np.add.at(score, cluster, basis * residual[:, None])
-    np.add.at(leverage, cluster, basis[:, :, None] * basis[:, None, :])
-    left, axes = np.linalg.eigh(np.eye(k) - leverage)
-    if len(seeds) > k and left.min() > 1e-9:
-        adjusted = np.einsum("gij,gj,glj,gl->gi", axes, left**-0.5, axes, score)
-        realised = np.linalg.norm(inverse @ adjusted.T, axis=1)
-    return _Fit(beta, realised, predicted, residual, len(seeds))
-
-
-def _measures(fit: _Fit, shrinkage: Shrinkage | None) -> list[Measure]:
-    """The coefficients with their errors, that of λ̂ included (d ĝ / d ln λ̂ = μ − ĝ, and −b for a slope b)."""
-    sensitivity, relative = fit.beta.copy(), 0.0
-    if shrinkage is not None and shrinkage.lambda_hat and shrinkage.error is not None:
-        sensitivity[0] -= shrinkage.prior.mean
-        relative = shrinkage.error / shrinkage.lambda_hat
-    measures = []
-    for j, value in enumerate(fit.beta):
-        of_lambda = abs(float(sensitivity[j])) * relative
-        realised = None if fit.realised is None else float(np.hypot(fit.realised[j], of_lambda))
-        predicted = None if fit.predicted is None else float(np.hypot(fit.predicted[j], of_lambda))
-        if predicted is None and realised is not None:
-            dof = fit.n_clusters - len(fit.beta)
-            error: float | None = realised * float(stats.t.isf(stats.norm.sf(3), dof)) / 3
-        else:
-            error = max((e for e in (realised, predicted) if e is not None), default=None)
-        measures.append(Measure(float(value), error, realised, predicted))
-    return measures
-
-
-def _shifted(measure: Measure, by: float) -> Measure:
-    return Measure(measure.value + by, measure.error, measure.error_realised, measure.error_predicted)
-
-
-def _ratio(mean: Measure, truth: float) -> Measure | None:
-    if truth == 0:
-        return None
-    errors = (mean.error, mean.error_realised, mean.error_predicted)
-    return Measure(mean.value / truth - 1, *(None if e is None else e / abs(truth) for e in errors))
-
-
-def _usable(width: Array) -> bool:
-    return bool(np.all(np.isfinite(width)) and np.all(width > 0))
+    return Shrinkage(prior, float(1 - mean.beta[0]), max(errors, default=float(mean.beta[0])))
 
 
 def _pulls(data: Estimates) -> Pulls | None:
-    if not _usable(data.width):
+    if not usable(data.width):
         return None
     pull = (data.value - data.truth) / data.width
     worst = int(np.argmax(np.abs(pull)))

@@ -1,21 +1,20 @@
-"""Plots of a campaign as SVG: the same campaign gives the same bytes.
-
-Colours are few and fixed (`PALETTE`), so that a page can exchange them for its own, dark ones included.
-"""
+"""Plots of a shear campaign."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from lanewise.aggregate import bias
-from lanewise.aggregate.bias import Array, ComponentBias, Estimates
+from lanewise.aggregate import bias, pairs
+from lanewise.aggregate.bias import ComponentBias, Estimates
+from lanewise.aggregate.canvas import PALETTE, svg
+from lanewise.aggregate.criteria import REQUIREMENTS
+from lanewise.aggregate.regression import Array
 from lanewise.aggregate.results import BiasResults
 from lanewise.aggregate.verdict import superscript
 
@@ -23,38 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = {
-    "paper": "#fffffe",
-    "ink": "#1f2429",
-    "muted": "#6b747d",
-    "band": "#e8ecf0",
-    "g1": "#0a5fb4",
-    "g2": "#b4530a",
-}
 _RASTER_ABOVE = 2000  # dots; beyond it a vector plot is megabytes and no clearer
 _DASHES = (0, (4, 3))
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
-    "text.color": PALETTE["ink"],
-    "axes.edgecolor": PALETTE["muted"],
-    "axes.facecolor": "none",
-    "axes.formatter.limits": (-9, 9),
-    "axes.formatter.useoffset": False,
-    "axes.labelcolor": PALETTE["ink"],
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": PALETTE["paper"],
-    "legend.frameon": False,
-    "legend.handletextpad": 0.1,
-    "savefig.facecolor": PALETTE["paper"],
-    "xtick.color": PALETTE["muted"],
-    "xtick.labelcolor": PALETTE["ink"],
-    "ytick.color": PALETTE["muted"],
-    "ytick.labelcolor": PALETTE["ink"],
-}
+_DOTS = (0, (1, 2))
 
 
 def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
@@ -65,46 +35,31 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
         summary: the table that they came from.
 
     Returns:
-        Name (a file stem) → SVG: `bias_g1`, `bias_g2`, `pulls`, `m_c`.
+        Name (a file stem) → SVG: `m_c`, `points`, `pairs`, `bias_g1`, `bias_g2`, `pulls`.
     """
     shown = [
         (b, bias.estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None, results.missing))
         for b in results.components
         if b.c is not None
     ]
-    draws: dict[str, Callable[[Axes], None]] = {f"bias_{b.component}": partial(_bias, b, d) for b, d in shown}
+    draws: dict[str, Callable[[Axes], None]] = {}
+    if any(b.m is not None for b, _ in shown):
+        draws["m_c"] = partial(_m_c, results)
+    if len(results.points) > 1 and shown:
+        draws["points"] = partial(_points, results)
+    paired = [(b, d) for b, d in shown if b.pairs is not None]
+    if paired:
+        draws["pairs"] = partial(_responses, paired)
+    draws |= {f"bias_{b.component}": partial(_bias, b, d) for b, d in shown}
     pulled = [(b, d) for b, d in shown if b.pulls is not None]
     if pulled:
         draws["pulls"] = partial(_pulls, pulled)
-    if any(b.m is not None for b, _ in shown):
-        draws["m_c"] = partial(_m_c, results)
     return {name: svg(name, partial(_one, draw)) for name, draw in draws.items()}
 
 
 def _one(draw: Callable[[Axes], None], figure: Figure) -> None:
     figure.subplots_adjust(left=0.155, right=0.975, bottom=0.15, top=0.92)
     draw(figure.add_subplot())
-
-
-def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> bytes:
-    """What `draw` makes of an empty figure, as SVG: the same drawing gives the same bytes.
-
-    Args:
-        name: the plot's own; it keeps the ids in it apart from those of others.
-        size: [inch].
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a user's matplotlibrc must not change the bytes
-        mpl.rcParams.update(_STYLE)
-        mpl.rcParams["svg.hashsalt"] = name
-        figure = Figure(figsize=size)
-        draw(figure)
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return out.getvalue()
 
 
 def _bias(numbers: ComponentBias, data: Estimates, axes: Axes) -> None:
@@ -162,7 +117,7 @@ def _pulls(shown: Sequence[tuple[ComponentBias, Estimates]], axes: Axes) -> None
 
 
 def _m_c(results: BiasResults, axes: Axes) -> None:
-    """c against m, thick to 1σ and thin to 3σ, with the bounds of the manifest: band for m, dashes for c."""
+    """c against m, thick to 1σ and thin to 3σ; band: the manifest's bound on m, dashes: on c, dots: surveys' bounds."""
     bounds = results.acceptance
     shown = [(b.component, b.m, b.c) for b in results.components if b.m and b.c]
     reach_m = [bounds.max_abs_m or 0.0, *(abs(m.value) + 3 * (m.error or 0.0) for _, m, _ in shown)]
@@ -181,9 +136,67 @@ def _m_c(results: BiasResults, axes: Axes) -> None:
             xerr, yerr = times * (m.error or 0.0) / scale_m, times * (c.error or 0.0) / scale_c
             axes.errorbar(x, y, yerr, xerr, color=colour, linewidth=width)
         axes.plot(x, y, "o", color=colour, markersize=5, label=component)
+    low, high = axes.get_xlim()
+    for name, (required, _) in REQUIREMENTS.items():
+        if low < -required / scale_m and required / scale_m < high:
+            for side in (-required, required):
+                axes.axvline(side / scale_m, color=PALETTE["muted"], linewidth=0.8, linestyle=_DOTS)
+            axes.annotate(
+                "DESC, Euclid" if name == "euclid" else "" if name == "desc" else "LSST",
+                (required / scale_m, 0.02),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                fontsize=7,
+                color=PALETTE["muted"],
+                ha="right",
+            )
     axes.locator_params(nbins=6)
     axes.set_xlabel(f"m{unit_m}")
     axes.set_ylabel(f"c{unit_c}")
+    _legend(axes)
+
+
+def _points(results: BiasResults, axes: Axes) -> None:
+    """Mean − truth at every shear point, thick to 1σ and thin to 3σ, and the lines that they make."""
+    found: list[tuple[str, float, float, float]] = []
+    for point in results.points:
+        for component, truth, at in (("g1", point.g1_true, point.g1), ("g2", point.g2_true, point.g2)):
+            if at is not None:
+                found.append((component, truth, at.mean.value - truth, at.mean.error or 0.0))
+    scale, unit = _unit(np.array([abs(offset) + 3 * error for _, _, offset, error in found]))
+    truths = np.array([truth for _, truth, _, _ in found])
+    span = float(np.ptp(truths)) or 1.0
+    axes.axhline(0, color=PALETTE["muted"], linewidth=0.8)
+    for bias_ in results.components:
+        component = bias_.component
+        own = [(truth, offset, error) for name, truth, offset, error in found if name == component]
+        x, y, error = np.array(own).T
+        # Points at one truth stand side by side, in the order of the table.
+        x = x + 0.03 * span * (_spread(x) - 0.5) * (np.array([np.sum(x == one) for one in x]) > 1)
+        for times, width in ((3, 0.9), (1, 2.4)):
+            axes.errorbar(x, y / scale, times * error / scale, fmt="none", color=PALETTE[component], linewidth=width)
+        axes.plot(x, y / scale, "o", color=PALETTE[component], markersize=4, label=component)
+        if bias_.m is not None and bias_.c is not None:
+            ends = np.array([x.min(), x.max()])
+            axes.plot(ends, (bias_.c.value + bias_.m.value * ends) / scale, color=PALETTE[component], linewidth=1)
+    axes.set_xlabel("true g")
+    axes.set_ylabel(f"mean − truth{unit}")
+    _legend(axes)
+
+
+def _responses(shown: Sequence[tuple[ComponentBias, Estimates]], axes: Axes) -> None:
+    """Histogram of m of each ±g pair."""
+    found = {b.component: pairs.responses(data) - 1 for b, data in shown}
+    scale, unit = _unit(np.concatenate(list(found.values())))
+    every = np.concatenate(list(found.values())) / scale
+    edges = np.histogram_bin_edges(every, bins=min(40, max(5, len(every) // 5)))
+    axes.axvline(0, color=PALETTE["muted"], linewidth=0.8)
+    for component, values in found.items():
+        counts, _ = np.histogram(values / scale, edges)
+        axes.stairs(counts, edges, color=PALETTE[component], linewidth=1.3, label=component)
+    axes.set_ylim(0)
+    axes.set_xlabel(f"m of a pair{unit}")
+    axes.set_ylabel("pairs")
     _legend(axes)
 
 

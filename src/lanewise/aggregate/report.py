@@ -15,9 +15,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lanewise.aggregate.bias import Measure
-from lanewise.aggregate.figures import PALETTE
-from lanewise.aggregate.results import BiasResults
+from lanewise.aggregate.canvas import PALETTE
+from lanewise.aggregate.checks import checks
+from lanewise.aggregate.gallery import Chains, Outlier
+from lanewise.aggregate.regression import Measure
+from lanewise.aggregate.results import BiasResults, Convergence
 from lanewise.aggregate.verdict import superscript, with_error
 
 ROWS_SHOWN = 200  # of each list of realizations; the rest is in summary.csv
@@ -54,15 +56,19 @@ class Plot:
 _CRITERIA = {
     "completeness": "completeness",
     "exclusion_by_shear": "exclusion and shear",
+    "exclusion_by_sign": "exclusion and sign",
     "shrinkage": "pull of the prior",
     "offset_1sigma": "offset below 1σ",
     "collapsed_offset": "offset",
+    "finite_draws": "half the draws",
 }
 _CAPTIONS = {
+    "m_c": "c against m: thick to 1σ, thin to 3σ. Grey: allowed m; dashes: allowed c; dots: what surveys ask of m.",
+    "points": "Mean minus truth at each true shear, thick to 1σ and thin to 3σ, and the lines m g + c.",
+    "pairs": "m of every ±g pair by itself.",
     "bias_g1": "Estimate minus truth of g1: a dot per realization, and the line m g + c with its 1σ band.",
     "bias_g2": "Estimate minus truth of g2, likewise.",
     "pulls": "Every realization's offset in units of its own width. Band: ±1; dashes: ±3.",
-    "m_c": "c against m: thick to 1σ, thin to 3σ. Grey: allowed m; dashes: allowed c, where bounds are set.",
 }
 
 
@@ -70,23 +76,54 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
     """The page.
 
     Args:
-        results: from `results.evaluate`.
+        results: from `results.evaluate`, looked at by `gallery.look` or not.
         summary: the table that they came from.
-        figures: from `figures.figures`; a name without a caption here is shown under its name.
+        figures: from `figures.figures` and `gallery.look`.
         context: what the numbers do not say.
     """
     page = environment()
     page.filters |= {"measure": _measure, "percent": percent}
-    plots = [Plot(_CAPTIONS.get(name, name), inline(name, svg)) for name, svg in figures.items()]
+    shown = {name: inline(name, svg) for name, svg in figures.items()}
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
     return page.get_template("report.html.j2").render(
         r=results,
         context=context,
-        plots=plots,
+        plots=[Plot(_CAPTIONS[name], svg) for name, svg in shown.items() if name in _CAPTIONS],
+        stamps=[Plot(_outlier(one), shown[f"stamps_{one.run_id}"]) for one in results.outliers],
+        chains=[Plot(_chains(results.chains), shown["chains"])] if results.chains else [],
+        again={(one.number, one.component): one.resampled for one in results.joint.resampled},
+        checks=checks(results),
+        convergence=_convergence(results.convergence),
         criteria=_CRITERIA,
         methods=", ".join(f"{method} ({n})" for method, n in methods.items()),
         rows_shown=ROWS_SHOWN,
     )
+
+
+def _outlier(one: Outlier) -> str:
+    return (
+        f"{one.run_id}: {one.component} is {number(one.pull, '+.2f')} σ from its truth; "
+        f"χ² {number(one.chi2, '.0f')} over {one.n_pixels} pixels."
+    )
+
+
+def _chains(one: Chains) -> str:
+    draws = f"{number(one.ess, '.0f')} effective of {one.n_chains} × {one.n_draws} draws"
+    return (
+        f"{one.run_id}: the chains that agree least, R̂ {number(one.rhat, '.4f')}, {draws}. Left: traces; right: how "
+        "often each chain holds each rank."
+    )
+
+
+def _convergence(found: Convergence) -> list[tuple[str, str, str]]:
+    """Name, value and run id of every diagnostic that there is."""
+    named = (
+        ("largest R̂", found.rhat, ".4f"),
+        ("fewest effective draws", found.ess, ".0f"),
+        ("largest k̂", found.khat, ".2f"),
+    )
+    rows = [(name, number(one.value, form), one.run_id) for name, one, form in named if one is not None]
+    return rows + ([("divergences", str(found.divergences), "")] if found.divergences is not None else [])
 
 
 def environment() -> Environment:

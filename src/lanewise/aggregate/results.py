@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from lanewise.aggregate import bias
-from lanewise.aggregate.bias import Component, ComponentBias, Estimates, GaussianPrior, PointBias, ShearTruth
+from lanewise.aggregate import bias, selection
+from lanewise.aggregate.bias import ComponentBias, Estimates, GaussianPrior, PointBias
+from lanewise.aggregate.criteria import Bounds, Evidence, bounds_of, decide
 from lanewise.aggregate.extract import DamagedChunk
-from lanewise.aggregate.verdict import Bounds, Decision, bounds_of, decide
+from lanewise.aggregate.gallery import Chains, Outlier
+from lanewise.aggregate.joint import Joint, joint
+from lanewise.aggregate.pull import HasQuantiles, kept
+from lanewise.aggregate.selection import Component, ShearTruth, Signs
+from lanewise.aggregate.verdict import Decision
 from lanewise.manifest import Acceptance
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -57,6 +64,30 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Extreme:
+    """The largest or smallest value of a diagnostic over all realizations, and whose it is."""
+
+    value: float
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How the chains fared, of all realizations that were computed; None where a method has no such number.
+
+    Attributes:
+        rhat, ess: the largest R̂ and smallest effective sample size of g1 and g2.
+        khat: the largest Pareto k̂.
+        divergences: in all.
+    """
+
+    rhat: Extreme | None
+    ess: Extreme | None
+    khat: Extreme | None
+    divergences: int | None
+
+
+@dataclass(frozen=True)
 class BiasResults:
     """What a shear campaign came to; the content of `stats/bias_results.json`.
 
@@ -66,6 +97,11 @@ class BiasResults:
         acceptance: what the manifest asked for, and where it is silent its level.
         tally: of all realizations.
         g1, g2: None if the component was not inferred, or nothing of it counts.
+        convergence: of the chains.
+        outliers: realizations farthest from their truth, farthest first; empty for a bare table.
+        chains: the realization whose chains agree least; None without chains, or for a bare table.
+        joint: numbers that need the independent groups, or both components.
+        signs: failures by the sign of g; None without pairs.
         points: every shear point of the plan, by g1, then g2.
         excluded: computed, but not counted.
         missing: planned, but not computed yet, or of a chunk that is damaged.
@@ -78,6 +114,11 @@ class BiasResults:
     tally: Tally
     g1: ComponentBias | None
     g2: ComponentBias | None
+    joint: Joint
+    signs: Signs | None
+    convergence: Convergence
+    outliers: tuple[Outlier, ...]
+    chains: Chains | None
     points: tuple[PointBias, ...]
     excluded: tuple[Excluded, ...]
     missing: tuple[ShearTruth, ...]
@@ -96,6 +137,9 @@ def evaluate(
     acceptance: Acceptance,
     missing: Sequence[ShearTruth] = (),
     damaged: Sequence[DamagedChunk] = (),
+    unlike: Mapping[Component, HasQuantiles] | None = None,
+    psf_shape: tuple[float, float] = (0.0, 0.0),
+    n_per_count: int | None = None,
 ) -> BiasResults:
     """Numbers and verdict of a campaign.
 
@@ -105,31 +149,56 @@ def evaluate(
         acceptance: the manifest's bounds.
         missing: realizations of the plan that the table does not hold, in any order.
         damaged: committed chunks that cannot be read; what they held is missing.
+        unlike: priors that are not Gaussian, by component.
+        psf_shape: ellipticity of the point-spread function [reduced shear].
+        n_per_count: realizations that one more of `realizations.count` brings; None if that is not known.
     """
     bounds = bounds_of(acceptance)
-    rows, n_unknown = _with_truth(bias.ordered(summary))
+    rows, n_unknown = _with_truth(selection.ordered(summary))
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
     absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
     n_unknown += len(every_absent) - len(absent)
-    counted = bias.counts(rows, absent)
-    names = bias.inferred(rows[counted])
-    chosen = dict(zip(bias.COMPONENTS, priors, strict=True))
+    counted = selection.counts(rows, absent)
+    names = selection.inferred(rows[counted])
+    chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
     data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
     biases = {k: bias.component_bias(k, data[k]) for k in names}
-    unpaired = bias.unpaired(rows, absent)
+    unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
+    together, signs = joint(data, biases, psf_shape), selection.signs(rows)
+    found = Evidence(
+        biases=list(biases.values()),
+        data=list(data.values()),
+        points=points,
+        signs=signs,
+        draws=together.finite_draws,
+        kept={k: _kept(prior, data[k]) for k, prior in (unlike or {}).items() if k in data},
+        n_unknown=n_unknown,
+        n_per_count=n_per_count,
+    )
     return BiasResults(
         format_version=FORMAT_VERSION,
-        verdict=decide(list(biases.values()), list(data.values()), points, bounds, n_unknown),
+        verdict=decide(found, bounds),
         acceptance=bounds,
         tally=_tally(rows, points),
         g1=biases.get("g1"),
         g2=biases.get("g2"),
+        joint=together,
+        signs=signs,
+        convergence=_convergence(rows),
+        outliers=(),
+        chains=None,
         points=points,
-        excluded=excluded(rows[~counted], _reasons(rows[~counted], bias.passed(rows)[~counted], unpaired[~counted])),
+        excluded=_lost(rows[~counted], selection.passed(rows)[~counted], unpaired[~counted]),
         missing=every_absent,
         damaged=tuple(damaged),
     )
+
+
+def _kept(prior: HasQuantiles, data: Estimates) -> float:
+    """What the prior leaves of a shear; nothing is known of it, and so nothing believed, without widths."""
+    variance = float(np.mean(data.raw_width**2)) if len(data.raw_width) else math.nan
+    return kept(prior, variance) if math.isfinite(variance) else 0.0
 
 
 def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -174,6 +243,25 @@ def _points(
     return tuple(points)
 
 
+def _convergence(rows: pd.DataFrame) -> Convergence:
+    def extreme(columns: Sequence[str], *, largest: bool) -> Extreme | None:
+        found = [
+            (float(value), str(name))
+            for column in columns
+            for value, name in zip(pd.to_numeric(rows[column]), rows["run_id"], strict=True)
+            if np.isfinite(value)
+        ]
+        return Extreme(*(max(found) if largest else min(found))) if found else None
+
+    diverging = pd.to_numeric(rows["divergences"]).dropna()
+    return Convergence(
+        rhat=extreme(("rhat_g1", "rhat_g2"), largest=True),
+        ess=extreme(("ess_g1", "ess_g2"), largest=False),
+        khat=extreme(("khat",), largest=True),
+        divergences=int(diverging.sum()) if len(diverging) else None,
+    )
+
+
 def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
     planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
     excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
@@ -193,12 +281,13 @@ def statuses(rows: pd.DataFrame) -> tuple[StatusCount, ...]:
     return tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES})))
 
 
-def _reasons(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> list[str]:
+def _lost(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
     other = np.where(unpaired, "is missing", "does not count")
-    return [
-        f"The other arm of its pair {what}." if fine else "" if pd.isna(reason) else str(reason)
+    reasons = [
+        f"Another arm of its pair or ring {what}." if fine else "" if pd.isna(reason) else str(reason)
         for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
     ]
+    return excluded(rows, reasons)
 
 
 def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]:
@@ -208,6 +297,26 @@ def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]
         Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
         for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
     )
+
+
+def to_csv(results: object) -> bytes:
+    """The same leaves as `to_json`, a line each: where it stands, and its value."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "value"))
+    table.writerows(_leaves("", plain(results)))
+    return text.getvalue().encode()
+
+
+def _leaves(path: str, value: Json) -> Iterator[tuple[str, Json]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(f"{path}.{key}".strip("."), part)
+    elif isinstance(value, list):
+        for at, part in enumerate(value):
+            yield from _leaves(f"{path}[{at}]", part)
+    else:
+        yield path, value
 
 
 def plain(value: object) -> Json:

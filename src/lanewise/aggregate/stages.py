@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from lanewise import __version__, document, provenance
-from lanewise.aggregate import extract, report
-from lanewise.aggregate.bias import ShearTruth
+from lanewise.aggregate import extract, forecast, gallery, report
 from lanewise.aggregate.figures import figures
-from lanewise.aggregate.results import BiasResults, evaluate, to_json
+from lanewise.aggregate.results import BiasResults, evaluate, to_csv, to_json
+from lanewise.aggregate.selection import ShearTruth
 from lanewise.aggregate.verdict import EXIT_CODES, Decision
 from lanewise.errors import Damaged
 from lanewise.manifest import Acceptance
 from lanewise.problems.shear import observations, psf_image
+from lanewise.problems.shear.scene import Psf
 from lanewise.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lanewise.campaign import Campaign
 
 BIAS_RESULTS = "bias_results.json"
+NUMBERS = "bias_results.csv"
 PLOTS = "plots"
 STATS = "stats"
 REPORT = "report.html"
@@ -49,9 +51,10 @@ def write_summary(campaign: Campaign) -> pd.DataFrame:
 
 
 def write_stats(store: Store, folder: str, summary: pd.DataFrame, results: BiasResults) -> dict[str, bytes]:
-    """Write bias_results.json and the plots below `folder` ("" is the store's root); returns the plots by name."""
+    """Write the results as JSON and CSV, and the plots, below `folder` ("" is the root); returns the plots by name."""
     base = f"{folder}/" if folder else ""
     store.put(f"{base}{BIAS_RESULTS}", to_json(results).encode())
+    store.put(f"{base}{NUMBERS}", to_csv(results))
     plots = figures(results, summary)
     for name, svg in plots.items():
         store.put(f"{base}{PLOTS}/{name}.svg", svg)
@@ -70,7 +73,20 @@ def judge(campaign: Campaign, summary: pd.DataFrame, damaged: Mapping[int, Damag
         acceptance=campaign.manifest.acceptance,
         missing=missing(campaign, summary),
         damaged=extract.told(campaign, damaged or {}),
+        unlike=extract.unlike(campaign),
+        psf_shape=_psf_shape(campaign),
+        n_per_count=forecast.n_per_count(campaign),
     )
+
+
+def _psf_shape(campaign: Campaign) -> tuple[float, float]:
+    """Ellipticity of the point-spread function [reduced shear]; zero of an image, whose shape is not known."""
+    psf = campaign.manifest.config.psf
+    if not isinstance(psf, Psf):
+        return 0.0, 0.0
+    # From a distortion to the g-convention, g = e / (1 + √(1 − e²)).
+    scale = 1 + math.sqrt(1 - psf.e1**2 - psf.e2**2)
+    return psf.e1 / scale, psf.e2 / scale
 
 
 def judge_table(summary: pd.DataFrame, acceptance: Acceptance) -> BiasResults:
@@ -85,8 +101,10 @@ def aggregate(campaign: Campaign) -> BiasResults:
     """
     summary, damaged = extract.survey(campaign)
     campaign.store.put(extract.SUMMARY, extract.to_csv(summary))
-    results = judge(campaign, summary, damaged)
-    plots = write_stats(campaign.store, STATS, summary, results)
+    results, looked_at = gallery.look(campaign, summary, judge(campaign, summary, damaged))
+    plots = {**write_stats(campaign.store, STATS, summary, results), **looked_at}
+    for name, svg in looked_at.items():
+        campaign.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
     campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign)).encode())
     return results
 
@@ -123,12 +141,13 @@ def wait(campaign: Campaign, deadline_s: float, tell: Callable[[int], None]) -> 
         time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
 
-def text(results: Judged) -> str:
-    """The verdict and its reasons."""
+def text(results: Judged, manifest: str) -> str:
+    """The verdict, its reasons, and the command that brings what is missing to decide."""
     decision = results.verdict
-    return "\n".join(
-        [f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)]
-    )
+    lines = [f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)]
+    if decision.extend_count is not None:
+        lines.append(f"  next: {forecast.command(manifest, decision.extend_count)}")
+    return "\n".join(lines)
 
 
 def strict_code(results: Judged) -> int:

@@ -25,6 +25,12 @@ def plan(
         bool,
         typer.Option("--explain", help="Show every setting and where it comes from."),
     ] = False,
+    target_sigma_m: Annotated[
+        float | None,
+        typer.Option(
+            "--target-sigma-m", help="Tell how many realizations this error of m needs, from what is committed."
+        ),
+    ] = None,
     memory: Annotated[
         bool,
         typer.Option("--memory/--no-memory", help="Compile the program, to tell the memory that a chunk needs."),
@@ -46,7 +52,18 @@ def plan(
         print(json.dumps([vars(one) for one in found], indent=2) if as_json else views.settings_text(found))
         return
     content = views.plan(campaign, memory=memory)
-    print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
+    if target_sigma_m is None:
+        print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
+        return
+    from lanewise.aggregate import forecast
+
+    if not 0 < target_sigma_m < float("inf"):
+        raise errors.UsageError(f"--target-sigma-m: expected a number > 0, got {target_sigma_m:g}")
+    needs = forecast.of_campaign(campaign, target_sigma_m)
+    if as_json:
+        print(json.dumps({**content, "forecast": [vars(one) for one in needs]}, indent=2))
+    else:
+        print(f"{views.plan_text(content)}\n\n{forecast.text(needs, manifest)}")
 
 
 def extend(

@@ -57,7 +57,7 @@ def stats(
 
     from lanewise.aggregate import extract as table
     from lanewise.aggregate import stages
-    from lanewise.aggregate.verdict import LEVEL_0
+    from lanewise.aggregate.criteria import LEVEL_0
     from lanewise.manifest import Acceptance
     from lanewise.store import Store, split
 
@@ -89,7 +89,7 @@ def stats(
         results = stages.judge_table(summary, Acceptance(level=level))
         store, where = Store(output_dir or "."), "" if output_dir else stages.STATS
     stages.write_stats(store, where, summary, results)
-    print(stages.text(results))
+    print(stages.text(results, origin or source))
     print(f"numbers: {store.where(f'{where}/{stages.BIAS_RESULTS}' if where else stages.BIAS_RESULTS)}")
 
 
@@ -134,7 +134,7 @@ def aggregate(
     family = of_kind(campaign.manifest.kind)
     results = family.aggregate(campaign)
     done = stages.n_complete(campaign, results)
-    print(family.text(results))
+    print(family.text(results, manifest))
     print(f"report: {campaign.store.where(stages.REPORT)}")
     if figures:
         _draw(campaign)

@@ -128,7 +128,7 @@ class Problem(Protocol):
         """A positive semi-definite stand-in for −∇² log density + ∇² log jacobian, shape (n, n)."""
         ...
 
-    def flaw(self, position: jax.Array) -> jax.Array:
+    def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Error of a fast model at this position against its careful form, over what may be tolerated; 1 is too much.
 
         A problem with one form of its model returns 0.

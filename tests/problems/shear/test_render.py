@@ -220,7 +220,7 @@ def test_the_grid_is_the_cheapest_that_is_accurate(changes: dict[str, Any], expe
 def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any], name: str, far: float) -> None:
     problem = ShearProblem(shear_config.parse(scene(gal=gal)))
     start = problem.start({})
-    assert float(problem.flaw(start)) < 1
+    assert float(problem.flaw(start, {})) < 1
     moved = start.at[problem.names.index(name)].set(far)
     # The check is cheaper than a careful drawing, and says what that one would.
     p = dict(zip(problem.names, map(float, problem.constrain(moved)), strict=True))
@@ -228,7 +228,7 @@ def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any]
     values = {**shear_config.parse(scene(gal=gal)).fixed, **p}
     error = float(np.abs(careful(values) - chosen(values)).max() / careful(values).max())
     assert error > 2e-5
-    assert float(problem.flaw(moved)) == pytest.approx(error / 1e-5, rel=0.3)
+    assert float(problem.flaw(moved, {})) == pytest.approx(error / 1e-5, rel=0.3)
 
 
 @pytest.mark.parametrize("ellipticity", [{"e1": NORMAL, "e2": NORMAL}, {"e1": 0.0, "e2": 0.0}])

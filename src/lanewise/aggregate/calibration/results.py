@@ -183,6 +183,7 @@ def _decide(whole: Judgement, tests: Sequence[RankTest], n: int, p_min: float) -
     if tests and n < FEWEST:
         text = f"{n} realizations are too few to find a fault; at least {FEWEST} are needed."
         judgements.append(Judgement("realizations", None, Verdict.INCONCLUSIVE, n, None, FEWEST, FEWEST, text))
+    short = FEWEST if 0 < n < FEWEST else None
     verdict = next(v for v in RANK if any(j.verdict is v for j in judgements))
     reasons = [j.sentence for j in judgements if j.verdict is verdict]
     if verdict is Verdict.PASS:
@@ -191,7 +192,7 @@ def _decide(whole: Judgement, tests: Sequence[RankTest], n: int, p_min: float) -
             f"The ranks of {len(tests)} quantities over {n} realizations are uniform; the least likely, "
             f"{said(least.quantity)}, has p = {min(1.0, least.p * len(tests)):.2g}, corrected for their number."
         ]
-    return Decision(verdict, _HEADLINE[verdict], tuple(reasons), FEWEST if 0 < n < FEWEST else None, tuple(judgements))
+    return Decision(verdict, _HEADLINE[verdict], tuple(reasons), short, short and short - n, tuple(judgements))
 
 
 _HEADLINE = {

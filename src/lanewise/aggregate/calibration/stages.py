@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lanewise.aggregate import extract
-from lanewise.aggregate.bias import passed
 from lanewise.aggregate.calibration import figures, ranks, report
 from lanewise.aggregate.calibration.results import CalibrationResults, Missing, evaluate
-from lanewise.aggregate.results import to_json
+from lanewise.aggregate.results import to_csv, to_json
+from lanewise.aggregate.selection import passed
 from lanewise.aggregate.stages import PLOTS, REPORT, STATS, context, strict_code, text
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["aggregate", "collect", "strict_code", "text"]
 
 CALIBRATION_RESULTS = "calibration_results.json"
+NUMBERS = "calibration_results.csv"
 RANKS = "ranks.csv"
 collect = extract.collect
 
@@ -41,6 +42,7 @@ def aggregate(campaign: Campaign) -> CalibrationResults:
     )
     campaign.store.put(f"{STATS}/{RANKS}", extract.to_csv(found.table))
     campaign.store.put(f"{STATS}/{CALIBRATION_RESULTS}", to_json(results).encode())
+    campaign.store.put(f"{STATS}/{NUMBERS}", to_csv(results))
     plots = figures.figures(results, found)
     for name, svg in plots.items():
         campaign.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)

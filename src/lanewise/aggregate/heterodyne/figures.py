@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lanewise.aggregate.figures import PALETTE, svg
+from lanewise.aggregate.canvas import PALETTE, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -51,7 +51,7 @@ def aggregate(campaign: Campaign) -> Survey:
     return found
 
 
-def text(results: Survey) -> str:
+def text(results: Survey, manifest: str) -> str:
     """The outcome, and the first reasons where a task is not ok."""
     lines = [results.headline]
     lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in results.not_ok[:_REASONS]]

@@ -47,6 +47,10 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if manifest.config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as nuts"
         found.append((("config", "inference", "method"), message))
+    untold = set(manifest.config.latents) - set(dict(manifest.config.simulated_galaxy.parameters))
+    if untold:
+        names = ", ".join(sorted(untold))
+        found.append((("config", "simulation", "gal"), f"the simulated galaxy has no {names}, so it has no truth"))
     return found
 
 
@@ -55,7 +59,7 @@ def members(manifest: Manifest) -> Sequence[Member]:
     first = manifest.realizations.base_seed
     found = []
     for seed in range(first, first + manifest.realizations.count):
-        truth = drawn.truth(manifest.config.parameters, seed)
+        truth = drawn.truth(dict(manifest.config.simulated_galaxy.parameters), seed)
         found.append(Member(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 from lanewise import schema
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
+from lanewise.problems.shear import scene, simulation
 from lanewise.problems.shear.priors import parameter
 from lanewise.problems.shear.scene import DOMAINS, SHAPES, position_bounds
 
@@ -30,9 +31,24 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), "shear-config")
     if found:
         return found
-    for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer):
-        found += [config.complaint(path, message) for path, message in look(value)]
-    return found
+    faults = [fault for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer) for fault in look(value)]
+    if simulation.KEY in value and not faults:
+        faults = list(_simulation(value))
+    return [config.complaint(path, message) for path, message in faults]
+
+
+def _simulation(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The scene that images are drawn from is one of its own, and both have to fit each other."""
+    simulated = simulation.scene_of(value)
+    # What both scenes have was looked at before.
+    unsound = schema.faults(simulated, "shear-config")
+    unsound = unsound or [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(simulated)]
+    for path, message in unsound:
+        yield (simulation.KEY, *path), message
+    if not unsound:
+        stamp = scene.image(value["image"])
+        galaxies = (scene.galaxy(one["gal"], stamp) for one in (value, simulated))
+        yield from simulation.faults(value, *galaxies)
 
 
 def _orders(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from lanewise import typed
 from lanewise.methods.settings import MapSettings, NutsSettings
-from lanewise.problems.shear import foresight, scene
+from lanewise.problems.shear import foresight, scene, simulation
 from lanewise.problems.shear.priors import Parameter, Prior
 from lanewise.problems.shear.scene import Galaxy, Image, Psf, PsfImage
+from lanewise.problems.shear.simulation import Simulation
 
 _FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
 
@@ -39,6 +40,7 @@ class ShearConfig:
     galaxy: Galaxy
     inference: Inference
     unused: tuple[str, ...] = ()
+    simulation: Simulation = field(default_factory=Simulation)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -48,7 +50,18 @@ class ShearConfig:
     @property
     def latents(self) -> dict[str, Prior]:
         """Priors of the latents, in a fixed order."""
-        return {name: p for name, p in self.galaxy.parameters if not isinstance(p, float)}
+        given = self.simulation.given
+        return {name: p for name, p in self.galaxy.parameters if not isinstance(p, float) and name not in given}
+
+    @property
+    def simulated_galaxy(self) -> Galaxy:
+        """What images are drawn of; the model's own galaxy unless the config says otherwise."""
+        return self.simulation.galaxy or self.galaxy
+
+    @property
+    def simulated_psf(self) -> Psf | PsfImage:
+        """What images are drawn through."""
+        return self.simulation.psf or self.psf
 
     @property
     def fixed(self) -> dict[str, float]:
@@ -88,12 +101,9 @@ class ShearConfig:
         image = asdict(self.image)
         # What the other renderer reads changes no number.
         del image["padding" if self.image.renderer == "jax-galsim" else "fft_size"]
-        return {
-            "image": image,
-            "psf": self.psf.content,
-            "gal": self.galaxy.content,
-            "inference": inference,
-        }
+        found = {"image": image, "psf": self.psf.content, "gal": self.galaxy.content, "inference": inference}
+        different = self.simulation.content
+        return {**found, "simulation": different} if different else found
 
 
 def parse(value: Mapping[str, Any]) -> ShearConfig:
@@ -115,4 +125,5 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
             map=typed.build(MapSettings, mode),
         ),
         unused=tuple(unused),
+        simulation=simulation.parse(value, image),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member, Observation, Problem
-from lanewise.problems.shear import checks, foresight, grid, observations, psf_image
+from lanewise.problems.shear import checks, drawn, foresight, grid, observations, psf_image, simulation
 from lanewise.problems.shear import config as shear_config
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.grid import Shears
@@ -17,6 +17,9 @@ from lanewise.problems.shear.observations import Observations, Observed
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
     from lanewise.problems.base import Outputs
+
+# How the run id of a galaxy that is turned by 90° ends.
+TURNED = "_r90"
 
 
 def check_config(config: Document) -> Sequence[Complaint]:
@@ -65,11 +68,14 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     extent, found = manifest.extent, list(precision(manifest.config))
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
+        if manifest.config.simulation.content:
+            found.append((("config", simulation.KEY), "images come from files here, none is simulated; remove it"))
         found += list(observations.misfits(extent, manifest.config))
         known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
     else:
         place = ("shear",)
         found += list(width_of_noise(manifest.config))
+        found += list(_ring(manifest.config, extent))
         signs = (1, -1) if extent.paired else (1,)
         known = {
             name: {sign * point[at] for point in extent.points for sign in signs}
@@ -82,6 +88,18 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
             message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
             found.append((place, message))
     return found
+
+
+def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
+    """A model that holds an ellipticity fixed would hold that of the turned galaxy fixed, too."""
+    held = [name for name in ("e1", "e2") if config.fixed.get(name)]
+    shape = dict(config.simulated_galaxy.parameters)
+    if extent.ring and held:
+        fixed = " and ".join(held)
+        message = f"a ring turns the galaxy, the config fixes {fixed}; give a prior, and name it in simulation.given"
+        yield ("shear", "ring"), message
+    elif extent.ring and not any(shape[name] for name in ("e1", "e2")):
+        yield ("shear", "ring"), "the galaxy is round, and the same turned by 90°; remove it"
 
 
 def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
@@ -117,15 +135,30 @@ def members(manifest: Manifest) -> Sequence[Member | Observed]:
     """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
     if isinstance(manifest.extent, Observations):
         return observations.members(manifest.extent, manifest.realizations.base_seed, run_id)
-    found = []
+    found: list[Member] = []
     seed = manifest.realizations.base_seed
-    for g1, g2 in manifest.extent.points:
+    for shear in manifest.extent.points:
         for _ in range(manifest.realizations.count):
-            # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
-            arms = [(g1, g2), (0.0 - g1, 0.0 - g2)] if manifest.extent.paired else [(g1, g2)]
-            found += [Member(run_id(*arm, seed), seed, {"g1": arm[0], "g2": arm[1]}) for arm in arms]
+            found += _arms(manifest.config, manifest.extent, shear, seed)
             seed += 1
     return found
+
+
+def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Member]:
+    """The realizations of one seed: a galaxy, under ±g in a pair, and turned by 90° too in a ring."""
+    g1, g2 = shear
+    galaxy: dict[str, float] = {}
+    if config.simulation.truths == "drawn":
+        galaxy = drawn.truth({**dict(config.simulated_galaxy.parameters), "g1": g1, "g2": g2}, seed)
+    for turned in (False, True) if extent.ring else (False,):
+        if turned:
+            shape = dict(config.simulated_galaxy.parameters) | galaxy
+            e = {name: p if isinstance(p, float) else p.centre for name, p in shape.items() if name in ("e1", "e2")}
+            galaxy = galaxy | {name: 0.0 - value for name, value in e.items()}
+        # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
+        for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
+            name = run_id(a, b, seed) + (TURNED if turned else "")
+            yield Member(name, seed, {**galaxy, "g1": a, "g2": b})
 
 
 def run_id(g1: float, g2: float, seed: int) -> str:

@@ -22,10 +22,17 @@ class Shears:
     Attributes:
         points: (g1, g2) per grid point, in the order of the manifest [reduced shear].
         paired: every point is run as +g and −g with one seed.
+        ring: every galaxy is run as it is and turned by 90°, e → −e, with one seed.
     """
 
     points: tuple[tuple[float, float], ...]
     paired: bool = False
+    ring: bool = False
+
+    @property
+    def n_arms(self) -> int:
+        """Realizations of one seed."""
+        return (2 if self.paired else 1) * (2 if self.ring else 1)
 
 
 def check(doc: Document) -> list[Complaint]:
@@ -39,7 +46,7 @@ def check(doc: Document) -> list[Complaint]:
         found.append(doc.complaint(("shear", "g2"), "points carry their own g2; remove this key"))
     key = "grid" if "grid" in shear else "points"
     parsed = parse(shear)
-    found += check_seeds(doc, len(parsed.points), 2 if parsed.paired else 1)
+    found += check_seeds(doc, len(parsed.points), parsed.n_arms)
     seen: dict[tuple[float, float], int] = {}
     for index, (g1, g2) in enumerate(parsed.points):
         path: Path = ("shear", key, index)
@@ -78,4 +85,5 @@ def parse(value: Mapping[str, Any]) -> Shears:
     # Adding 0.0 turns −0.0 into 0.0, so that a run id never reads g1_-0.0000.
     g2 = float(value.get("g2", 0.0)) + 0.0
     points = value.get("points") or [(g1, g2) for g1 in value["grid"]]
-    return Shears(tuple((float(a) + 0.0, float(b) + 0.0) for a, b in points), value.get("paired", False))
+    pairs = tuple((float(a) + 0.0, float(b) + 0.0) for a, b in points)
+    return Shears(pairs, value.get("paired", False), value.get("ring", False))

@@ -27,13 +27,14 @@ class ShearProblem:
         grid: that the galaxy is drawn on.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
-    variance [1/flux²], 0 where a pixel is masked.
+    variance [1/flux²], 0 where a pixel is masked; `given`, the parameters that the config lets the model know.
     """
 
     def __init__(self, config: ShearConfig) -> None:
         self._latents = Latents({name: prior.distribution() for name, prior in config.latents.items()})
         self._centres = {name: prior.centre for name, prior in config.latents.items()}
         self._fixed = config.fixed
+        self._given = config.simulation.given
         self._dtype = jnp.dtype(config.inference.precision)
         # Sizes, indices and fractions outside their domain have no image; their centres have one.
         self._guarded = {
@@ -66,8 +67,9 @@ class ShearProblem:
         return {name: width for name, width in self._latents.widths.items() if name in ("g1", "g2")}
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The image as the likelihood compares it."""
-        return self._likelihood.prepare(data)
+        """The image as the likelihood compares it, and what is given."""
+        given = {"given": data["given"]} if self._given else {}
+        return {**self._likelihood.prepare(data), **given}
 
     def start(self, data: Data) -> jax.Array:
         """The centre of every prior."""
@@ -83,42 +85,46 @@ class ShearProblem:
 
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density with respect to the position, up to a constant; −inf where no image exists."""
-        parameters, exists = self._parameters(position)
+        parameters, exists = self._parameters(position, data)
         prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
         density: jax.Array = jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
         return density
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood of a galaxy that exists, up to a constant of the data."""
-        value: jax.Array = self._likelihood.log_likelihood(self._complete(latents)[0], data)
+        value: jax.Array = self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
         return value
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton: JᵀJ of the whitened image, and the priors' own."""
 
-        jacobian: jax.Array = jax.jacfwd(lambda u: self._likelihood.prediction(self._parameters(u)[0], data))(position)
+        def whitened(u: jax.Array) -> jax.Array:
+            return self._likelihood.prediction(self._parameters(u, data)[0], data)
+
+        jacobian: jax.Array = jax.jacfwd(whitened)(position)
         return jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
 
-    def flaw(self, position: jax.Array) -> jax.Array:
+    def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Error of the grid's image against a larger and finer one's, in tolerances."""
         if self._forms is None:
             return jnp.zeros((), self._dtype)
-        p = {name: value.astype(jnp.float32) for name, value in self._parameters(position)[0].items()}
+        p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._forms)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
 
-    def _parameters(self, position: jax.Array) -> tuple[Mapping[str, Any], jax.Array]:
+    def _parameters(self, position: jax.Array, data: Data) -> tuple[Mapping[str, Any], jax.Array]:
         """Every parameter by name, and whether a galaxy with them exists."""
-        return self._complete(self._latents.named(position))
+        return self._complete(self._latents.named(position), data)
 
-    def _complete(self, latents: Mapping[str, jax.Array]) -> tuple[Mapping[str, Any], jax.Array]:
-        """The latents and what is fixed, and whether a galaxy with them exists.
+    def _complete(self, latents: Mapping[str, jax.Array], data: Data) -> tuple[Mapping[str, Any], jax.Array]:
+        """The latents, what is fixed and what is given, and whether a galaxy with them exists.
 
         Where it does not, parameters that do exist stand in, so that no NaN enters the gradient of the branch not
         taken, and the renderer never sees a shear that it would refuse with an exception.
         """
         p = {
             **{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()},
+            **{name: data["given"][at] for at, name in enumerate(self._given)},
             **latents,
         }
         exists = jnp.ones((), bool)

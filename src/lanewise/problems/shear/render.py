@@ -92,7 +92,8 @@ def draw_on(config: ShearConfig, grid: Grid) -> GridRenderer:
 
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
     centre = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
-    wide = {name: _widest(name, prior) for name, prior in config.latents.items() if quantity(name) in _WIDENING}
+    priors = {name: p for name, p in config.galaxy.parameters if not isinstance(p, float)}
+    wide = {name: _widest(name, prior) for name, prior in priors.items() if quantity(name) in _WIDENING}
     shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
     offset = {"x": _PROBE_OFFSET_PIXELS, "y": -_PROBE_OFFSET_PIXELS}
     return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, **wide}]

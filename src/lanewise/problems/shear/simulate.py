@@ -10,7 +10,7 @@ import numpy as np
 from lanewise.problems.base import Member, Observation
 from lanewise.problems.shear import psf_image
 from lanewise.problems.shear.config import ShearConfig
-from lanewise.problems.shear.scene import SHAPES, Component, PsfImage
+from lanewise.problems.shear.scene import SHAPES, Component, Psf, PsfImage
 
 
 def simulate(config: ShearConfig, member: Member) -> Observation:
@@ -20,11 +20,11 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
 
     Returns:
         data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, the same for every
-            pixel.
+            pixel; `given`, the parameters that the model is given at their truth, if there are any.
     """
-    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
+    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.simulated_galaxy.parameters}
     truth |= {"x": 0.0, "y": 0.0, **member.truth}
-    scene = galsim.Convolve([_galaxy(config, truth), _psf(config)])
+    scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
     offset = galsim.PositionD(truth["x"], truth["y"])
     image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, offset=offset, dtype=np.float64)
@@ -33,15 +33,19 @@ def simulate(config: ShearConfig, member: Member) -> Observation:
     data = {"image": image.array}
     if stamp.noise.type == "PerPixel" and stamp.noise.sigma is not None:
         data["weight"] = np.full(image.array.shape, stamp.noise.sigma**-2.0)
+    if config.simulation.given:
+        data["given"] = np.array([truth[name] for name in config.simulation.given])
     return Observation(data, truth)
 
 
 def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
-    components = [component for _, component in config.galaxy.components]
+    components = [component for _, component in config.simulated_galaxy.components]
     rest = 1.0 - sum(truth[c.fraction] for c in components if c.fraction)
     parts = [_profile(c, truth, truth["flux"] * (truth[c.fraction] if c.fraction else rest)) for c in components]
     galaxy = parts[0] if len(parts) == 1 else galsim.Add(parts)
-    return galaxy.shear(e1=truth["e1"], e2=truth["e2"]).shear(g1=truth["g1"], g2=truth["g2"])
+    planted = config.simulation.bias
+    g1, g2 = ((1 + planted.m) * truth[name] + planted.c for name in ("g1", "g2"))
+    return galaxy.shear(e1=truth["e1"], e2=truth["e2"]).shear(g1=g1, g2=g2)
 
 
 def _profile(component: Component, truth: Mapping[str, float], flux: float) -> galsim.GSObject:
@@ -56,8 +60,7 @@ def _profile(component: Component, truth: Mapping[str, float], flux: float) -> g
     return kinds[component.type](flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
 
 
-def _psf(config: ShearConfig) -> galsim.GSObject:
-    psf = config.psf
+def _psf(psf: Psf | PsfImage) -> galsim.GSObject:
     if isinstance(psf, PsfImage):
         # By default GalSim leaves out what the interpolation has beyond the image's own band.
         image = galsim.Image(psf_image.read(psf))

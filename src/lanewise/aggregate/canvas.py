@@ -1,0 +1,67 @@
+"""Drawing as SVG: the same drawing gives the same bytes.
+
+Colours are few and fixed (`PALETTE`), so that a page can exchange them for its own, dark ones included.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PALETTE = {
+    "paper": "#fffffe",
+    "ink": "#1f2429",
+    "muted": "#6b747d",
+    "band": "#e8ecf0",
+    "g1": "#0a5fb4",
+    "g2": "#b4530a",
+    "third": "#0f7b57",
+    "fourth": "#7a3fa8",
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+    "text.color": PALETTE["ink"],
+    "axes.edgecolor": PALETTE["muted"],
+    "axes.facecolor": "none",
+    "axes.formatter.limits": (-9, 9),
+    "axes.formatter.useoffset": False,
+    "axes.labelcolor": PALETTE["ink"],
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": PALETTE["paper"],
+    "legend.frameon": False,
+    "legend.handletextpad": 0.1,
+    "savefig.facecolor": PALETTE["paper"],
+    "xtick.color": PALETTE["muted"],
+    "xtick.labelcolor": PALETTE["ink"],
+    "ytick.color": PALETTE["muted"],
+    "ytick.labelcolor": PALETTE["ink"],
+}
+
+
+def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> bytes:
+    """What `draw` makes of an empty figure, as SVG: the same drawing gives the same bytes.
+
+    Args:
+        name: the plot's own; it keeps the ids in it apart from those of others.
+        size: [inch].
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's matplotlibrc must not change the bytes
+        mpl.rcParams.update(_STYLE)
+        mpl.rcParams["svg.hashsalt"] = name
+        figure = Figure(figsize=size)
+        draw(figure)
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return out.getvalue()
