@@ -130,7 +130,7 @@ def results_of(campaign: Campaign, run_ids: Sequence[str]) -> dict[str, Result]:
     wanted = set(run_ids)
     found: dict[str, Result] = {}
     holding = [chunk for chunk in campaign.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
-    for commit in campaign.survey(holding)[0].values() if holding else ():
+    for commit in campaign.survey(holding)[0].values():
         try:
             results = commits.load_results(campaign.store, commit)
         except Damaged:
