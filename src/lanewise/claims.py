@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lanewise.plan import Chunk
 
 CLAIMS = f"{HOME}/claims"
+NODE_VARIABLE = "LANEWISE_NODE"
 _SUFFIX = ".claim"
 _BEAT_S = 20.0
 # A process that is done sooner leaves no trace, and no two writings follow each other faster.
@@ -161,7 +162,7 @@ def held(store: Store, progress: Reporter) -> Iterator[Claim]:
 
 def node() -> str:
     """What a cluster calls this machine, or its own name."""
-    return os.environ.get("LANEWISE_NODE") or platform.node()
+    return os.environ.get(NODE_VARIABLE) or platform.node()
 
 
 def survey(store: Store) -> list[Claimed]:

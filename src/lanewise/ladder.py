@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lanewise.lanes import LaneStatus
 from lanewise.methods import METHODS
 
 
@@ -43,6 +44,12 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
 def of(method: str) -> tuple[Rung, ...]:
     """The rungs of a method; empty if it has none."""
     return tuple(rung for rung in LADDERS.get(method, ()) if rung.method is None or rung.method in METHODS)
+
+
+def mendable(method: str) -> frozenset[LaneStatus]:
+    """Statuses that a retry may change: what failed may have failed for a passing reason, the rest needs a rung."""
+    failed = frozenset({LaneStatus.FAILED, LaneStatus.NON_FINITE})
+    return failed | {LaneStatus.NOT_CONVERGED} if of(method) else failed
 
 
 def climb(config: Any, rung: Rung) -> Any:

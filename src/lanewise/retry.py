@@ -56,6 +56,7 @@ def retry(campaign: Campaign, statuses: frozenset[LaneStatus], progress: Reporte
     errors: list[Exception] = []
     counts: Counter[str] = Counter()
     n_tried = n_mended = 0
+    statuses &= ladder.mendable(campaign.manifest.config.method)
     words = {status.word for status in statuses}
     with claims.held(campaign.store, progress) as claim:
         for index in dead(campaign):

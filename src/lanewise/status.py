@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lanewise import claims, commits
+from lanewise import claims, commits, ladder
 from lanewise.claims import Claimed
 from lanewise.commits import Commit
 from lanewise.errors import Damaged
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lanewise.campaign import Campaign
 
 _SHOWN = 12
-_RETRIED = {LaneStatus.NOT_CONVERGED.word, LaneStatus.NON_FINITE.word, LaneStatus.FAILED.word}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?%?")
 
 
@@ -42,7 +41,8 @@ def status(campaign: Campaign, source: str) -> dict[str, Any]:
         counts.update(commit.counts)
     n_left = sum(len(campaign.plan.chunks[index].realizations) for index in missing)
     dead = {one.chunk for one in failures} | {claim.chunk for claim in lost}
-    mendable = [one for one in not_ok if one["status"] in _RETRIED and not one["retries"]]
+    words = {status.word for status in ladder.mendable(campaign.manifest.config.method)}
+    mendable = [one for one in not_ok if one["status"] in words and not one["retries"]]
     return {
         "name": campaign.manifest.name,
         "output": campaign.manifest.output.url,
