@@ -56,7 +56,7 @@ def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None
     found = set(tree(tmp_path / "results"))
     assert {f for f in found if not f.startswith("stats/plots/")} == {
         *per_realization,
-        *("summary.csv", "stats/bias_results.json", "report.html"),
+        *("summary.csv", "stats/bias_results.json", "stats/bias_results.csv", "report.html"),
     }
     assert any(f.startswith("stats/plots/") for f in found)
     under_home = [p.name for p in (tmp_path / "results" / "_lanewise").rglob("*") if p.is_file()]

@@ -26,6 +26,8 @@ from lanewise.problems.base import Observation
 from lanewise.problems.shear import family
 
 NUTS = {"method": "nuts", "nuts_config": {"warmup": 100, "samples": 100, "chains": 2}}
+# The cheap problem's own, for the statistics.
+PRIORS = {name: {"type": "Normal", "mean": 0.0, "sigma": gaussian.PRIOR} for name in ("g1", "g2")}
 
 
 @pytest.fixture
@@ -60,7 +62,8 @@ def test_what_did_not_converge_climbs_the_ladder_and_nothing_else_is_computed(
     write: Write, tmp_path: Path, gaussians: list[Realization], lanewise: Lanewise
 ) -> None:
     # From 200 draws an ESS of 150 comes now and then; from four times as many, always.
-    path = write(config__inference=NUTS, realizations__count=4, batch__size=4, convergence={"ess_min": 150})
+    changes = {"realizations__count": 4, "batch__size": 4, "convergence": {"ess_min": 150}}
+    path = write(config__inference=NUTS, config__gal__shear=PRIORS, **changes)
     campaign = load(path)
     counts = campaign.run().counts
     assert counts["not_converged"] >= 1
@@ -198,9 +201,8 @@ def test_with_one_of_ten_chunks_dead_a_campaign_never_passes_and_does_after_a_re
     limit: float,
     verdict: str,
 ) -> None:
-    prior = {"type": "Normal", "mean": 0.0, "sigma": gaussian.PRIOR}
     path = write(
-        config__gal__shear={"g1": prior, "g2": prior},
+        config__gal__shear=PRIORS,
         shear={"grid": [-0.1, 0.1]},
         realizations__count=10,
         # σ of m is about 0.6: only what is missing decides.
