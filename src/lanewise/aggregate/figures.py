@@ -174,6 +174,8 @@ def _points(results: BiasResults, axes: Axes) -> None:
     for bias_ in results.components:
         component = bias_.component
         own = [(truth, offset, error) for name, truth, offset, error in found if name == component]
+        if not own:  # no point of this component has an estimate, e.g. where the prior's pull cannot be taken out
+            continue
         x, y, error = np.array(own).T
         # Points at one truth stand side by side, in the order of the table.
         x = x + 0.03 * span * (_spread(x) - 0.5) * (np.array([np.sum(x == one) for one in x]) > 1)
