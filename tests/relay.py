@@ -1,13 +1,9 @@
-"""A relay on 127.0.0.1: `python relay.py PORT TARGET [HANGING]`. It dies as a server does; the objects behind it stay.
-
-Its first HANGING connections are accepted and never answered.
-"""
+"""A relay on 127.0.0.1: `python relay.py PORT TARGET`. It dies as a server does, and the objects behind it stay."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import sys
 
 
@@ -19,12 +15,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def _relay(port: int, target: int, hanging: int = 0) -> None:
-    number = itertools.count()
-
+async def _relay(port: int, target: int) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if next(number) < hanging:
-            await asyncio.Event().wait()
         there, back = await asyncio.open_connection("127.0.0.1", target)
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
 
@@ -33,4 +25,4 @@ async def _relay(port: int, target: int, hanging: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_relay(*map(int, sys.argv[1:])))
+    asyncio.run(_relay(int(sys.argv[1]), int(sys.argv[2])))

@@ -11,6 +11,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +33,6 @@ PROBES = f"{HOME}/probes"
 TEMPORARY = ".lanewise-"
 _SIDE_BY_SIDE = 16
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-# user:password@; not a port, nor an ARN of S3. What follows the first colon may hold slashes.
-_PASSWORD = re.compile(r"://(?!arn:)[^/:@]*:(?!\d+(?:/|$)).*@")
 _REMEDIES = {
     errno.ENOSPC: "make room and run again; what is committed stays",
     errno.EDQUOT: "make room and run again; what is committed stays",
@@ -58,16 +57,14 @@ class Store:
 
     def __init__(self, url: str, wait: Patience | None = None) -> None:
         self.url = url.rstrip("/")
-        if _PASSWORD.search(self.url):
+        if re.match(r"[a-z0-9+.-]+://[^/]*:[^/]*@", self.url):
             # Not shown: it would end in a log.
             raise StorageError("the URL carries a password; leave it to the environment, a profile or a role")
         self._patience = wait or patience.from_environment()
         try:
-            # The root directory is the one path that ends in a slash.
-            self._fs, self._root = fsspec.core.url_to_fs(self.url or url, use_listings_cache=False)
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise StorageError(f"{url}: cannot be opened: {error}") from None
-        self._root = self._root.rstrip("/")
         self._local = isinstance(self._fs, LocalFileSystem)
 
     def read(self, path: str) -> bytes:
@@ -154,7 +151,8 @@ class Store:
         """The function of each item, in order; side by side where each waits for a network."""
         if self._local:
             return [function(item) for item in items]
-        return patience.side_by_side(function, items, _SIDE_BY_SIDE)
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            return list(pool.map(function, items))
 
     @cached_property
     def conditional(self) -> bool:
@@ -174,7 +172,7 @@ class Store:
         try:
             if self._local:
                 return function()
-            return self._patience.call(lambda: answers.plain(function), self.where(path), size, self._renew)
+            return self._patience.call(lambda: answers.plain(function), self.where(path), size)
         except (FileNotFoundError, FileExistsError, LanewiseError):
             raise
         except PermissionError as error:
@@ -186,10 +184,6 @@ class Store:
             raise StorageError(f"{self.where(path)}: {text}") from error
         except Exception as error:  # the border to clients of storage, each with errors of its own
             raise StorageError(f"{self.where(path)}: {type(error).__name__}: {answers.first_line(error)}") from error
-
-    def _renew(self) -> None:
-        """Go on with a new client: tries that were given up may hold all connections of the old one."""
-        self._fs, _ = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
 
     def _fresh(self) -> fsspec.AbstractFileSystem:
         self._fs.invalidate_cache()
@@ -236,7 +230,7 @@ class Store:
             raise StorageError(f"{self.where(path)}: cannot be written: {error}; create the bucket first") from error
 
     def _full(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root or "/"
+        return f"{self._root}/{path}" if path else str(self._root)
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes) -> Iterator[str]:
