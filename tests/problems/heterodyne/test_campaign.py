@@ -339,7 +339,7 @@ def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk
     monkeypatch.setattr(reading, "load_data", refused)
     monkeypatch.setattr(solver, "fit", lambda *_: (_ for _ in ()).throw(ValueError("not needed here")))
     outcome = campaign.run()
-    assert sorted(campaign.commits()) == [0, 2, 3]
+    assert sorted(campaign.commits()) == [0, 2, 3, 4, 5, 6, 7]
     assert [error.exit_code for error in outcome.errors] == [74]  # type: ignore[attr-defined]
     assert campaign.summary["reason"][0] == "ValueError: not needed here"
 
@@ -367,7 +367,7 @@ def test_an_interrupted_chunk_goes_on_after_the_tasks_that_are_done(
     solved: list[str] = []
 
     def solve(task: Any) -> TaskResult:
-        if len(solved) == 2:
+        if solved == TASKS[:2]:
             raise KeyboardInterrupt
         solved.append(task.name)
         return known[task.name]
