@@ -109,7 +109,7 @@ def test_a_bound_that_hardly_binds_changes_no_error() -> None:
     ("settings", "change", "reason"),
     [
         (
-            {"candidates": 1, "starts": 1, "polish": 1, "agreement": 1, "hops": 1, "rounds": 1, "max_iterations": 3},
+            {"candidates": 1, "starts": 1, "polish": 1, "agreement": 1, "hops": 1, "rounds": 1, "max_iterations": 1},
             0.0,
             "still descending",
         ),
