@@ -75,3 +75,23 @@ def test_a_read_only_disk_is_one_clear_message_and_can_be_read(disk: Path, write
     assert run("run", path, "--batch-index", "0") == (0, "")
     assert run("verify", path) == (0, "")
     assert run("status", path) == (0, "")
+
+
+def test_a_directory_that_only_others_may_write_is_one_clear_message(tmp_path: Path, write: Write, run) -> None:
+    place = tmp_path / "theirs"
+    place.mkdir(mode=0o555)
+    path = write(url=str(place / "results"))
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)  # nobody: root may write anywhere
+    try:
+        code, told = run("run", path)
+    finally:
+        if is_root:
+            os.seteuid(0)
+    assert (code, told.count("\n")) == (74, 1)
+    assert "results: refused: Permission denied; choose an output.url that this user may write" in told.replace(
+        "/_lanewise/manifest.yaml", ""
+    )

@@ -6,12 +6,14 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conftest import S3, Write, load
 from lanewise import cli, commits
+from lanewise.commits import File
 from lanewise.errors import StorageError, StorageTimeout
 from lanewise.patience import Patience
 from lanewise.progress import Silent
@@ -57,10 +59,9 @@ def test_without_conditions_the_lowest_attempt_counts(servers: Servers, use_s3: 
     use_s3(servers(True))
     campaign = load(write(url=f"{URL}-lowest"))
     chunk, store = campaign.plan.chunks[0], campaign.store
-    text = '{{"chunk": 0, "attempt": "{0}", "data": null, "rows": null, "view": null, "realizations": {{}}, '
-    text += '"counts": {{}}, "settings": {{}}, "provenance": {{}}}}'
+    commit = commits.Commit(0, "", File("a.nc", 0, ""), File("a.rows", 0, ""), None, {}, {}, {}, {})
     for attempt in ("20260102T000000-b", "20260101T000000-a"):
-        store.put(commits.path_of(chunk, attempt), text.format(attempt).encode())
+        store.put(commits.path_of(chunk, attempt), commits._encode(replace(commit, attempt=attempt)))
     for found in (commits.read(store, chunk), commits.survey(store, [chunk])[0][0]):
         assert found is not None
         assert found.attempt == "20260101T000000-a"

@@ -100,6 +100,7 @@ class Campaign:
         chunks = self.plan.chunks if batch_index is None else (self.plan.chunks[batch_index],)
         # All are checked before the first is computed: a refusal must come before the work.
         committed = {} if overwrite else self.commits(chunks)
+        commits.check_sizes(self.store, chunks, committed)
         engine = self._engine() if len(committed) < len(chunks) else None
         self._keep_manifest()
         for remark in self.remarks:
@@ -143,8 +144,8 @@ class Campaign:
             ResultsDiffer: one of them is of another identity.
         """
         found, damaged = self.survey(chunks)
-        for error in damaged.values():
-            raise error
+        for index, error in damaged.items():
+            raise Damaged(f"{error}; {commits.remedy(index)}")
         return found
 
     def survey(self, chunks: Sequence[Chunk] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:

@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ PROBES = f"{HOME}/probes"
 # The beginning of a temporary file's name; what a killed process leaves behind is told by it.
 TEMPORARY = ".lanewise-"
 _SIDE_BY_SIDE = 16
+_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # user:password@; not a port, nor an ARN of S3. What follows the first colon may hold slashes.
 _PASSWORD = re.compile(r"://(?!arn:)[^/:@]*:(?!\d+(?:/|$)).*@")
@@ -103,7 +104,12 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether an object is there now."""
-        return self._call(path, lambda: bool(self._fresh().exists(self._full(path))))
+        # Not fsspec's exists: of a directory that may not be read, it says that nothing is there.
+        try:
+            self.size(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def size(self, path: str) -> int:
         """Bytes of an object.
@@ -124,7 +130,7 @@ class Store:
     def remove(self, path: str) -> None:
         """Remove an object or all below a path; nothing there is fine."""
         with contextlib.suppress(FileNotFoundError):
-            self._call(path, lambda: self._fresh().rm(self._full(path), recursive=True))
+            self._call(path, lambda: self._remove(path))
 
     def modified(self, path: str) -> float:
         """When an object was written, by the store's own clock [s since 1970]; infinity if there is none."""
@@ -205,10 +211,23 @@ class Store:
 
         return self._call(path, listing)
 
+    def _remove(self, path: str) -> None:
+        def remove() -> None:
+            self._fresh().rm(self._full(path), recursive=True)
+
+        if not self._local:
+            remove()
+        elif os.path.lexists(self._full(path)):
+            _beside_others(remove)
+
     def _put(self, path: str, data: bytes) -> None:
         if self._local:
-            with self._temporary(path, data) as name:
-                os.replace(name, self._full(path))
+
+            def put() -> None:
+                with self._temporary(path, data) as name:
+                    os.replace(name, self._full(path))
+
+            _beside_others(put)
         else:
             self._fs.pipe_file(self._full(path), data)
 
@@ -250,9 +269,7 @@ class Store:
                 stream.flush()
                 os.fsync(stream.fileno())
             # mkstemp gives 0600; results are for whoever the umask lets in.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
+            os.chmod(name, 0o666 & ~_umask())
             yield name
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -281,6 +298,24 @@ def stamp() -> str:
 def is_stamp(name: str) -> bool:
     """Whether `stamp` may have given the name."""
     return re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) is not None
+
+
+@cache
+def _umask() -> int:
+    """Of this process; asked once, since asking sets it for a moment, for all threads."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _beside_others(function: Callable[[], None]) -> None:
+    """Again, where another process removes or fills the directory meanwhile, as two that overwrite one chunk do."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return function()
+        except OSError as error:
+            if not left or error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                raise
 
 
 def _link(name: str, target: str) -> None:
