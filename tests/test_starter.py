@@ -120,6 +120,21 @@ def test_data_and_a_sweep_become_a_heterodyne_campaign(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
+    ("config", "output", "url"),
+    [
+        ("configs/Warm_1.yaml", None, "results/warm-1"),
+        ("c.yaml", "out/sf100/", "out/sf100/"),
+        (None, None, "results/heterodyne"),
+    ],
+)
+def test_configs_that_are_run_one_by_one_have_results_of_their_own(
+    config: str | None, output: str | None, url: str
+) -> None:
+    made = starter.heterodyne(HeterodyneFlags(["a.h5"], config=config, output_dir=output))
+    assert made.value["output"]["url"] == url
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (HeterodyneFlags(["a.h5"], method="cmc"), "--method cmc: expected nlsq"),

@@ -139,7 +139,9 @@ def heterodyne(flags: HeterodyneFlags) -> Document:
     """
     if flags.method not in {None, "nlsq"}:
         raise UsageError(f"--method {flags.method}: expected nlsq; consensus Monte Carlo is not built yet")
-    doc = _new("heterodyne", flags.name, flags.output_dir)
+    # Configs that are run one after the other have results of their own.
+    named_after = flags.output_dir or os.path.splitext(flags.config or "")[0]
+    doc = _new("heterodyne", flags.name or _as_name(named_after), flags.output_dir)
     config: Any = flags.config or {"data": {"phi": "all"}}
     return _given(
         doc,
@@ -225,9 +227,8 @@ def _first_sentence(part: Mapping[str, Any]) -> str:
 
 def _new(kind: str, name: str | None, output: str | None) -> Document:
     """A manifest with what every kind has."""
-    # The campaign is called what its results are called, as far as a name allows.
-    stem = re.sub(r"[^a-z0-9]+", "-", (output or "").rstrip("/").rpartition("/")[2].lower()).strip("-")[:40].strip("-")
-    chosen = name or stem or kind
+    # The campaign is called what its results are called.
+    chosen = name or _as_name(output or "") or kind
     source = f"lanewise {kind}"
     value = {
         "apiVersion": "lanewise/v1",
@@ -236,6 +237,11 @@ def _new(kind: str, name: str | None, output: str | None) -> Document:
         "output": {"url": output or f"results/{chosen}", "layout": "directories"},
     }
     return Document(source, value, origins={("name",): "--name", ("output", "url"): "--output-dir"})
+
+
+def _as_name(path: str) -> str:
+    """The last part of a path as far as a name allows."""
+    return re.sub(r"[^a-z0-9]+", "-", path.rstrip("/").rpartition("/")[2].lower()).strip("-")[:40].strip("-")
 
 
 def _given(doc: Document, flags: Sequence[tuple[Path, Any, str]]) -> Document:

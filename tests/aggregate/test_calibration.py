@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from aggregate.test_report import missing_numbers, shown_numbers
 from conftest import Lanewise, Write, load
 from lanewise import schema
 from lanewise.aggregate.calibration import uniform
 from lanewise.aggregate.calibration.ranks import Ranks, n_ranks, thinned
+from lanewise.aggregate.calibration.report import render
 from lanewise.aggregate.calibration.results import FEWEST, CalibrationResults, evaluate
+from lanewise.aggregate.report import Context
 from lanewise.aggregate.results import to_json
 from lanewise.aggregate.verdict import Verdict
 from lanewise.errors import ManifestError
@@ -125,6 +128,18 @@ def test_json_is_as_its_schema_says() -> None:
     content = json.loads(to_json(judged(ranks_of(1, 0, 120))))
     jsonschema.Draft7Validator(schema.load("calibration_results")).validate(content)
     assert sum(content["quantities"][0]["counts"]) == 120
+
+
+def test_every_number_of_the_report_is_in_the_json() -> None:
+    results = judged(ranks_of(1, 0, 150))
+    summary = pd.DataFrame({"method_used": ["nuts"] * 150})
+    context = Context("calibration", "kind: calibration\n", "lanewise run m.yaml", "0.1.0", {})
+    html = render(results, summary, {}, context)
+    content = json.loads(to_json(results))
+    assert len(shown_numbers(html)) > 40
+    # Counted from the table, from the tests, and L, one less than the ranks.
+    told = {"nuts": 150, "quantities": len(results.quantities), "L": results.n_ranks - 1, "dof": results.n_bins - 1}
+    assert missing_numbers(html, content, told) == []
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_the_farthest_come_first_whichever_component_is_off(make_table) -> None:
     assert [one.run_id for one in found[:2]] == [table.loc[3, "run_id"], table.loc[6, "run_id"]]
     assert (found[0].component, found[1].component) == ("g2", "g1")
     assert found[0].pull == pytest.approx(-60, abs=5)
-    assert len(found) == 3
+    assert len(found) == 4
 
 
 def test_the_worst_mixed_has_the_largest_rhat_of_either_component(make_table) -> None:
@@ -47,12 +47,12 @@ def test_chains_are_drawn_the_same_each_time() -> None:
 
 
 def test_the_report_shows_data_model_and_residual(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
-    """Images made again from their seeds: at the mode of 576 pixels χ² is 576 − 4 ± 34, all three within 5 σ."""
+    """Images made again from their seeds: at the mode of 576 pixels χ² is 576 − 4 ± 34, all four within 5 σ."""
     path = write(realizations={"count": 3}, batch={"size": 6})
     assert lanewise("run", path)[0] == 0
     assert lanewise("aggregate", path)[0] == 0
     content = json.loads((tmp_path / "results" / "stats" / "bias_results.json").read_text())
-    assert len(content["outliers"]) == 3
+    assert len(content["outliers"]) == 4
     for one in content["outliers"]:
         assert one["n_pixels"] == 576
         assert one["chi2"] == pytest.approx(572, abs=170)
@@ -60,7 +60,7 @@ def test_the_report_shows_data_model_and_residual(write: Write, lanewise: Lanewi
     reader = Reader()
     reader.feed(html)
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in reader.addresses)
-    assert len(re.findall("data:image/png", html)) >= 9
+    assert len(re.findall("data:image/png", html)) >= 12
     assert missing_numbers(html, content, {"map": 6}) == []
     lines = (tmp_path / "results" / "stats" / "bias_results.csv").read_text().splitlines()
     assert f"g1.m.value,{content['g1']['m']['value']}" in lines

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,8 @@ LEVEL_0_MAX_ABS_M = 0.01
 COLLAPSED_WIDTH = 0.01  # [reduced shear]; a posterior narrower than this has its offset judged absolutely
 COLLAPSED_OFFSET = 0.01  # [reduced shear]
 LAMBDA_MIN = 0.5
+# Of a prior whose pull cannot be taken out.
+KEPT_MIN = 0.9
 EXCLUSION_P_MIN = 1e-3
 # A shift of m between half and all draws matters from this share of the bound on.
 _SHIFT_SHARE = 1 / 3
@@ -66,6 +68,7 @@ class Evidence:
         points: every shear point of the plan.
         signs: failures by the sign of g; None without pairs.
         draws: what few draws do to m; empty where there are none.
+        kept: how much of a shear a prior leaves that is not Gaussian, by component.
         n_unknown: realizations whose true shear is not known; they enter nothing.
         n_per_count: realizations that one more of `realizations.count` brings; None where that is not known.
     """
@@ -75,6 +78,7 @@ class Evidence:
     points: Sequence[PointBias]
     signs: Signs | None = None
     draws: Sequence[FiniteDraws] = ()
+    kept: Mapping[Component, float] = field(default_factory=dict)
     n_unknown: int = 0
     n_per_count: int | None = None
 
@@ -92,6 +96,7 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     sound = [completeness(planned, used, excluded, missing, bounds.max_excluded_frac)]
     sound += [*_exclusion_by_shear(points), *_exclusion_by_sign(found.signs)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
+    sound += [_kept(component, share) for component, share in found.kept.items()]
     asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m)
     if bounds.max_abs_c is not None:
         asked += [judge("c", b.component, b.c, bounds.max_abs_c, b.n) for b in biases]
@@ -197,6 +202,17 @@ def _shrinkage(bias: ComponentBias) -> list[Judgement]:
     else:
         verdict, text = Verdict.PASS, f"λ̂ of {k} is {value:.4g}: the data speak, not the prior."
     return [Judgement("shrinkage", k, verdict, value, error, LAMBDA_MIN, None, text)]
+
+
+def _kept(component: Component, share: float) -> Judgement:
+    if share < KEPT_MIN:
+        text = (
+            f"The prior on {component} leaves {share:.0%} of the shear, and is not Gaussian: its pull cannot be taken "
+            "out; widen it, or make it Normal."
+        )
+        return Judgement("shrinkage", component, Verdict.INVALID, share, None, KEPT_MIN, None, text)
+    text = f"The prior on {component} leaves {share:.1%} of the shear: the data speak, not the prior."
+    return Judgement("shrinkage", component, Verdict.PASS, share, None, KEPT_MIN, None, text)
 
 
 def _level_0(component: Component, data: Estimates) -> list[Judgement]:

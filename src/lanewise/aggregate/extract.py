@@ -11,11 +11,12 @@ import pandas as pd
 
 from lanewise import commits, outputs
 from lanewise.aggregate.bias import GaussianPrior
-from lanewise.aggregate.selection import COMPONENTS
+from lanewise.aggregate.selection import COMPONENTS, Component
 from lanewise.errors import Complaint, Damaged, ManifestError
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
+    from lanewise.problems.shear.priors import Prior
 
 Priors = tuple[GaussianPrior | None, GaussianPrior | None]
 
@@ -108,6 +109,14 @@ def priors(campaign: Campaign) -> Priors:
     found = [latents.get(name) for name in COMPONENTS]
     g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
     return g1, g2
+
+
+def unlike(campaign: Campaign) -> dict[Component, Prior]:
+    """The priors on g1 and g2 that are not Gaussian."""
+    from lanewise.problems.shear.priors import Normal
+
+    latents = campaign.manifest.config.latents
+    return {name: latents[name] for name in COMPONENTS if name in latents and not isinstance(latents[name], Normal)}
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:

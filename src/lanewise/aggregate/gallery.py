@@ -16,7 +16,7 @@ from lanewise import commits, problems
 from lanewise.aggregate.canvas import PALETTE, svg
 from lanewise.aggregate.regression import Array
 from lanewise.aggregate.selection import COMPONENTS
-from lanewise.errors import Damaged
+from lanewise.errors import Damaged, LanewiseError
 from lanewise.results import Result
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lanewise.aggregate.results import BiasResults
     from lanewise.campaign import Campaign
 
-_SHOWN = 3
+_SHOWN = 4
 _BINS = 20
 _CHAINS = (PALETTE["g1"], PALETTE["g2"], PALETTE["third"], PALETTE["fourth"])
 
@@ -71,7 +71,10 @@ def look(campaign: Campaign, summary: pd.DataFrame, results: BiasResults) -> tup
     for one in farthest:
         if one.run_id not in committed:
             continue
-        images = stamps(campaign, committed[one.run_id])
+        try:
+            images = stamps(campaign, committed[one.run_id])
+        except (LanewiseError, OSError):
+            continue  # images from files need not be at hand where results are aggregated
         shown.append(replace(one, chi2=float(np.sum(images.residual**2)), n_pixels=int(np.sum(images.counted))))
         plots[f"stamps_{one.run_id}"] = draw_stamps(one.run_id, images)
     chains = chains_of(committed[mixed]) if mixed in committed else None
@@ -95,17 +98,21 @@ class Stamps:
 
 
 def outliers(summary: pd.DataFrame, counted: Sequence[str]) -> list[Outlier]:
-    """The realizations that count and lie farthest from their truths, farthest first; their images are not seen yet."""
+    """The realizations that count and lie farthest from their truths, farthest first; their images are not seen yet.
+
+    One of each seed: the arms of a pair or ring lie off together.
+    """
     rows = summary[summary["run_id"].isin(set(counted))]
     names, found = [str(name) for name in rows["run_id"]], []
+    seed = dict(zip(names, rows["seed"], strict=True))
     for component in COMPONENTS:
         mean, truth, width = (rows[f"{component}_{what}"].to_numpy(np.float64) for what in ("mean", "true", "std"))
         with np.errstate(divide="ignore", invalid="ignore"):
             pull = (mean - truth) / width
         found += [(name, component, float(one)) for name, one in zip(names, pull, strict=True) if np.isfinite(one)]
-    chosen: dict[str, Outlier] = {}
+    chosen: dict[int, Outlier] = {}
     for name, component, off in sorted(found, key=lambda one: (-abs(one[2]), one[0])):
-        chosen.setdefault(name, Outlier(name, component, off, math.nan, 0))
+        chosen.setdefault(int(seed[name]), Outlier(name, component, off, math.nan, 0))
         if len(chosen) == _SHOWN:
             break
     return list(chosen.values())

@@ -20,6 +20,7 @@ from lanewise.aggregate.criteria import Bounds, Evidence, bounds_of, decide
 from lanewise.aggregate.extract import DamagedChunk
 from lanewise.aggregate.gallery import Chains, Outlier
 from lanewise.aggregate.joint import Joint, joint
+from lanewise.aggregate.pull import HasQuantiles, kept
 from lanewise.aggregate.selection import Component, ShearTruth, Signs
 from lanewise.aggregate.verdict import Decision
 from lanewise.manifest import Acceptance
@@ -136,6 +137,7 @@ def evaluate(
     acceptance: Acceptance,
     missing: Sequence[ShearTruth] = (),
     damaged: Sequence[DamagedChunk] = (),
+    unlike: Mapping[Component, HasQuantiles] | None = None,
     psf_shape: tuple[float, float] = (0.0, 0.0),
     n_per_count: int | None = None,
 ) -> BiasResults:
@@ -147,6 +149,7 @@ def evaluate(
         acceptance: the manifest's bounds.
         missing: realizations of the plan that the table does not hold, in any order.
         damaged: committed chunks that cannot be read; what they held is missing.
+        unlike: priors that are not Gaussian, by component.
         psf_shape: ellipticity of the point-spread function [reduced shear].
         n_per_count: realizations that one more of `realizations.count` brings; None if that is not known.
     """
@@ -164,7 +167,14 @@ def evaluate(
     points = _points(rows, counted, unpaired, data, absent)
     together, signs = joint(data, biases, psf_shape), selection.signs(rows)
     found = Evidence(
-        list(biases.values()), list(data.values()), points, signs, together.finite_draws, n_unknown, n_per_count
+        biases=list(biases.values()),
+        data=list(data.values()),
+        points=points,
+        signs=signs,
+        draws=together.finite_draws,
+        kept={k: _kept(prior, data[k]) for k, prior in (unlike or {}).items() if k in data},
+        n_unknown=n_unknown,
+        n_per_count=n_per_count,
     )
     return BiasResults(
         format_version=FORMAT_VERSION,
@@ -183,6 +193,12 @@ def evaluate(
         missing=every_absent,
         damaged=tuple(damaged),
     )
+
+
+def _kept(prior: HasQuantiles, data: Estimates) -> float:
+    """What the prior leaves of a shear; nothing is known of it, and so nothing believed, without widths."""
+    variance = float(np.mean(data.raw_width**2)) if len(data.raw_width) else math.nan
+    return kept(prior, variance) if math.isfinite(variance) else 0.0
 
 
 def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -73,6 +73,7 @@ def judge(campaign: Campaign, summary: pd.DataFrame, damaged: Mapping[int, Damag
         acceptance=campaign.manifest.acceptance,
         missing=missing(campaign, summary),
         damaged=extract.told(campaign, damaged or {}),
+        unlike=extract.unlike(campaign),
         psf_shape=_psf_shape(campaign),
         n_per_count=forecast.n_per_count(campaign),
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, SetOption, load, put
+
+if TYPE_CHECKING:
+    from lanewise.campaign import Campaign
 
 
 def extract(
@@ -110,6 +113,10 @@ def aggregate(
             "campaign converged.",
         ),
     ] = False,
+    figures: Annotated[
+        bool,
+        typer.Option("--figures", help="Draw data, model and residuals of each heterodyne fit, as SVG beside it."),
+    ] = False,
     overrides: SetOption = None,
 ) -> None:
     """Extract, compute the statistics and write the report; always ends in a report."""
@@ -117,6 +124,8 @@ def aggregate(
     from lanewise.aggregate import of_kind, stages
 
     campaign = load(manifest, overrides)
+    if figures and campaign.manifest.kind != "heterodyne":
+        raise errors.UsageError(f"--figures: kind {campaign.manifest.kind} has none of single realizations")
     total = len(campaign.plan.chunks)
     if wait:
         with progress.reporter() as reporter:
@@ -127,6 +136,8 @@ def aggregate(
     done = stages.n_complete(campaign, results)
     print(family.text(results, manifest))
     print(f"report: {campaign.store.where(stages.REPORT)}")
+    if figures:
+        _draw(campaign)
     for chunk in results.damaged:
         print(f"chunk {chunk.chunk} is damaged and counts as missing: {chunk.reason}", file=sys.stderr)
     if results.damaged:
@@ -136,3 +147,14 @@ def aggregate(
         raise errors.Incomplete(f"{done} of {total} chunks are committed, fewer than --min-complete {min_complete:g}")
     if strict:
         raise typer.Exit(family.strict_code(results))
+
+
+def _draw(campaign: Campaign) -> None:
+    """Draw every fit, and say which could not be drawn; the report does not depend on it."""
+    from lanewise.aggregate.heterodyne import maps
+
+    drawn = list(maps.draw(campaign))
+    failed = [one for one in drawn if isinstance(one, errors.LanewiseError)]
+    for error in failed:
+        print(f"not drawn: {error}", file=sys.stderr)
+    print(f"figures: {len(drawn) - len(failed)} of {len(drawn)} fits, het_*/*.svg below {campaign.store.where()}")

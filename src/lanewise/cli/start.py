@@ -71,6 +71,9 @@ SweepOption = Annotated[
     list[str] | None,
     typer.Option("--sweep", metavar="PATH=V,V,…", help="Values of a config key, e.g. fit.seed=0,1,2; repeatable."),
 ]
+FitNameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir, else as --config]")
+]
 TasksOption = Annotated[int | None, typer.Option("--batch-size", help="Fits per chunk, that is per container.")]
 
 
@@ -192,7 +195,7 @@ def init_heterodyne(
     sweep: SweepOption = None,
     batch_size: TasksOption = None,
     output_dir: OutputDirOption = None,
-    name: NameOption = None,
+    name: FitNameOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
 ) -> None:
@@ -210,7 +213,7 @@ def run_heterodyne(
     sweep: SweepOption = None,
     batch_size: TasksOption = None,
     output_dir: OutputDirOption = None,
-    name: NameOption = None,
+    name: FitNameOption = None,
     batch_index: BatchIndexOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,

@@ -28,6 +28,7 @@ from lanewise.campaign import Campaign
 from lanewise.checkpoints import Keeper, Policy
 from lanewise.errors import StorageError, UsageError
 from lanewise.lanes import LaneStatus
+from lanewise.problems.heterodyne import data as reading
 from lanewise.problems.heterodyne import outputs, results, solver
 from lanewise.problems.heterodyne.c2 import HEADLINE, NAMES, two_time_correlation
 from lanewise.problems.heterodyne.data import load_data
@@ -321,14 +322,14 @@ def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = load(place, "survey", "batch.size=1", f"output.url={tmp_path / 'out'}")
-    given = solver.load_data
+    given = reading.load_data
 
     def refused(source: str, **options: Any) -> Any:
         if source.endswith("het_s43.h5"):
             raise StorageError(f"{source}: refused")
         return given(source, **options)
 
-    monkeypatch.setattr(solver, "load_data", refused)
+    monkeypatch.setattr(reading, "load_data", refused)
     monkeypatch.setattr(solver, "fit", lambda *_: (_ for _ in ()).throw(ValueError("not needed here")))
     outcome = campaign.run()
     assert sorted(campaign.commits()) == [0, 2, 3]
@@ -405,3 +406,34 @@ def test_values_that_the_data_leave_open_have_infinite_errors_in_the_table(
     assert row["v_error"] == np.inf
     assert np.isfinite(row["J_ref_error"])
     assert (tmp_path / "out" / "report.html").read_text().count("(open)") == 2  # the value, and the note below
+
+
+def test_figures_are_drawn_on_request_from_the_data_that_were_fitted(
+    place: Path, survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = _results(place)
+    monkeypatch.setattr(solver, "_solve", lambda task: next(r for r in known if r.task == task.name))
+    changed = [*QUICK, "--set", f"output.url={tmp_path / 'out'}"]
+    invoke("run", manifest(place, "survey"), *changed)
+    file = place / "manifests" / "data" / "survey" / "het_s45.h5"
+    raw = file.read_bytes()
+    file.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    try:
+        # Opened by its results: the manifest itself would be planned for the file as it is now.
+        done = invoke("aggregate", str(tmp_path / "out"), "--figures")
+    finally:
+        file.write_bytes(raw)
+    assert "figures: 2 of 3 fits" in done.output
+    assert "het_s45.h5: was changed" in done.output
+    drawn = {path.name: path.read_text() for path in (tmp_path / "out").rglob("*.svg")}
+    assert sorted(drawn) == ["het_s42.svg", "het_s43.svg"]
+    # Three rows of three angles, and their three colour bars.
+    assert drawn["het_s42.svg"].count("<image") == 3 * 3 + 3
+    assert all(word in drawn["het_s42.svg"] for word in ("data", "model", "residual", "φ = -5°"))
+
+
+def test_extract_gives_one_row_per_task(place: Path, survey: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    assert invoke("extract", manifest(place, "survey"), *QUICK, "--output", str(path)).exit_code == 0
+    assert path.read_bytes() == (survey / "summary.csv").read_bytes()
+    assert pd.read_csv(path)["task"].tolist() == ["het_s42", "het_s43", "het_s44", "het_s45"]

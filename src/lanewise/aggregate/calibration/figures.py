@@ -46,6 +46,7 @@ def _panels(results: CalibrationResults, draw: Callable[[Axes, int], None], labe
             continue
         draw(one, at)
         one.set_title(said(results.quantities[at].quantity), fontsize=9, pad=4)
+        one.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "½", "", "1"])
         if at + _COLUMNS >= n:
             one.tick_params(labelbottom=True)
             one.set_xlabel(label)
@@ -74,7 +75,7 @@ def _histogram(results: CalibrationResults, axes: Axes, at: int) -> None:
     axes.axhline(n / bins, color=PALETTE["muted"], linewidth=0.8)
     axes.stairs(list(test.counts), np.arange(bins + 1) / bins, color=PALETTE["g1"], linewidth=1.2)
     axes.set_xlim(0, 1)
-    axes.set_ylim(0)
+    axes.set_ylim(0, 1.08 * max(int(high[0]), *(max(one.counts) for one in results.quantities)))
     if at % _COLUMNS == 0:
         axes.set_ylabel("realizations")
 

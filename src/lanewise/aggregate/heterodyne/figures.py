@@ -47,6 +47,19 @@ def residuals(task: str, blocks: np.ndarray, phi: Sequence[float]) -> bytes:
     return svg(f"residuals-{task}", partial(_residuals, blocks[chosen], [phi[at] for at in chosen]), size=(9.6, 3.3))
 
 
+def fit_maps(
+    task: str, maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float]
+) -> bytes:
+    """Data, model and residuals of one fit, a column per angle.
+
+    Args:
+        maps: each (n_phi, M, M), the M of its own; residuals in units of their error.
+        phi: angle of each [degree].
+        span: first and last age [s].
+    """
+    return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.7 + 2.4 * len(phi), 7.4))
+
+
 def _over(summary: pd.DataFrame, key: str, figure: Figure) -> None:
     places, labels = _places(summary[key])
     # Tasks of one file at one value are told apart by a small step aside.
@@ -119,6 +132,7 @@ def _by_file(summary: pd.DataFrame, files: list[str], key: str) -> list[tuple[st
 
 def _residuals(blocks: np.ndarray, phi: Sequence[float], figure: Figure) -> None:
     limit = max(3.0, float(np.nanmax(np.abs(blocks))))
+    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
     panels = figure.subplots(1, len(blocks), squeeze=False)[0]
     for axes, block, angle in zip(panels, blocks, phi, strict=True):
         image = axes.imshow(block, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", extent=(0, 1, 0, 1))
@@ -126,3 +140,27 @@ def _residuals(blocks: np.ndarray, phi: Sequence[float], figure: Figure) -> None
         axes.set_xlabel("second frame / window")
     panels[0].set_ylabel("first frame / window")
     figure.colorbar(image, ax=list(panels), label="mean residual / its error", fraction=0.025)
+
+
+def _fit_maps(
+    maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float], figure: Figure
+) -> None:
+    data, model, blocks = maps
+    low, high = np.quantile(data, [0.001, 0.999])
+    limit = max(3.0, float(np.nanmax(np.abs(blocks))))
+    rows = (
+        ("data", "c2", data, "viridis", low, high),
+        ("model", "c2", model, "viridis", low, high),
+        ("residual", "mean residual / its error", blocks, "RdBu_r", -limit, limit),
+    )
+    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
+    panels = figure.subplots(len(rows), len(phi), squeeze=False, sharex=True, sharey=True)
+    for line, (name, unit, shown, colours, least, most) in zip(panels, rows, strict=True):
+        for axes, one in zip(line, shown, strict=True):
+            image = axes.imshow(one, cmap=colours, vmin=least, vmax=most, origin="lower", extent=(*span, *span))
+        line[0].set_ylabel(f"{name}\nfirst age [s]")
+        figure.colorbar(image, ax=list(line), label=unit, fraction=0.025)
+    for axes, angle in zip(panels[0], phi, strict=True):
+        axes.set_title(f"φ = {angle:g}°", fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("second age [s]")

@@ -264,10 +264,15 @@ def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list
         if worst > 1e-6 * float(np.abs(block[off_diagonal]).max()):
             notes.append(f"the matrix at angle {angle:g}° differs from its transpose by up to {worst:.3g}; averaged")
         full = (block + block.T) / 2
-    beside = np.diagonal(full, 1)
-    diagonal = np.concatenate([beside[:1], (beside[:-1] + beside[1:]) / 2, beside[-1:]])
-    np.fill_diagonal(full, diagonal)
-    return np.asarray(full)
+    return without_diagonal(full)
+
+
+def without_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """A symmetric matrix with the mean of the neighbours on its diagonal, where measured ones hold shot noise."""
+    beside = np.diagonal(matrix, 1)
+    replaced = matrix.copy()
+    np.fill_diagonal(replaced, np.concatenate([beside[:1], (beside[:-1] + beside[1:]) / 2, beside[-1:]]))
+    return replaced
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:

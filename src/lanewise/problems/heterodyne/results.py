@@ -191,17 +191,26 @@ def residual_map(task: Task, data: TwoTimeData, fit: FitResult) -> np.ndarray:
         task.config.model.fraction_clip,
     )
     n = data.n_frames
-    edges = np.linspace(0, n, min(n, _MAP_BLOCKS) + 1).astype(int)[:-1]
+    edges = block_edges(n, _MAP_BLOCKS)
     upper = np.triu(np.ones((n, n)), 1)
     # Each pair once: in a block on the diagonal the two halves are the same numbers.
-    total = np.add.reduceat(np.add.reduceat((data.c2 - model) * upper, edges, axis=1), edges, axis=2)
-    count = np.add.reduceat(np.add.reduceat(upper, edges, axis=0), edges, axis=1)
+    total, count = block_sums((data.c2 - model) * upper, edges), block_sums(upper, edges)
     scale = fit.noise if fit.noise > 0 else math.sqrt(fit.ssr / fit.n_data)
     with np.errstate(invalid="ignore", divide="ignore"):
         half = total / (np.sqrt(count) * scale)
     lower = np.swapaxes(half, 1, 2)
     blocks: np.ndarray = np.where(np.tril(np.ones(count.shape, bool), -1), lower, half)
     return blocks
+
+
+def block_edges(n_frames: int, most: int) -> np.ndarray:
+    """First frame, from 0, of each of at most `most` blocks of frames."""
+    return np.linspace(0, n_frames, min(n_frames, most) + 1).astype(int)[:-1]
+
+
+def block_sums(matrices: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Sums over blocks of frames along the last two axes."""
+    return np.asarray(np.add.reduceat(np.add.reduceat(matrices, edges, axis=-2), edges, axis=-1))
 
 
 def _rms(blocks: np.ndarray) -> float:

@@ -10,12 +10,11 @@ import numpy as np
 
 from lanewise import device, interrupts, provenance
 from lanewise.checkpoints import Saved
-from lanewise.errors import DataError, InputUnreachable, StorageError
+from lanewise.errors import InputUnreachable, StorageError
 from lanewise.problems.heterodyne import outputs, results
-from lanewise.problems.heterodyne.data import TwoTimeData, load_data
 from lanewise.problems.heterodyne.nlsq.fit import fit
 from lanewise.problems.heterodyne.results import TaskResult
-from lanewise.problems.heterodyne.tasks import Task
+from lanewise.problems.heterodyne.tasks import Task, read
 
 if TYPE_CHECKING:
     from lanewise.checkpoints import Keeper
@@ -85,33 +84,13 @@ class TaskSolver:
 
 def _solve(task: Task) -> TaskResult:
     try:
-        data = _read(task)
+        data = read(task)
         return results.fitted(task, data, fit(data, task.config), provenance.versions())
     except StorageError as error:
         # No property of the data: tried again, it may be there.
         raise InputUnreachable(str(error)) from error
     except Exception as error:  # the border where one task's failure becomes its record
         return results.failed(task, error)
-
-
-def _read(task: Task) -> TwoTimeData:
-    """The task's data, if they are still those that it was planned for."""
-    chosen = task.config.data
-    assert chosen.q != "all"
-    data = load_data(
-        task.input.path,
-        q=chosen.q,
-        phi=chosen.phi,
-        dt=chosen.dt,
-        start_frame=chosen.start_frame,
-        end_frame=chosen.end_frame,
-    )
-    if data.sha256 != task.input.sha256:
-        raise DataError(
-            f"{task.input.path}: was changed: it has SHA-256 {data.sha256[:16]}…, the campaign was planned for "
-            f"{task.input.sha256[:16]}…"
-        )
-    return data
 
 
 def _restored(saved: Saved) -> TaskResult:

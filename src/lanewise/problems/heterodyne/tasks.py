@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanewise import identity
 from lanewise.document import Document, Path
+from lanewise.errors import DataError
 from lanewise.problems.heterodyne import config as heterodyne_config
 from lanewise.problems.heterodyne import sweep
 from lanewise.problems.heterodyne.config import HeterodyneConfig
 from lanewise.problems.heterodyne.sweep import Point
 from lanewise.problems.inputs import Input
+
+if TYPE_CHECKING:
+    from lanewise.problems.heterodyne.data import TwoTimeData
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,34 @@ def check(extent: Extent, base: Mapping[str, Any]) -> list[tuple[Path, str]]:
             what = f"{task.name} would be the same fit as {first.name}: same content of the file, same config"
             return [(("inputs",) if task.input is not first.input else ("sweep",), f"{what}; remove one")]
     return []
+
+
+def read(task: Task) -> TwoTimeData:
+    """The task's data.
+
+    Raises:
+        DataError: they cannot be read as the config says, or are no longer those that the campaign was planned for.
+        StorageError: storage does not give them.
+    """
+    # Late: a plan names files and reads none of what they hold.
+    from lanewise.problems.heterodyne.data import load_data
+
+    chosen = task.config.data
+    assert chosen.q != "all"
+    data = load_data(
+        task.input.path,
+        q=chosen.q,
+        phi=chosen.phi,
+        dt=chosen.dt,
+        start_frame=chosen.start_frame,
+        end_frame=chosen.end_frame,
+    )
+    if data.sha256 != task.input.sha256:
+        raise DataError(
+            f"{task.input.path}: was changed: it has SHA-256 {data.sha256[:16]}…, the campaign was planned for "
+            f"{task.input.sha256[:16]}…"
+        )
+    return data
 
 
 def _at_point(extent: Extent, at: int, base: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -16,9 +16,13 @@ from lanewise.problems.heterodyne.nlsq.coordinates import N_COORDINATES, Box, Ga
 from lanewise.problems.heterodyne.nlsq.kernel import Pairs, Scene
 from lanewise.problems.heterodyne.nlsq.scaling import Kind, Normal, Scaling
 
-_DAMPING, _DAMPING_MIN, _DAMPING_MAX = 1e-2, 1e-12, 1e10
+_DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e10
 # Instead of 0 under a square root.
 _TINY = 1e-300
+# A descent has come to a known minimum if it is within this much of its χ² and its steps are no longer than that. After
+# so many passes it is given up where so many more at its pace would still end far above.
+_SETTLED_CHI2 = 1.0
+_TRIAL_PASSES, _MORE_PASSES = 8, 20
 # Rounds in which walls that a step runs into are found; each finds at least one, most find all.
 _WALL_SOLVES = 4
 # Largest step of log J, exponent, share, …: beyond it the linear model says nothing. The drift's is relative.
@@ -70,11 +74,14 @@ class Search(NamedTuple):
 @partial(jax.jit, static_argnames=("kind", "clip", "sequential"))
 def descend(
     starts: jax.Array,
+    damping: jax.Array,
     problem: Problem,
     n_blocks: jax.Array,
     max_passes: jax.Array,
     tolerance: jax.Array,
     pull: jax.Array,
+    known: jax.Array,
+    far: jax.Array,
     kind: Kind,
     clip: FractionClip,
     sequential: bool,
@@ -82,22 +89,26 @@ def descend(
     """Descend from each start, shape (n_starts, 13).
 
     Args:
+        damping: of each start's first step, shape (n_starts,).
         n_blocks: how many blocks of the data count; fewer are a sample.
         tolerance: a descent is done once a step promises and brings less than this part of the sum of squares.
         pull: weight of the anchor, one standard deviation of the data per spread. A descent on few data needs it: rates
             that are switched off for half the window, and other corners that the whole data exclude, draw it in.
+        known: sum of squares of the best minimum found so far, NaN if there is none. A descent ends early where it has
+            come to that, or crawls so far above it that it will not.
+        far: how far above, in χ².
     """
 
-    def one(start: jax.Array) -> Search:
+    def one(start: jax.Array, damping: jax.Array) -> Search:
         first = coordinates.cut(start, problem.gauge, problem.box)
-        return jax.lax.while_loop(
-            lambda s: ~s.done & (s.passes < max_passes), step, _before(first, problem.scaling.basis.shape[1])
-        )
+        before = _before(first, damping, problem.scaling.basis.shape[1])
+        return jax.lax.while_loop(lambda s: ~s.done & (s.passes < max_passes), step, before)
 
     def step(s: Search) -> Search:
         gram = kernel.grams(s.candidate, problem.data, n_blocks, problem.scene, problem.gauge, clip)
         at = scaling.normal(gram, problem.scaling, kind)
-        at = _anchored(at, s.candidate, problem.anchor, pull / gram[:, kernel.ONE, kernel.ONE].sum())
+        count = gram[:, kernel.ONE, kernel.ONE].sum()
+        at = _anchored(at, s.candidate, problem.anchor, pull / count)
         began = s.passes == 0
         gained = s.at.ssr - at.ssr
         accept = jnp.isfinite(at.ssr) & (gained > 0)
@@ -111,10 +122,16 @@ def descend(
         # A step that the walls have bent may promise a loss: that is refused, and no sign of a minimum.
         small = (s.promised >= 0) & (s.promised < tolerance * at.ssr) & (gained < tolerance * at.ssr)
         stuck = (damping >= _DAMPING_MAX) | ~jnp.isfinite(at.ssr)
+        above = (at.ssr - known) * count / known
+        pace = jnp.maximum(s.promised, gained) * count / known
+        settled = (above < _SETTLED_CHI2) & (jnp.abs(pace) < _SETTLED_CHI2)
+        hopeless = (s.passes >= _TRIAL_PASSES) & (above > far + _MORE_PASSES * jnp.maximum(pace, 0.0))
         growth = jnp.where(accept, 2.0, 2 * s.growth)
-        return Search(x, at, candidate, promised, damping, growth, s.passes + 1, ~began & small | stuck)
+        return Search(
+            x, at, candidate, promised, damping, growth, s.passes + 1, ~began & (small | settled | hopeless) | stuck
+        )
 
-    result: Search = over_lanes(one, sequential=sequential)(starts)
+    result: Search = over_lanes(one, sequential=sequential)(starts, damping)
     return result
 
 
@@ -142,7 +159,7 @@ def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> No
     )
 
 
-def _before(start: jax.Array, n_coefficients: int) -> Search:
+def _before(start: jax.Array, damping: jax.Array, n_coefficients: int) -> Search:
     """A descent that has not looked at the data yet."""
     k, size = N_COORDINATES, N_COORDINATES + 2 * n_coefficients
     unknown = Normal(
@@ -154,9 +171,7 @@ def _before(start: jax.Array, n_coefficients: int) -> Search:
         jnp.zeros((size, size), start.dtype),
     )
     number = partial(jnp.asarray, dtype=start.dtype)
-    return Search(
-        start, unknown, start, number(jnp.inf), number(_DAMPING), number(2.0), jnp.int32(0), jnp.asarray(False)
-    )
+    return Search(start, unknown, start, number(jnp.inf), damping, number(2.0), jnp.int32(0), jnp.asarray(False))
 
 
 class _Walls(NamedTuple):
