@@ -99,7 +99,7 @@ def load(manifest: str, url: str, log: Path, store: Store | None = None, salt: i
     found = campaigns.load(manifest, [f"output.url={url}"])
     if store is not None:
         found.__dict__["store"] = store
-    found.__dict__["_engine"] = lambda: StandIn(log, salt, gate or (lambda: None))
+    found.__dict__["solver"] = lambda: StandIn(log, salt, gate or (lambda: None))
     return found
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import lanewise
 from conftest import Write, load, tree
-from lanewise import cli, commits, upkeep, views
+from lanewise import cli, commits, status, upkeep
 from lanewise.aggregate import stages
 from lanewise.campaign import MANIFEST, Campaign
 from lanewise.engine import Engine
@@ -56,7 +56,7 @@ def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None
     found = set(tree(tmp_path / "results"))
     assert {f for f in found if not f.startswith("stats/plots/")} == {
         *per_realization,
-        *("summary.csv", "stats/bias_results.json", "report.html"),
+        *("summary.csv", "stats/bias_results.json", "stats/bias_results.csv", "report.html"),
     }
     assert any(f.startswith("stats/plots/") for f in found)
     under_home = [p.name for p in (tmp_path / "results" / "_lanewise").rglob("*") if p.is_file()]
@@ -68,7 +68,7 @@ def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None
 def test_a_second_run_computes_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write()
     load(path).run()
-    monkeypatch.setattr(Campaign, "_engine", _no_engine)
+    monkeypatch.setattr(Campaign, "solver", _no_engine)
     outcome = load(path).run()
     assert (outcome.computed, outcome.reused) == (0, 2)
 
@@ -114,7 +114,7 @@ def test_images_that_say_nothing_are_told_everywhere_and_never_pass(write: Write
     assert told["status"] == "uninformative"
     assert re.match(r"Uninformative: of the prior's width the posterior has in g1 \d+% and g2 \d+%; ", told["reason"])
     assert set(campaign.summary["status"]) == {"uninformative"}
-    assert [one["status"] for one in views.status(campaign, "m.yaml")["not_ok"]] == ["uninformative"] * 4
+    assert [one["status"] for one in status.status(campaign, "m.yaml")["not_ok"]] == ["uninformative"] * 4
     assert "4 uninformative" in (tmp_path / "results" / "report.html").read_text()
 
 
@@ -137,7 +137,7 @@ def test_results_of_another_identity_are_refused_with_what_differs(
     write: Write, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
 ) -> None:
     load(write()).run()
-    monkeypatch.setattr(Campaign, "_engine", _no_engine)
+    monkeypatch.setattr(Campaign, "solver", _no_engine)
     with pytest.raises(ResultsDiffer, match=re.escape(reason)):
         load(write(**changes)).run()
 
@@ -332,10 +332,10 @@ def test_status_names_a_damaged_chunk_and_the_way_on(write: Write, tmp_path: Pat
     path = write()
     load(path).run()
     (tmp_path / "results" / "_lanewise" / "commits" / "00001.commit").write_text("{")
-    told = views.status(load(path), path)
+    told = status.status(load(path), path)
     assert (list(told["chunks"]["damaged"]), told["chunks"]["committed"]) == ([1], 1)
     assert told["next"] == f"lanewise verify {path}"
-    assert "chunk 1 is damaged" in views.status_text(told)
+    assert "chunk 1 is damaged" in status.text(told)
 
 
 def test_one_nan_image_leaves_the_others_and_is_reported_everywhere(
@@ -366,7 +366,8 @@ def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatc
     assert (outcome.computed, [str(e) for e in outcome.errors]) == (1, ["the device fell over"])
     assert list(campaign.commits()) == [1]
     campaign.store.put("_lanewise/failures/00001-torn.failure", b'{"chunk": 1, "mess')
-    assert commits.failures(campaign.store) == {0: "RuntimeError: the device fell over"}
+    (failure,) = commits.failures(campaign.store)
+    assert (failure.chunk, failure.cause, failure.message) == (0, "RuntimeError", "the device fell over")
 
 
 def test_the_whole_way_in_memory(write: Write, memory: str) -> None:

@@ -47,6 +47,8 @@ def test_the_way_from_manifest_to_report(lanewise: Lanewise, write: Write, tmp_p
         "total": 2,
         "committed": 2,
         "missing": [],
+        "running": [],
+        "lost": [],
         "failed": {},
         "damaged": {},
     }

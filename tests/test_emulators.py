@@ -126,7 +126,7 @@ def test_a_campaign_is_run_resumed_verified_and_aggregated(
     load(path).run(1)
     outcome = load(path).run()
     assert (outcome.computed, outcome.reused, dict(outcome.counts)) == (1, 1, {"ok": 4})
-    monkeypatch.setattr(Campaign, "_engine", None)
+    monkeypatch.setattr(Campaign, "solver", None)
     campaign = load(path)
     assert campaign.run().reused == 2
     found = upkeep.verify(campaign)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conftest import MANIFEST, SCENE, Write, load
-from lanewise import doctor, manifest, schema, views
+from lanewise import doctor, manifest, schema, status, views
 from lanewise.document import Document
 from lanewise.errors import ManifestError
 from lanewise.methods.settings import MapSettings, NutsSettings
@@ -59,7 +59,7 @@ def test_every_value_is_explained_and_every_number_has_its_unit(name: str) -> No
 def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: Path) -> None:
     campaign = load(write(shear={"grid": [0.01, 0.02]}, config__inference={"method": "map"}))
     campaign.run(0)
-    open_campaign = views.status(campaign, "m.yaml")
+    open_campaign = status.status(campaign, "m.yaml")
     campaign.run()
     campaign.aggregate()
     checked = set()
@@ -71,7 +71,7 @@ def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: 
             checked.add(name)
     assert checked == {"truth", "convergence", "bias_results", "commit"}
     _check(open_campaign, "status")
-    _check(views.status(campaign, "m.yaml"), "status")
+    _check(status.status(campaign, "m.yaml"), "status")
     _check(views.plan(campaign), "plan")
     _check([vars(one) for one in doctor.examine()], "doctor")
 

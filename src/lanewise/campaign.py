@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lanewise import checkpoints, commits, directories, document, extension, interrupts, problems, provenance
+from lanewise import attempts, claims, commits, document, extension, interrupts, problems
 from lanewise import manifest as manifests
 from lanewise import plan as plans
-from lanewise.checkpoints import Keeper, Policy
+from lanewise.checkpoints import Policy
 from lanewise.commits import Commit
 from lanewise.document import Document
 from lanewise.errors import Damaged, StorageError, UsageError
@@ -27,7 +26,9 @@ from lanewise.store import HOME, Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lanewise.claims import Claim
     from lanewise.problems.base import Solver
+    from lanewise.retry import Retried
 
 MANIFEST = f"{HOME}/manifest.yaml"
 _MANY_DIRECTORIES = 20_000
@@ -47,6 +48,15 @@ class Outcome:
     reused: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     errors: tuple[Exception, ...] = ()
+
+    def __add__(self, other: Outcome) -> Outcome:
+        """What both did."""
+        return Outcome(
+            self.computed + other.computed,
+            self.reused + other.reused,
+            self.counts + other.counts,
+            self.errors + other.errors,
+        )
 
     @property
     def all_ok(self) -> bool:
@@ -84,12 +94,22 @@ class Campaign:
         return tuple(found)
 
     def run(
-        self, batch_index: int | None = None, *, overwrite: bool = False, progress: Reporter | None = None
+        self,
+        batch_index: int | None = None,
+        *,
+        overwrite: bool = False,
+        workers: int = 1,
+        progress: Reporter | None = None,
     ) -> Outcome:
         """Compute one chunk, or all that are not committed yet.
 
+        Args:
+            batch_index: of the one chunk.
+            overwrite: also what is committed.
+            workers: processes at a time, where there is more than one chunk to compute.
+
         Raises:
-            UsageError: there is no such chunk.
+            UsageError: there is no such chunk, or the machine has no room for so many workers.
             ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
             StorageError: the results cannot be read or written.
             MachineError: this machine lacks the device that the manifest requires.
@@ -101,40 +121,62 @@ class Campaign:
         # All are checked before the first is computed: a refusal must come before the work.
         committed = {} if overwrite else self.commits(chunks)
         commits.check_sizes(self.store, chunks, committed)
-        engine = self._engine() if len(committed) < len(chunks) else None
+        open_chunks = [chunk for chunk in chunks if chunk.index not in committed]
+        workers = min(workers, len(open_chunks))
+        solver = self.solver() if workers == 1 else None
         self._keep_manifest()
         for remark in self.remarks:
             progress.say("remark", remark)
-        if engine is not None and not self.store.conditional:
+        if open_chunks and not self.store.conditional:
             text = f"{self.store.url}: has no conditional writes; of two attempts at one chunk, the lower will count"
             progress.say("remark", text)
-        counts: Counter[str] = Counter()
-        n_reused = 0
-        failures: list[Exception] = []
-        for chunk in sorted(chunks, key=lambda chunk: chunk.index not in committed):
-            interrupts.stop_here()
-            try:
-                # Asked again of those that were open: another process may have been at work, too.
-                commit = committed.get(chunk.index) or (None if overwrite else self.commits([chunk]).get(chunk.index))
-                if commit is not None:
-                    self._publish(chunk, commit)
-                    n_reused += 1
-                    progress.say("reused", f"chunk {chunk.index}: already committed", chunk=chunk.index)
-                else:
-                    assert engine is not None
-                    with interrupts.deferred():
-                        commit = self._compute(engine, chunk, progress, overwrite)
-                counts.update(commit.counts)
-            except StorageError:
-                raise  # no other chunk could be committed either, and its work would be lost
-            except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
-                failures.append(error)
-                progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
-                with contextlib.suppress(StorageError):
-                    commits.record_failure(self.store, chunk, f"{type(error).__name__}: {error}")
-        if overwrite and batch_index is None and not failures:
+        if workers > 1:
+            from lanewise import workers as crew
+
+            indices = [chunk.index for chunk in open_chunks]
+            outcome = crew.run(self, indices, workers, overwrite=overwrite, progress=progress)
+        else:
+            outcome = self._compute_all(solver, open_chunks, progress, overwrite)
+        outcome += self._reuse(committed, progress)
+        if overwrite and batch_index is None and not outcome.errors:
             self._withdraw_unplanned()
-        return Outcome(len(chunks) - n_reused - len(failures), n_reused, counts, tuple(failures))
+        return outcome
+
+    def _compute_all(
+        self, solver: Solver | None, chunks: Sequence[Chunk], progress: Reporter, overwrite: bool
+    ) -> Outcome:
+        """Chunks that were not committed when they were looked at."""
+        outcome = Outcome()
+        with claims.held(self.store, progress) as claim:
+            for chunk in chunks:
+                interrupts.stop_here()
+                try:
+                    # Asked again: another process may have been at work, too.
+                    commit = None if overwrite else self.commits([chunk]).get(chunk.index)
+                    if commit is not None:
+                        outcome += self._reuse({chunk.index: commit}, progress)
+                        continue
+                    assert solver is not None
+                    commit = self._compute(solver, chunk, claim, overwrite)
+                    outcome += Outcome(computed=1, counts=Counter(commit.counts))
+                except StorageError:
+                    raise  # no other chunk could be committed either, and its work would be lost
+                except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
+                    outcome += Outcome(errors=(error,))
+                    progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
+                    with contextlib.suppress(StorageError):
+                        commits.record_failure(self.store, chunk, claims.node(), error)
+        return outcome
+
+    def _reuse(self, committed: Mapping[int, Commit], progress: Reporter) -> Outcome:
+        """Chunks that are committed; their directories are written again where they are lost."""
+        outcome = Outcome()
+        for index, commit in sorted(committed.items()):
+            interrupts.stop_here()
+            attempts.publish(self, self.plan.chunks[index], commit)
+            progress.say("reused", f"chunk {index}: already committed", chunk=index)
+            outcome += Outcome(reused=1, counts=Counter(commit.counts))
+        return outcome
 
     def commits(self, chunks: Sequence[Chunk] | None = None) -> dict[int, Commit]:
         """The commits that are there, by chunk index, of all chunks or some; each is checked against the plan.
@@ -156,6 +198,19 @@ class Campaign:
             if chunk.index in found:
                 commits.check(self.store, self.plan, chunk, found[chunk.index])
         return found, damaged
+
+    def retry(self, *, failed: bool = True, nonconverged: bool = True, progress: Reporter | None = None) -> Retried:
+        """Try realizations that failed or did not converge again, and compute chunks that failed or were lost.
+
+        Raises:
+            ResultsDiffer: what is committed is not of this manifest.
+            StorageError: results cannot be read or written.
+            MachineError: this machine lacks the device that the manifest requires.
+        """
+        from lanewise import retry
+
+        statuses = (retry.FAILED if failed else frozenset()) | (retry.NOT_CONVERGED if nonconverged else frozenset())
+        return retry.retry(self, statuses, progress or Silent())
 
     def aggregate(self) -> Any:
         """Summary, statistics and report of what is committed.
@@ -205,10 +260,11 @@ class Campaign:
         """Remove the chunks that this plan does not have; all that it has are there by now."""
         planned = {chunk.index for chunk in self.plan.chunks}
         for index in sorted(commits.indices(self.store) - planned):
-            commits.withdraw(self.store, Chunk(index, ()), keep=self._run_ids)
+            commits.withdraw(self.store, Chunk(index, ()), keep=self.run_ids)
 
     @cached_property
-    def _run_ids(self) -> frozenset[str]:
+    def run_ids(self) -> frozenset[str]:
+        """Names of all its realizations' directories."""
         return frozenset(realization.run_id for realization in self.plan.realizations)
 
     def _keep_manifest(self) -> None:
@@ -225,69 +281,36 @@ class Campaign:
             # Another container was faster, perhaps with an extension of this manifest.
             self._keep_manifest()
 
-    def _engine(self) -> Solver:
-        if (own := problems.family(self.manifest.kind).solver(self.manifest)) is not None:
+    def solver(self, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+        """What computes its chunks.
+
+        Args:
+            manifest: with another config, for a retry.
+            retry: its number.
+
+        Raises:
+            MachineError: this machine lacks the device that the manifest requires.
+        """
+        manifest = manifest or self.manifest
+        if (own := problems.family(manifest.kind).solver(manifest)) is not None:
             return own
         from lanewise.engine import Engine
 
-        return Engine(self.manifest, self.plan)
+        return Engine(manifest, self.plan, retry=retry)
 
-    def _compute(self, engine: Solver, chunk: Chunk, progress: Reporter, overwrite: bool) -> Commit:
-        began = time.time()
-        old = commits.previous(self.store, chunk) if overwrite else None
-        keeper = Keeper(self.store, chunk, checkpoints.surroundings(), self.checkpoints)
-        if overwrite:
-            self.store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
-        if resumed := keeper.load():
-            progress.say("resumed", f"chunk {chunk.index}: goes on after {resumed} rounds", chunk=chunk.index)
-        results = engine.run(chunk, progress, keeper)
-        made = {
-            "versions": provenance.versions(),
-            "source": provenance.source(),
-            "machine": provenance.machine(),
-            "flags": provenance.flags(),
-            "inputs": provenance.inputs(self.manifest),
-            **engine.made,
-            "rounds_resumed": resumed,
-            "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-            "seconds": round(time.time() - began, 3),
-        }
-        attempt = commits.new_attempt()
-        published = self.manifest.output.layout == "directories"
-        view = list(directories.files_of(self.plan.settings, results)) if published else None
-        commit = commits.write(
-            self.store, self.plan, chunk, results, made, attempt=attempt, view=view, replace=overwrite
-        )
-        commit = self._publish_own(chunk, commit, view if commit.attempt == attempt else None)
-        keeper.clear()
-        if overwrite:
-            commits.discard(self.store, chunk, old, keep=self._run_ids)
-        progress.say(
+    def _compute(self, solver: Solver, chunk: Chunk, claim: Claim, overwrite: bool) -> Commit:
+        with interrupts.deferred():
+            computed = attempts.compute(self, solver, chunk, claim, anew=overwrite)
+            commit = attempts.settle(self, chunk, computed, replace=overwrite)
+        seconds = computed.made["seconds"]
+        claim.say(
             "committed",
-            f"chunk {chunk.index}: {_counted(commit.counts)} in {made['seconds']:.1f} s",
+            f"chunk {chunk.index}: {_counted(commit.counts)} in {seconds:.1f} s",
             chunk=chunk.index,
-            seconds=made["seconds"],
+            seconds=seconds,
             counts=dict(commit.counts),
         )
         return commit
-
-    def _publish_own(self, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None) -> Commit:
-        """Publish what counts after we committed; returns it.
-
-        Args:
-            view: our files if ours is the commit that counts; None if another attempt was first.
-        """
-        while True:
-            self._publish(chunk, commit, view)
-            # Without conditional writes an attempt with a lower id may have come since.
-            now = commits.read(self.store, chunk)
-            if now is None or now.attempt == commit.attempt:
-                return commit
-            commit, view = now, directories.files_of(now.settings, commits.load_results(self.store, now))
-
-    def _publish(self, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
-        if self.manifest.output.layout == "directories":
-            directories.publish(self.store, chunk, commit, view)
 
 
 def load(source: str | Document, overrides: Sequence[str] = ()) -> Campaign:

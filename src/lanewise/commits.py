@@ -15,8 +15,8 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity, problems
@@ -53,6 +53,7 @@ class Commit:
         counts: status → number of realizations.
         settings: what the identities share, so that a refusal can say what differs.
         provenance: versions, device, timings; never read by the statistics.
+        tries: run id → every attempt at a realization that was retried, the first run with them.
     """
 
     chunk: int
@@ -64,6 +65,7 @@ class Commit:
     counts: Mapping[str, int]
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    tries: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def new_attempt() -> str:
@@ -205,14 +207,16 @@ def write(
     attempt: str | None = None,
     view: Sequence[tuple[str, bytes]] | None = None,
     replace: bool = False,
+    changed: Collection[str] | None = None,
 ) -> Commit:
     """Write a chunk's data, then its commit.
 
     Args:
         attempt: a new one if none is given.
         view: the files of the realizations' directories, if they will be published; the commit then knows them.
-        replace: take the place of the commit that is there. It stays to the last; the chunk's directories are removed
-            just before.
+        replace: take the place of the commit that is there. It stays to the last; the directories of what changes are
+            removed just before.
+        changed: with `replace`, run ids whose results differ from what is there; None: all.
 
     Returns:
         The commit that counts: this attempt's, or that of another attempt which was first.
@@ -232,11 +236,12 @@ def write(
         counts=dict(Counter(result.status.word for result in results)),
         settings=plan.settings,
         provenance=provenance,
+        tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
     )
     if replace:
         # A process that is killed after the commit and before it has published must not leave the old attempt's files,
         # which may look like the new one's.
-        store.map(store.remove, chunk.run_ids)
+        store.map(store.remove, chunk.run_ids if changed is None else sorted(changed))
     _settle(store, chunk, commit, replace)
     # Read back, also where the store said yes or no: a create-only write can lose to its own retry.
     winner = read(store, chunk)
@@ -309,21 +314,42 @@ def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
         store.remove(f"{folder}/{chunk.name}")
 
 
-def record_failure(store: Store, chunk: Chunk, message: str) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """Word of a chunk that could not be committed.
+
+    Attributes:
+        time: when, by the clock of the node.
+        node: where.
+        cause: the error's class.
+        message: what it said.
+    """
+
+    chunk: int
+    time: str
+    node: str
+    cause: str
+    message: str
+
+
+def record_failure(store: Store, chunk: Chunk, node: str, error: Exception) -> None:
     """Leave word of a chunk that could not be committed."""
-    content = {"chunk": chunk.index, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "message": message}
-    store.put(f"{HOME}/failures/{chunk.name}-{new_attempt()}.failure", (json.dumps(content) + "\n").encode())
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    failure = Failure(chunk.index, now, node, type(error).__name__, str(error))
+    path = f"{HOME}/failures/{chunk.name}-{new_attempt()}.failure"
+    store.put(path, (json.dumps(asdict(failure)) + "\n").encode())
 
 
-def failures(store: Store) -> dict[int, str]:
-    """The last failure of every chunk that has one: index → message."""
-    found = {}
-    for name in store.names(f"{HOME}/failures"):
+def failures(store: Store) -> list[Failure]:
+    """Every failure, also of chunks that are committed by now; of each chunk the last one last."""
+
+    def one(name: str) -> Failure | None:
         # Word of a failure is no result: one that cannot be read is passed over.
         with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
-            content = json.loads(store.read(f"{HOME}/failures/{name}"))
-            found[int(content["chunk"])] = str(content["message"])
-    return found
+            return Failure(**json.loads(store.read(f"{HOME}/failures/{name}")))
+        return None
+
+    return [found for found in store.map(one, store.names(f"{HOME}/failures")) if found is not None]
 
 
 def checked(store: Store, file: File) -> bytes:

@@ -53,6 +53,7 @@ class Engine:
     Args:
         observe, problem: in place of the family's own: data that come from elsewhere, a posterior of the caller's.
         side_by_side: map the lanes as an accelerator does, whatever is here.
+        retry: enters the keys; 0 for first runs and all that go on from them.
 
     Attributes:
         method: what runs on each lane.
@@ -69,8 +70,9 @@ class Engine:
         observe: Callable[[Realization], Observation] | None = None,
         problem: Problem | None = None,
         side_by_side: bool = False,
+        retry: int = 0,
     ) -> None:
-        self._manifest, self._settings, self._planned = manifest, plan.settings, plan.width
+        self._manifest, self._settings, self._planned, self._retry = manifest, plan.settings, plan.width, retry
         config = manifest.config
         sequential = device.prepare(manifest.resources.device, config.inference.precision) and not side_by_side
         family = problems.lane_family(manifest.kind)
@@ -275,9 +277,8 @@ class Engine:
             for name in prepared[block[0][0]]
         }
         seeds = [(chunk.realizations[index].member.seed, unit) for index, unit in padded]
-        lane_keys = jnp.stack(
-            [keys.lane_key(config.inference.rng_seed, seed, keys.Purpose.INFERENCE, unit) for seed, unit in seeds]
-        )
+        root, purpose = config.inference.rng_seed, keys.Purpose.INFERENCE
+        lane_keys = jnp.stack([keys.lane_key(root, seed, purpose, unit, self._retry) for seed, unit in seeds])
         return lane_keys, data, active
 
     def _advance(self, inputs: tuple[Any, Any, Any], rounds: Rounds) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:

@@ -6,6 +6,7 @@
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
+| WorkerLost        | 1    | a worker process ended without a word                                    |
 | ChunkImpossible   | 70   | this chunk will always fail                                              |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
 | Damaged           | 74   | what is committed is missing, changed or torn                            |
@@ -82,6 +83,10 @@ class ResultsDiffer(LanewiseError):
     """The output holds results of another identity; they are neither reused nor overwritten in silence."""
 
     exit_code = 65
+
+
+class WorkerLost(LanewiseError):
+    """A worker process ended without a word; its chunk is not committed."""
 
 
 class ChunkImpossible(LanewiseError):

@@ -16,13 +16,13 @@ import h5netcdf
 import numpy as np
 
 from lanewise.lanes import LaneStatus
-from lanewise.results import Diagnostics, Result
+from lanewise.results import Diagnostics, Result, Try
 
 SUMMARY_COLUMNS = (
     *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
     *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
     *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std"),
-    *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "reason"),
+    *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "retries", "reason"),
 )
 
 
@@ -47,6 +47,7 @@ def convergence(result: Result) -> dict[str, Any]:
         "status": result.status.word,
         "reason": result.reason,
         "method_used": result.method,
+        "tries": [asdict(one) for one in result.tries],
     }
 
 
@@ -63,6 +64,7 @@ def summary_row(result: Result) -> dict[str, Any]:
         "divergences": found.divergences,
         "divergence_frac": found.divergence_frac,
         "ess_kind": "bulk" if found.ess else None,
+        "retries": max(0, len(result.tries) - 1),
         "reason": result.reason,
     }
     for name in ("g1", "g2"):
@@ -97,7 +99,7 @@ def posterior_nc(result: Result) -> bytes:
 
 
 def packed_nc(results: Sequence[Result]) -> bytes:
-    """A chunk's results in one netCDF-4 file with a leading realization axis; lanes without draws are NaN there."""
+    """A chunk's results in one netCDF-4 file with a leading realization axis; what a realization lacks is NaN there."""
     n_chains = max(r.shape[0] for r in results)
     n_draws = max(r.shape[1] for r in results)
     buffer = io.BytesIO()
@@ -112,14 +114,12 @@ def packed_nc(results: Sequence[Result]) -> bytes:
         ):
             group = file.create_group(name)
             group.dimensions = {"chain": n_chains, "draw": n_draws}
-            keys = next((list(part) for part in parts if part), [])
-            dtypes = next(({key: part[key].dtype for key in part} for part in parts if part), {})
-            stacked = {}
-            for key in keys:
-                empty = np.zeros((n_chains, n_draws), dtypes[key])
-                if empty.dtype.kind == "f":
-                    empty = np.full_like(empty, np.nan)
-                stacked[key] = np.stack([part.get(key, empty) for part in parts])
+            # A retry may have longer chains than its neighbours, or another method with statistics of its own.
+            dtypes = {key: array.dtype for part in parts for key, array in part.items()}
+            stacked = {
+                key: np.stack([_padded(part.get(key), (n_chains, n_draws), dtype) for part in parts])
+                for key, dtype in dtypes.items()
+            }
             _write(group, ("realization", "chain", "draw"), stacked)
     return buffer.getvalue()
 
@@ -134,13 +134,15 @@ def unpack(data: bytes) -> list[Result]:
             for name in ("posterior", "sample_stats")
         }
         for index, record in enumerate(records):
-            has_draws = record.pop("has_draws")
+            n_chains, n_draws = record.pop("shape")
+            names = record.pop("arrays")
             status = LaneStatus[record.pop("status").upper()]
-            diagnostics = record.pop("diagnostics")
+            diagnostics, tries = record.pop("diagnostics"), record.pop("tries", ())
             if diagnostics["bfmi"] is not None:
                 diagnostics["bfmi"] = tuple(diagnostics["bfmi"])
             parts = {
-                name: {key: a[index] for key, a in group.items()} if has_draws else {} for name, group in arrays.items()
+                name: {key: arrays[name][key][index, :n_chains, :n_draws] for key in keys}
+                for name, keys in names.items()
             }
             found.append(
                 Result(
@@ -149,6 +151,7 @@ def unpack(data: bytes) -> list[Result]:
                     posterior=parts["posterior"],
                     stats=parts["sample_stats"],
                     diagnostics=Diagnostics(**diagnostics),
+                    tries=tuple(Try(**one) for one in tries),
                 )
             )
     return found
@@ -165,13 +168,23 @@ def _record(result: Result) -> dict[str, Any]:
         "truth": dict(result.truth),
         "laplace_std": dict(result.laplace_std),
         "diagnostics": asdict(result.diagnostics),
-        "has_draws": bool(result.posterior),
+        "tries": [asdict(one) for one in result.tries],
+        "shape": result.shape,
+        "arrays": {"posterior": list(result.posterior), "sample_stats": list(result.stats)},
     }
 
 
 def _sample_stats(result: Result) -> dict[str, np.ndarray]:
     widths = {f"laplace_std_{name}": np.full(result.shape, width) for name, width in result.laplace_std.items()}
     return {**result.stats, **widths}
+
+
+def _padded(array: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array, or none, in the corner of one of the shape: NaN around it, 0 where there is no NaN."""
+    whole = np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
+    if array is not None:
+        whole[: array.shape[0], : array.shape[1]] = array
+    return whole
 
 
 def _write(group: Any, dimensions: tuple[str, ...], variables: Mapping[str, np.ndarray]) -> None:

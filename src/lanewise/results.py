@@ -40,6 +40,33 @@ class AnyResult(Protocol):
         """What inferred it."""
         ...
 
+    @property
+    def tries(self) -> tuple[Try, ...]:
+        """Every attempt, the first run with them; empty if it was never retried."""
+        ...
+
+
+@dataclass(frozen=True)
+class Try:
+    """One attempt at a realization that was retried.
+
+    Attributes:
+        retry: 0 for the first run.
+        change: what was done otherwise, in words; empty for nothing.
+        method, status, reason: as the attempt ended.
+    """
+
+    retry: int
+    change: str
+    method: str
+    status: str
+    reason: str
+
+    @classmethod
+    def of(cls, result: AnyResult, retry: int, change: str) -> Try:
+        """The attempt that ended in a result."""
+        return cls(retry, change, result.method, result.status.word, result.reason)
+
 
 @dataclass(frozen=True)
 class Diagnostics:
@@ -76,6 +103,7 @@ class Result:
         posterior: draws per latent, each of shape (chain, draw); empty if there are none.
         stats: sample statistics per name, each of shape (chain, draw).
         laplace_std: width per latent of the Laplace approximation, for methods that have one.
+        tries: every attempt, the first run with them; empty if it was never retried.
     """
 
     run_id: str
@@ -88,6 +116,7 @@ class Result:
     stats: Mapping[str, np.ndarray] = field(default_factory=dict)
     laplace_std: Mapping[str, float] = field(default_factory=dict)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    tries: tuple[Try, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:

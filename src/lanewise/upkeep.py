@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lanewise import commits, directories
+from lanewise.claims import CLAIMS
 from lanewise.commits import Commit, File
 from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.store import PROBES, Store, is_stamp
@@ -89,6 +90,8 @@ def clean(campaign: Campaign, older_than_s: float, *, dry_run: bool = False) -> 
     found = campaign.commits()
     taken = old([path for chunk in campaign.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))])
     taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
+    # A claim that is alive is younger than an hour: it beats.
+    taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
     taken += old(store.leftovers())
     taken += [f"{commits.CHECKPOINTS}/{name}" for name in _finished_checkpoints(campaign, found)]
     # Asked again: an attempt that was slow may have committed since.

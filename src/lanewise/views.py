@@ -1,13 +1,10 @@
-"""What the commands print: content for programs, and the same as text for people."""
+"""What `plan` prints: content for programs, and the same as text for people."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lanewise import commits
-from lanewise.errors import Damaged
 from lanewise.memory import Memory, predict
 
 if TYPE_CHECKING:
@@ -76,61 +73,3 @@ def settings_text(settings: Sequence[Setting]) -> str:
     paths, values = (max(len(getattr(one, name)) for one in settings) for name in ("path", "value"))
     values = min(values, _VALUE_WIDTH)
     return "\n".join(f"{one.path:<{paths}}  {one.value:<{values}}  {one.origin}" for one in settings)
-
-
-def status(campaign: Campaign, source: str) -> dict[str, Any]:
-    """What storage says of a campaign, and the command that takes it further."""
-    done, damaged = campaign.survey()
-    failed = {index: text for index, text in commits.failures(campaign.store).items() if index not in done}
-    counts: Counter[str] = Counter()
-    for commit in done.values():
-        counts.update(commit.counts)
-    n_chunks = len(campaign.plan.chunks)
-    missing = [chunk.index for chunk in campaign.plan.chunks if chunk.index not in {*done, *damaged}]
-    not_ok = []
-    for index in (index for index in sorted(done) if set(done[index].counts) != {"ok"}):
-        try:
-            rows = commits.load_rows(campaign.store, done[index])
-        except Damaged as error:
-            damaged[index] = error
-        else:
-            not_ok += [
-                {key: row[key] for key in ("run_id", "status", "reason")} for row in rows if row["status"] != "ok"
-            ]
-    following = "verify" if damaged else "run" if missing else "aggregate"
-    return {
-        "name": campaign.manifest.name,
-        "output": campaign.manifest.output.url,
-        "chunks": {
-            "total": n_chunks,
-            "committed": len(done),
-            "missing": missing,
-            "failed": failed,
-            "damaged": {index: str(error) for index, error in damaged.items()},
-        },
-        "realizations": {"total": len(campaign.plan.realizations), "counts": dict(sorted(counts.items()))},
-        "not_ok": not_ok,
-        "next": f"lanewise {following} {source}",
-    }
-
-
-def status_text(content: dict[str, Any]) -> str:
-    """The status for a reader."""
-    chunks, realizations = content["chunks"], content["realizations"]
-    counts = ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in realizations["counts"].items()) or "none yet"
-    lines = [
-        f"{content['name']}: {chunks['committed']} of {chunks['total']} chunks committed in {content['output']}",
-        f"realizations: {counts}, of {realizations['total']}",
-    ]
-    if chunks["missing"]:
-        shown = ", ".join(map(str, chunks["missing"][:_SHOWN])) + (" …" if len(chunks["missing"]) > _SHOWN else "")
-        lines.append(f"not committed: chunk {shown}")
-    lines += [f"chunk {index} is damaged: {text}" for index, text in list(chunks["damaged"].items())[:_SHOWN]]
-    lines += [f"chunk {index} failed: {text}" for index, text in list(chunks["failed"].items())[:_SHOWN]]
-    lines += [
-        f"{one['run_id']}: {one['status'].replace('_', ' ')}: {one['reason']}" for one in content["not_ok"][:_SHOWN]
-    ]
-    if len(content["not_ok"]) > _SHOWN:
-        lines.append(f"… and {len(content['not_ok']) - _SHOWN} more that are not ok")
-    lines.append(f"next: {content['next']}")
-    return "\n".join(lines)

@@ -51,7 +51,7 @@ def leaves(node: Mapping, path: str = "") -> Iterator[tuple[str, Mapping]]:
 
 def test_written_json_is_valid(make_table, spoil):
     content = valid(evaluated(spoil(make_table(n=20), [3]), MISSING))
-    assert content["verdict"]["verdict"] == "PASS"
+    assert content["verdict"]["verdict"] == "INCONCLUSIVE"  # two are missing
     assert content["g1"]["m"]["value"] == pytest.approx(0, abs=4 * content["g1"]["m"]["error"])
     assert content["g2"]["m"] is None
     assert content["excluded"] == [

@@ -186,9 +186,18 @@ def test_gpus_are_limits_and_are_hidden_from_pods_without_one(overrides: tuple[s
     _, chunks, aggregation = render(overrides=(*BUCKET, *overrides))
     hidden = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]
     assert container(chunks)["resources"]["limits"].get("nvidia.com/gpu") == gpus
-    assert container(chunks).get("env", []) == ([] if gpus else hidden)
+    assert container(chunks)["env"][2:] == ([] if gpus else hidden)
     assert "nvidia.com/gpu" not in container(aggregation)["resources"]["limits"]
-    assert container(aggregation)["env"] == hidden
+    assert container(aggregation)["env"][2:] == hidden
+
+
+@pytest.mark.parametrize(("grace_s", "ours"), [(120, "100"), (30, "15")])
+def test_pods_know_their_node_and_end_before_they_are_killed(grace_s: int, ours: str) -> None:
+    _, *rendered = render(replace(SITE, grace_s=grace_s))
+    for job in rendered:
+        node, grace = container(job)["env"][:2]
+        assert node == {"name": "LANEWISE_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+        assert grace == {"name": "LANEWISE_GRACE", "value": ours}
 
 
 def test_chunks_ask_for_what_the_manifest_says() -> None:

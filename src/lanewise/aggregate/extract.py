@@ -22,7 +22,7 @@ Priors = tuple[GaussianPrior | None, GaussianPrior | None]
 
 SUMMARY = "summary.csv"
 # Columns of whole numbers or truth values that may be undefined: pandas would turn them into floats.
-_WHOLE = {"divergences": "Int64", "seed": "Int64", "passed_convergence": "boolean"}
+_WHOLE = {"divergences": "Int64", "seed": "Int64", "retries": "Int64", "passed_convergence": "boolean"}
 _REQUIRED = ("run_id", "g1_true", "g2_true", "g1_mean", "g1_std", "g2_mean", "g2_std", "passed_convergence", "seed")
 # Of one column; a table that is wrong in one way is wrong in every row.
 _COMPLAINTS = 5

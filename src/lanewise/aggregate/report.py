@@ -26,6 +26,32 @@ ROWS_SHOWN = 200  # of each list of realizations; the rest is in summary.csv
 
 
 @dataclass(frozen=True)
+class MissingChunk:
+    """A chunk of which the results have nothing, or not all.
+
+    Attributes:
+        n: realizations that are missing.
+        shears: their true (g1, g2), each once; empty where none is known.
+        cause: the error that its last attempt ended with; empty if none is on record.
+    """
+
+    chunk: int
+    n: int
+    shears: tuple[tuple[float, float], ...]
+    cause: str
+
+
+@dataclass(frozen=True)
+class RetriedRow:
+    """A realization that was tried again, and what came of it."""
+
+    run_id: str
+    retries: int
+    status: str
+    method: str
+
+
+@dataclass(frozen=True)
 class Context:
     """What the report says about the campaign besides its numbers.
 
@@ -35,6 +61,7 @@ class Context:
         reproduce: the command line that carries it out again.
         lanewise_version: that computed the numbers.
         versions: library → version.
+        missing_chunks, retried: what is not computed, and what was computed more than once.
     """
 
     campaign: str
@@ -42,6 +69,8 @@ class Context:
     reproduce: str
     lanewise_version: str
     versions: Mapping[str, str]
+    missing_chunks: tuple[MissingChunk, ...] = ()
+    retried: tuple[RetriedRow, ...] = ()
 
 
 @dataclass(frozen=True)

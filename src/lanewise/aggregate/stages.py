@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from lanewise import __version__, document, provenance
+from lanewise import __version__, commits, document, provenance
 from lanewise.aggregate import extract, forecast, gallery, report
 from lanewise.aggregate.figures import figures
 from lanewise.aggregate.results import BiasResults, evaluate, to_csv, to_json
@@ -105,11 +105,11 @@ def aggregate(campaign: Campaign) -> BiasResults:
     plots = {**write_stats(campaign.store, STATS, summary, results), **looked_at}
     for name, svg in looked_at.items():
         campaign.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
-    campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign)).encode())
+    campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign, summary)).encode())
     return results
 
 
-def context(campaign: Campaign) -> report.Context:
+def context(campaign: Campaign, summary: pd.DataFrame) -> report.Context:
     """What a report says of its campaign: the same wherever it is written, so no path and no URL of this run."""
     manifest = campaign.manifest
     content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}}
@@ -122,6 +122,37 @@ def context(campaign: Campaign) -> report.Context:
         reproduce="lanewise run manifest.yaml && lanewise aggregate manifest.yaml",
         lanewise_version=__version__,
         versions=provenance.versions(),
+        missing_chunks=_missing_chunks(campaign, summary),
+        retried=_retried(summary),
+    )
+
+
+def _missing_chunks(campaign: Campaign, summary: pd.DataFrame) -> tuple[report.MissingChunk, ...]:
+    """Chunks of the plan that the summary does not hold whole, with their shears and why they are absent."""
+    there = set(summary["run_id"])
+    absent = {
+        chunk.index: [r.member for r in chunk.realizations if r.run_id not in there] for chunk in campaign.plan.chunks
+    }
+    # No node and no time: the report of one state of a campaign has the same bytes wherever it is written.
+    causes = {one.chunk: one.cause for one in commits.failures(campaign.store)} if any(absent.values()) else {}
+    return tuple(
+        report.MissingChunk(
+            index,
+            len(members),
+            tuple(sorted({(m.truth["g1"], m.truth["g2"]) for m in members if {"g1", "g2"} <= set(m.truth)})),
+            causes.get(index, ""),
+        )
+        for index, members in absent.items()
+        if members
+    )
+
+
+def _retried(summary: pd.DataFrame) -> tuple[report.RetriedRow, ...]:
+    found = summary[summary["retries"].fillna(0) > 0]
+    columns = (found[name] for name in ("run_id", "retries", "status", "method_used"))
+    return tuple(
+        report.RetriedRow(str(run_id), int(n), str(status), str(method))
+        for run_id, n, status, method in zip(*columns, strict=True)
     )
 
 

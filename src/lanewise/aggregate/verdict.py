@@ -164,5 +164,9 @@ def completeness(planned: int, used: int, excluded: int, missing: int, limit: fl
     if share > limit:
         text = f"{lost}, more than the allowed {limit:.1%}: what is left may be a biased choice."
         return Judgement("completeness", None, Verdict.INVALID, share, None, limit, None, text)
+    if missing:
+        # What is excluded was computed and is told; what is missing may still say otherwise, and one command brings it.
+        text = f"{lost}, within the allowed {limit:.1%}; `lanewise retry` and `run` compute what is missing."
+        return Judgement("completeness", None, Verdict.INCONCLUSIVE, share, None, limit, None, text)
     text = f"{lost}, within the allowed {limit:.1%}." if share else f"All {planned} planned realizations entered."
     return Judgement("completeness", None, Verdict.PASS, share, None, limit, None, text)

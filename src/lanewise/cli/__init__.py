@@ -31,6 +31,7 @@ for _command in (
     manifests.plan,
     runs.run,
     runs.status,
+    runs.retry,
     manifests.extend,
     upkeep.verify,
     upkeep.export,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,8 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 if TYPE_CHECKING:
     from lanewise.document import Document
 
+# Cursor home, and nothing below it.
+_CLEAR = "\033[H\033[2J"
 
 BatchIndexOption = Annotated[
     int | None,
@@ -35,13 +39,17 @@ def run(
     batch_index: BatchIndexOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, help="Processes at a time, each with its share of resources.cpus, or a GPU."),
+    ] = 1,
     overrides: SetOption = None,
 ) -> None:
     """Compute one chunk, or all of them; what is committed already is skipped.
 
     `lanewise run shear` takes the flags of `lanewise init shear` in place of a manifest.
     """
-    carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite)
+    carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite, workers=workers)
 
 
 def carry_out(
@@ -51,6 +59,7 @@ def carry_out(
     *,
     cluster: bool,
     overwrite: bool,
+    workers: int = 1,
 ) -> None:
     """Run a campaign, tell how it ends, and exit accordingly."""
     from lanewise import progress
@@ -59,14 +68,13 @@ def carry_out(
     campaign = load(manifest, overrides)
     index, in_cluster = choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
     with progress.reporter() as reporter:
-        outcome = campaign.run(index, overwrite=overwrite, progress=reporter)
+        outcome = campaign.run(index, overwrite=overwrite, workers=workers, progress=reporter)
     total = sum(outcome.counts.values())
-    counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in sorted(outcome.counts.items())) or "nothing"
     url = campaign.manifest.output.url
     reporter.say(
         "done",
-        f"{total} realizations: {counts}; chunks: {outcome.computed} computed, {outcome.reused} already committed, "
-        f"{len(outcome.errors)} failed; results in {url}",
+        f"{total} realizations: {_listed(outcome.counts)}; chunks: {outcome.computed} computed, "
+        f"{outcome.reused} already committed, {len(outcome.errors)} failed; results in {url}",
         counts=dict(outcome.counts),
         computed=outcome.computed,
         reused=outcome.reused,
@@ -79,11 +87,62 @@ def carry_out(
         raise typer.Exit(errors.NOT_CONVERGED)
 
 
-def status(manifest: CampaignArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Show from storage what is done, failed or missing, and the next command."""
-    from lanewise import views
+def retry(
+    manifest: ManifestArgument,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that failed or were not finite only.")] = False,
+    nonconverged: Annotated[bool, typer.Option("--nonconverged", help="Those that did not converge only.")] = False,
+    cluster: ClusterOption = False,
+    overrides: SetOption = None,
+) -> None:
+    """Compute again what failed or did not converge, and nothing else; every attempt is recorded.
+
+    Data keep their seed. What did not converge climbs a ladder: longer warm-up, smaller steps, longer chains, another
+    method. Chunks that failed as a whole, or whose process is gone, are computed as `run` does.
+    """
+    from lanewise import progress
 
     campaign = load(manifest, overrides)
+    either = failed or nonconverged
+    with progress.reporter() as reporter:
+        outcome = campaign.retry(
+            failed=failed or not either, nonconverged=nonconverged or not either, progress=reporter
+        )
+        counts = _listed(outcome.counts)
+        reporter.say(
+            "done",
+            f"{outcome.n_tried} realizations tried again, {outcome.n_mended} of them ok now; {counts} are committed",
+            tried=outcome.n_tried,
+            mended=outcome.n_mended,
+            counts=dict(outcome.counts),
+        )
+    if outcome.errors:
+        raise outcome.errors[0]
+    if set(outcome.counts) - {"ok"} and not cluster:
+        raise typer.Exit(errors.NOT_CONVERGED)
+
+
+def status(
+    manifest: CampaignArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again until every chunk is committed.")] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, help="With --watch: seconds between looks.")] = 5.0,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show from storage what is done, running, lost, failed or missing, how fast, and the next command."""
+    import time
+
+    from lanewise import status as practice
+
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
-    content = views.status(campaign, " ".join([manifest, *options]))
-    print(json.dumps(content, indent=2) if as_json else views.status_text(content))
+    while True:
+        content = practice.status(load(manifest, overrides), " ".join([manifest, *options]))
+        if watch and not as_json and sys.stdout.isatty():
+            print(_CLEAR, end="")
+        print(json.dumps(content, indent=None if watch else 2) if as_json else practice.text(content), flush=True)
+        if not watch or not content["chunks"]["missing"]:
+            return
+        time.sleep(interval)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in sorted(counts.items())) or "nothing"

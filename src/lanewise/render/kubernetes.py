@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
-from lanewise import document
+from lanewise import claims, document, interrupts
 from lanewise.errors import NOT_CONVERGED, ChunkImpossible, ManifestError, UsageError
 from lanewise.manifest import Manifest
 from lanewise.plan import Plan
@@ -22,6 +22,8 @@ USER = 10001
 
 # Above so many indexes Kubernetes demands maxFailedIndexes, and allows at most so many of them, and pods at once.
 _MANY_INDEXES, _MOST_AT_ONCE = 100_000, 10_000
+# Of a pod's grace, what is left between our end and the kill [seconds].
+_MARGIN_S = 20
 _CONFIG_MAP_BYTES = 2**20
 
 
@@ -174,9 +176,13 @@ def _container(site: Site, args: list[str], resources: Object) -> Object:
         "args": args,
         "workingDir": WORKING_DIRECTORY,
     }
+    container["env"] = [
+        {"name": claims.NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": interrupts.GRACE_VARIABLE, "value": str(max(site.grace_s - _MARGIN_S, site.grace_s // 2))},
+    ]
     if site.gpu_resource not in resources["limits"]:
         # Where NVIDIA's runtime is the default, a CUDA image shows all GPUs to a pod that asked for none.
-        container["env"] = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]
+        container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     if site.secret:
         container["envFrom"] = [{"secretRef": {"name": site.secret}}]
     container["resources"] = resources

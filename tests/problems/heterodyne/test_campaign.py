@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import lanewise
 from conftest import tree
 from lanewise import campaign as campaigns
-from lanewise import cli, commits, schema, views
+from lanewise import cli, commits, schema, status, views
 from lanewise.campaign import Campaign
 from lanewise.checkpoints import Keeper, Policy
 from lanewise.errors import StorageError, UsageError
@@ -128,7 +128,7 @@ def test_commits_plan_and_status_are_as_their_schemas_say(place: Path, survey: P
     campaign = load(place)
     paths = list((survey / "_lanewise" / "commits").iterdir())
     said = [("commit", json.loads(path.read_text())) for path in paths]
-    said += [("plan", views.plan(campaign)), ("status", views.status(campaign, "m.yaml"))]
+    said += [("plan", views.plan(campaign)), ("status", status.status(campaign, "m.yaml"))]
     for name, content in said:
         jsonschema.Draft7Validator(schema.load(name)).validate(content)
 

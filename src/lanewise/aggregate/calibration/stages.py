@@ -46,7 +46,7 @@ def aggregate(campaign: Campaign) -> CalibrationResults:
     plots = figures.figures(results, found)
     for name, svg in plots.items():
         campaign.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
-    campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign)).encode())
+    campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign, summary)).encode())
     return results
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import h5netcdf
@@ -14,6 +15,7 @@ import numpy as np
 from lanewise.lanes import LaneStatus
 from lanewise.problems.heterodyne.c2 import HEADLINE, NAMES
 from lanewise.problems.heterodyne.results import TaskResult
+from lanewise.results import Try
 
 RESULT = "result.json"
 _RECORD = "record"
@@ -78,13 +80,15 @@ def unpack(data: bytes) -> list[TaskResult]:
             record = json.loads(text)
             arrays = {name: np.asarray(file[record["run_id"]][name][...]) for name in record.pop("arrays")}
             status = LaneStatus[record.pop("status").upper()]
-            found.append(TaskResult(**record, status=status, arrays=arrays))
+            tries = tuple(Try(**one) for one in record.pop("tries", ()))
+            found.append(TaskResult(**record, status=status, arrays=arrays, tries=tries))
     return found
 
 
 def _record(result: TaskResult) -> dict[str, Any]:
     """All of a result but its arrays, of which it has the names in their order."""
-    return {**vars(result), "status": result.status.word, "arrays": list(result.arrays)}
+    tries = [asdict(one) for one in result.tries]
+    return {**vars(result), "status": result.status.word, "arrays": list(result.arrays), "tries": tries}
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

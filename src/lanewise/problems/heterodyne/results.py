@@ -16,6 +16,7 @@ from lanewise.problems.heterodyne.c2 import HEADLINE, NAMES
 from lanewise.problems.heterodyne.data import TwoTimeData
 from lanewise.problems.heterodyne.nlsq.fit import Estimate, FitResult
 from lanewise.problems.heterodyne.tasks import Task
+from lanewise.results import Try
 
 FORMAT_VERSION = 1
 # Blocks of frames along each axis of a residual map.
@@ -31,6 +32,7 @@ class TaskResult:
         swept: what the sweep set, by dotted config path.
         content: of result.json, as its schema has it; empty if there is no fit.
         arrays: of the NPZ, float64; empty if there is no fit.
+        tries: every attempt, the first run with them; empty if it was never retried.
     """
 
     run_id: str
@@ -44,6 +46,7 @@ class TaskResult:
     content: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     method: str = "nlsq"
+    tries: tuple[Try, ...] = ()
 
 
 def failed(task: Task, error: Exception) -> TaskResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lanewise import typed
@@ -88,6 +88,14 @@ class ShearConfig:
     def settings(self) -> NutsSettings | MapSettings:
         """Settings of the method."""
         return self.inference.nuts if self.method == "nuts" else self.inference.map
+
+    def with_settings(self, settings: Any) -> ShearConfig:
+        """With other settings of the method."""
+        return replace(self, inference=replace(self.inference, **{self.method: settings}))
+
+    def with_method(self, method: str) -> ShearConfig:
+        """With another method, and the settings that the config has for it."""
+        return replace(self, inference=replace(self.inference, method=method))
 
     @property
     def content(self) -> Mapping[str, Any]:

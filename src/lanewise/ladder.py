@@ -1,0 +1,62 @@
+"""What is tried next with a realization that did not converge: data, a few rungs for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lanewise.lanes import LaneStatus
+from lanewise.methods import METHODS
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One change of the config's own method and settings.
+
+    Attributes:
+        change: in words, as attempts record it.
+        times: settings that are multiplied.
+        values: settings that are set, where they are not beyond it already.
+        method: another method, with the settings that the config has for it.
+    """
+
+    change: str
+    times: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    method: str | None = None
+
+
+# From the first retry on; the last rung serves every further one. A mode is never replaced by draws: it would be
+# another estimator.
+LADDERS: dict[str, tuple[Rung, ...]] = {
+    "nuts": (
+        Rung("warm-up four times as long", {"warmup": 4}),
+        Rung("smaller steps", {"warmup": 4}, {"target_accept": 0.95}),
+        Rung("chains four times as long", {"warmup": 4, "samples": 4}, {"target_accept": 0.95}),
+        Rung("another method, hmc", method="hmc"),
+        Rung("chains sixteen times as long", {"warmup": 16, "samples": 16}, {"target_accept": 0.99}),
+    ),
+    "map": (Rung("ten times the steps", {"max_iterations": 10}),),
+}
+
+
+def of(method: str) -> tuple[Rung, ...]:
+    """The rungs of a method; empty if it has none."""
+    return tuple(rung for rung in LADDERS.get(method, ()) if rung.method is None or rung.method in METHODS)
+
+
+def mendable(method: str) -> frozenset[LaneStatus]:
+    """Statuses that a retry may change: what failed may have failed for a passing reason, the rest needs a rung."""
+    failed = frozenset({LaneStatus.FAILED, LaneStatus.NON_FINITE})
+    return failed | {LaneStatus.NOT_CONVERGED} if of(method) else failed
+
+
+def climb(config: Any, rung: Rung) -> Any:
+    """The config with a rung's change; its content, and so the identity, is that of the original's realizations."""
+    if rung.method is not None:
+        return config.with_method(rung.method)
+    settings = config.settings
+    changes: dict[str, Any] = {name: getattr(settings, name) * factor for name, factor in rung.times.items()}
+    changes |= {name: max(getattr(settings, name), value) for name, value in rung.values.items()}
+    return config.with_settings(replace(settings, **changes))
