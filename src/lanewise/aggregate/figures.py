@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _RASTER_ABOVE = 2000  # dots; beyond it a vector plot is megabytes and no clearer
 _DASHES = (0, (4, 3))
 _DOTS = (0, (1, 2))
+# Bounds nearer to zero than this share of the axis cannot be told from it.
+_LABEL_SHARE = 0.06
 _SURVEYS = {"lsst": "LSST", "desc": "DESC", "euclid": "Euclid"}
 
 
@@ -142,7 +144,7 @@ def _m_c(results: BiasResults, axes: Axes) -> None:
     for name, (required, _) in REQUIREMENTS.items():
         asked.setdefault(required / scale_m, []).append(_SURVEYS[name])
     for x, names in asked.items():
-        if low < -x and x < high:
+        if low < -x and x < high and x > _LABEL_SHARE * (high - low):
             for side in (-x, x):
                 axes.axvline(side, color=PALETTE["muted"], linewidth=0.8, linestyle=_DOTS)
             axes.annotate(
