@@ -149,6 +149,9 @@ def test_every_number_of_the_report_is_in_the_json() -> None:
         ({"acceptance": {"rank_p_min": 0.01}}, "acceptance.rank_p_min: ranks and coverage need g and every latent"),
         ({"kind": "calibration", "shear": ..., "acceptance": {"max_abs_m": 0.1}}, "m needs true shears"),
         ({"kind": "calibration", "shear": ...}, "map leaves no draws"),
+        ({"kind": "calibration", "shear": ..., "config__image__noise__simulated": False}, "without noise no posterior"),
+        ({"kind": "calibration", "shear": ..., "config__simulation": {"truths": "central"}}, "set drawn"),
+        ({"config__simulation": {"truths": "drawn"}, "kind": "calibration"}, "shear: kind calibration draws g"),
     ],
 )
 def test_ranks_on_a_grid_are_refused_with_the_reason(write: Write, changes: dict[str, object], message: str) -> None:

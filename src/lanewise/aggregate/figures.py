@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _RASTER_ABOVE = 2000  # dots; beyond it a vector plot is megabytes and no clearer
 _DASHES = (0, (4, 3))
 _DOTS = (0, (1, 2))
+# Bounds nearer to zero than this share of the axis cannot be told from it.
+_LABEL_SHARE = 0.06
+_SURVEYS = {"lsst": "LSST", "desc": "DESC", "euclid": "Euclid"}
 
 
 def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
@@ -137,18 +140,21 @@ def _m_c(results: BiasResults, axes: Axes) -> None:
             axes.errorbar(x, y, yerr, xerr, color=colour, linewidth=width)
         axes.plot(x, y, "o", color=colour, markersize=5, label=component)
     low, high = axes.get_xlim()
+    asked: dict[float, list[str]] = {}
     for name, (required, _) in REQUIREMENTS.items():
-        if low < -required / scale_m and required / scale_m < high:
-            for side in (-required, required):
-                axes.axvline(side / scale_m, color=PALETTE["muted"], linewidth=0.8, linestyle=_DOTS)
+        asked.setdefault(required / scale_m, []).append(_SURVEYS[name])
+    for x, names in asked.items():
+        if low < -x and x < high and x > _LABEL_SHARE * (high - low):
+            for side in (-x, x):
+                axes.axvline(side, color=PALETTE["muted"], linewidth=0.8, linestyle=_DOTS)
             axes.annotate(
-                "DESC, Euclid" if name == "euclid" else "" if name == "desc" else "LSST",
-                (required / scale_m, 0.02),
+                ", ".join(names),
+                (x, 0.02),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
+                ha="right",
                 fontsize=7,
                 color=PALETTE["muted"],
-                ha="right",
             )
     axes.locator_params(nbins=6)
     axes.set_xlabel(f"m{unit_m}")

@@ -129,9 +129,8 @@ def results_of(campaign: Campaign, run_ids: Sequence[str]) -> dict[str, Result]:
     """What is committed of these realizations; without those whose chunk cannot be read."""
     wanted = set(run_ids)
     found: dict[str, Result] = {}
-    for index, commit in campaign.survey()[0].items():
-        if wanted.isdisjoint(campaign.plan.chunks[index].run_ids):
-            continue
+    holding = [chunk for chunk in campaign.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
+    for commit in campaign.survey(holding)[0].values():
         try:
             results = commits.load_results(campaign.store, commit)
         except Damaged:

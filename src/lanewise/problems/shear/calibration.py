@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lanewise.document import Document, Path
 from lanewise.errors import Complaint
 from lanewise.problems.base import Member
-from lanewise.problems.shear import drawn, family, grid
+from lanewise.problems.shear import drawn, family, grid, simulation
 
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
@@ -42,8 +42,14 @@ def parse_extent(value: Mapping[str, Any]) -> None:
 
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
-    """There must be draws to rank the truth among."""
+    """Truths are drawn, images have the noise of the likelihood, and there are draws to rank the truths among."""
     found = [*family.precision(manifest.config), *family.width_of_noise(manifest.config)]
+    if not manifest.config.image.noise.simulated:
+        message = "without noise no posterior is calibrated; remove it, or set true"
+        found.append((("config", "image", "noise", "simulated"), message))
+    if manifest.content["config"].get(simulation.KEY, {}).get("truths") == "central":
+        message = "kind calibration draws every truth from its prior; remove it, or set drawn"
+        found.append((("config", simulation.KEY, "truths"), message))
     if manifest.config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as nuts"
         found.append((("config", "inference", "method"), message))
