@@ -1,9 +1,9 @@
 """A program that carries a small campaign out in bad weather; run as `python storm.py WHAT MANIFEST URL LOG N`.
 
-`kills`, `overwrites`, `retries`, `races` and `overwriting_races`: a stand-in for the engine makes up results in no time,
-so that storage is all there is. `moments`: the engine is the real one, with a checkpoint after every round. Every run is
-a forked child of its own: it dies by its own SIGKILL at a given point, races another one, or is killed at a random
-moment. Prints what it found as JSON.
+`kills`, `overwrites`, `retries`, `races` and `overwriting_races`: a stand-in for the engine makes up results in no
+time, so that storage is all there is. `moments`: the engine is the real one, with a checkpoint after every round. Every
+run is a forked child of its own: it dies by its own SIGKILL at a given point, races another one, or is killed at a
+random moment. Prints what it found as JSON.
 """
 
 from __future__ import annotations
