@@ -294,3 +294,13 @@ def test_the_ellipticity_of_a_sheared_population_is_normalised() -> None:
     assert density.sum() == pytest.approx(1, abs=1e-6)
     # ⟨(e + g)/(1 + g* e)⟩ = g for an isotropic population, exactly.
     assert np.sum(density * e) == pytest.approx(g, abs=1e-6)
+
+
+def test_a_ring_that_lost_an_arm_is_left_out_whole() -> None:
+    """One of four arms fails, of another ring one is missing from a bare table: neither ring counts, the third does."""
+    table = arms(3, ring=0.2)
+    turned = table["run_id"].str.endswith(TURNED)
+    table.loc[(table["seed"] == 0) & turned & (table["g1_true"] > 0), "g1_mean"] = np.nan
+    gone = (table["seed"] == 1) & ~turned & (table["g1_true"] < 0)
+    left = table[~gone]
+    assert counts(left).groupby(left["seed"]).sum().to_dict() == {0: 0, 1: 0, 2: 4}

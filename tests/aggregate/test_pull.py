@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from conftest import Write, load
+from lanewise.aggregate import extract
 from lanewise.aggregate.pull import kept
 from lanewise.aggregate.results import evaluate
 from lanewise.aggregate.verdict import Verdict
@@ -52,3 +54,10 @@ def test_a_prior_that_speaks_and_cannot_be_taken_out_makes_it_invalid(make_table
     assert judged.verdict is expected
     assert found.verdict is expected
     assert ("widen it" in judged.sentence) == (expected is Verdict.INVALID)
+
+
+def test_a_campaign_names_its_priors_that_are_not_gaussian(write: Write) -> None:
+    campaign = load(write(config__gal__shear={"g1": {"type": "Uniform", "min": -0.3, "max": 0.3}, "g2": 0.0}))
+    assert extract.unlike(campaign) == {"g1": Uniform(-0.3, 0.3)}
+    assert extract.priors(campaign) == (None, None)
+    assert extract.unlike(load(write())) == {}

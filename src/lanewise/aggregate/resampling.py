@@ -6,7 +6,7 @@ A group is what shares a seed: a realization, a pair, a ring. All numbers come f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -130,10 +130,14 @@ def _solve(line: Line, sums: Array) -> Array:
     return beta
 
 
-def _counts(n_groups: int) -> list[Array]:
+def _counts(n_groups: int) -> Iterator[Array]:
     """How often each group is drawn, shape (repetition, group), in blocks; the same for every number."""
     rng = np.random.default_rng(_SEED)
     block = max(1, min(N_BOOTSTRAP, _BLOCK // n_groups))
     sizes = [min(block, N_BOOTSTRAP - at) for at in range(0, N_BOOTSTRAP, block)]
-    even = np.full(n_groups, 1 / n_groups)
-    return [rng.multinomial(n_groups, even, size=size).astype(np.float64) for size in sizes]
+
+    def again() -> Array:
+        return np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups).astype(np.float64)
+
+    for size in sizes:
+        yield np.stack([again() for _ in range(size)])
