@@ -41,11 +41,21 @@ def _result(realization: Realization) -> Result:
     truth = realization.member.truth
     names = ("g1", "g2")
     posterior = {n: truth[n] + 0.01 * (rng.normal() + rng.normal(size=(CHAINS, DRAWS))) for n in names}
-    ones = dict.fromkeys(names, 1.0)
-    found = Diagnostics(ones, dict.fromkeys(names, 400.0), dict.fromkeys(names, 400.0), 0, 0.0, (1.0,) * CHAINS)
+    ess = dict.fromkeys(names, 400.0)
+    found = Diagnostics(
+        rhat=dict.fromkeys(names, 1.0), ess=ess, ess_tail=ess, divergences=0, divergence_frac=0.0, bfmi=(1.0,) * CHAINS
+    )
     stats = {"diverging": np.zeros((CHAINS, DRAWS), bool), "energy": rng.normal(size=(CHAINS, DRAWS))}
     return Result(
-        realization.run_id, realization.member.seed, LaneStatus.OK, "", "nuts", truth, posterior, stats, {}, found
+        run_id=realization.run_id,
+        seed=realization.member.seed,
+        status=LaneStatus.OK,
+        reason="",
+        method="nuts",
+        truth=truth,
+        posterior=posterior,
+        stats=stats,
+        diagnostics=found,
     )
 
 

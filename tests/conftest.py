@@ -130,16 +130,17 @@ class S3:
     Args:
         careless: it ignores conditions.
         behind: a server that keeps the objects; this one only relays to it, and may die without losing them.
+        hanging: that many connections to the relay get no answer.
     """
 
-    def __init__(self, *, careless: bool = False, behind: S3 | None = None) -> None:
+    def __init__(self, *, careless: bool = False, behind: S3 | None = None, hanging: int = 0) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         if behind is None:
             self._arguments = ["s3_server.py", str(self.port), *(["--careless"] if careless else [])]
         else:
-            self._arguments = ["relay.py", str(self.port), str(behind.port)]
+            self._arguments = ["relay.py", str(self.port), str(behind.port), str(hanging)]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 

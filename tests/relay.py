@@ -1,9 +1,13 @@
-"""A relay on 127.0.0.1: `python relay.py PORT TARGET`. It dies as a server does, and the objects behind it stay."""
+"""A relay on 127.0.0.1: `python relay.py PORT TARGET [HANGING]`. It dies as a server does; the objects behind it stay.
+
+Its first HANGING connections are accepted and never answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 
 
@@ -15,8 +19,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def _relay(port: int, target: int) -> None:
+async def _relay(port: int, target: int, hanging: int = 0) -> None:
+    number = itertools.count()
+
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(number) < hanging:
+            await asyncio.Event().wait()
         there, back = await asyncio.open_connection("127.0.0.1", target)
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
 
@@ -25,4 +33,4 @@ async def _relay(port: int, target: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_relay(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_relay(*map(int, sys.argv[1:])))

@@ -1,9 +1,9 @@
 """A program that carries a small campaign out in bad weather; run as `python storm.py WHAT MANIFEST URL LOG N`.
 
-`kills`, `overwrites` and `races`: a stand-in for the engine makes up results in no time, so that storage is all there
-is. `moments`: the engine is the real one, with a checkpoint after every round. Every run is a forked child of its own:
-it dies by its own SIGKILL at a given point, races another one, or is killed at a random moment. Prints what it found as
-JSON.
+`kills`, `overwrites`, `races` and `overwriting_races`: a stand-in for the engine makes up results in no time, so that
+storage is all there is. `moments`: the engine is the real one, with a checkpoint after every round. Every run is a
+forked child of its own: it dies by its own SIGKILL at a given point, races another one, or is killed at a random
+moment. Prints what it found as JSON.
 """
 
 from __future__ import annotations
@@ -222,11 +222,18 @@ def _after(found: Campaign, old: dict[str, str], new: dict[str, str]) -> list[An
     return told + wrong
 
 
-def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
+def overwriting_races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
+    """Both racers replace what a third one had committed."""
+    return races(manifest, url, log, n_races, overwrite=True)
+
+
+def races(manifest: str, url: str, log: Path, n_races: int, overwrite: bool = False) -> dict[str, Any]:
     wrong: list[str] = []
     winners: list[int] = []
     for n in range(n_races):
         here = f"{url}/race{n}"
+        if overwrite:
+            child(lambda here=here: load(manifest, here, log, salt=3).run(0).computed)
         arrived, go = os.pipe(), os.pipe()
 
         def gate(arrived: tuple[int, int] = arrived, go: tuple[int, int] = go) -> None:
@@ -238,7 +245,7 @@ def races(manifest: str, url: str, log: Path, n_races: int) -> dict[str, Any]:
             if pid == 0:
                 code = 1
                 try:
-                    outcome = load(manifest, here, log, salt=salt, gate=gate).run(0)
+                    outcome = load(manifest, here, log, salt=salt, gate=gate).run(0, overwrite=overwrite)
                     code = 0 if outcome.all_ok else 1
                 finally:
                     os._exit(code)
@@ -382,5 +389,9 @@ if __name__ == "__main__":
     campaigns.load(manifest_path)
     if base.startswith("s3:"):
         import s3fs  # noqa: F401
-    works = {"kills": kills, "overwrites": overwrites, "races": races, "moments": moments}
-    print(json.dumps(works[what](manifest_path, base, Path(log_path), int(n_times))))
+    works = (kills, overwrites, races, overwriting_races, moments)
+    print(
+        json.dumps(
+            next(work for work in works if work.__name__ == what)(manifest_path, base, Path(log_path), int(n_times))
+        )
+    )

@@ -21,6 +21,7 @@ def _error(name: str, text: str, **fields: int) -> Exception:
         (_error("HttpResponseError", "who are you\nRequestId: 1", status_code=403), PermissionError),
         (_error("HttpError", "Invalid Credentials, 401", code=401), PermissionError),
         (_error("NoCredentialsError", "Unable to locate credentials"), PermissionError),
+        (_error("AzureSigningError", "Invalid base64-encoded string"), PermissionError),
         (OSError("Forbidden: bucket/o\n<html>"), PermissionError),
     ],
 )
@@ -31,6 +32,13 @@ def test_an_answer_that_will_not_change_is_said_in_one_line(error: Exception, ki
     with pytest.raises(kind) as caught:
         answers.plain(ask)
     assert str(caught.value) == str(error).splitlines()[0]
+
+
+def test_a_first_line_that_only_announces_is_followed_by_the_second() -> None:
+    text = 'Parameter validation failed:\nInvalid bucket name "B!": must match\nmore'
+    told = 'Parameter validation failed: Invalid bucket name "B!": must match'
+    assert answers.first_line(_error("ParamValidationError", text)) == told
+    assert answers.first_line(ValueError()) == "ValueError"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,20 @@ def test_another_processor_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checkpoints.surroundings() != here
 
 
+def test_other_code_begins_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A git commit says nothing of files that were edited since, and a wheel has none."""
+    package = tmp_path / "lanewise"
+    package.mkdir()
+    (package / "engine.py").write_text("a = 1")
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    provenance.source.cache_clear()
+    before = checkpoints.surroundings()
+    (package / "engine.py").write_text("a = 2")
+    provenance.source.cache_clear()
+    assert checkpoints.surroundings() != before
+    provenance.source.cache_clear()
+
+
 def test_no_changed_bit_of_a_checkpoint_is_believed() -> None:
     saved = checkpoints.Saved(3, (np.arange(5.0), np.ones(3)), {"a": np.zeros((2, 3)), "b": np.ones((2, 3), bool)})
     data = checkpoints._encode({0: saved}, "fingerprint")

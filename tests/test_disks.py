@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 
 from conftest import Write, load
 from lanewise import cli, commits, upkeep
+from lanewise.errors import StorageError
+from lanewise.store import Store
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -75,3 +80,24 @@ def test_a_read_only_disk_is_one_clear_message_and_can_be_read(disk: Path, write
     assert run("run", path, "--batch-index", "0") == (0, "")
     assert run("verify", path) == (0, "")
     assert run("status", path) == (0, "")
+
+
+def test_a_directory_that_only_others_may_write_is_one_clear_message() -> None:
+    # Not below tmp_path, which only its owner may enter; and no more than the store, since what Python imports late may
+    # be where nobody may read.
+    with tempfile.TemporaryDirectory() as place:
+        store = Store(f"{place}/results")
+        os.chmod(place, 0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(NOBODY)  # root may write anywhere
+        try:
+            with pytest.raises(StorageError) as caught:
+                store.put("x", b"1")
+        finally:
+            if is_root:
+                os.seteuid(0)
+            os.chmod(place, 0o755)
+        remedy = "choose an output.url that this user may write"
+        assert str(caught.value) == f"{place}/results/x: refused: Permission denied; {remedy}"
+        assert os.listdir(place) == []

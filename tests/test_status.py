@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -120,3 +121,19 @@ def test_watching_ends_when_every_chunk_is_committed(
     monkeypatch.setattr(time, "sleep", lambda _: load(path).run())
     code, out, _ = lanewise("status", path, "--watch", "--json")
     assert (code, [json.loads(line)["chunks"]["committed"] for line in out.splitlines()]) == (0, [0, 2])
+
+
+@pytest.mark.parametrize(("error", "n_removed"), [(None, 1), (StorageError("gave no answer"), 0)])
+def test_a_store_that_gave_no_answer_is_not_asked_once_more(
+    memory: str, monkeypatch: pytest.MonkeyPatch, error: StorageError | None, n_removed: int
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(Store, "remove", lambda _, path: removed.append(path))
+    store = Store(memory)
+    with contextlib.suppress(StorageError), Claim(store, Silent(), pause_s=0.0):
+        while not store.names(CLAIMS):
+            time.sleep(0.01)
+        time.sleep(0.1)  # the beat that has written knows it, too
+        if error is not None:
+            raise error
+    assert len(removed) == n_removed

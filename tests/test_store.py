@@ -1,11 +1,16 @@
 import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from lanewise import interrupts
 from lanewise.errors import StorageError
-from lanewise.store import Store
+from lanewise.store import Store, split
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -62,6 +67,74 @@ def test_a_directory_in_the_way_is_one_clear_message(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_one_clear_message() -> None:
     with pytest.raises(StorageError, match="carrier-pigeon://x: cannot be opened"):
         Store("carrier-pigeon://x")
+
+
+def test_the_root_directory_is_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may have its manifest at /manifest.yaml."""
+    monkeypatch.chdir(tmp_path)
+    folder, name = split(f"/{tmp_path.name}.probe")
+    assert Store(folder).where(name) == f"/{tmp_path.name}.probe"
+    assert "tmp" in Store(folder).names("")
+    assert Store(f"/{tmp_path.relative_to('/')}").names("") == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://somebody:never-to-be-seen@bucket/run",
+        "S3://somebody:never-to-be-seen@bucket/run",
+        "s3://somebody:never/to/be-seen@bucket/run",
+        "ftp://somebody:1234@host/run",
+        "simplecache::s3://somebody:never-to-be-seen@bucket/run",
+    ],
+)
+def test_a_password_in_a_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(StorageError, match="carries a password") as caught:
+        Store(url)
+    assert "seen" not in str(caught.value)
+
+
+def test_a_port_and_a_container_are_no_password() -> None:
+    for url in ("memory://host:8020/a@b/run", "memory://container@account.dfs.core.windows.net/run"):
+        assert Store(url).where("x") == f"{url}/x"
+
+
+WAITING = """
+import time
+from lanewise import interrupts
+from lanewise.store import Store
+interrupts.install()
+print("begun", flush=True)
+Store("memory://bucket").map(lambda _: time.sleep(60), range(40))
+"""
+
+
+def test_a_signal_is_obeyed_while_many_calls_wait() -> None:
+    """A call to a server that has stopped may take five minutes; the grace is for what computes."""
+    environment = {**os.environ, interrupts.GRACE_VARIABLE: "60"}
+    program = [sys.executable, "-c", WAITING]
+    child = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"begun\n"
+    time.sleep(0.5)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=20) == 143
+
+
+def test_the_first_of_many_calls_that_fails_ends_them_all(memory: str) -> None:
+    done: list[int] = []
+
+    def call(n: int) -> None:
+        if n == 3:
+            raise StorageError("third")
+        time.sleep(0.01)
+        done.append(n)
+
+    with pytest.raises(StorageError, match="third"):
+        Store(memory).map(call, range(500))
+    n = len(done)
+    time.sleep(0.1)
+    assert len(done) == n < 200  # what was under way has ended, and the rest was never begun
 
 
 @pytest.mark.parametrize(

@@ -53,16 +53,17 @@ def test_killed_at_every_write_overwriting_leaves_the_old_results_or_the_new_one
 
 
 @pytest.mark.parametrize(
-    ("kind", "n"),
+    ("what", "kind", "n"),
     [
-        ("local", 5),
-        *(pytest.param(kind, 20, marks=SLOW) for kind in ("local", "s3", "careless s3")),
+        ("races", "local", 5),
+        *(pytest.param("races", kind, 20, marks=SLOW) for kind in ("local", "s3", "careless s3")),
+        *(pytest.param("overwriting_races", kind, 20, marks=SLOW) for kind in ("local", "s3", "careless s3")),
     ],
 )
 def test_two_processes_on_one_chunk_end_in_one_truth(
-    servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str, n: int
+    servers: Callable[[bool], S3], write: Write, tmp_path: Path, what: str, kind: str, n: int
 ) -> None:
-    told = _storm("races", kind, servers, write, tmp_path, n)
+    told = _storm(what, kind, servers, write, tmp_path, n)
     assert told["races"] == n
     assert told["wrong"] == []
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import Write, load, tree
 from lanewise import commits, upkeep
 from lanewise.campaign import Campaign
+from lanewise.errors import Damaged
 from lanewise.store import TEMPORARY, Store
 
 RUN_ID = "g1_+0.0100_g2_+0.0000_s42"
@@ -30,10 +31,19 @@ HARM: dict[str, tuple[Callable[[Path], None], str]] = {
     "a changed byte of the data": (lambda root: _flip(_one(root, "chunks/00000/*.nc")), "does not have the SHA-256"),
     "missing rows": (lambda root: _one(root, "chunks/00000/*.rows").unlink(), "is named by a commit and missing"),
     "longer rows": (lambda root: _append(_one(root, "chunks/00000/*.rows")), "bytes, its commit says"),
+    "a changed byte of a commit": (
+        lambda root: _replace(_one(root, "00000.commit"), b'"ok": 2', b'"ok": 3'),
+        "00000.commit: does not have its own SHA-256; it was changed",
+    ),
     "a torn commit": (lambda root: _one(root, "00000.commit").write_text("{"), "not a commit of this version"),
     "a changed byte of the view": (lambda root: _flip(root / RUN_ID / "posterior.nc"), "posterior.nc: does not have"),
     "a missing file of the view": (lambda root: (root / RUN_ID / "truth.json").unlink(), "truth.json: is named by"),
 }
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
 
 
 def _append(path: Path) -> None:
@@ -51,6 +61,20 @@ def test_verify_finds_what_was_harmed_and_nothing_else(write: Write, tmp_path: P
     action(tmp_path / "results")
     (finding,) = upkeep.verify(campaign).findings
     assert (text in finding.text, finding.foreign) == (True, False)
+
+
+@pytest.mark.parametrize("layout", ["directories", "packed"])
+@pytest.mark.parametrize("harm", ["missing rows", "longer rows", "a torn commit"])
+def test_a_run_skips_no_chunk_whose_files_are_not_there(write: Write, tmp_path: Path, layout: str, harm: str) -> None:
+    path = write(output__layout=layout)
+    load(path).run()
+    HARM[harm][0](tmp_path / "results")
+    with pytest.raises(Damaged, match=r"00000.*; `lanewise run --overwrite --batch-index 0` computes it again"):
+        load(path).run()
+    assert load(path).run(1).reused == 1
+    load(path).run(0, overwrite=True)
+    assert load(path).run().reused == 2
+    assert upkeep.verify(load(path)).findings == ()
 
 
 def test_verify_finds_foreign_commits(write: Write, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _REFUSED = {401, 403}
-_NO_CREDENTIALS = ("Credentials", "Authentication")
+_NO_CREDENTIALS = ("Credentials", "Authentication", "Signing")
 
 
 def plain(function: Callable[[], T]) -> T:
@@ -41,4 +41,6 @@ def plain(function: Callable[[], T]) -> T:
 
 def first_line(error: BaseException) -> str:
     """An error's text without the answer of the server that some clients append to it."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    first, *rest = [*str(error).splitlines(), ""]
+    # "Parameter validation failed:", and what is wrong on the next line.
+    return f"{first} {rest[0]}" if first.endswith(":") else first or type(error).__name__

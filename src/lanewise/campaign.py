@@ -120,6 +120,7 @@ class Campaign:
         chunks = self.plan.chunks if batch_index is None else (self.plan.chunks[batch_index],)
         # All are checked before the first is computed: a refusal must come before the work.
         committed = {} if overwrite else self.commits(chunks)
+        commits.check_sizes(self.store, chunks, committed)
         open_chunks = [chunk for chunk in chunks if chunk.index not in committed]
         workers = min(workers, len(open_chunks))
         solver = self.solver() if workers == 1 else None
@@ -185,8 +186,8 @@ class Campaign:
             ResultsDiffer: one of them is of another identity.
         """
         found, damaged = self.survey(chunks)
-        for error in damaged.values():
-            raise error
+        for index, error in damaged.items():
+            raise Damaged(f"{error}; {commits.remedy(index)}")
         return found
 
     def survey(self, chunks: Sequence[Chunk] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:

@@ -93,6 +93,8 @@ class Claim(Silent):
             self._changed.notify()
         # A store that does not answer must not hold up the end; what it writes late will look lost, and is.
         self._thread.join(timeout=_LATE_S)
+        if isinstance(error, StorageError):
+            return  # it was waited for until the deadline; another call would wait as long again
         if self._written and not self._thread.is_alive():
             with contextlib.suppress(StorageError):
                 self._store.remove(self._path)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lanewise import identity, problems
 from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.plan import Chunk, Plan
-from lanewise.store import HOME, Store, stamp
+from lanewise.store import HOME, Store, split, stamp
 
 if TYPE_CHECKING:
     from lanewise.problems.base import Outputs
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COMMITS, CHUNKS, CHECKPOINTS = f"{HOME}/commits", f"{HOME}/chunks", f"{HOME}/checkpoints"
 _SUFFIX = ".commit"
+_BLANK = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,54 @@ def _parse(store: Store, path: str) -> Commit | None:
         return None
     try:
         content = json.loads(data)
+        digest = content.pop("sha256")
         files = {name: File(**content[name]) if content[name] else None for name in ("data", "rows", "view")}
-        return Commit(**{**content, **files})
-    except (ValueError, TypeError, KeyError) as error:
+        commit = Commit(**{**content, **files})
+        sealed = _sealed(*data.decode().rsplit(digest, 1)) == data
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(f"{store.where(path)}: not a commit of this version of lanewise ({error})") from None
+    if not sealed:
+        raise Damaged(f"{store.where(path)}: does not have its own SHA-256; it was changed")
+    return commit
+
+
+def _encode(commit: Commit) -> bytes:
+    text = json.dumps({**asdict(commit), "sha256": _BLANK}, indent=1, allow_nan=False) + "\n"
+    return _sealed(*text.rsplit(_BLANK, 1))
+
+
+def _sealed(head: str, tail: str) -> bytes:
+    """Both with the SHA-256 between them of both with zeros between them."""
+    return f"{head}{hashlib.sha256(f'{head}{_BLANK}{tail}'.encode()).hexdigest()}{tail}".encode()
+
+
+def check_sizes(store: Store, chunks: Sequence[Chunk], found: Mapping[int, Commit]) -> None:
+    """Refuse a commit of which a file is missing or of another size; what they hold is for `verify` to read.
+
+    Raises:
+        Damaged: saying how to compute the chunk again.
+    """
+
+    def fault(chunk: Chunk) -> str | None:
+        commit = found[chunk.index]
+        sizes = store.sizes(split(commit.data.path)[0])
+        for file in (commit.data, commit.rows, commit.view):
+            size = sizes.get(split(file.path)[1]) if file else None
+            if file and size != file.size:
+                there = "is missing" if size is None else f"has {size} bytes"
+                return f"{store.where(file.path)}: {there}, its commit says {file.size} bytes"
+        return None
+
+    committed = [chunk for chunk in chunks if chunk.index in found]
+    for chunk, text in zip(committed, store.map(fault, committed), strict=True):
+        # Not damaged, if the chunk was overwritten since its commit was read.
+        if text is not None and previous(store, chunk) == found[chunk.index]:
+            raise Damaged(f"{text}; {remedy(chunk.index)}")
+
+
+def remedy(index: int) -> str:
+    """What to do about a damaged chunk."""
+    return f"`lanewise run --overwrite --batch-index {index}` computes it again"
 
 
 def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
@@ -208,7 +253,7 @@ def write(
 
 
 def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
-    content = (json.dumps(asdict(commit), indent=1, allow_nan=False) + "\n").encode()
+    content = _encode(commit)
     if replace:
         # This path counts before those of attempts, whether or not the store honours conditions.
         store.put(path_of(chunk), content)

@@ -11,15 +11,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from lanewise.answers import first_line
 from lanewise.errors import StorageError, StorageTimeout, UsageError
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 DEADLINE_VARIABLE = "LANEWISE_STORAGE_DEADLINE"
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 20.0
 # A large object may take its time, beyond what any call is given: this many bytes a second are expected.
@@ -45,13 +48,16 @@ class Patience:
     deadline_s: float = 300.0
     try_s: float = 60.0
 
-    def call(self, function: Callable[[], T], where: str, size: int = 0) -> T:
+    def call(
+        self, function: Callable[[], T], where: str, size: int = 0, given_up: Callable[[], None] = lambda: None
+    ) -> T:
         """The function's value, within the deadline.
 
         Args:
             function: may be called again, also while a try that was given up is still under way.
             where: what errors are about.
             size: bytes that it moves.
+            given_up: called after a try that gave no answer.
 
         Raises:
             StorageTimeout: there was no answer until the deadline.
@@ -69,6 +75,8 @@ class Patience:
             except Exception as error:
                 if is_final(error):
                     raise
+                if isinstance(error, _NoAnswer):
+                    given_up()
                 pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE_S, _PAUSE_S * 2**tries)
                 if time.monotonic() + pause < end:
                     time.sleep(pause)
@@ -109,20 +117,48 @@ def is_final(error: Exception) -> bool:
     return useless or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
 
 
+def side_by_side(function: Callable[[Item], T], items: Iterable[Item], n_threads: int) -> list[T]:
+    """The function of each item, in order; the first error ends all.
+
+    A signal is obeyed at once: no executor of Python's, which waits for its threads, also at the end of the process.
+    """
+    pairs = [(item, Future[T]()) for item in items]
+    left = deque(pairs)
+
+    def work() -> None:
+        while True:
+            try:
+                item, future = left.popleft()
+            except IndexError:
+                return
+            _settle(future, partial(function, item))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(n_threads, len(pairs)))]
+    for thread in threads:
+        thread.start()
+    try:
+        return [future.result() for _, future in pairs]
+    except Exception:
+        left.clear()
+        for thread in threads:
+            thread.join()
+        raise
+
+
 def _within(seconds: float, function: Callable[[], T]) -> T:
     """The function's value, or _NoAnswer; its thread never keeps the process from ending."""
     future: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="lanewise-storage").start()
+    threading.Thread(target=_settle, args=(future, function), daemon=True, name="lanewise-storage").start()
     try:
         return future.result(timeout=seconds)
     except TimeoutError:
         if future.done():
             raise  # the function's own
         raise _NoAnswer from None
+
+
+def _settle(future: Future[T], function: Callable[[], T]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)

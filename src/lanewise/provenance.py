@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lanewise.manifest import Manifest
 
+PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "galsim", "jax-galsim", "h5netcdf", "fsspec")
 # What changes how XLA and JAX compute; nothing else of the environment is recorded.
 FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE")
@@ -70,14 +71,19 @@ def inputs(manifest: Manifest) -> dict[str, str]:
 
 @cache
 def source() -> dict[str, Any]:
-    """The git commit that lanewise was installed from or runs in, if known; `modified` if files differ from it."""
+    """SHA-256 of the modules of the package, and its git commit if known; `modified` if files differ from that."""
+    modules = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+    return {"sha256": _sha256(modules), **_commit()}
+
+
+def _commit() -> dict[str, Any]:
     try:
         installed = json.loads(metadata.distribution("lanewise").read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         installed = {}
     if commit := installed.get("vcs_info", {}).get("commit_id"):
         return {"commit": commit}
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = PACKAGE.parents[1]
     if not (checkout / ".git").exists():
         return {}
     commit, changes = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain", "--", "src")

@@ -11,8 +11,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +31,10 @@ PROBES = f"{HOME}/probes"
 # The beginning of a temporary file's name; what a killed process leaves behind is told by it.
 TEMPORARY = ".lanewise-"
 _SIDE_BY_SIDE = 16
+_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# user:password@; not a port, nor an ARN of S3. What follows the first colon may hold slashes.
+_PASSWORD = re.compile(r"://(?!arn:)[^/:@]*:(?!\d+(?:/|$)).*@")
 _REMEDIES = {
     errno.ENOSPC: "make room and run again; what is committed stays",
     errno.EDQUOT: "make room and run again; what is committed stays",
@@ -57,14 +59,16 @@ class Store:
 
     def __init__(self, url: str, wait: Patience | None = None) -> None:
         self.url = url.rstrip("/")
-        if re.match(r"[a-z0-9+.-]+://[^/]*:[^/]*@", self.url):
+        if _PASSWORD.search(self.url):
             # Not shown: it would end in a log.
             raise StorageError("the URL carries a password; leave it to the environment, a profile or a role")
         self._patience = wait or patience.from_environment()
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+            # The root directory is the one path that ends in a slash.
+            self._fs, self._root = fsspec.core.url_to_fs(self.url or url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise StorageError(f"{url}: cannot be opened: {error}") from None
+        self._root = self._root.rstrip("/")
         self._local = isinstance(self._fs, LocalFileSystem)
 
     def read(self, path: str) -> bytes:
@@ -100,7 +104,12 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether an object is there now."""
-        return self._call(path, lambda: bool(self._fresh().exists(self._full(path))))
+        # Not fsspec's exists: of a directory that may not be read, it says that nothing is there.
+        try:
+            self.size(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def size(self, path: str) -> int:
         """Bytes of an object.
@@ -121,7 +130,7 @@ class Store:
     def remove(self, path: str) -> None:
         """Remove an object or all below a path; nothing there is fine."""
         with contextlib.suppress(FileNotFoundError):
-            self._call(path, lambda: self._fresh().rm(self._full(path), recursive=True))
+            self._call(path, lambda: self._remove(path))
 
     def modified(self, path: str) -> float:
         """When an object was written, by the store's own clock [s since 1970]; infinity if there is none."""
@@ -151,8 +160,7 @@ class Store:
         """The function of each item, in order; side by side where each waits for a network."""
         if self._local:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-            return list(pool.map(function, items))
+        return patience.side_by_side(function, items, _SIDE_BY_SIDE)
 
     @cached_property
     def conditional(self) -> bool:
@@ -172,7 +180,7 @@ class Store:
         try:
             if self._local:
                 return function()
-            return self._patience.call(lambda: answers.plain(function), self.where(path), size)
+            return self._patience.call(lambda: answers.plain(function), self.where(path), size, self._renew)
         except (FileNotFoundError, FileExistsError, LanewiseError):
             raise
         except PermissionError as error:
@@ -184,6 +192,10 @@ class Store:
             raise StorageError(f"{self.where(path)}: {text}") from error
         except Exception as error:  # the border to clients of storage, each with errors of its own
             raise StorageError(f"{self.where(path)}: {type(error).__name__}: {answers.first_line(error)}") from error
+
+    def _renew(self) -> None:
+        """Go on with a new client: tries that were given up may hold all connections of the old one."""
+        self._fs, _ = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
 
     def _fresh(self) -> fsspec.AbstractFileSystem:
         self._fs.invalidate_cache()
@@ -199,10 +211,23 @@ class Store:
 
         return self._call(path, listing)
 
+    def _remove(self, path: str) -> None:
+        def remove() -> None:
+            self._fresh().rm(self._full(path), recursive=True)
+
+        if not self._local:
+            remove()
+        elif os.path.lexists(self._full(path)):
+            _beside_others(remove)
+
     def _put(self, path: str, data: bytes) -> None:
         if self._local:
-            with self._temporary(path, data) as name:
-                os.replace(name, self._full(path))
+
+            def put() -> None:
+                with self._temporary(path, data) as name:
+                    os.replace(name, self._full(path))
+
+            _beside_others(put)
         else:
             self._fs.pipe_file(self._full(path), data)
 
@@ -230,7 +255,7 @@ class Store:
             raise StorageError(f"{self.where(path)}: cannot be written: {error}; create the bucket first") from error
 
     def _full(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else str(self._root)
+        return f"{self._root}/{path}" if path else self._root or "/"
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes) -> Iterator[str]:
@@ -244,9 +269,7 @@ class Store:
                 stream.flush()
                 os.fsync(stream.fileno())
             # mkstemp gives 0600; results are for whoever the umask lets in.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
+            os.chmod(name, 0o666 & ~_umask())
             yield name
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -275,6 +298,24 @@ def stamp() -> str:
 def is_stamp(name: str) -> bool:
     """Whether `stamp` may have given the name."""
     return re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) is not None
+
+
+@cache
+def _umask() -> int:
+    """Of this process; asked once, since asking sets it for a moment, for all threads."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _beside_others(function: Callable[[], None]) -> None:
+    """Again, where another process removes or fills the directory meanwhile, as two that overwrite one chunk do."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return function()
+        except OSError as error:
+            if not left or error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                raise
 
 
 def _link(name: str, target: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lanewise import commits, directories
 from lanewise.claims import CLAIMS
 from lanewise.commits import Commit, File
-from lanewise.errors import ResultsDiffer, StorageError
+from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.store import PROBES, Store, is_stamp
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def verify(campaign: Campaign) -> Verification:
         except ResultsDiffer as error:
             findings.append(Finding(f"chunk {chunk.index}: {error}", foreign=True))
             continue
-        except StorageError as error:
-            findings.append(Finding(str(error)))
+        except Damaged as error:
+            findings.append(Finding(f"{error}; {commits.remedy(chunk.index)}"))
             continue
         n_chunks += 1
         found = list(_damage(store, commit))
@@ -109,7 +109,7 @@ def _damage(store: Store, commit: Commit) -> Iterator[str]:
             if file is not None:
                 commits.checked(store, file)
         except StorageError as error:
-            yield f"{error}; `lanewise run --overwrite --batch-index {commit.chunk}` computes it again"
+            yield f"{error}; {commits.remedy(commit.chunk)}"
 
 
 def _view_damage(store: Store, chunk: Chunk, commit: Commit) -> Iterator[str]:

@@ -63,7 +63,7 @@ class FitResult:
     """What a fit found, and how sure it is of it.
 
     Attributes:
-        parameters: the 14 of the model, in their order; a fixed one, or one at a bound, has error 0.
+        parameters: the 14 of the model, in their order; a fixed one has error 0.
         covariance: of the parameters, (14, 14).
         j_ref, j_sample: rates at t_ref [Å²/s]; with v, what the data determine best.
         v: |drift| at t_ref [Å/s].
@@ -77,7 +77,7 @@ class FitResult:
         agreement: starts that ended in the minimum, of the n_polished that were fitted to all data.
         rounds: of starts that were made.
         warnings: every reason not to call this the minimum of a fitting model.
-        at_bounds: parameters that ended at a bound; the errors of the others hold for those bounds.
+        at_bounds: parameters that ended at a bound, of which the errors take no notice.
         degenerate: directions that the data hardly determine.
         coordinates: of the minimum, in the fit's own terms.
     """

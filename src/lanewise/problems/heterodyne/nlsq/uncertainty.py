@@ -39,8 +39,8 @@ class Uncertainty:
     """Covariances of a fit, scaled by its residuals.
 
     Attributes:
-        parameters: of the 14 parameters, (14, 14); zero rows for those fixed or at a bound, infinite variances for
-            those that the data leave open.
+        parameters: of the 14 parameters, (14, 14); zero rows for those fixed, infinite variances for those that the
+            data leave open.
         headline: of J_ref, J_sample and |v| at t_ref, (3, 3).
         scaling: of contrast and offset coefficients, contrast first.
         at_bounds: parameters that ended at a bound.
@@ -59,7 +59,9 @@ class Uncertainty:
 def assess(
     x: np.ndarray, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: Setting
 ) -> Uncertainty:
-    """Covariances for unit noise at the minimum x.
+    """Covariances for unit noise at the minimum x, as if no bound were there.
+
+    Given that D_offset is at its bound, alpha would seem known a hundred times better than it is.
 
     Args:
         joint: JᵀJ of coordinates, contrast and offset together.
@@ -72,7 +74,7 @@ def assess(
     user_fixed = where.box.low >= where.box.high
     margin = 1e-7 * np.maximum(np.abs(p), 1e-7)
     wall = ~user_fixed & ((p <= where.box.low + margin) | (p >= where.box.high - margin))
-    free = np.concatenate([~user_fixed & ~wall, free_scaling])
+    free = np.concatenate([~user_fixed, free_scaling])
     transform = np.block(
         [
             [to_x, np.zeros((k, len(free_scaling)))],
@@ -88,7 +90,7 @@ def assess(
     scales[free] = scale
     parameters = _propagate(to_parameters, full[:k, :k], left_open[:k], scales[:k])
     # Exactly: a bounded rate goes through its coordinates and comes back with rounding.
-    held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and (user_fixed | wall)[BOX_NAMES.index(name)]]
+    held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and user_fixed[BOX_NAMES.index(name)]]
     parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
         parameters,
@@ -96,7 +98,7 @@ def assess(
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
         tuple(name for name, there in zip(BOX_NAMES, wall, strict=True) if there),
         _directions(curvature, to_x[:, ~user_fixed]),
-        int(free.sum()),
+        int(free.sum() - wall.sum()),
     )
 
 
