@@ -6,6 +6,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
+
 
 class LaneStatus(IntEnum):
     """What became of a lane; a lane never raises. Larger is worse: a realization takes the worst of its lanes."""
@@ -55,3 +57,45 @@ def over_lanes(function: Callable[..., Any], *, sequential: bool) -> Callable[..
     if not sequential:
         return jax.vmap(function)
     return lambda *arguments: jax.lax.map(lambda one: function(*one), arguments)
+
+
+class SharedOut:
+    """A map over lanes, compiled, that every local device computes a share of.
+
+    Each device runs the program of a single one on its own lanes and waits for no other, so that where lanes run one
+    after the other a lane's bits are those of one device. Of as many devices as divide the number of lanes.
+
+    Args:
+        mapped: of pytrees of arrays whose leading axis is the lane.
+    """
+
+    def __init__(self, mapped: Callable[..., Any]) -> None:
+        import jax
+
+        self.jitted = jax.jit(mapped)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The results, spread over the devices as the arguments were."""
+        import jax
+
+        leaves = jax.tree.leaves(arguments)
+        width, devices = leaves[0].shape[0], jax.local_devices()
+        count = next(n for n in range(len(devices), 0, -1) if width % n == 0)
+        if count == 1 or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self.jitted(*arguments)
+        mesh = jax.sharding.Mesh(np.array(devices[:count]), ("lane",))
+        spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lane"))
+        # What an earlier call has left there is not moved.
+        placed, tree = jax.tree.flatten(jax.device_put(arguments, spread))
+        pieces = [sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0) for leaf in placed]
+        shares = [self.jitted(*jax.tree.unflatten(tree, [piece[at].data for piece in pieces])) for at in range(count)]
+
+        def joined(*parts: jax.Array) -> jax.Array:
+            shape = (width, *parts[0].shape[1:])
+            return jax.make_array_from_single_device_arrays(shape, spread, list(parts))
+
+        return jax.tree.map(joined, *shares)
+
+    def lower(self, *arguments: Any) -> Any:
+        """The program of one device on all of the lanes."""
+        return self.jitted.lower(*arguments)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lanewise import methods, problems
-from lanewise.lanes import LaneStatus, over_lanes
+from lanewise.lanes import LaneStatus, SharedOut, over_lanes
 
 if TYPE_CHECKING:
     import jax
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Program:
     """The method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
 
-    init: Callable[..., Any]
-    advance: Callable[..., Any]
-    finish: Callable[..., Any]
+    init: SharedOut
+    advance: SharedOut
+    finish: SharedOut
     constrain: Callable[..., Any]
     flaw: Callable[..., Any]
 
@@ -58,9 +58,9 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
         return method.finish(problem, state, data)
 
     return Program(
-        init=jax.jit(over_lanes(init, sequential=sequential)),
-        advance=jax.jit(over_lanes(advance, sequential=sequential)),
-        finish=jax.jit(over_lanes(finish, sequential=sequential)),
+        init=SharedOut(over_lanes(init, sequential=sequential)),
+        advance=SharedOut(over_lanes(advance, sequential=sequential)),
+        finish=SharedOut(over_lanes(finish, sequential=sequential)),
         constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
         flaw=jax.jit(problem.flaw),
     )
@@ -95,6 +95,6 @@ def footprint(program: Program, inputs: Any) -> tuple[int, int]:
         (program.advance, (state, data)),
         (program.finish, (state, data)),
     ):
-        found = function.lower(*arguments).compile().memory_analysis()  # type: ignore[attr-defined]
+        found = function.lower(*arguments).compile().memory_analysis()
         peak = max(peak, found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes)
     return peak, sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(records))

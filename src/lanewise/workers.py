@@ -199,6 +199,7 @@ class _Crew:
             )
             self.progress.say("failed", f"chunk {chunk.index}: {error}", chunk=chunk.index)
             with contextlib.suppress(StorageError):
+                claims.withdraw(self.campaign.store, worker.process.pid)
                 commits.record_failure(self.campaign.store, chunk, claims.node(), error)
             self._count(Outcome(errors=(error,)))
         if left:

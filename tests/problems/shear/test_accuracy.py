@@ -25,7 +25,14 @@ KINDS: dict[str, Any] = {
     "Sersic": galsim.Sersic,
     "Moffat": galsim.Moffat,
 }
+ELLIPTICAL = {"type": "Moffat", "sigma": 0.9, "beta": 3.5, "ellipticity": {"e1": 0.1, "e2": -0.05}}
 # g1, g2, e1, e2, and the centre's offset x, y [pixel]
+PLACES = [
+    dict(zip(("g1", "g2", "e1", "e2", "x", "y"), (*shear, *ellipticity, *shift), strict=True))
+    for shear, ellipticity, shift in itertools.product(
+        ((0.0, 0.0), (0.05, -0.02)), ((0.0, 0.0), (0.3, -0.2)), ((0.0, 0.0), (0.3, -0.4))
+    )
+]
 TURNED = {"g1": 0.05, "g2": -0.02, "e1": 0.3, "e2": -0.2, "x": 0.3, "y": -0.4}
 
 
@@ -44,7 +51,7 @@ def config(gal: dict[str, Any], psf: dict[str, Any]) -> dict[str, Any]:
 
 def point_spread(psf: dict[str, Any], settings: galsim.GSParams) -> galsim.GSObject:
     if psf["type"] == "Moffat":
-        return galsim.Moffat(beta=psf["beta"], fwhm=psf["sigma"], gsparams=settings)
+        return galsim.Moffat(beta=psf["beta"], fwhm=psf["sigma"], gsparams=settings).shear(**psf.get("ellipticity", {}))
     return galsim.Gaussian(sigma=psf["sigma"], gsparams=settings)
 
 
@@ -96,6 +103,24 @@ def test_a_large_galaxy_of_long_wings_is_drawn_as_well_as_by_galsim() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("psf", [*PSFS, ELLIPTICAL], ids=["Gaussian", "Moffat", "elliptical"])
+@pytest.mark.parametrize("size", [0.3, 0.6, 1.2])
+@pytest.mark.parametrize(
+    "gal",
+    [{"type": "Exponential"}, {"type": "Gaussian"}, {"type": "Moffat", "beta": 2.5}, {"type": "Moffat", "beta": 4.0}],
+    ids=["Exponential", "Gaussian", "Moffat 2.5", "Moffat 4"],
+)
+def test_other_profiles_over_sizes_shapes_and_shifts(gal: dict[str, Any], size: float, psf: dict[str, Any]) -> None:
+    gal = {**gal, "half_light_radius": size}
+    for at in PLACES:
+        true = expected(gal, psf, at)
+        np.testing.assert_allclose(draw(config(gal, psf), **at), true, rtol=0, atol=1e-6 * true.max())
+    _, chosen, default = errors(gal, psf, TURNED)
+    print(f"{gal} {psf['type']} size {size}: campaign {chosen:.1e} GalSim's default {default:.1e}")
+    assert chosen < 1e-6
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("psf", PSFS, ids=lambda psf: psf["type"])
 @pytest.mark.parametrize("size", [0.3, 0.6, 1.2])
 @pytest.mark.parametrize("index", [0.5, 1.0, 2.5, 4.0, 6.0])
@@ -103,10 +128,7 @@ def test_sersic_over_sizes_shapes_and_shifts(index: float, size: float, psf: dic
     if index == 6.0 and size == 1.2:
         pytest.skip("GalSim with tight settings takes half a minute for each image of it")
     gal = {"type": "Sersic", "n": index, "half_light_radius": size}
-    shears, ellipticities, shifts = ((0.0, 0.0), (0.05, -0.02)), ((0.0, 0.0), (0.3, -0.2)), ((0.0, 0.0), (0.3, -0.4))
-    for shear, ellipticity, shift in itertools.product(shears, ellipticities, shifts):
-        names = ("g1", "g2", "e1", "e2", "x", "y")
-        at = dict(zip(names, (*shear, *ellipticity, *shift), strict=True))
+    for at in PLACES:
         true = expected(gal, psf, at)
         np.testing.assert_allclose(draw(config(gal, psf), **at), true, rtol=0, atol=1e-6 * true.max())
     careful, chosen, default = errors(gal, psf, TURNED)

@@ -15,8 +15,10 @@ from lanewise import device
 from lanewise.problems.base import Member
 from lanewise.problems.shear import config as shear_config
 from lanewise.problems.shear import draw
+from lanewise.problems.shear.fourier import ModeLikelihood
+from lanewise.problems.shear.likelihood import PixelLikelihood, choose
 from lanewise.problems.shear.model import ShearProblem
-from lanewise.problems.shear.render import CAREFUL, Grid, choose_grid, draw_on
+from lanewise.problems.shear.render import CAREFUL, STAMP, Grid, choose_grid, draw_on, in_precision
 from lanewise.problems.shear.scene import Noise
 from lanewise.problems.shear.simulate import simulate
 
@@ -205,10 +207,61 @@ def test_the_grid_is_the_cheapest_that_is_accurate(changes: dict[str, Any], expe
     assert choose_grid(shear_config.parse(scene(**changes))) == expected
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_modes_are_compared_up_to_a_wrap_around_of_a_millionth_in_either_precision(precision: str) -> None:
+    device.prepare("cpu", precision)
+    seen = {}
+    for size in (0.52, 0.62):
+        value = {**scene(gal={"half_light_radius": size}), "inference": {"precision": precision}}
+        config = shear_config.parse(value)
+        device.prepare("cpu", "float64")
+        p = {**config.fixed, "g1": 0.1, "g2": 0.05, "x": 2.0, "y": -2.0, "flux": 1.0}
+        careful, stamp = (np.asarray(draw_on(in_precision(config, "float64"), grid)(p)) for grid in (CAREFUL, STAMP))
+        device.prepare("cpu", precision)
+        seen[float(np.abs(stamp - careful).max() / careful.max())] = choose(config, choose_grid(config))
+    below, above = sorted(seen)
+    assert below < 1e-6 < above < 1e-5
+    assert isinstance(seen[below], ModeLikelihood)
+    assert isinstance(seen[above], PixelLikelihood)
+
+
+LATENT = {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}
+PROFILES: list[dict[str, Any]] = [
+    {"type": "Exponential"},
+    {"type": "Gaussian"},
+    {"type": "Sersic", "n": {"type": "Uniform", "min": 1, "max": 4}},
+    {"type": "DeVaucouleurs"},
+    {"type": "Moffat", "beta": {"type": "Uniform", "min": 2, "max": 5}},
+]
+# A series takes seconds to compile: one of them is enough for every day.
+_SLOW = ("DeVaucouleurs", "Moffat")
+
+
+@pytest.mark.parametrize(
+    "gal",
+    [pytest.param(g, id=g["type"], marks=[pytest.mark.slow] if g["type"] in _SLOW else []) for g in PROFILES],
+)
+def test_at_zero_shear_and_ellipticity_the_gradient_is_finite_and_that_of_finite_differences(
+    gal: dict[str, Any],
+) -> None:
+    gal = {**gal, "half_light_radius": LATENT, "ellipticity": {"e1": NORMAL, "e2": NORMAL}}
+    problem = ShearProblem(shear_config.parse(scene(gal=gal, image=FORMS["modes"])))
+    data = problem.prepare({"image": np.random.default_rng(2).normal(size=(48, 48)) * 1e-3})
+    position = problem.start(data)
+    at = dict(zip(problem.names, map(float, problem.constrain(position)), strict=True))
+    assert all(at[name] == 0 for name in ("g1", "g2", "e1", "e2"))
+    both = jax.jit(jax.value_and_grad(lambda u: problem.log_density(u, data)))
+    h = 1e-5
+    steps = h * np.eye(position.size)
+    numeric = np.array([(both(position + d)[0] - both(position - d)[0]) / (2 * h) for d in steps])
+    # Sums of 1e5 rounded to 1e-16, over 2h: 1e-6 of noise; and the third derivative times h².
+    np.testing.assert_allclose(both(position)[1], numeric, rtol=2e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("gal", "name", "far"),
     [
-        ({"position": {"x_min": 0.1, "x_max": 0.9}}, "x", 2.0),  # 15 pixels off the centre
+        ({"position": {"x_min": 0.1, "x_max": 0.9}}, "x", 15.0),  # pixels off the centre
         ({"half_light_radius": {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}}, "half_light_radius", 0.2),  # 1.2"
         (
             {"type": "Sersic", "n": 0.6, "half_light_radius": {"type": "LogNormal", "mean": 0.4, "sigma": 0.1}},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from lanewise.problems.base import Data
 from lanewise.problems.latents import Latents
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.likelihood import choose
-from lanewise.problems.shear.render import STAMP, better, choose_grid, draw_on, tolerance
+from lanewise.problems.shear.render import STAMP, TOLERANCE, better, choose_grid, draw_on, in_precision
 from lanewise.problems.shear.scene import DOMAINS, quantity
 
 _GUARDED = ("half_light_radius", "n", "beta", "fraction")
@@ -47,9 +46,9 @@ class ShearProblem:
         self._likelihood = choose(config, self.grid)
         # A fit may end where the grid was not predicted for: ten times the prediction's tolerance is too much, and
         # float32 is enough to see it.
-        single = dataclasses.replace(config, inference=dataclasses.replace(config.inference, precision="float32"))
+        single = in_precision(config, "float32")
         self._forms = None if one_form else (draw_on(single, self.grid), draw_on(single, better(self.grid)))
-        self._tolerance = 10 * tolerance(config)
+        self._tolerance = 10 * TOLERANCE
 
     @property
     def names(self) -> tuple[str, ...]:
