@@ -189,14 +189,14 @@ def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) 
     names = [name for name in ("nuts", "hmc", "importance") if name in METHODS]
     sides = {name: Side(scratch, name, batch) for name in names}
     modes = Side(scratch, "map", batch)
-    truth = Side(scratch, "nuts", batch, "float64", nuts_config={"warmup": 500, "samples": 2000, "chains": 2})
+    truth = Side(scratch, "nuts", batch, "float64", nuts_config={"warmup": 200, "samples": 1000, "chains": 2})
     _, reference = truth.run()
     expected = np.array([np.mean(one.posterior["g1"]) for one in reference])
     wide = np.array([np.std(one.posterior["g1"]) for one in reference])
     scores = {name: Score() for name in names}
     mode_seconds: list[float] = []
     ancestor = Ancestor(python, scratch, modes.images) if python else None
-    began = ancestor.ask("map", warmup=THEIRS["warmup"] if batch == 1 else 200) if ancestor else {}
+    began = ancestor.ask("map", warmup=THEIRS["warmup"] if batch == 1 else 100) if ancestor else {}
     their_draws: list[np.ndarray] = []
     their_seconds: list[float] = []
     for _ in range(turns):

@@ -1,9 +1,9 @@
 """A program that carries a small campaign out in bad weather; run as `python storm.py WHAT MANIFEST URL LOG N`.
 
-`kills`, `overwrites`, `races` and `overwriting_races`: a stand-in for the engine makes up results in no time, so that
-storage is all there is. `moments`: the engine is the real one, with a checkpoint after every round. Every run is a
-forked child of its own: it dies by its own SIGKILL at a given point, races another one, or is killed at a random
-moment. Prints what it found as JSON.
+`kills`, `overwrites`, `retries`, `races` and `overwriting_races`: a stand-in for the engine makes up results in no
+time, so that storage is all there is. `moments`: the engine is the real one, with a checkpoint after every round. Every
+run is a forked child of its own: it dies by its own SIGKILL at a given point, races another one, or is killed at a
+random moment. Prints what it found as JSON.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from lanewise.store import Store
 KILLS = 9
 # A run is killed after a random number of steps, at most this many, and a random while, at most this long.
 STEPS, WHILE_S = 15, 0.3
+# The salt with which every odd seed fails, and the others come out as with the salt 1.
+FAILING = 99
 
 
 class StandIn:
@@ -54,7 +56,10 @@ class StandIn:
         return [self._result(realization) for realization in chunk.realizations]
 
     def _result(self, realization: Realization) -> Result:
-        rng = np.random.default_rng([realization.member.seed, self._salt])
+        rng = np.random.default_rng([realization.member.seed, self._salt if self._salt != FAILING else 1])
+        if self._salt == FAILING and realization.member.seed % 2:
+            seed, truth = realization.member.seed, realization.member.truth
+            return Result(realization.run_id, seed, LaneStatus.FAILED, "It was unlucky.", "map", truth)
         draws = {name: rng.normal(size=(1, 20)) for name in ("g1", "g2")}
         seed, truth = realization.member.seed, realization.member.truth
         return Result(realization.run_id, seed, LaneStatus.OK, "", "map", truth, draws)
@@ -99,7 +104,7 @@ def load(manifest: str, url: str, log: Path, store: Store | None = None, salt: i
     found = campaigns.load(manifest, [f"output.url={url}"])
     if store is not None:
         found.__dict__["store"] = store
-    found.__dict__["solver"] = lambda: StandIn(log, salt, gate or (lambda: None))
+    found.__dict__["solver"] = lambda *_, **__: StandIn(log, salt, gate or (lambda: None))
     return found
 
 
@@ -190,6 +195,44 @@ def overwrites(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
             return {"points": n - 1, "wrong": wrong}
         if status != -signal.SIGKILL or ended != 0 or told not in ([1, 1], [2, 1], [2, 2]):
             wrong.append(f"point {n}: ended with {status}, {told}")
+
+
+def retries(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
+    """Kills `retry` at every write; one realization of two failed at first, and nothing may happen to the other."""
+    old = child(lambda: _whole(manifest, f"{url}/old", log, FAILING))[1]
+    child(lambda: _whole(manifest, f"{url}/new", log, FAILING))
+    new = child(lambda: _retried(manifest, f"{url}/new", log))[1]
+    wrong: list[str] = []
+    n = 0
+    while True:
+        n += 1
+        here = f"{url}/retried{n}"
+        child(lambda here=here: _whole(manifest, here, log, FAILING))
+        status, _ = child(lambda here=here, n=n: load(manifest, here, log, Deadly(here, n), salt=1).retry().n_tried)
+        # Whatever was cut off, the directories are of one commit, the old one or the new; then the retry ends.
+        ended, between = child(lambda here=here: _after_retry(load(manifest, here, log, salt=1)))
+        last, after = child(lambda here=here: _retried(manifest, here, log))
+        if (ended, last) != (0, 0) or between not in (old, new) or after != new:
+            wrong.append(f"point {n}: ended with {status}, {ended}, {last}")
+        if status == 0:
+            return {
+                "points": n - 1,
+                "wrong": wrong,
+                "changed": sorted(path for path in new if old.get(path) != new[path]),
+            }
+
+
+def _retried(manifest: str, here: str, log: Path) -> dict[str, str]:
+    found = load(manifest, here, log, salt=1)
+    found.retry()
+    assert not upkeep.verify(found).findings
+    return published(found)
+
+
+def _after_retry(found: Campaign) -> dict[str, str]:
+    found.run()
+    assert not upkeep.verify(found).findings
+    return published(found)
 
 
 def _whole(manifest: str, here: str, log: Path, salt: int) -> dict[str, str]:
@@ -389,9 +432,5 @@ if __name__ == "__main__":
     campaigns.load(manifest_path)
     if base.startswith("s3:"):
         import s3fs  # noqa: F401
-    works = (kills, overwrites, races, overwriting_races, moments)
-    print(
-        json.dumps(
-            next(work for work in works if work.__name__ == what)(manifest_path, base, Path(log_path), int(n_times))
-        )
-    )
+    works = {work.__name__: work for work in (kills, overwrites, retries, races, overwriting_races, moments)}
+    print(json.dumps(works[what](manifest_path, base, Path(log_path), int(n_times))))

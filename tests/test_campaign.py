@@ -16,7 +16,7 @@ import pytest
 
 import lanewise
 from conftest import Write, load, tree
-from lanewise import cli, commits, status, upkeep
+from lanewise import cli, commits, failures, status, upkeep
 from lanewise.aggregate import stages
 from lanewise.campaign import MANIFEST, Campaign
 from lanewise.engine import Engine
@@ -366,7 +366,7 @@ def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatc
     assert (outcome.computed, [str(e) for e in outcome.errors]) == (1, ["the device fell over"])
     assert list(campaign.commits()) == [1]
     campaign.store.put("_lanewise/failures/00001-torn.failure", b'{"chunk": 1, "mess')
-    (failure,) = commits.failures(campaign.store)
+    (failure,) = failures.survey(campaign.store)
     assert (failure.chunk, failure.cause, failure.message) == (0, "RuntimeError", "the device fell over")
 
 

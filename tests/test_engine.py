@@ -15,6 +15,7 @@ import pytest
 import gaussian
 from conftest import Write, load
 from gaussian import GaussianProblem
+from lanewise import methods
 from lanewise.campaign import Campaign
 from lanewise.engine import Engine
 from lanewise.lanes import LaneStatus
@@ -171,12 +172,16 @@ def test_every_realization_gets_its_own_answer(write: Write) -> None:
     assert len(set(found)) == len(found) == 8
 
 
+def test_every_method_is_tried_here() -> None:
+    assert set(METHODS) == {*methods.METHODS, *methods.STAGES}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_poisoned_lanes_leave_their_neighbours_bit_identical(write: Write, method: str) -> None:
     campaign = _campaign(write, method)
     ids = [r.run_id for r in campaign.plan.realizations]
-    # NaN and inf are seen in the data; 1e200 has an infinite χ²; 1e30 is finite and far from anything.
-    poison = {ids[1]: np.nan, ids[2]: np.inf, ids[4]: 1e200, ids[6]: 1e30}
+    # NaN and inf are seen in the data; 1e200 has an infinite χ²; 1e30 is finite and far from anything; 0 is constant.
+    poison = {ids[1]: np.nan, ids[2]: np.inf, ids[4]: 1e200, ids[6]: 1e30, ids[7]: 0.0}
     clean, beside = _run(campaign), _run(campaign, _poisoned(poison))
     for one, other in zip(clean, beside, strict=True):
         if one.run_id not in poison:

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from conftest import Lanewise, Write, load
-from lanewise import claims, commits, schema, status
+from lanewise import claims, failures, schema, status
 from lanewise.claims import CLAIMS, Claim
 from lanewise.errors import StorageError
 from lanewise.progress import Silent
@@ -78,7 +78,7 @@ def test_status_tells_running_from_lost_from_failed_and_how_fast_it_goes(
     _claim(store, 3, beat_s=1e-9, node="node-2")
     _claim(store, 1, beat_s=1e-9, node="node-3")  # of a chunk that another process committed
     for node in ("node-1", "node-1", "node-2"):
-        commits.record_failure(store, chunks[4], node, RuntimeError(f"{len(node)} lanes fell over"))
+        failures.record(store, chunks[4], node, RuntimeError(f"{len(node)} lanes fell over"))
     store.put(f"{CLAIMS}/torn.claim", b'{"chunk": 1')
     told = status.status(campaign, path)
     jsonschema.Draft7Validator(schema.load("status")).validate(json.loads(json.dumps(told)))

@@ -18,9 +18,16 @@ SLOW = pytest.mark.slow
 
 
 def _storm(
-    what: str, kind: str, servers: Callable[[bool], S3], write: Write, tmp_path: Path, n: int = 0, **changes: Any
+    what: str,
+    kind: str,
+    servers: Callable[[bool], S3],
+    write: Write,
+    tmp_path: Path,
+    n: int = 0,
+    batch_size: int = 1,
+    **changes: Any,
 ) -> Any:
-    manifest = write(batch__size=1, shear={"grid": [0.01]}, **changes)
+    manifest = write(batch__size=batch_size, shear={"grid": [0.01]}, **changes)
     environment, url = dict(os.environ), str(tmp_path / "out")
     if kind != "local":
         environment |= servers(kind == "careless s3").environment
@@ -50,6 +57,18 @@ def test_killed_at_every_write_overwriting_leaves_the_old_results_or_the_new_one
     told = _storm("overwrites", kind, servers, write, tmp_path)
     assert told["points"] >= 20
     assert told["wrong"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_killed_at_every_write_a_retry_leaves_the_old_results_or_the_new_ones(
+    servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str
+) -> None:
+    told = _storm("retries", kind, servers, write, tmp_path, batch_size=2)
+    assert told["points"] >= 8
+    assert told["wrong"] == []
+    # What did not fail is as it was, but for the summary's other row.
+    assert {path.partition("/")[0] for path in told["changed"]} == {"g1_+0.0100_g2_+0.0000_s43", "summary.csv"}
 
 
 @pytest.mark.parametrize(

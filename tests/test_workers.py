@@ -19,6 +19,9 @@ from lanewise.progress import Silent
 from lanewise.workers import Share
 
 SLOW = pytest.mark.slow
+GRACE_S = 5.0
+# The workers hear of a signal half a second later, and three interpreters end, on two cores that do other things too.
+SLACK_S = 5.0
 TWO = {"resources": {"cpus": 2}, "batch__size": 1}
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
 
@@ -96,14 +99,15 @@ def test_a_signal_reaches_every_worker_and_the_next_run_completes(
     changes = {"config__inference": nuts, **TWO}
     path = write(**changes)
     program = [sys.executable, "-c", "from lanewise.cli import main; main()", "run", path, "--workers", "2"]
-    child = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "LANEWISE_GRACE": str(GRACE_S)}
+    child = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     assert child.stdout is not None
     while '"done": 0, "total": 4' not in child.stdout.readline():
         assert child.poll() is None
     began = time.monotonic()
     child.send_signal(sent)
     _, err = child.communicate(timeout=60)
-    assert (child.returncode, time.monotonic() - began < 12) == (code, True), err
+    assert (child.returncode, time.monotonic() - began < GRACE_S + SLACK_S) == (code, True), err
     left = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _parent(pid) == child.pid]
     assert left == []
     campaign = load(path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lanewise import attempts, claims, commits, document, extension, interrupts, problems
+from lanewise import attempts, claims, commits, document, extension, failures, interrupts, problems
 from lanewise import manifest as manifests
 from lanewise import plan as plans
 from lanewise.checkpoints import Policy
@@ -165,7 +165,7 @@ class Campaign:
                     outcome += Outcome(errors=(error,))
                     progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
                     with contextlib.suppress(StorageError):
-                        commits.record_failure(self.store, chunk, claims.node(), error)
+                        failures.record(self.store, chunk, claims.node(), error)
         return outcome
 
     def _reuse(self, committed: Mapping[int, Commit], progress: Reporter) -> Outcome:

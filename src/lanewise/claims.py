@@ -169,18 +169,29 @@ def node() -> str:
 
 def survey(store: Store) -> list[Claimed]:
     """Every claim that is there; one that goes while it is read is passed over."""
-    names = [name for name in store.names(CLAIMS) if name.endswith(_SUFFIX)]
-    if not names:
-        return []
+    return list(_read(store).values())
+
+
+def withdraw(store: Store, pid: int) -> None:
+    """Remove the claim of a process of this node that has ended without doing so."""
+    for path, claim in _read(store).items():
+        if (claim.node, claim.pid) == (node(), pid):
+            store.remove(path)
+
+
+def _read(store: Store) -> dict[str, Claimed]:
+    paths = [f"{CLAIMS}/{name}" for name in store.names(CLAIMS) if name.endswith(_SUFFIX)]
+    if not paths:
+        return {}
     now = _now(store)
 
-    def one(name: str) -> Claimed | None:
+    def one(path: str) -> Claimed | None:
         with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
-            content = json.loads(store.read(f"{CLAIMS}/{name}"))
-            return Claimed(**content, age_s=max(0.0, now - store.modified(f"{CLAIMS}/{name}")))
+            return Claimed(**json.loads(store.read(path)), age_s=max(0.0, now - store.modified(path)))
         return None
 
-    return [found for found in store.map(one, names) if found is not None]
+    found = zip(paths, store.map(one, paths), strict=True)
+    return {path: claim for path, claim in found if claim is not None}
 
 
 def _now(store: Store) -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -312,44 +311,6 @@ def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
     discard(store, chunk, old, keep)
     for folder in (CHUNKS, CHECKPOINTS):
         store.remove(f"{folder}/{chunk.name}")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Word of a chunk that could not be committed.
-
-    Attributes:
-        time: when, by the clock of the node.
-        node: where.
-        cause: the error's class.
-        message: what it said.
-    """
-
-    chunk: int
-    time: str
-    node: str
-    cause: str
-    message: str
-
-
-def record_failure(store: Store, chunk: Chunk, node: str, error: Exception) -> None:
-    """Leave word of a chunk that could not be committed."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    failure = Failure(chunk.index, now, node, type(error).__name__, str(error))
-    path = f"{HOME}/failures/{chunk.name}-{new_attempt()}.failure"
-    store.put(path, (json.dumps(asdict(failure)) + "\n").encode())
-
-
-def failures(store: Store) -> list[Failure]:
-    """Every failure, also of chunks that are committed by now; of each chunk the last one last."""
-
-    def one(name: str) -> Failure | None:
-        # Word of a failure is no result: one that cannot be read is passed over.
-        with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
-            return Failure(**json.loads(store.read(f"{HOME}/failures/{name}")))
-        return None
-
-    return [found for found in store.map(one, store.names(f"{HOME}/failures")) if found is not None]
 
 
 def checked(store: Store, file: File) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lanewise import attempts, claims, commits, interrupts, ladder
+from lanewise import attempts, claims, commits, failures, interrupts, ladder
 from lanewise.attempts import Computed
 from lanewise.ladder import Rung
 from lanewise.lanes import LaneStatus
@@ -79,7 +79,7 @@ def dead(campaign: Campaign) -> list[int]:
     store, done = campaign.store, campaign.commits()
     claimed = claims.survey(store)
     lost = {claim.chunk for claim in claimed if not claim.alive}
-    found = lost | {failure.chunk for failure in commits.failures(store)}
+    found = lost | {failure.chunk for failure in failures.survey(store)}
     found -= {claim.chunk for claim in claimed if claim.alive}
     return sorted(chunk.index for chunk in campaign.plan.chunks if chunk.index in found and chunk.index not in done)
 

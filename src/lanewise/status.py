@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lanewise import claims, commits, ladder
+from lanewise import claims, commits, failures, ladder
 from lanewise.claims import Claimed
 from lanewise.commits import Commit
 from lanewise.errors import Damaged
+from lanewise.failures import Failure
 from lanewise.lanes import LaneStatus
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ def status(campaign: Campaign, source: str) -> dict[str, Any]:
     alive = [claim for claim in claimed if claim.alive]
     at_work = {claim.chunk for claim in alive}
     lost = [c for c in claimed if not c.alive and c.chunk is not None and c.chunk not in {*done, *at_work}]
-    failures = [one for one in commits.failures(campaign.store) if one.chunk not in done]
+    failed = [one for one in failures.survey(campaign.store) if one.chunk not in done]
     missing = [chunk.index for chunk in campaign.plan.chunks if chunk.index not in {*done, *damaged}]
     counts: Counter[str] = Counter()
     for commit in done.values():
         counts.update(commit.counts)
     n_left = sum(len(campaign.plan.chunks[index].realizations) for index in missing)
-    dead = {one.chunk for one in failures} | {claim.chunk for claim in lost}
+    dead = {one.chunk for one in failed} | {claim.chunk for claim in lost}
     words = {status.word for status in ladder.mendable(campaign.manifest.config.method)}
     mendable = [one for one in not_ok if one["status"] in words and not one["retries"]]
     return {
@@ -52,7 +53,7 @@ def status(campaign: Campaign, source: str) -> dict[str, Any]:
             "missing": missing,
             "running": [_shown(claim) for claim in alive if claim.chunk in missing],
             "lost": [_shown(claim) for claim in lost],
-            "failed": {one.chunk: f"{one.cause}: {one.message}" for one in failures if one.chunk not in at_work},
+            "failed": {one.chunk: f"{one.cause}: {one.message}" for one in failed if one.chunk not in at_work},
             "damaged": {index: str(error) for index, error in damaged.items()},
         },
         "realizations": {"total": len(campaign.plan.realizations), "counts": dict(sorted(counts.items()))},
@@ -63,7 +64,7 @@ def status(campaign: Campaign, source: str) -> dict[str, Any]:
             for commit in done.values()
             for run_id, tries in commit.tries.items()
         ],
-        "causes": _causes(failures, not_ok),
+        "causes": _causes(failed, not_ok),
         "narrower": [
             {"chunk": index, **commit.provenance["width"]}
             for index, commit in sorted(done.items())
@@ -152,10 +153,10 @@ def _rate(done: Iterable[Commit], n_alive: int, n_left: int) -> dict[str, Any]:
     }
 
 
-def _causes(failures: Sequence[commits.Failure], not_ok: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _causes(failed: Sequence[Failure], not_ok: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Failures that are alike but for their numbers, with the nodes they happened on; the most frequent first."""
     nodes: dict[tuple[str, str], Counter[str]] = {}
-    for one in failures:
+    for one in failed:
         nodes.setdefault(("chunks", f"{one.cause}: {_NUMBER.sub('…', one.message)}"), Counter())[one.node] += 1
     for row in not_ok:
         nodes.setdefault(("realizations", _NUMBER.sub("…", row["reason"])), Counter())[row["node"]] += 1

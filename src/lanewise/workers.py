@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from lanewise import claims, commits, doctor, interrupts
+from lanewise import claims, doctor, failures, interrupts
 from lanewise.campaign import Campaign, Outcome
 from lanewise.claims import Claim
 from lanewise.errors import INTERRUPTED, TERMINATED, StorageError, UsageError, WorkerLost
@@ -199,7 +199,8 @@ class _Crew:
             )
             self.progress.say("failed", f"chunk {chunk.index}: {error}", chunk=chunk.index)
             with contextlib.suppress(StorageError):
-                commits.record_failure(self.campaign.store, chunk, claims.node(), error)
+                claims.withdraw(self.campaign.store, worker.process.pid)
+                failures.record(self.campaign.store, chunk, claims.node(), error)
             self._count(Outcome(errors=(error,)))
         if left:
             self._start(worker.share)

@@ -61,6 +61,12 @@ def test_p_of_the_ecdf_is_uniform_for_uniform_ranks() -> None:
         assert np.mean(p <= level) == pytest.approx(level, abs=4 * sigma), level
 
 
+def test_p_of_the_ecdf_has_no_floor_at_the_rounding_of_one() -> None:
+    """All of 100 ranks in the lowest tenth: the worst place alone has .1^100."""
+    p = uniform.ecdf_p(np.arange(100) % 8, 80, 80)
+    assert 1e-101 < p < 1e-98
+
+
 def test_clopper_pearson_is_the_interval_of_the_binomial_tails() -> None:
     low, high = uniform.clopper_pearson(68, 100)
     assert stats.binom.sf(67, 100, low) == pytest.approx(0.025, rel=1e-9)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from lanewise import __version__, commits, document, provenance
+from lanewise import __version__, document, failures, provenance
 from lanewise.aggregate import extract, forecast, gallery, report
 from lanewise.aggregate.figures import figures
 from lanewise.aggregate.results import BiasResults, evaluate, to_csv, to_json
@@ -134,7 +134,7 @@ def _missing_chunks(campaign: Campaign, summary: pd.DataFrame) -> tuple[report.M
         chunk.index: [r.member for r in chunk.realizations if r.run_id not in there] for chunk in campaign.plan.chunks
     }
     # No node and no time: the report of one state of a campaign has the same bytes wherever it is written.
-    causes = {one.chunk: one.cause for one in commits.failures(campaign.store)} if any(absent.values()) else {}
+    causes = {one.chunk: one.cause for one in failures.survey(campaign.store)} if any(absent.values()) else {}
     return tuple(
         report.MissingChunk(
             index,

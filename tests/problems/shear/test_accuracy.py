@@ -25,6 +25,7 @@ KINDS: dict[str, Any] = {
     "Sersic": galsim.Sersic,
     "Moffat": galsim.Moffat,
 }
+ROUND = {"e1": 0.0, "e2": 0.0}
 ELLIPTICAL = {"type": "Moffat", "sigma": 0.9, "beta": 3.5, "ellipticity": {"e1": 0.1, "e2": -0.05}}
 # g1, g2, e1, e2, and the centre's offset x, y [pixel]
 PLACES = [
@@ -51,7 +52,9 @@ def config(gal: dict[str, Any], psf: dict[str, Any]) -> dict[str, Any]:
 
 def point_spread(psf: dict[str, Any], settings: galsim.GSParams) -> galsim.GSObject:
     if psf["type"] == "Moffat":
-        return galsim.Moffat(beta=psf["beta"], fwhm=psf["sigma"], gsparams=settings).shear(**psf.get("ellipticity", {}))
+        return galsim.Moffat(beta=psf["beta"], fwhm=psf["sigma"], gsparams=settings).shear(
+            **psf.get("ellipticity", ROUND)
+        )
     return galsim.Gaussian(sigma=psf["sigma"], gsparams=settings)
 
 

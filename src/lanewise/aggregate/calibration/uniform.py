@@ -62,8 +62,10 @@ def ecdf_p(rank: Ranks, n_ranks: int, steps: int) -> float:
     below = ecdf_counts(rank, n_ranks, steps)
     share = np.arange(1, steps) / steps
     tails = np.minimum(stats.binom.cdf(below, n, share), stats.binom.sf(below - 1, n, share))
-    # What is as improbable as the worst place counts as worse.
-    return float(min(1.0, outside(n, steps, 2 * float(tails.min()) * (1 + 1e-9))))
+    worst = float(tails.min())
+    # What is as improbable as the worst place counts as worse. All places together are left more often than that one,
+    # which is what is left of a p-value below the rounding of 1.
+    return min(1.0, max(worst, outside(n, steps, 2 * worst * (1 + 1e-9))))
 
 
 def outside(n: int, steps: int, gamma: float) -> float:

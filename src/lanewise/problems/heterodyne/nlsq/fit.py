@@ -30,9 +30,8 @@ _SEARCH_BLOCKS = 4
 _DAMPING, _DAMPING_MIN = 1e-2, 1e-7
 # Searches whose costs differ by less than this part are taken for the same minimum.
 _SAME_COST = 1e-3
-# While the data are a sample: the anchor's weight, and by how much of its χ² it excludes a minimum. In 48 random truths
-# 22 of 983 searches that led to the right one were farther above in the sample, and never all of one truth.
-_PULL, _SEARCH_FAR = 3.0, 400.0
+# The anchor's weight while the data are a sample.
+_PULL = 3.0
 # Parts of the sum of squares; while polishing, parts of χ², for which a hundredth changes no ranking.
 _SEARCH_TOLERANCE, _POLISH_CHI2, _FINISH_TOLERANCE = 1e-4, 0.01, 1e-11
 # The best may take so many times the passes of any other.
@@ -171,7 +170,6 @@ class _Stage(NamedTuple):
     passes: int
     tolerance: float
     pull: float
-    far: float
 
 
 @dataclass(frozen=True)
@@ -186,12 +184,13 @@ class _Searcher:
     def minimise(self, data: TwoTimeData, t: np.ndarray, n_data: int) -> tuple[Search, int]:
         """Every polished start, best first, and the number of rounds.
 
-        A minimum that enough starts agree on is challenged by hops from it; a better one found so is a reason for
-        another round. So is a χ² that speaks against it, until a second round has come to the same.
+        A minimum that enough starts agree on is challenged by hops from it. Where the first round comes to no such
+        agreement, or a hop to a better minimum, minima are hard to find here and every round is made; where χ² speaks
+        against what was found, a second round must come to the same.
         """
         limits = self.settings.fit
         expected = n_data * noise.sigma(data.c2) ** 2
-        agreed = np.nan
+        agreed, doubtful = np.nan, False
         phi0 = self.settings.parameters["phi0"].bounds
         polished: Search | None = None
         for rounds in range(1, limits.rounds + 1):
@@ -203,21 +202,23 @@ class _Searcher:
             polished = _sorted(new if polished is None else _concatenate(polished, new))
             if not np.isfinite(polished.at.ssr[0]):
                 break
+            same = agreed / float(polished.at.ssr[0]) - 1 <= _SAME_CHI2 / n_data
+            if _agreement(polished, n_data) >= limits.agreement and not same:
+                polished = self.challenge(polished, screened, seed, n_data)
             if _agreement(polished, n_data) < limits.agreement:
+                doubtful = True
                 continue
-            polished = self.challenge(polished, screened, seed, n_data)
-            if _agreement(polished, n_data) >= limits.agreement:
-                ssr = float(polished.at.ssr[0])
-                if ssr <= limits.reduced_chi2_max * expected or agreed / ssr - 1 <= _SAME_CHI2 / n_data:
-                    break
-                agreed = ssr
+            ssr = float(polished.at.ssr[0])
+            if not doubtful and (same or ssr <= limits.reduced_chi2_max * expected):
+                break
+            agreed = ssr
         assert polished is not None
         return self.finish(polished, n_data), rounds
 
     def finish(self, polished: Search, n_data: int) -> Search:
         """The best to its very end; along a flat valley this leads on from where others came to it, and they follow."""
         limits = self.settings.fit
-        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0, _CLOSE_CHI2)
+        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0)
         last = whole._replace(passes=_FINISH_EFFORT * limits.max_iterations, tolerance=_FINISH_TOLERANCE)
         best = self.descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), last, np.nan)
         rest = _rows(polished, slice(1, None))
@@ -260,25 +261,18 @@ class _Searcher:
             known: sum of squares of the best minimum found so far, NaN if there is none.
         """
         limits = self.settings.fit
-        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0, _CLOSE_CHI2)
-        sample = whole._replace(
-            n_blocks=min(_SEARCH_BLOCKS, self.n_blocks), tolerance=_SEARCH_TOLERANCE, pull=_PULL, far=_SEARCH_FAR
-        )
-        searched = self.relay(begin, np.full(len(begin), _DAMPING), sample, np.nan, WIDTH)
-        # Where the sample excludes a minimum, all of the data will.
-        ssr = np.asarray(searched.at.ssr)
-        above = (ssr / ssr[0] - 1) * n_data * sample.n_blocks / self.n_blocks
-        kept = (above <= _SEARCH_FAR) | (np.arange(len(above)) < limits.agreement)
-        chosen = _rows(_rows(searched, kept), diverse(ssr[kept], n_polish, limits.agreement))
-        return self.relay(np.asarray(chosen.x), np.clip(chosen.damping, _DAMPING_MIN, _DAMPING), whole, known, 1)
-
-    def relay(self, begin: np.ndarray, damping: np.ndarray, stage: _Stage, known: float, n_first: int) -> Search:
-        """Descents from every row; the first go ahead, and the others know the best minimum that they found."""
-        first = self.descend(begin[:n_first], damping[:n_first], stage, known)
-        if len(begin) <= n_first:
-            return first
+        sample = _Stage(min(_SEARCH_BLOCKS, self.n_blocks), limits.max_iterations, _SEARCH_TOLERANCE, _PULL)
+        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0)
+        searched = self.descend(begin, np.full(len(begin), _DAMPING), sample, np.nan)
+        chosen = _rows(searched, diverse(np.asarray(searched.at.ssr), n_polish, limits.agreement))
+        damping = np.clip(chosen.damping, _DAMPING_MIN, _DAMPING)
+        # The best goes ahead; the others know what it found.
+        first = self.descend(np.asarray(chosen.x[:1]), damping[:1], whole, known)
         known = float(np.fmin(known, first.at.ssr[0]))
-        return _sorted(_concatenate(first, self.descend(begin[n_first:], damping[n_first:], stage, known)))
+        if len(damping) == 1:
+            return first
+        others = self.descend(np.asarray(chosen.x[1:]), damping[1:], whole, known)
+        return _sorted(_concatenate(first, others))
 
     def screen(self, points: np.ndarray) -> np.ndarray:
         """The points within the box, best first by a look at the first block of the data."""
@@ -311,7 +305,6 @@ class _Searcher:
                 jnp.float64(stage.tolerance),
                 jnp.float64(stage.pull),
                 jnp.float64(known),
-                jnp.float64(stage.far),
                 self.kind,
                 self.settings.model.fraction_clip,
                 self.sequential,

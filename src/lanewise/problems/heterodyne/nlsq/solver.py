@@ -20,9 +20,9 @@ _DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e10
 # Instead of 0 under a square root.
 _TINY = 1e-300
 # A descent has come to a known minimum if it is within this much of its χ² and its steps are no longer than that. After
-# so many passes it is given up where so many more at its pace would still end far above.
+# so many passes it is given up where so many more at its pace would end this far above it, too far to count as close.
 _SETTLED_CHI2 = 1.0
-_TRIAL_PASSES, _MORE_PASSES = 8, 20
+_TRIAL_PASSES, _MORE_PASSES, _FAR_CHI2 = 15, 20, 25.0
 # Rounds in which walls that a step runs into are found; each finds at least one, most find all.
 _WALL_SOLVES = 4
 # Largest step of log J, exponent, share, …: beyond it the linear model says nothing. The drift's is relative.
@@ -81,7 +81,6 @@ def descend(
     tolerance: jax.Array,
     pull: jax.Array,
     known: jax.Array,
-    far: jax.Array,
     kind: Kind,
     clip: FractionClip,
     sequential: bool,
@@ -96,7 +95,6 @@ def descend(
             that are switched off for half the window, and other corners that the whole data exclude, draw it in.
         known: sum of squares of the best minimum found so far, NaN if there is none. A descent ends early where it has
             come to that, or crawls so far above it that it will not.
-        far: how far above, in χ².
     """
 
     def one(start: jax.Array, damping: jax.Array) -> Search:
@@ -125,7 +123,7 @@ def descend(
         above = (at.ssr - known) * count / known
         pace = jnp.maximum(s.promised, gained) * count / known
         settled = (above < _SETTLED_CHI2) & (jnp.abs(pace) < _SETTLED_CHI2)
-        hopeless = (s.passes >= _TRIAL_PASSES) & (above > far + _MORE_PASSES * jnp.maximum(pace, 0.0))
+        hopeless = (s.passes >= _TRIAL_PASSES) & (above > _FAR_CHI2 + _MORE_PASSES * jnp.maximum(pace, 0.0))
         growth = jnp.where(accept, 2.0, 2 * s.growth)
         return Search(
             x, at, candidate, promised, damping, growth, s.passes + 1, ~began & (small | settled | hopeless) | stuck
