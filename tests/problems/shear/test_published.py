@@ -78,6 +78,23 @@ def test_a_config_of_each_published_form_runs_and_recovers_g(tmp_path: Path, nam
     assert abs(row["g2_mean"]) < 4 * row["g2_std"]
 
 
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("map", {"map_config": {"num_steps": 1000, "learning_rate": 0.01}}),
+        ("vi", {"vi_config": {"num_steps": 1000, "learning_rate": 0.01, "num_samples": 1000}}),
+    ],
+)
+def test_the_other_published_methods_recover_g(tmp_path: Path, method: str, settings: dict[str, Any]) -> None:
+    campaign = _campaign(tmp_path, {**SCENE, "inference": {"method": method, "rng_seed": 42, **settings}})
+    campaign.run()
+    (row,) = campaign.summary.to_dict("records")
+    assert (row["status"], row["method_used"]) == ("ok", method), row["reason"]
+    # As above; one image tells g to 0.02.
+    assert abs(row["g1_mean"] - 0.02) < 4 * 0.02
+    assert abs(row["g2_mean"]) < 4 * 0.02
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not ANCESTOR, reason="LANEWISE_ANCESTOR names no Python with shine-wl 0.0.3")
 def test_the_posterior_is_that_of_the_published_model(tmp_path: Path) -> None:
