@@ -21,8 +21,8 @@ campaign = load(sys.argv[1])
 engine = Engine(campaign.manifest, campaign.plan)
 results = engine.run(campaign.plan.chunks[0])
 assert [r.status.word for r in results] == ["ok"] * 3, results
-state = engine._program.init(*engine._inputs(campaign.plan.chunks[0], [engine._look(r) for r in
-    campaign.plan.chunks[0].realizations], [(0, 0), (1, 0), (2, 0)], 4))
+state = engine.stages[0].program.init(*engine._inputs(campaign.plan.chunks[0], [engine._look(r) for r in
+    campaign.plan.chunks[0].realizations], [(0, 0), (1, 0), (2, 0)], 4, 1))
 print(len({shard.device for shard in jax.tree.leaves(state)[0].addressable_shards}))
 print(hashlib.sha256(b"".join(r.posterior[n].tobytes() for r in results for n in sorted(r.posterior))).hexdigest())
 """

@@ -51,9 +51,9 @@ def _engine(campaign: Campaign, room: int | None = None, calls: int = 0) -> Engi
 
         return call
 
-    engine._program = replace(
-        engine._program, init=crowded(engine._program.init), advance=crowded(engine._program.advance)
-    )
+    (stage,) = engine.stages
+    narrow = replace(stage.program, init=crowded(stage.program.init), advance=crowded(stage.program.advance))
+    engine.stages = (replace(stage, program=narrow),)
     return engine
 
 

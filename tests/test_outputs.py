@@ -27,7 +27,7 @@ def _sampled(n_chains: int = 2, n_draws: int = 5) -> Result:
         posterior={name: rng.normal(size=(n_chains, n_draws)) for name in ("g1", "g2")},
         stats={"diverging": rng.random((n_chains, n_draws)) < 0.5, "n_steps": np.full((n_chains, n_draws), 7)},
         diagnostics=Diagnostics(
-            rhat={"g1": 1.0, "g2": None}, ess={"g1": 8.0, "g2": 9.0}, bfmi=(1.0, 0.9), divergences=3
+            rhat={"g1": 1.0, "g2": None}, ess={"g1": 8.0, "g2": 9.0}, ess_kind="bulk", bfmi=(1.0, 0.9), divergences=3
         ),
     )
 
@@ -43,6 +43,22 @@ def _mode() -> Result:
         posterior={"g1": np.array([[0.0201]]), "g2": np.array([[0.001]])},
         laplace_std={"g1": 1e-3, "g2": 2e-3},
         diagnostics=Diagnostics(gradient_norm=0.5, hessian_positive=True),
+    )
+
+
+def _weighted() -> Result:
+    """Of another shape and with other statistics than `_sampled`, as `auto` leaves them in one chunk."""
+    rng = np.random.default_rng(6)
+    return Result(
+        run_id="g1_+0.0200_g2_+0.0000_s45",
+        seed=45,
+        status=LaneStatus.OK,
+        reason="",
+        method="importance",
+        truth={"g1": 0.02, "g2": 0.0},
+        posterior={name: rng.normal(size=(1, 12)) for name in ("g1", "g2")},
+        stats={"lp": rng.normal(size=(1, 12)), "log_weight": rng.normal(size=(1, 12))},
+        diagnostics=Diagnostics(ess={"g1": 9.5, "g2": 9.5}, ess_kind="weights", khat=-0.1),
     )
 
 
@@ -80,7 +96,10 @@ def test_bytes_are_a_function_of_the_result() -> None:
     assert outputs.packed_nc([_sampled(), _failed()]) == outputs.packed_nc([_sampled(), _failed()])
 
 
-@pytest.mark.parametrize("results", [[_sampled(), _failed()], [_failed()], [_mode()], [_mode(), _failed()]])
+@pytest.mark.parametrize(
+    "results",
+    [[_sampled(), _failed()], [_failed()], [_mode()], [_mode(), _failed()], [_weighted(), _failed(), _sampled()]],
+)
 def test_what_is_packed_unpacks_to_the_same_files(results: list[Result]) -> None:
     unpacked = outputs.unpack(outputs.packed_nc(results))
     assert [outputs.files(r) for r in unpacked] == [outputs.files(r) for r in results]
@@ -93,6 +112,17 @@ def test_undefined_is_null_in_json_and_none_in_the_summary() -> None:
     row = outputs.summary_row(_mode())
     assert [row[name] for name in ("rhat_g1", "ess_g1", "khat", "ess_kind")] == [None] * 4
     assert outputs.summary_row(_sampled())["rhat_g2"] is None
+
+
+def test_weights_have_their_own_effective_size_and_no_rhat() -> None:
+    row = outputs.summary_row(_weighted())
+    assert [row[name] for name in ("method_used", "ess_kind", "ess_g1", "khat", "rhat_g1")] == [
+        "importance",
+        "weights",
+        9.5,
+        -0.1,
+        None,
+    ]
 
 
 def test_a_mode_has_its_laplace_width() -> None:

@@ -17,12 +17,11 @@ from conftest import MANIFEST, SCENE, Write, load
 from lanewise import doctor, manifest, schema, status, views
 from lanewise.document import Document
 from lanewise.errors import ManifestError
-from lanewise.methods.settings import MapSettings, NutsSettings
+from lanewise.problems.shear.config import SETTINGS
 from lanewise.problems.shear.priors import PRIORS
 from lanewise.problems.shear.scene import Image, Noise
 from lanewise.problems.shear.simulation import Planted
 
-SETTINGS = {"map": MapSettings, "nuts": NutsSettings}
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in Path("schemas").iterdir())
 
 
@@ -97,7 +96,7 @@ _SCENES: tuple[dict[str, Any], ...] = (
     {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
     {"gal": {"type": "Moffat", "beta": 3.0, **_PROFILE, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
     {"psf": {"sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
-    *({"inference": {"method": method}} for method in ("nuts", "map")),
+    *({"inference": {"method": method}} for method in SETTINGS),
     {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": 0.0}}, "simulation": {"given": ["e1"]}},
     {"simulation": {"gal": {"ellipticity": {"e1": 0.0, "e2": 0.0}}}},
     {"simulation": {"psf": {"type": "Moffat", "sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}}},

@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_costs_its_chunk_and_no_other(write: Write, tmp_
 def test_a_signal_reaches_every_worker_and_the_next_run_completes(
     write: Write, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
-    nuts = {"method": "nuts", "nuts_config": {"warmup": 1000, "samples": 3000}}
+    nuts = {"method": "nuts", "nuts_config": {"warmup": 300, "samples": 700}}
     changes = {"config__inference": nuts, **TWO}
     path = write(**changes)
     program = [sys.executable, "-c", "from lanewise.cli import main; main()", "run", path, "--workers", "2"]

@@ -14,37 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lanewise import checkpoints, device, information, interrupts, keys, limits, methods, problems, program
+from lanewise import checkpoints, device, information, interrupts, keys, limits, problems, program
 from lanewise.errors import ChunkImpossible, DataError
+from lanewise.judgement import Lane, judge
 from lanewise.lanes import LaneStatus
+from lanewise.methods import auto
 from lanewise.problems.base import Observation
 from lanewise.progress import Reporter, Silent
-from lanewise.results import Diagnostics, Result, judge_draws
+from lanewise.results import Result
 from lanewise.rounds import Rounds, joined
 
 if TYPE_CHECKING:
     from lanewise.checkpoints import Keeper, Saved
     from lanewise.manifest import Manifest
-    from lanewise.methods.base import Method
     from lanewise.plan import Chunk, Plan, Realization
     from lanewise.problems.base import Problem
-
-
-@dataclass(frozen=True)
-class _Lane:
-    """A lane's records after its last round: arrays per name, and what describes it as a whole."""
-
-    status: LaneStatus
-    records: dict[str, np.ndarray]
-    whole: dict[str, np.ndarray]
-
-    @property
-    def centre(self) -> np.ndarray:
-        """The position that stands for the lane: its mode, or the mean of its draws."""
-        if "position" in self.whole:
-            return self.whole["position"]
-        mean: np.ndarray = self.records["position"][self.records["keep"]].mean(axis=0)
-        return mean
+    from lanewise.program import Stage
 
 
 class Engine:
@@ -56,7 +41,7 @@ class Engine:
         retry: enters the keys; 0 for first runs and all that go on from them.
 
     Attributes:
-        method: what runs on each lane.
+        stages: the methods, each for what the one before did not settle; one, unless the method is `auto`.
 
     Raises:
         MachineError: this machine lacks the device that the manifest requires.
@@ -77,11 +62,11 @@ class Engine:
         sequential = device.prepare(manifest.resources.device, config.inference.precision) and not side_by_side
         family = problems.lane_family(manifest.kind)
         self._observe = observe or (lambda realization: family.observe(config, realization.member))
-        self.method: Method[Any] = methods.build(config.method, config.settings)
+        self.stages: tuple[Stage, ...]
         if problem is None:
-            self._problem, self._program = program.of_family(manifest.kind, config, sequential)
+            self._problem, self.stages = program.of_family(manifest.kind, config, sequential)
         else:
-            self._problem, self._program = problem, program.build(self.method, problem, sequential=sequential)
+            self._problem, self.stages = problem, program.stages(config, problem, sequential=sequential)
         # Narrower where this kind of device is known to have no room for the plan's.
         self._width = min(plan.width, limits.find(plan.settings) or plan.width)
         self._widths: list[int] = []
@@ -104,40 +89,49 @@ class Engine:
         observed = [self._look(realization) for realization in chunk.realizations]
         ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
         found = {index: one for index, one in enumerate(observed) if isinstance(one, Result)}
-        units = [(index, unit) for index in ready for unit in range(self.method.units)]
-        lanes: dict[tuple[int, int], _Lane] = {}
         self._widths = []
-        before = told = 0
-        while len(lanes) < len(units):
-            first = len(lanes)
-            width = self._resume_width(first, keeper)
-            block = units[first : first + width]
-            total = before + -(-(len(units) - first) // width) * self.method.rounds
-            if total != told:
-                progress.begin(f"chunk {chunk.index}", total)
-                told = total
-            rounds = Rounds(first, before, total, progress, keeper)
-            fitted = self._fitted(chunk, observed, block, width, rounds)
-            if fitted is None:
-                self._halve(chunk, first, width, progress, keeper)
-                continue
-            lanes |= fitted
-            before += self.method.rounds
-            if width not in self._widths:
-                self._widths.append(width)
-        for index in ready:
-            own = [lanes[index, unit] for unit in range(self.method.units)]
-            found[index] = self._combine(chunk.realizations[index], observed[index], own)
+        work = _Work(chunk, observed, progress, keeper)
+        for number, stage in enumerate(self.stages):
+            found |= self._run_stage(work, number, stage, ready)
+            ready = [index for index in ready if not self._settled(found[index])]
+            if not ready:
+                break
         return [found[index] for index in range(len(observed))]
 
+    def _settled(self, result: Result) -> bool:
+        return auto.settled(result, self._manifest.config.inference.auto)
+
+    def _run_stage(self, work: _Work, number: int, stage: Stage, ready: Sequence[int]) -> dict[int, Result]:
+        """Results of the realizations at these places of the chunk."""
+        units = [(index, unit) for index in ready for unit in range(stage.method.units)]
+        lanes: dict[tuple[int, int], Lane] = {}
+        while len(lanes) < len(units):
+            # Blocks are numbered by their first lane, through all stages.
+            first = work.lanes_before + len(lanes)
+            width = self._resume_width(stage, first, work.keeper)
+            block = units[len(lanes) : len(lanes) + width]
+            rounds = work.begin(first, -(-(len(units) - len(lanes)) // width) * stage.method.rounds)
+            fitted = self._fitted(work, number, stage, block, width, rounds)
+            if fitted is None:
+                self._halve(work, first, width)
+                continue
+            lanes |= fitted
+            work.rounds_before += stage.method.rounds
+            if width not in self._widths:
+                self._widths.append(width)
+        work.lanes_before += len(units)
+        return self._combine(
+            work, stage, {index: [lanes[index, u] for u in range(stage.method.units)] for index in ready}
+        )
+
     def footprint(self, chunk: Chunk, width: int | None = None) -> tuple[int, int] | None:
-        """Memory of a block of lanes and of the records of one round [bytes], as compiled; nothing is run.
+        """Memory of a block of lanes and of one realization's records [bytes], as compiled; nothing is run.
 
         Args:
             width: the plan's, if none is given.
 
         Returns:
-            None if none of the chunk's data can be made.
+            Of the stage that takes most; None if none of the chunk's data can be made.
         """
         import jax
 
@@ -146,13 +140,15 @@ class Engine:
         for realization in chunk.realizations:
             observed.append(self._look(realization))
             if isinstance(observed[-1], Observation):
-                inputs = self._inputs(chunk, observed, [(len(observed) - 1, 0)], 1)
+                inputs = self._inputs(chunk, observed, [(len(observed) - 1, 0)], 1, keys.Purpose.INFERENCE)
                 shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), inputs)
-                return program.footprint(self._program, shapes)
+                found = [(stage.method, *program.footprint(stage.program, shapes)) for stage in self.stages]
+                records = (method.units * method.rounds * of_round // width for method, _, of_round in found)
+                return max(peak for _, peak, _ in found), max(records)
         return None
 
     def rehearsal(self, chunk: Chunk) -> Callable[[], None]:
-        """The first round of a full block, with the chunk's lanes over and over, to be timed.
+        """The first round of a full block of the first stage, with the chunk's lanes over and over, to be timed.
 
         Raises:
             DataError: none of the chunk's data can be made.
@@ -163,20 +159,22 @@ class Engine:
         ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
         if not ready:
             raise DataError(f"chunk {chunk.index}: {observed[0].reason if isinstance(observed[0], Result) else ''}")
-        units = itertools.cycle((index, unit) for index in ready for unit in range(self.method.units))
-        inputs = self._inputs(chunk, observed, list(itertools.islice(units, self._planned)), self._planned)
+        stage = self.stages[0]
+        units = itertools.cycle((index, unit) for index in ready for unit in range(stage.method.units))
+        block = list(itertools.islice(units, self._planned))
+        inputs = self._inputs(chunk, observed, block, self._planned, keys.Purpose.INFERENCE)
 
         def once() -> None:
-            jax.block_until_ready(self._program.advance(self._program.init(*inputs), inputs[1]))
+            jax.block_until_ready(stage.program.advance(stage.program.init(*inputs), inputs[1]))
 
         return once
 
-    def _resume_width(self, first: int, keeper: Keeper | None) -> int:
+    def _resume_width(self, stage: Stage, first: int, keeper: Keeper | None) -> int:
         """Lanes of the block that begins at this one: as many as a checkpoint has, if it has the block."""
         if keeper is None or (saved := keeper.blocks.get(first)) is None:
             return self._width
         width: int = saved.state[0].shape[0]
-        if width > self._width and saved.rounds < self.method.rounds:
+        if width > self._width and saved.rounds < stage.method.rounds:
             del keeper.blocks[first]
             return self._width
         # The process before this one may have learnt what this one does not know.
@@ -184,23 +182,21 @@ class Engine:
         return width
 
     def _fitted(
-        self,
-        chunk: Chunk,
-        observed: Sequence[Observation | Result],
-        block: Sequence[tuple[int, int]],
-        width: int,
-        rounds: Rounds,
-    ) -> dict[tuple[int, int], _Lane] | None:
+        self, work: _Work, number: int, stage: Stage, block: Sequence[tuple[int, int]], width: int, rounds: Rounds
+    ) -> dict[tuple[int, int], Lane] | None:
         """A block's lanes; None if there is no room for them. What was in memory is free once this has returned."""
         try:
-            return self._run_block(chunk, observed, block, width, rounds)
+            purpose = keys.Purpose(keys.Purpose.INFERENCE + number)
+            inputs = self._inputs(work.chunk, work.observed, block, width, purpose)
+            return self._run_block(stage, inputs, block, rounds)
         except Exception as error:
             if program.out_of_memory(error):
                 return None
             raise
 
-    def _halve(self, chunk: Chunk, first: int, width: int, progress: Reporter, keeper: Keeper | None) -> None:
+    def _halve(self, work: _Work, first: int, width: int) -> None:
         """Go on with half the lanes, and have later runs on this kind of device begin there."""
+        chunk, keeper = work.chunk, work.keeper
         if width == 1:
             raise ChunkImpossible(
                 f"chunk {chunk.index}: the device has no room for a single lane; choose a device with more memory, or "
@@ -211,7 +207,7 @@ class Engine:
         self._width = width // 2
         limits.record(self._settings, self._width)
         text = f"chunk {chunk.index}: no room for {width} lanes, goes on with {self._width}; recorded for this device"
-        progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
+        work.progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
 
     def _look(self, realization: Realization) -> Observation | Result:
         """The realization's observation, or its result if there is nothing to infer from."""
@@ -231,28 +227,22 @@ class Engine:
         return observation
 
     def _blank(self, realization: Realization, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
-        """A result without draws."""
+        """A result of a realization that no method has seen."""
         seed, method = realization.member.seed, self._manifest.config.method
         return Result(realization.run_id, seed, status, reason, method, truth)
 
     def _run_block(
-        self,
-        chunk: Chunk,
-        observed: Sequence[Observation | Result],
-        block: Sequence[tuple[int, int]],
-        width: int,
-        rounds: Rounds,
-    ) -> dict[tuple[int, int], _Lane]:
+        self, stage: Stage, inputs: tuple[Any, Any, Any], block: Sequence[tuple[int, int]], rounds: Rounds
+    ) -> dict[tuple[int, int], Lane]:
         import jax
 
-        state, records = self._advance(self._inputs(chunk, observed, block, width), rounds)
-        status, whole = jax.device_get(self._program.finish(*state))
-        if "position" in records:
-            records["latents"] = np.asarray(self._program.constrain(records["position"]))
-        if "position" in whole:
-            whole["latents"] = np.asarray(self._program.constrain(whole["position"][:, None]))
+        state, records = self._advance(stage, inputs, rounds)
+        status, whole = jax.device_get(stage.program.finish(*state))
+        for values in (records, whole):
+            if "position" in values:
+                values["latents"] = np.asarray(stage.program.constrain(values["position"]))
         return {
-            unit: _Lane(
+            unit: Lane(
                 LaneStatus(int(status[at])),
                 {name: array[at] for name, array in records.items()},
                 {name: array[at] for name, array in whole.items()},
@@ -261,7 +251,12 @@ class Engine:
         }
 
     def _inputs(
-        self, chunk: Chunk, observed: Sequence[Observation | Result], block: Sequence[tuple[int, int]], width: int
+        self,
+        chunk: Chunk,
+        observed: Sequence[Observation | Result],
+        block: Sequence[tuple[int, int]],
+        width: int,
+        purpose: keys.Purpose,
     ) -> tuple[Any, Any, Any]:
         """Keys, data and activity of a block's lanes."""
         import jax.numpy as jnp
@@ -277,85 +272,94 @@ class Engine:
             for name in prepared[block[0][0]]
         }
         seeds = [(chunk.realizations[index].member.seed, unit) for index, unit in padded]
-        root, purpose = config.inference.rng_seed, keys.Purpose.INFERENCE
+        root = config.inference.rng_seed
         lane_keys = jnp.stack([keys.lane_key(root, seed, purpose, unit, self._retry) for seed, unit in seeds])
         return lane_keys, data, active
 
-    def _advance(self, inputs: tuple[Any, Any, Any], rounds: Rounds) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:
+    def _advance(
+        self, stage: Stage, inputs: tuple[Any, Any, Any], rounds: Rounds
+    ) -> tuple[tuple[Any, Any], dict[str, np.ndarray]]:
         """The lanes' state and data after their last round, and the records of all rounds."""
         _, data, _ = inputs
-        state, first, parts = self._begin(inputs, rounds.saved)
-        for number in range(first, self.method.rounds):
+        state, first, parts = self._begin(stage, inputs, rounds.saved)
+        for number in range(first, stage.method.rounds):
             rounds.pause(number, state, parts)
             rounds.step(number, "compiling and running" if number == first else "")
             if not np.any(np.asarray(state.status) == LaneStatus.RUNNING):
                 break
-            state, records = self._program.advance(state, data)
+            state, records = stage.program.advance(state, data)
             parts.append({name: np.asarray(array) for name, array in records.items()})
         records = joined(parts)
-        rounds.end(self.method.rounds, state, records)
+        rounds.end(stage.method.rounds, state, records)
         return (state, data), records
 
-    def _begin(self, inputs: tuple[Any, Any, Any], saved: Saved | None) -> tuple[Any, int, list[dict[str, np.ndarray]]]:
+    def _begin(
+        self, stage: Stage, inputs: tuple[Any, Any, Any], saved: Saved | None
+    ) -> tuple[Any, int, list[dict[str, np.ndarray]]]:
         """A block's state, its rounds done and their records: from a checkpoint if there is one."""
         if saved is None:
-            return self._program.init(*inputs), 0, []
-        state = checkpoints.restored(self._program.init, inputs, saved.state)
+            return stage.program.init(*inputs), 0, []
+        state = checkpoints.restored(stage.program.init, inputs, saved.state)
         return state, saved.rounds, [dict(saved.records)] if saved.rounds else []
 
-    def _combine(self, realization: Realization, observed: Observation | Result, lanes: Sequence[_Lane]) -> Result:
-        """One realization's result from its lanes."""
+    def _combine(self, work: _Work, stage: Stage, lanes: Mapping[int, Sequence[Lane]]) -> dict[int, Result]:
+        """The results of realizations from their lanes, by place in the chunk."""
+        begun = {index: self._begun(work, stage, index, own) for index, own in lanes.items()}
+        ended = [index for index, result in begun.items() if result.status < LaneStatus.NON_FINITE]
+        judged = judge(
+            stage.method.kind,
+            [begun[index] for index in ended],
+            [lanes[index] for index in ended],
+            self._problem.names,
+            self._manifest.convergence,
+        )
+        return begun | {
+            index: self._believed(stage, result, lanes[index], self._problem.prepare(_data(work.observed[index])))
+            for index, result in zip(ended, judged, strict=True)
+        }
+
+    def _begun(self, work: _Work, stage: Stage, index: int, lanes: Sequence[Lane]) -> Result:
+        """The status of the worst of a realization's lanes, and no draws."""
         worst = max(lane.status for lane in lanes)
         reason = "" if worst is LaneStatus.OK else worst.sentence
-        result = self._blank(realization, worst, reason, observed.truth)
-        if worst >= LaneStatus.NON_FINITE:
-            return result
-        if self.method.sampler:
-            (result,) = judge_draws([self._with_draws(result, lanes)], self._manifest.convergence)
-        else:
-            result = self._with_point(result, lanes[0])
-        data = self._problem.prepare(_data(observed))
-        flaw = max(float(self._program.flaw(lane.centre, data)) for lane in lanes)
+        result = self._blank(work.chunk.realizations[index], worst, reason, work.observed[index].truth)
+        return replace(result, method=stage.name)
+
+    def _believed(self, stage: Stage, result: Result, lanes: Sequence[Lane], data: Any) -> Result:
+        """FAILED where the fast model is not good enough, UNINFORMATIVE where the data said nothing."""
+        flaw = max(float(stage.program.flaw(lane.centre, data)) for lane in lanes)
         if flaw > 1:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
             reason = f"{error}; {self._problem.remedy}."
             return replace(result, status=LaneStatus.FAILED, reason=reason)
         return information.judge(result, self._problem.prior_widths)
 
-    def _with_draws(self, result: Result, lanes: Sequence[_Lane]) -> Result:
-        kept = [
-            {
-                name: array[lane.records["keep"]]
-                for name, array in lane.records.items()
-                if name not in {"keep", "position"}
-            }
-            for lane in lanes
-        ]
-        chains = {name: np.stack([one[name] for one in kept]) for name in kept[0]}
-        latents = chains.pop("latents").astype(np.float64)
-        posterior = {name: latents[..., at] for at, name in enumerate(self._problem.names)}
-        return replace(result, posterior=posterior, stats=chains)
 
-    def _with_point(self, result: Result, lane: _Lane) -> Result:
-        """A mode as one draw of one chain."""
-        whole = dict(lane.whole)
-        latents, widths = whole.pop("latents").astype(np.float64), whole.pop("laplace_std")
-        del whole["position"]
-        names = self._problem.names
-        norm, positive = float(whole["gradient_norm"]), bool(whole["hessian_positive"])
-        reason = result.reason
-        if result.status is LaneStatus.NOT_CONVERGED:
-            reason = f"Not converged: the gradient norm is {norm:.3g}" + (
-                "." if positive else ", and the Hessian is not positive."
-            )
-        return replace(
-            result,
-            reason=reason,
-            posterior={name: latents[:, at : at + 1] for at, name in enumerate(names)},
-            stats={name: np.reshape(value, (1, 1)) for name, value in whole.items()},
-            laplace_std={name: float(widths[at]) for at, name in enumerate(names) if np.isfinite(widths[at])},
-            diagnostics=Diagnostics(gradient_norm=norm, hessian_positive=positive),
-        )
+@dataclass
+class _Work:
+    """A chunk under way.
+
+    Attributes:
+        observed: observations, or results where there is nothing to infer from, in the chunk's order.
+        lanes_before, rounds_before: those of the stages and blocks that are done.
+        told: rounds in all, as progress was last told.
+    """
+
+    chunk: Chunk
+    observed: Sequence[Observation | Result]
+    progress: Reporter
+    keeper: Keeper | None
+    lanes_before: int = 0
+    rounds_before: int = 0
+    told: int = 0
+
+    def begin(self, first: int, n_rounds: int) -> Rounds:
+        """The rounds of a block, of so many that its stage has left."""
+        total = self.rounds_before + n_rounds
+        if total != self.told:
+            self.progress.begin(f"chunk {self.chunk.index}", total)
+            self.told = total
+        return Rounds(first, self.rounds_before, total, self.progress, self.keeper)
 
 
 def _data(observed: Observation | Result) -> Any:

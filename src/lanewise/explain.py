@@ -9,6 +9,7 @@ from typing import Any
 
 from lanewise import document, manifest, problems, schema
 from lanewise.document import Document, Path
+from lanewise.methods import STAGES
 from lanewise.plan import index_variable
 
 DEFAULT = "default"
@@ -49,7 +50,7 @@ def _walk(doc: Document, branch: Mapping[str, Any], name: str, path: Path) -> It
     for key, part in branch.get("properties", {}).items():
         below = schema.resolved(part, name)
         here = (*path, key)
-        if key.endswith(_SETTINGS) and key not in value and key != f"{value.get('method', 'nuts')}{_SETTINGS}":
+        if key.endswith(_SETTINGS) and key not in value and key.removesuffix(_SETTINGS) not in _methods(value):
             continue  # the defaults of a method that is not used
         if path == () and key == "config":
             if isinstance(value.get(key), str):
@@ -62,6 +63,12 @@ def _walk(doc: Document, branch: Mapping[str, Any], name: str, path: Path) -> It
             yield _setting(doc, here, value[key])
         elif "default" in below:
             yield Setting(document.dotted((*doc.prefix, *here)), document.flow(below["default"]), DEFAULT)
+
+
+def _methods(inference: Mapping[str, Any]) -> tuple[str, ...]:
+    """The methods that an inference uses."""
+    method = inference.get("method", "nuts")
+    return (method, *STAGES.get(method, ()))
 
 
 def _setting(doc: Document, path: Path, value: Any) -> Setting:

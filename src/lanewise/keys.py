@@ -11,6 +11,8 @@ class Purpose(IntEnum):
     """What a key is for; the numbers are part of every result."""
 
     INFERENCE = 1
+    SECOND_STAGE = 2
+    THIRD_STAGE = 3
 
 
 def lane_key(root_seed: int, realization_seed: int, purpose: Purpose, unit: int, retry: int = 0) -> jax.Array:

@@ -37,6 +37,17 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
         Rung("another method, hmc", method="hmc"),
         Rung("chains sixteen times as long", {"warmup": 16, "samples": 16}, {"target_accept": 0.99}),
     ),
+    "hmc": (
+        Rung("chains four times as long", {"burn_in": 4, "samples": 4}),
+        Rung("another method, nuts", method="nuts"),
+    ),
+    "importance": (
+        Rung("four times the draws", {"samples": 4}),
+        Rung("another method, hmc", method="hmc"),
+        Rung("another method, nuts", method="nuts"),
+    ),
+    "auto": (Rung("its last stage with another key, nuts", method="nuts"),),
+    "vi": (Rung("four times the steps", {"num_steps": 4}),),
     "map": (Rung("ten times the steps", {"max_iterations": 10}),),
 }
 

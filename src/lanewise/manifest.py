@@ -95,7 +95,8 @@ ENVIRONMENT = {
 class Config(Protocol):
     """A family's parsed config; `content` is its normal form, part of identities.
 
-    One whose lanes the engine runs has the method's `settings` and, in `inference`, `precision` and `rng_seed` too.
+    One whose lanes the engine runs has `stages`, the methods that run with their settings, and an `inference` with
+    `precision`, `rng_seed` and the settings of `auto` too.
     """
 
     @property

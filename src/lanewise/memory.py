@@ -75,9 +75,8 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
     engine, estimate = _engine(manifest, plan)
     if (found := engine.footprint(plan.chunks[0])) is None:
         return None
-    program_bytes, round_bytes = found
-    n_lanes = max(len(chunk.realizations) for chunk in plan.chunks) * engine.method.units
-    draws = _COPIES * n_lanes * engine.method.rounds * round_bytes // plan.width
+    program_bytes, record_bytes = found
+    draws = _COPIES * max(len(chunk.realizations) for chunk in plan.chunks) * record_bytes
     device_limit = limits.device_bytes()
     shared = device_limit is None and not estimate
     memory = Memory(

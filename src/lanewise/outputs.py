@@ -63,7 +63,8 @@ def summary_row(result: Result) -> dict[str, Any]:
         "method_used": result.method,
         "divergences": found.divergences,
         "divergence_frac": found.divergence_frac,
-        "ess_kind": "bulk" if found.ess else None,
+        "ess_kind": found.ess_kind,
+        "khat": found.khat,
         "retries": max(0, len(result.tries) - 1),
         "reason": result.reason,
     }

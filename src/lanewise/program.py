@@ -29,11 +29,26 @@ class Program:
     flaw: Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A method by its name, and its program."""
+
+    name: str
+    method: Method[Any]
+    program: Program
+
+
 @functools.lru_cache(maxsize=4)
-def of_family(kind: str, config: Any, sequential: bool) -> tuple[Problem, Program]:
-    """The program of a family's own posterior; campaigns of one config in one process share it."""
+def of_family(kind: str, config: Any, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
+    """The stages of a family's own posterior; campaigns of one config in one process share them."""
     problem = problems.lane_family(kind).problem(config)
-    return problem, build(methods.build(config.method, config.settings), problem, sequential=sequential)
+    return problem, stages(config, problem, sequential=sequential)
+
+
+def stages(config: Any, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
+    """The methods of a config, in the order in which they run; what is not run is not compiled."""
+    built = [(name, methods.build(name, settings)) for name, settings in config.stages]
+    return tuple(Stage(name, method, build(method, problem, sequential=sequential)) for name, method in built)
 
 
 def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program:
@@ -61,7 +76,7 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
         init=SharedOut(over_lanes(init, sequential=sequential)),
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
         finish=SharedOut(over_lanes(finish, sequential=sequential)),
-        constrain=jax.jit(jax.vmap(jax.vmap(problem.constrain))),
+        constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
         flaw=jax.jit(problem.flaw),
     )
 

@@ -1,15 +1,14 @@
-"""What a realization leaves behind, and its judgement."""
+"""What a realization leaves behind; `judgement` makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from lanewise.lanes import LaneStatus
-from lanewise.manifest import Convergence
 
 
 class AnyResult(Protocol):
@@ -73,24 +72,35 @@ class Diagnostics:
     """How far the draws of one realization can be trusted. None is undefined, e.g. R̂ of a mode.
 
     Attributes:
-        rhat, ess, ess_tail: per latent; rank-normalised split R̂, bulk and tail effective sample size.
+        rhat, ess, ess_tail: per latent; rank-normalised split R̂, effective sample size and that of the tails.
+        ess_kind: what `ess` is: `bulk` of rank-normalised chains, `weights` for 1/Σw² before resampling, `independent`
+            for the number of draws of an approximation.
+        khat: shape of the tail of importance weights; below 0 for weights that are bounded.
         mcse_mean, mcse_sd: per latent; Monte Carlo standard error of its mean and of its standard deviation.
+        acceptance_rate: mean over all transitions after warm-up.
         divergences: divergent transitions after warm-up; divergence_frac is their share.
         bfmi: Bayesian fraction of missing information, per chain.
         gradient_norm: of a mode, in units of the posterior's width.
+        elbo: evidence lower bound [nats], up to the density's constant; elbo_change is the last quarter of the steps
+            against the quarter before.
         hessian_positive: of a mode.
     """
 
     rhat: Mapping[str, float | None] = field(default_factory=dict)
     ess: Mapping[str, float | None] = field(default_factory=dict)
     ess_tail: Mapping[str, float | None] = field(default_factory=dict)
+    ess_kind: str | None = None
+    khat: float | None = None
     mcse_mean: Mapping[str, float | None] = field(default_factory=dict)
     mcse_sd: Mapping[str, float | None] = field(default_factory=dict)
+    acceptance_rate: float | None = None
     divergences: int | None = None
     divergence_frac: float | None = None
     bfmi: tuple[float | None, ...] | None = None
     gradient_norm: float | None = None
     hessian_positive: bool | None = None
+    elbo: float | None = None
+    elbo_change: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,66 +140,3 @@ class Result:
             return None
         draws = self.posterior[name]
         return float(np.std(draws, ddof=1)) if draws.size > 1 else self.laplace_std.get(name)
-
-
-def judge_draws(results: Sequence[Result], criteria: Convergence) -> list[Result]:
-    """Diagnose the chains of a sampler, all realizations at once, and hold them against the manifest's thresholds."""
-    # SciPy's statistics take a second to import, and most commands judge nothing.
-    from lanewise import diagnostics
-
-    if not results:
-        return []
-    names = list(results[0].posterior)
-    summary = diagnostics.summarise(np.stack([[result.posterior[name] for name in names] for result in results]))
-
-    def by_latent(values: np.ndarray) -> dict[str, float | None]:
-        return dict(zip(names, map(_defined, values), strict=True))
-
-    judged = []
-    for at, result in enumerate(results):
-        diverging = result.stats["diverging"]
-        found = Diagnostics(
-            rhat=by_latent(summary.rhat[at]),
-            ess=by_latent(summary.ess[at]),
-            ess_tail=by_latent(summary.ess_tail[at]),
-            mcse_mean=by_latent(summary.mcse_mean[at]),
-            mcse_sd=by_latent(summary.mcse_sd[at]),
-            divergences=int(diverging.sum()),
-            divergence_frac=float(diverging.mean()),
-            bfmi=tuple(_defined(b) for b in diagnostics.bfmi(result.stats["energy"])),
-        )
-        judged.append(_judged(replace(result, diagnostics=found), criteria))
-    return judged
-
-
-def _judged(result: Result, criteria: Convergence) -> Result:
-    short = list(_shortcomings(result.diagnostics, criteria))
-    if not short or result.status is not LaneStatus.OK:
-        return result
-    return replace(result, status=LaneStatus.NOT_CONVERGED, reason=f"Not converged: {'; '.join(short)}.")
-
-
-def _shortcomings(found: Diagnostics, criteria: Convergence) -> list[str]:
-    short = []
-    for name, value in found.rhat.items():
-        if value is None or value > criteria.rhat_max:
-            short.append(f"R̂ of {name} is {_show(value)}, allowed is {criteria.rhat_max:g}")
-    for name, value in found.ess.items():
-        if value is None or value < criteria.ess_min:
-            short.append(f"the effective sample size of {name} is {_show(value)}, needed is {criteria.ess_min:g}")
-    if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
-        short.append(
-            f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}"
-        )
-    for value in found.bfmi or ():
-        if value is None or value < criteria.bfmi_min:
-            short.append(f"the BFMI of a chain is {_show(value)}, needed is {criteria.bfmi_min:g}")
-    return short
-
-
-def _show(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3g}"
-
-
-def _defined(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -28,7 +28,7 @@ SCENE: dict[str, Any] = {
             "g2": {"type": "Normal", "mean": 0.0, "sigma": 0.2},
         },
     },
-    "inference": {"method": "nuts", "nuts_config": {"warmup": 200, "samples": 500, "chains": 4}},
+    "inference": {"method": "auto", "nuts_config": {"samples": 500, "chains": 4}},
 }
 _COMMENT_COLUMN = 48
 # Keys that only older configs carry are no part of a new one.

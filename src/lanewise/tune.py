@@ -83,7 +83,7 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
     if not rates:
         raise ChunkImpossible("the device has no room for a single lane; choose a device with more memory")
     best = min(width for width, rate in rates.items() if rate * _GAIN >= max(rates.values()))
-    return Tuning(tuple(trials), best, engine.method.units)
+    return Tuning(tuple(trials), best, engine.stages[0].method.units)
 
 
 def _lanes_per_s(engine: Engine, chunk: Chunk, width: int) -> float | None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lanewise.methods.base import Method
 
-METHODS = {"map": "lanewise.methods.map:Map", "nuts": "lanewise.methods.nuts:Nuts"}
+METHODS = {
+    "map": "lanewise.methods.map:Map",
+    "laplace": "lanewise.methods.laplace:Laplace",
+    "vi": "lanewise.methods.vi:Vi",
+    "importance": "lanewise.methods.importance:Importance",
+    "hmc": "lanewise.methods.hmc:Hmc",
+    "nuts": "lanewise.methods.nuts:Nuts",
+}
+# A method that is a cascade of others: each runs on what those before it did not settle.
+STAGES = {"auto": ("importance", "hmc", "nuts")}
 
 
 def build(name: str, settings: Any) -> Method[Any]:

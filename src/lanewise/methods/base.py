@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Protocol, TypeVar
 
 import jax
@@ -11,6 +12,15 @@ from lanewise.problems.base import Data, Problem
 
 State = TypeVar("State")
 Record = Mapping[str, jax.Array]
+
+
+class Kind(Enum):
+    """What a method leaves behind, and so how it is judged; `judgement` has a function for each."""
+
+    MODE = "one point, in `finish`: gradient norm and Hessian"
+    CHAINS = "draws of Markov chains: R̂, ESS, divergences, BFMI"
+    WEIGHTED = "independent draws of a proposal, to be resampled by their weights: k̂ and the weights' ESS"
+    APPROXIMATION = "independent draws of a density close to the posterior: k̂ of the weights between the two"
 
 
 class Method(Protocol[State]):
@@ -22,7 +32,7 @@ class Method(Protocol[State]):
 
     @property
     def units(self) -> int:
-        """Lanes that one realization needs: its chains or starts."""
+        """Lanes that one realization needs: its chains, unless one lane holds them all."""
         ...
 
     @property
@@ -31,8 +41,8 @@ class Method(Protocol[State]):
         ...
 
     @property
-    def sampler(self) -> bool:
-        """Whether the records are draws of chains, to be judged by R̂, ESS, divergences and BFMI."""
+    def kind(self) -> Kind:
+        """What the lanes leave behind."""
         ...
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> State:
@@ -44,7 +54,8 @@ class Method(Protocol[State]):
 
         Returns:
             The new state, and the round's records: arrays whose first axis is the step; `keep` (bool) tells which
-            steps are draws of the posterior, `position` is always there, the rest become sample statistics.
+            steps are draws of the posterior, `position` is always there, the rest become sample statistics. Where a
+            lane holds several chains, their axis is the second.
         """
         ...
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from lanewise.lanes import LaneStatus
 from lanewise.methods import mode
-from lanewise.methods.base import Record
+from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import MapSettings
 from lanewise.problems.base import Data, Problem
 
@@ -27,7 +27,7 @@ class Map:
     """Posterior mode with respect to the latents; converged: small gradient norm, positive Hessian."""
 
     units = 1
-    sampler = False
+    kind = Kind.MODE
 
     def __init__(self, settings: MapSettings) -> None:
         self._settings = settings

@@ -21,7 +21,7 @@ from numpyro.infer.hmc_util import (
 
 from lanewise.lanes import LaneStatus
 from lanewise.methods import whitening
-from lanewise.methods.base import Record
+from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import NutsSettings
 from lanewise.methods.whitening import Whitening
 from lanewise.problems.base import Data, Problem
@@ -54,7 +54,7 @@ class NutsState(NamedTuple):
 class Nuts:
     """The No-U-Turn sampler (Hoffman & Gelman 2014; Betancourt 2017), one chain per lane."""
 
-    sampler = True
+    kind = Kind.CHAINS
 
     def __init__(self, settings: NutsSettings) -> None:
         self._settings = settings

@@ -51,7 +51,7 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         message = "kind calibration draws every truth from its prior; remove it, or set drawn"
         found.append((("config", simulation.KEY, "truths"), message))
     if manifest.config.method == "map":
-        message = "map leaves no draws to rank the truth among; use a method that samples, such as nuts"
+        message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         found.append((("config", "inference", "method"), message))
     untold = set(manifest.config.latents) - set(dict(manifest.config.simulated_galaxy.parameters))
     if untold:

@@ -7,12 +7,30 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lanewise import typed
-from lanewise.methods.settings import MapSettings, NutsSettings
+from lanewise.methods import STAGES
+from lanewise.methods.settings import (
+    AutoSettings,
+    HmcSettings,
+    ImportanceSettings,
+    LaplaceSettings,
+    MapSettings,
+    NutsSettings,
+    ViSettings,
+)
 from lanewise.problems.shear import foresight, scene, simulation
 from lanewise.problems.shear.priors import Parameter, Prior
 from lanewise.problems.shear.scene import Galaxy, Image, Psf, PsfImage
 from lanewise.problems.shear.simulation import Simulation
 
+SETTINGS: dict[str, type[Any]] = {
+    "map": MapSettings,
+    "laplace": LaplaceSettings,
+    "vi": ViSettings,
+    "importance": ImportanceSettings,
+    "hmc": HmcSettings,
+    "nuts": NutsSettings,
+    "auto": AutoSettings,
+}
 _FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
 
 
@@ -23,8 +41,13 @@ class Inference:
     method: str = "nuts"
     precision: str = "float64"
     rng_seed: int = 0
-    nuts: NutsSettings = field(default_factory=NutsSettings)
     map: MapSettings = field(default_factory=MapSettings)
+    laplace: LaplaceSettings = field(default_factory=LaplaceSettings)
+    vi: ViSettings = field(default_factory=ViSettings)
+    importance: ImportanceSettings = field(default_factory=ImportanceSettings)
+    hmc: HmcSettings = field(default_factory=HmcSettings)
+    nuts: NutsSettings = field(default_factory=NutsSettings)
+    auto: AutoSettings = field(default_factory=AutoSettings)
 
 
 @dataclass(frozen=True)
@@ -85,9 +108,14 @@ class ShearConfig:
         return self.inference.method
 
     @property
-    def settings(self) -> NutsSettings | MapSettings:
+    def settings(self) -> Any:
         """Settings of the method."""
-        return self.inference.nuts if self.method == "nuts" else self.inference.map
+        return getattr(self.inference, self.method)
+
+    @property
+    def stages(self) -> tuple[tuple[str, Any], ...]:
+        """The methods that run, in their order, with their settings."""
+        return tuple((name, getattr(self.inference, name)) for name in STAGES.get(self.method, (self.method,)))
 
     def with_settings(self, settings: Any) -> ShearConfig:
         """With other settings of the method."""
@@ -106,6 +134,8 @@ class ShearConfig:
             "rng_seed": self.inference.rng_seed,
             **asdict(self.settings),
         }
+        if self.method in STAGES:
+            inference["stages"] = {name: asdict(settings) for name, settings in self.stages}
         image = asdict(self.image)
         # What the other renderer reads changes no number.
         del image["padding" if self.image.renderer == "jax-galsim" else "fft_size"]
@@ -119,18 +149,17 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     image, inference = scene.image(value["image"]), value.get("inference", {})
     # The older form has the settings of NUTS directly under `inference`.
     flat = {key: inference[key] for key in _FLAT if key in inference}
-    nuts, mode = {**flat, **inference.get("nuts_config", {})}, dict(inference.get("map_config", {}))
-    unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if nuts.pop(key, None)]
-    unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if mode.pop(key, None)]
-    unused += ["inference.vi_config"] if "vi_config" in inference else []
+    given = {name: dict(inference.get(f"{name}_config", {})) for name in SETTINGS}
+    given["nuts"] = {**flat, **given["nuts"]}
+    unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
+    unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
     return ShearConfig(
         image=image,
         psf=scene.psf(value["psf"]),
         galaxy=scene.galaxy(value["gal"], image),
         inference=Inference(
             **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},
-            nuts=typed.build(NutsSettings, nuts),
-            map=typed.build(MapSettings, mode),
+            **{name: typed.build(kind, given[name]) for name, kind in SETTINGS.items()},
         ),
         unused=tuple(unused),
         simulation=simulation.parse(value, image),

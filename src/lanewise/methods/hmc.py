@@ -1,0 +1,145 @@
+"""`hmc`: Hamiltonian Monte Carlo of fixed length in Laplace-whitened coordinates, a realization's chains in one lane.
+
+In these coordinates the posterior is near a standard normal: the step size is known before the first step, there is
+nothing to adapt, and no lane waits for another's trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lanewise.lanes import LaneStatus
+from lanewise.methods import whitening
+from lanewise.methods.base import Kind, Record
+from lanewise.methods.settings import HmcSettings
+from lanewise.methods.whitening import Whitening
+from lanewise.problems.base import Data, Problem
+
+_STEPS_PER_ROUND = 50
+# An energy error beyond it is a trajectory that has left the posterior, as NUTS counts them.
+_DIVERGENT = 1000.0
+
+
+class HmcState(NamedTuple):
+    """The chains between two transitions.
+
+    Attributes:
+        w, energy, gradient: whitened positions, potential energies and gradients there; leading axis: chain.
+        key: of the lane; transition t draws from fold_in(key, t).
+    """
+
+    status: jax.Array
+    step: jax.Array
+    whitening: Whitening
+    w: jax.Array
+    energy: jax.Array
+    gradient: jax.Array
+    key: jax.Array
+
+
+class Hmc:
+    """Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011) of a jittered step size."""
+
+    units = 1
+    kind = Kind.CHAINS
+
+    def __init__(self, settings: HmcSettings) -> None:
+        self._settings = settings
+        self._total = settings.burn_in + settings.samples
+
+    @property
+    def rounds(self) -> int:
+        """Rounds after which every chain is complete."""
+        return -(-self._total // _STEPS_PER_ROUND)
+
+    def init(self, problem: Problem, key: jax.Array, data: Data) -> HmcState:
+        """Fit the whitening, and draw the starts from it: further out a fixed step may be too long to come back."""
+        fit = whitening.fit(problem, data)
+        key, key_start = jax.random.split(key)
+        shape = (self._settings.chains, fit.whitening.centre.size)
+        w = jax.random.normal(key_start, shape, fit.whitening.centre.dtype)
+        energy, gradient = _potential(problem, data, fit.whitening)(w)
+        sane = fit.sane & jnp.all(jnp.isfinite(energy)) & jnp.all(jnp.isfinite(gradient))
+        status = jnp.where(sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)
+        return HmcState(status, jnp.int32(0), fit.whitening, w, energy, gradient, key)
+
+    def advance(self, problem: Problem, state: HmcState, data: Data) -> tuple[HmcState, Record]:
+        """Fifty transitions of every chain; those past the chains' end change nothing."""
+        potential = _potential(problem, data, state.whitening)
+
+        def transition(state: HmcState, _: None) -> tuple[HmcState, Record]:
+            moved: tuple[HmcState, Record] = jax.lax.cond(state.step < self._total, move, rest, state)
+            return moved
+
+        def move(state: HmcState) -> tuple[HmcState, Record]:
+            keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+            momentum = jax.random.normal(keys[0], state.w.shape, state.w.dtype)
+            chains = state.energy.shape
+            stretch = jax.random.uniform(keys[1], chains, state.w.dtype, -1.0, 1.0)
+            step_size = self._settings.step_size * (1 + self._settings.jitter * stretch)
+            end = self._trajectory(potential, _Point(state.w, momentum, state.energy, state.gradient), step_size)
+            before = state.energy + 0.5 * jnp.sum(momentum**2, axis=1)
+            # No number is no place to go to.
+            error = jnp.nan_to_num(end.energy + 0.5 * jnp.sum(end.momentum**2, axis=1) - before, nan=jnp.inf)
+            acceptance = jnp.exp(-jnp.maximum(error, 0.0))
+            accept = jax.random.uniform(keys[2], chains, state.w.dtype) < acceptance
+            w = jnp.where(accept[:, None], end.w, state.w)
+            energy = jnp.where(accept, end.energy, state.energy)
+            record = {
+                "keep": state.step >= self._settings.burn_in,
+                "position": jax.vmap(state.whitening.position)(w),
+                "lp": -energy,
+                "energy": before + jnp.where(accept, error, 0.0),
+                "diverging": error > _DIVERGENT,
+                "acceptance_rate": acceptance,
+                "step_size": step_size,
+            }
+            gradient = jnp.where(accept[:, None], end.gradient, state.gradient)
+            return state._replace(step=state.step + 1, w=w, energy=energy, gradient=gradient), record
+
+        def rest(state: HmcState) -> tuple[HmcState, Record]:
+            shapes = jax.eval_shape(move, state)[1]
+            return state, {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+
+        state, records = jax.lax.scan(transition, state, None, length=_STEPS_PER_ROUND)
+        status = jnp.where(state.step >= self._total, LaneStatus.OK, LaneStatus.RUNNING).astype(jnp.int32)
+        return state._replace(status=status), records
+
+    def finish(self, problem: Problem, state: HmcState, data: Data) -> tuple[jax.Array, Record]:
+        """Nothing beyond the draws."""
+        return state.status, {}
+
+    def _trajectory(self, potential: _Potential, start: _Point, step_size: jax.Array) -> _Point:
+        """Leapfrog steps of every chain."""
+        long = step_size[:, None]
+
+        def leap(_: int, at: _Point) -> _Point:
+            momentum = at.momentum - 0.5 * long * at.gradient
+            w = at.w + long * momentum
+            energy, gradient = potential(w)
+            return _Point(w, momentum - 0.5 * long * gradient, energy, gradient)
+
+        end: _Point = jax.lax.fori_loop(0, self._settings.leapfrog_steps, leap, start)
+        return end
+
+
+class _Point(NamedTuple):
+    """Of phase space; leading axis: chain."""
+
+    w: jax.Array
+    momentum: jax.Array
+    energy: jax.Array
+    gradient: jax.Array
+
+
+_Potential = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def _potential(problem: Problem, data: Data, at: Whitening) -> _Potential:
+    """Energies and gradients of all chains."""
+    log_density = at.log_density(problem, data)
+    return jax.vmap(jax.value_and_grad(lambda w: -log_density(w)))

@@ -1,0 +1,42 @@
+"""`importance`: draws of a Student t about the mode, resampled by their smoothed weights."""
+
+from __future__ import annotations
+
+import jax
+
+from lanewise.methods import independent, proposal
+from lanewise.methods.base import Kind, Record
+from lanewise.methods.independent import Drawing
+from lanewise.methods.settings import ImportanceSettings
+from lanewise.problems.base import Data, Problem
+
+
+class Importance:
+    """Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv:1507.02646) from the Laplace fit.
+
+    Converged: k̂ of the weights, and an effective sample size of 1/Σw².
+    """
+
+    units = 1
+    kind = Kind.WEIGHTED
+
+    def __init__(self, settings: ImportanceSettings) -> None:
+        self._settings = settings
+
+    @property
+    def rounds(self) -> int:
+        """Rounds after which every lane has its draws."""
+        return proposal.rounds(self._settings.samples)
+
+    def init(self, problem: Problem, key: jax.Array, data: Data) -> Drawing:
+        """Fit the proposal."""
+        return independent.begin(problem, key, data)
+
+    def advance(self, problem: Problem, state: Drawing, data: Data) -> tuple[Drawing, Record]:
+        """A round of draws."""
+        return independent.round_of(proposal.student_t, problem, state, data, self._settings.samples)
+
+    def finish(self, problem: Problem, state: Drawing, data: Data) -> tuple[jax.Array, Record]:
+        """The number between 0 and 1 that places the resampling's comb."""
+        comb = jax.random.uniform(jax.random.fold_in(state.key, state.drawn), (), state.gradient_norm.dtype)
+        return state.status, {"gradient_norm": state.gradient_norm, "comb": comb}

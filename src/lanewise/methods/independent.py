@@ -1,0 +1,57 @@
+"""What methods of independent draws have in common: a round of them, and when a lane is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lanewise.lanes import LaneStatus
+from lanewise.methods import whitening
+from lanewise.methods.base import Record
+from lanewise.methods.proposal import DRAWS_PER_ROUND
+from lanewise.methods.whitening import Whitening
+from lanewise.problems.base import Data, Problem
+
+Proposal = Callable[[Problem, Data, Whitening, jax.Array], Record]
+
+
+class Drawing(NamedTuple):
+    """A lane between two rounds.
+
+    Attributes:
+        drawn: draws made so far.
+        gradient_norm: see `whitening.Fit`.
+        key: of the lane; the round after `drawn` draws uses fold_in(key, drawn).
+    """
+
+    status: jax.Array
+    drawn: jax.Array
+    whitening: Whitening
+    gradient_norm: jax.Array
+    key: jax.Array
+
+
+def begin(problem: Problem, key: jax.Array, data: Data) -> Drawing:
+    """Fit the whitening; no draws yet."""
+    fit = whitening.fit(problem, data)
+    status = jnp.where(fit.sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)
+    return Drawing(status, jnp.int32(0), fit.whitening, fit.gradient_norm, key)
+
+
+def round_of(proposal: Proposal, problem: Problem, state: Drawing, data: Data, samples: int) -> tuple[Drawing, Record]:
+    """One round of draws; those beyond `samples` are not kept."""
+    record = proposal(problem, data, state.whitening, jax.random.fold_in(state.key, state.drawn))
+    keep = state.drawn + jnp.arange(DRAWS_PER_ROUND) < samples
+    drawn = state.drawn + DRAWS_PER_ROUND
+    # A density of −∞ is a weight of nought; one that is no number is a fault, and so is nothing else about the mode.
+    density = record["lp"]
+    fault = jnp.any(jnp.isnan(density) | jnp.isposinf(density)) | jnp.all(jnp.isneginf(density))
+    status = jnp.select(
+        [fault, drawn >= samples],
+        [LaneStatus.NON_FINITE, LaneStatus.OK],
+        LaneStatus.RUNNING,
+    )
+    return state._replace(status=status.astype(jnp.int32), drawn=drawn), {"keep": keep, **record}

@@ -1,0 +1,38 @@
+"""`laplace`: draws of the Gaussian at the mode, with the weights that tell whether to believe it."""
+
+from __future__ import annotations
+
+import jax
+
+from lanewise.methods import independent, proposal
+from lanewise.methods.base import Kind, Record
+from lanewise.methods.independent import Drawing
+from lanewise.methods.settings import LaplaceSettings
+from lanewise.problems.base import Data, Problem
+
+
+class Laplace:
+    """The Laplace approximation of the density over the position; converged: k̂ of its weights."""
+
+    units = 1
+    kind = Kind.APPROXIMATION
+
+    def __init__(self, settings: LaplaceSettings) -> None:
+        self._settings = settings
+
+    @property
+    def rounds(self) -> int:
+        """Rounds after which every lane has its draws."""
+        return proposal.rounds(self._settings.samples)
+
+    def init(self, problem: Problem, key: jax.Array, data: Data) -> Drawing:
+        """Fit the Gaussian."""
+        return independent.begin(problem, key, data)
+
+    def advance(self, problem: Problem, state: Drawing, data: Data) -> tuple[Drawing, Record]:
+        """A round of draws."""
+        return independent.round_of(proposal.gaussian, problem, state, data, self._settings.samples)
+
+    def finish(self, problem: Problem, state: Drawing, data: Data) -> tuple[jax.Array, Record]:
+        """How well the mode was found."""
+        return state.status, {"gradient_norm": state.gradient_norm}
