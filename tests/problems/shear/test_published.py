@@ -68,7 +68,8 @@ def _campaign(tmp_path: Path, config: dict[str, Any], seed: int = 42) -> Any:
 
 @pytest.mark.parametrize("name", ["flat", "nested"])
 def test_a_config_of_each_published_form_runs_and_recovers_g(tmp_path: Path, name: str) -> None:
-    campaign = _campaign(tmp_path, _form(name, 100, 200, 2))
+    # Half-chains of 100 draws scatter R̂ beyond its threshold of 1.05 in one of a few seeds, those of 300 do not.
+    campaign = _campaign(tmp_path, _form(name, 100, 600, 2))
     campaign.run()
     (row,) = campaign.summary.to_dict("records")
     assert (row["status"], row["method_used"]) == ("ok", "nuts")
