@@ -76,7 +76,8 @@ def pod_run(job: dict[str, Any], volumes: dict[str, Path], *more: str) -> list[s
     args += ["--read-only"] if security["readOnlyRootFilesystem"] else []
     args += [] if security["allowPrivilegeEscalation"] else ["--security-opt", "no-new-privileges"]
     args += [f"--cap-drop={name}" for name in security["capabilities"]["drop"]]
-    args += [f"--env={each['name']}={each['value']}" for each in container.get("env", [])]
+    # What a cluster fills in is the name of the node.
+    args += [f"--env={each['name']}={each.get('value', 'node-1')}" for each in container.get("env", [])]
     for mount in container["volumeMounts"]:
         if mount["name"] == "tmp":
             args += ["--tmpfs", mount["mountPath"]]
