@@ -87,6 +87,7 @@ def test_out_of_memory_at_16_lanes_goes_on_with_8_and_later_runs_begin_there(wri
     assert limits.find(campaign.plan.settings) is None
 
 
+@pytest.mark.slow
 def test_what_was_computed_before_the_memory_ran_out_stays_and_all_is_equal_in_distribution(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
