@@ -185,14 +185,13 @@ class Engine:
         self, work: _Work, number: int, stage: Stage, block: Sequence[tuple[int, int]], width: int, rounds: Rounds
     ) -> dict[tuple[int, int], Lane] | None:
         """A block's lanes; None if there is no room for them. What was in memory is free once this has returned."""
-        try:
+
+        def fit() -> dict[tuple[int, int], Lane]:
             purpose = keys.Purpose(keys.Purpose.INFERENCE + number)
             inputs = self._inputs(work.chunk, work.observed, block, width, purpose)
             return self._run_block(stage, inputs, block, rounds)
-        except Exception as error:
-            if program.out_of_memory(error):
-                return None
-            raise
+
+        return program.within_memory(fit)
 
     def _halve(self, work: _Work, first: int, width: int) -> None:
         """Go on with half the lanes, and have later runs on this kind of device begin there."""

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanewise import methods, problems
 from lanewise.lanes import LaneStatus, SharedOut, over_lanes
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from lanewise.methods.base import Method
     from lanewise.problems.base import Problem
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,18 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
     )
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that the device, or the host, has no room left."""
+def within_memory(call: Callable[[], Result]) -> Result | None:
+    """What the call returns; None if the device, or the host, has no room for it."""
     import jax
 
-    return isinstance(error, MemoryError) or (
-        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
-    )
+    try:
+        return call()
+    except MemoryError:
+        return None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return None
+        raise
 
 
 def footprint(program: Program, inputs: Any) -> tuple[int, int]:

@@ -88,7 +88,8 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
 
 def _lanes_per_s(engine: Engine, chunk: Chunk, width: int) -> float | None:
     """Median of several runs; None if there is no room."""
-    try:
+
+    def timed() -> float:
         once = engine.rehearsal(chunk)
         once()  # compiles
         spent: list[float] = []
@@ -96,8 +97,6 @@ def _lanes_per_s(engine: Engine, chunk: Chunk, width: int) -> float | None:
             began = time.perf_counter()
             once()
             spent.append(time.perf_counter() - began)
-    except Exception as error:
-        if program.out_of_memory(error):
-            return None
-        raise
-    return width / statistics.median(spent)
+        return width / statistics.median(spent)
+
+    return program.within_memory(timed)

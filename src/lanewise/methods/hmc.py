@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lanewise.lanes import LaneStatus
-from lanewise.methods import whitening
+from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import HmcSettings
 from lanewise.methods.whitening import Whitening
@@ -71,10 +71,6 @@ class Hmc:
         """Fifty transitions of every chain; those past the chains' end change nothing."""
         potential = _potential(problem, data, state.whitening)
 
-        def transition(state: HmcState, _: None) -> tuple[HmcState, Record]:
-            moved: tuple[HmcState, Record] = jax.lax.cond(state.step < self._total, move, rest, state)
-            return moved
-
         def move(state: HmcState) -> tuple[HmcState, Record]:
             keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
             momentum = jax.random.normal(keys[0], state.w.shape, state.w.dtype)
@@ -101,13 +97,7 @@ class Hmc:
             gradient = jnp.where(accept[:, None], end.gradient, state.gradient)
             return state._replace(step=state.step + 1, w=w, energy=energy, gradient=gradient), record
 
-        def rest(state: HmcState) -> tuple[HmcState, Record]:
-            shapes = jax.eval_shape(move, state)[1]
-            return state, {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-
-        state, records = jax.lax.scan(transition, state, None, length=_STEPS_PER_ROUND)
-        status = jnp.where(state.step >= self._total, LaneStatus.OK, LaneStatus.RUNNING).astype(jnp.int32)
-        return state._replace(status=status), records
+        return chain.round_of(move, state, self._total, _STEPS_PER_ROUND)
 
     def finish(self, problem: Problem, state: HmcState, data: Data) -> tuple[jax.Array, Record]:
         """Nothing beyond the draws."""

@@ -20,7 +20,7 @@ from numpyro.infer.hmc_util import (
 )
 
 from lanewise.lanes import LaneStatus
-from lanewise.methods import whitening
+from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import NutsSettings
 from lanewise.methods.whitening import Whitening
@@ -90,10 +90,6 @@ class Nuts:
         potential = _potential(problem, data, state.whitening)
         _, leapfrog = velocity_verlet(potential, euclidean_kinetic_energy)
 
-        def transition(state: NutsState, _: None) -> tuple[NutsState, Record]:
-            moved: tuple[NutsState, Record] = jax.lax.cond(state.step < self._total, move, rest, state)
-            return moved
-
         def move(state: NutsState) -> tuple[NutsState, Record]:
             key_momentum, key_tree = jax.random.split(jax.random.fold_in(state.key, state.step))
             noise = jax.random.normal(key_momentum, state.w.shape, state.w.dtype)
@@ -129,13 +125,7 @@ class Nuts:
             new = state._replace(step=state.step + 1, w=w, energy=energy, gradient=gradient, adapt=adapt)
             return new, record
 
-        def rest(state: NutsState) -> tuple[NutsState, Record]:
-            shapes = jax.eval_shape(move, state)[1]
-            return state, {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-
-        state, records = jax.lax.scan(transition, state, None, length=_STEPS_PER_ROUND)
-        status = jnp.where(state.step >= self._total, LaneStatus.OK, LaneStatus.RUNNING).astype(jnp.int32)
-        return state._replace(status=status), records
+        return chain.round_of(move, state, self._total, _STEPS_PER_ROUND)
 
     def finish(self, problem: Problem, state: NutsState, data: Data) -> tuple[jax.Array, Record]:
         """Nothing beyond the draws."""

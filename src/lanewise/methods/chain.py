@@ -1,0 +1,33 @@
+"""What methods of Markov chains have in common: a round of transitions, and when a lane is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from lanewise.lanes import LaneStatus
+from lanewise.methods.base import Record
+
+# A NamedTuple with the fields `status` and `step`.
+State = TypeVar("State", bound=Any)
+
+
+def round_of(
+    transition: Callable[[State], tuple[State, Record]], state: State, total: int, length: int
+) -> tuple[State, Record]:
+    """`length` transitions; those past the chain's end, after `total` of them, change nothing and record noughts."""
+
+    def rest(state: State) -> tuple[State, Record]:
+        shapes = jax.eval_shape(transition, state)[1]
+        return state, {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+
+    def one(state: State, _: None) -> tuple[State, Record]:
+        moved: tuple[State, Record] = jax.lax.cond(state.step < total, transition, rest, state)
+        return moved
+
+    state, records = jax.lax.scan(one, state, None, length=length)
+    status = jnp.where(state.step >= total, LaneStatus.OK, LaneStatus.RUNNING).astype(jnp.int32)
+    return state._replace(status=status), records
