@@ -13,7 +13,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -170,6 +170,17 @@ def node() -> str:
 def survey(store: Store) -> list[Claimed]:
     """Every claim that is there; one that goes while it is read is passed over."""
     return list(_read(store).values())
+
+
+def lost(claimed: Iterable[Claimed], done: Container[int]) -> list[Claimed]:
+    """Claims whose process is gone, of chunks that no other process is at.
+
+    Args:
+        done: chunks that are committed.
+    """
+    every = list(claimed)
+    at_work = {claim.chunk for claim in every if claim.alive}
+    return [c for c in every if not c.alive and c.chunk is not None and c.chunk not in at_work and c.chunk not in done]
 
 
 def withdraw(store: Store, pid: int) -> None:

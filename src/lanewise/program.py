@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanewise import methods, problems
-from lanewise.lanes import LaneStatus, SharedOut, over_lanes
+from lanewise.lanes import LaneStatus, SharedOut, noughts, over_lanes
 
 if TYPE_CHECKING:
     import jax
@@ -65,12 +65,13 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
         return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
 
     def advance(state: Any, data: Any) -> Any:
-        def rest(state: Any) -> Any:
-            shapes = jax.eval_shape(lambda s: method.advance(problem, s, data), state)[1]
-            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        def move(state: Any) -> Any:
+            return method.advance(problem, state, data)
 
-        running = state.status == LaneStatus.RUNNING
-        return jax.lax.cond(running, lambda s: method.advance(problem, s, data), rest, state)
+        def rest(state: Any) -> Any:
+            return state, noughts(move, state)
+
+        return jax.lax.cond(state.status == LaneStatus.RUNNING, move, rest, state)
 
     def finish(state: Any, data: Any) -> Any:
         return method.finish(problem, state, data)

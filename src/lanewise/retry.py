@@ -78,9 +78,8 @@ def dead(campaign: Campaign) -> list[int]:
     """Chunks that are not committed, and failed or lost the process that computed them."""
     store, done = campaign.store, campaign.commits()
     claimed = claims.survey(store)
-    lost = {claim.chunk for claim in claimed if not claim.alive}
-    found = lost | {failure.chunk for failure in failures.survey(store)}
-    found -= {claim.chunk for claim in claimed if claim.alive}
+    found = {claim.chunk for claim in claims.lost(claimed, done)}
+    found |= {failure.chunk for failure in failures.survey(store)} - {claim.chunk for claim in claimed if claim.alive}
     return sorted(chunk.index for chunk in campaign.plan.chunks if chunk.index in found and chunk.index not in done)
 
 

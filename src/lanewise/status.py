@@ -34,7 +34,7 @@ def status(campaign: Campaign, source: str) -> dict[str, Any]:
     claimed = [c for c in claims.survey(campaign.store) if c.chunk is None or c.chunk < len(campaign.plan.chunks)]
     alive = [claim for claim in claimed if claim.alive]
     at_work = {claim.chunk for claim in alive}
-    lost = [c for c in claimed if not c.alive and c.chunk is not None and c.chunk not in {*done, *at_work}]
+    lost = claims.lost(claimed, done)
     failed = [one for one in failures.survey(campaign.store) if one.chunk not in done]
     missing = [chunk.index for chunk in campaign.plan.chunks if chunk.index not in {*done, *damaged}]
     counts: Counter[str] = Counter()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus
+from lanewise.lanes import LaneStatus, noughts
 from lanewise.methods.base import Record
 
 # A NamedTuple with the fields `status` and `step`.
@@ -21,8 +21,7 @@ def round_of(
     """`length` transitions; those past the chain's end, after `total` of them, change nothing and record noughts."""
 
     def rest(state: State) -> tuple[State, Record]:
-        shapes = jax.eval_shape(transition, state)[1]
-        return state, {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+        return state, noughts(transition, state)
 
     def one(state: State, _: None) -> tuple[State, Record]:
         moved: tuple[State, Record] = jax.lax.cond(state.step < total, transition, rest, state)

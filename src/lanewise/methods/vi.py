@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus
+from lanewise.lanes import LaneStatus, noughts
 from lanewise.methods import independent, proposal
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.independent import Drawing
@@ -95,16 +95,14 @@ class Vi:
 
     def advance(self, problem: Problem, state: ViState, data: Data) -> tuple[ViState, Record]:
         """Steps of the optimiser until they are done, then a round of draws."""
-        shapes = jax.eval_shape(lambda: self._draw(problem, state, data))[1]
 
         def fit() -> tuple[ViState, Record]:
-            return self._fit(problem, state, data), {
-                name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()
-            }
+            return self._fit(problem, state, data), noughts(draw)
 
-        advanced: tuple[ViState, Record] = jax.lax.cond(
-            state.step < self._settings.num_steps, fit, lambda: self._draw(problem, state, data)
-        )
+        def draw() -> tuple[ViState, Record]:
+            return self._draw(problem, state, data)
+
+        advanced: tuple[ViState, Record] = jax.lax.cond(state.step < self._settings.num_steps, fit, draw)
         return advanced
 
     def finish(self, problem: Problem, state: ViState, data: Data) -> tuple[jax.Array, Record]:
