@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lanewise.manifest import Manifest
 
 # Raised whenever the numbers of a realization may change though its manifest does not.
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 
 
 def settings(manifest: Manifest) -> dict[str, Any]:

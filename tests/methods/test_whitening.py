@@ -29,8 +29,12 @@ def _lanes(sigma: float) -> tuple[ShearProblem, Any]:
     jax.config.update("jax_enable_x64", True)
     problem = ShearProblem(config)
     images = [simulate(config, Member("r", seed, {"g1": 0.02, "g2": 0.0})).data for seed in range(1, _N_LANES + 1)]
+    return problem, _stacked(problem, images)
+
+
+def _stacked(problem: ShearProblem, images: list[Any]) -> Any:
     prepared = [problem.prepare(image) for image in images]
-    return problem, {name: jnp.asarray(np.stack([one[name] for one in prepared])) for name in prepared[0]}
+    return {name: jnp.asarray(np.stack([one[name] for one in prepared])) for name in prepared[0]}
 
 
 # S/N 100, 10 and 5 of the flux.
@@ -56,3 +60,37 @@ def test_every_mode_is_found_within_the_priors_bounds(sigma: float) -> None:
         # Latents' and position's densities differ by the flux's and the size's Jacobians, which bend nothing: at
         # S/N 100 the whitened curvature is the unit matrix to a percent of its own.
         np.testing.assert_allclose(curvature, np.broadcast_to(np.eye(6), curvature.shape), atol=0.02)
+
+
+# In the prior's box of .3–.7: from its middle the search ended at a bound for these very galaxies, or did not end.
+PLACES = [(6.296, 0.058), (-3.719, 3.936), (-0.312, -6.132), (-4.666, 3.831), (6.1, 6.2)]
+SHAPES = [(0.292, 0.348), (0.278, -0.034), (0.062, 0.09), (0.011, 0.157), (0.0, 0.0)]
+
+
+@pytest.mark.parametrize("noise", ["Gaussian", "PerPixel"])
+def test_a_bright_galaxy_is_found_anywhere_within_the_priors_bounds(noise: str) -> None:
+    jax.config.update("jax_enable_x64", True)
+    stamp = {"pixel_scale": 0.263, "size_x": 32, "size_y": 32, "noise": {"type": noise, "sigma": 1e-4}}
+    ellipticity = {e: {"type": "Normal", "mean": 0.0, "sigma": 0.15} for e in ("e1", "e2")}
+    galaxy = {**SCENE["gal"], "flux": FLUX, "half_light_radius": SIZE, "ellipticity": ellipticity}
+    known = {"given": ["e1", "e2"], "psf": {"type": "Gaussian", "sigma": 0.382}}
+    scene = {"image": stamp, "psf": {"type": "Gaussian", "sigma": 0.4011}, "gal": galaxy, "simulation": known}
+    config = shear_config.parse({**SCENE, **scene})
+    problem = ShearProblem(config)
+    images = []
+    for seed, ((x, y), (e1, e2)) in enumerate(zip(PLACES, SHAPES, strict=True)):
+        truth = {"g1": 0.02, "g2": 0.0, "flux": 1.2, "x": x, "y": y, "e1": e1, "e2": e2}
+        images.append(dict(simulate(config, Member("r", seed, truth)).data))
+    if noise == "PerPixel":
+        # A masked star, brighter than the galaxy, and columns that were never read.
+        for one in images:
+            one["image"][14:17, 2:6], one["weight"][14:17, 2:6] = 10.0, 0.0
+            one["image"][:, -2:], one["weight"][:, -2:] = np.nan, 0.0
+    data = _stacked(problem, images)
+
+    def of_lane(lane: Any) -> mode.Mode:
+        return mode.find(mode.of_latents(problem, lane), problem.start(lane), 1e-3, 30)
+
+    found = jax.jit(over_lanes(of_lane, sequential=True))(data)
+    assert np.all(found.gradient_norm <= 1e-3)
+    np.testing.assert_allclose(jax.vmap(problem.constrain)(found.position)[:, -2:], PLACES, atol=0.02)

@@ -33,7 +33,7 @@ class Latents:
         """Standard deviations of the priors; infinite where a prior has none."""
         return {name: float(prior.variance) ** 0.5 for name, prior in zip(self.names, self._priors, strict=True)}
 
-    def position(self, values: Mapping[str, float], dtype: Any) -> jax.Array:
+    def position(self, values: Mapping[str, Any], dtype: Any) -> jax.Array:
         """The position of given latents, shape (n,)."""
         return jnp.stack(
             [jnp.asarray(t.inv(values[name]), dtype) for name, t in zip(self.names, self._transforms, strict=True)]

@@ -61,10 +61,15 @@ def signal_to_noise(config: ShearConfig) -> float:
     """S/N of the flux where all else is known: flux √Σp² / σ; infinite if no σ is given."""
     if not config.image.noise.sigma:
         return math.inf
-    sigma_pixel = _radius(config) / _HALF_LIGHT / config.image.pixel_scale
+    sigma_pixel = gaussian_sigma(config) / config.image.pixel_scale
     # A profile smaller than a pixel fills one.
     squares = min(1.0, 1 / (4 * math.pi * sigma_pixel**2))
     return _centre(config, "flux") * math.sqrt(squares) / config.image.noise.sigma
+
+
+def gaussian_sigma(config: ShearConfig) -> float:
+    """Standard deviation of the Gaussian that stands for the galaxy seen through the point-spread function [arcsec]."""
+    return math.hypot(_galaxy_radius(config), _psf_radius(config)) / _HALF_LIGHT
 
 
 def shear_width(config: ShearConfig) -> float:
@@ -99,10 +104,6 @@ def _outside(config: ShearConfig, part: Component, radius: float) -> float:
     index = _centre(config, part.shape) if part.shape else _SERSIC_INDEX[part.type]
     scale = special.gammaincinv(2 * index, 0.5)
     return float(special.gammaincc(2 * index, scale * ratio ** (1 / index)))
-
-
-def _radius(config: ShearConfig) -> float:
-    return math.hypot(_galaxy_radius(config), _psf_radius(config))
 
 
 def _galaxy_radius(config: ShearConfig) -> float:

@@ -13,6 +13,7 @@ from lanewise.problems.base import Data
 from lanewise.problems.latents import Latents
 from lanewise.problems.shear.config import ShearConfig
 from lanewise.problems.shear.likelihood import choose
+from lanewise.problems.shear.place import Finder
 from lanewise.problems.shear.render import STAMP, TOLERANCE, better, choose_grid, draw_on, in_precision
 from lanewise.problems.shear.scene import DOMAINS, quantity
 
@@ -26,7 +27,8 @@ class ShearProblem:
         grid: that the galaxy is drawn on.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
-    variance [1/flux²], 0 where a pixel is masked; `given`, the parameters that the config lets the model know.
+    variance [1/flux²], 0 where a pixel is masked; `given`, the parameters that the config lets the model know. When
+    prepared, also `place`, where the search for the mode begins: x, y [pixel].
     """
 
     def __init__(self, config: ShearConfig) -> None:
@@ -34,6 +36,7 @@ class ShearProblem:
         self._centres = {name: prior.centre for name, prior in config.latents.items()}
         self._fixed = config.fixed
         self._given = config.simulation.given
+        self._find = Finder(config)
         self._dtype = jnp.dtype(config.inference.precision)
         # Sizes, indices and fractions outside their domain have no image; their centres have one.
         self._guarded = {
@@ -68,11 +71,12 @@ class ShearProblem:
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The image as the likelihood compares it, and what is given."""
         given = {"given": data["given"]} if self._given else {}
-        return {**self._likelihood.prepare(data), **given}
+        return {**self._likelihood.prepare(data), **given, "place": self._find(data["image"], data.get("weight"))}
 
     def start(self, data: Data) -> jax.Array:
-        """The centre of every prior."""
-        return self._latents.position(self._centres, self._dtype)
+        """The centre of every prior, where the galaxy is seen to stand."""
+        seen = {name: data["place"][at] for at, name in enumerate("xy") if name in self._centres}
+        return self._latents.position({**self._centres, **seen}, self._dtype)
 
     def constrain(self, position: jax.Array) -> jax.Array:
         """Latents in their own units, shape (n,)."""
