@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Write, load
-from lanewise import cli, commits, upkeep
+from lanewise import cli, commits, upkeep, views
 from lanewise.errors import StorageError
 from lanewise.store import Store
 
@@ -43,6 +43,31 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         return int(ended.value.code or 0), capsys.readouterr().err
 
     return main
+
+
+@pytest.mark.parametrize("layout", ["directories", "packed"])
+@pytest.mark.parametrize("method", ["map", "nuts"])
+def test_the_plan_tells_the_room_that_the_results_take(write: Write, tmp_path: Path, layout: str, method: str) -> None:
+    nuts = {"warmup": 20, "samples": 300, "chains": 2}
+    inference = {"method": method, **({"nuts_config": nuts} if method == "nuts" else {})}
+    campaign = load(write(config__inference=inference, batch__size=2, output__layout=layout))
+    told = views.plan(campaign, needs=True)["disk"]
+    assert told["free_bytes"] > 0
+    campaign.run(0)
+    left = views.plan(campaign, needs=True)["disk"]["results_bytes"]
+    n = len(campaign.plan.realizations)
+    assert left == pytest.approx(told["results_bytes"] * (n - 2) / n, abs=2)
+    campaign.run()
+    taken = sum(path.stat().st_size for path in (tmp_path / "results").rglob("*") if path.is_file())
+    assert 0.9 * taken < told["results_bytes"] < 1.3 * taken
+
+
+def test_results_that_the_disk_cannot_hold_are_refused(disk: Path, write: Write, run) -> None:
+    path = write(url=str(disk / "results"), realizations__count=1000)
+    code, told = run("plan", path)
+    assert code == 65
+    assert "output.url: results need about" in told
+    assert "set output.layout: packed, make room, or choose another place" in told
 
 
 @pytest.mark.parametrize("room", [0, 9, 30])

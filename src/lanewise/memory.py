@@ -34,6 +34,7 @@ class Memory:
         host_bytes: the process, the draws of a chunk, and the program where it shares the host's memory.
         host_limit_bytes: resources.memory.
         draws_bytes: of that, what grows with batch.size.
+        record_bytes: of the draws of one realization, once.
     """
 
     width: int
@@ -44,15 +45,16 @@ class Memory:
     host_bytes: int
     host_limit_bytes: int
     draws_bytes: int
+    record_bytes: int
 
     @property
     def text(self) -> str:
         """For a reader."""
-        of = f" of {_size(self.device_limit_bytes)}" if self.device_limit_bytes else ""
+        of = f" of {size_text(self.device_limit_bytes)}" if self.device_limit_bytes else ""
         how = "an estimate, since the device of the manifest is not here; compiled" if self.estimate else "compiled"
         return (
-            f"memory: {_size(self.host_bytes)} of the container's {_size(self.host_limit_bytes)}; "
-            f"{self.width} lanes {_size(self.device_bytes)}{of} ({how} for {self.device})"
+            f"memory: {size_text(self.host_bytes)} of the container's {size_text(self.host_limit_bytes)}; "
+            f"{self.width} lanes {size_text(self.device_bytes)}{of} ({how} for {self.device})"
         )
 
 
@@ -88,9 +90,15 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
         host_bytes=_PROCESS_BYTES + draws + (program_bytes if shared else 0),
         host_limit_bytes=doctor.quantity_bytes(manifest.resources.memory),
         draws_bytes=draws,
+        record_bytes=record_bytes,
     )
     _check(manifest, plan, engine, memory)
     return memory
+
+
+def size_text(n_bytes: float) -> str:
+    """Bytes for a reader."""
+    return f"{n_bytes / _GIB:.1f} GiB" if n_bytes >= 0.05 * _GIB else f"{math.ceil(n_bytes / 2**20)} MiB"
 
 
 def _engine(manifest: Manifest, plan: Plan) -> tuple[Engine, bool]:
@@ -107,15 +115,14 @@ def _engine(manifest: Manifest, plan: Plan) -> tuple[Engine, bool]:
 def _check(manifest: Manifest, plan: Plan, engine: Engine, memory: Memory) -> None:
     if memory.device_limit_bytes is not None and memory.device_bytes > memory.device_limit_bytes:
         fits = _width_within(memory.device_limit_bytes, plan, engine, memory)
-        text = (
-            f"{memory.width} lanes need {_size(memory.device_bytes)}, the device has {_size(memory.device_limit_bytes)}"
-        )
+        needed, there = size_text(memory.device_bytes), size_text(memory.device_limit_bytes)
+        text = f"{memory.width} lanes need {needed}, the device has {there}"
         _refuse(manifest, "width", text, f"lower it to {fits} or less" if fits else "choose a larger device")
     spare = memory.host_limit_bytes - memory.host_bytes
     if spare >= 0:
         return
     asked = f"resources.memory is {manifest.resources.memory}"
-    text = f"a chunk needs {_size(memory.host_bytes)}, {asked}"
+    text = f"a chunk needs {size_text(memory.host_bytes)}, {asked}"
     size = max(len(chunk.realizations) for chunk in plan.chunks)
     if memory.draws_bytes > -spare:
         fits = size * (memory.draws_bytes + spare) // memory.draws_bytes
@@ -138,7 +145,3 @@ def _width_within(limit: int, plan: Plan, engine: Engine, memory: Memory) -> int
         return 0
     slope = (memory.device_bytes - found[0]) / (memory.width - half)
     return max(0, int(half + (limit - found[0]) / slope)) if slope > 0 else 0
-
-
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / _GIB:.1f} GiB" if n_bytes >= 0.05 * _GIB else f"{math.ceil(n_bytes / 2**20)} MiB"

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +71,16 @@ class Store:
             raise StorageError(f"{url}: cannot be opened: {error}") from None
         self._root = self._root.rstrip("/")
         self._local = isinstance(self._fs, LocalFileSystem)
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Room on a local disk; None elsewhere, or where it cannot be told."""
+        if not self._local:
+            return None
+        place = Path(self._root or "/")
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(next(found for found in (place, *place.parents) if found.exists())).free
+        return None
 
     def read(self, path: str) -> bytes:
         """The bytes of an object.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lanewise.memory import Memory, predict
+from lanewise import disk, memory
+from lanewise.disk import Disk
+from lanewise.memory import Memory
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
@@ -15,17 +17,18 @@ _SHOWN = 12
 _VALUE_WIDTH = 60
 
 
-def plan(campaign: Campaign, *, memory: bool = False) -> dict[str, Any]:
+def plan(campaign: Campaign, *, needs: bool = False) -> dict[str, Any]:
     """Chunks with their realizations, and which are committed.
 
     Args:
-        memory: compile the program, to tell what a chunk needs.
+        needs: compile the program, to tell the memory that a chunk needs and the room for all results.
 
     Raises:
-        ManifestError: a chunk cannot fit.
+        ManifestError: one of them is not there.
     """
     done = campaign.commits()
-    needed = predict(campaign.manifest, campaign.plan) if memory else None
+    needed = memory.predict(campaign.manifest, campaign.plan) if needs else None
+    room = disk.predict(campaign, needed.record_bytes, frozenset(done)) if needed else None
     return {
         "name": campaign.manifest.name,
         "output": campaign.manifest.output.url,
@@ -33,6 +36,7 @@ def plan(campaign: Campaign, *, memory: bool = False) -> dict[str, Any]:
         "width": campaign.plan.settings.get("width"),
         "n_realizations": len(campaign.plan.realizations),
         "memory": vars(needed) if needed else None,
+        "disk": vars(room) if room else None,
         "chunks": [
             {
                 "index": chunk.index,
@@ -56,6 +60,7 @@ def plan_text(content: dict[str, Any]) -> str:
         f"method {content['method']}" + (f", {content['width']} lanes in flight" if content["width"] else ""),
         f"output: {content['output']} ({done} of {len(chunks)} chunks committed)",
         *([Memory(**content["memory"]).text] if content["memory"] else []),
+        *([Disk(**content["disk"]).text] if content["disk"] else []),
         "",
     ]
     middle = len(chunks) > _SHOWN

@@ -33,14 +33,16 @@ def plan(
     ] = None,
     memory: Annotated[
         bool,
-        typer.Option("--memory/--no-memory", help="Compile the program, to tell the memory that a chunk needs."),
+        typer.Option(
+            "--memory/--no-memory", help="Compile the program, to tell the memory of a chunk and the room for all."
+        ),
     ] = True,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the chunks, their realizations, what is already done, and the memory that a chunk needs.
+    """Show the chunks, their realizations, what is done, the memory that a chunk needs and the room for all results.
 
-    Exits with 65 if a chunk cannot fit into the device or into resources.memory.
+    Exits with 65 if a chunk cannot fit into the device or into resources.memory, or the results onto the local disk.
     """
     from lanewise import views
 
@@ -51,7 +53,7 @@ def plan(
         found = settings(campaign.manifest.source, overrides or ())
         print(json.dumps([vars(one) for one in found], indent=2) if as_json else views.settings_text(found))
         return
-    content = views.plan(campaign, memory=memory)
+    content = views.plan(campaign, needs=memory)
     if target_sigma_m is None:
         print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
         return
