@@ -67,10 +67,9 @@ PLACES = [(6.296, 0.058), (-3.719, 3.936), (-0.312, -6.132), (-4.666, 3.831), (6
 SHAPES = [(0.292, 0.348), (0.278, -0.034), (0.062, 0.09), (0.011, 0.157), (0.0, 0.0)]
 
 
-@pytest.mark.parametrize("noise", ["Gaussian", "PerPixel"])
-def test_a_bright_galaxy_is_found_anywhere_within_the_priors_bounds(noise: str) -> None:
+def test_a_bright_galaxy_is_found_anywhere_within_the_priors_bounds() -> None:
     jax.config.update("jax_enable_x64", True)
-    stamp = {"pixel_scale": 0.263, "size_x": 32, "size_y": 32, "noise": {"type": noise, "sigma": 1e-4}}
+    stamp = {"pixel_scale": 0.263, "size_x": 32, "size_y": 32, "noise": {"type": "Gaussian", "sigma": 1e-4}}
     ellipticity = {e: {"type": "Normal", "mean": 0.0, "sigma": 0.15} for e in ("e1", "e2")}
     galaxy = {**SCENE["gal"], "flux": FLUX, "half_light_radius": SIZE, "ellipticity": ellipticity}
     known = {"given": ["e1", "e2"], "psf": {"type": "Gaussian", "sigma": 0.382}}
@@ -80,12 +79,7 @@ def test_a_bright_galaxy_is_found_anywhere_within_the_priors_bounds(noise: str) 
     images = []
     for seed, ((x, y), (e1, e2)) in enumerate(zip(PLACES, SHAPES, strict=True)):
         truth = {"g1": 0.02, "g2": 0.0, "flux": 1.2, "x": x, "y": y, "e1": e1, "e2": e2}
-        images.append(dict(simulate(config, Member("r", seed, truth)).data))
-    if noise == "PerPixel":
-        # A masked star, brighter than the galaxy, and columns that were never read.
-        for one in images:
-            one["image"][14:17, 2:6], one["weight"][14:17, 2:6] = 10.0, 0.0
-            one["image"][:, -2:], one["weight"][:, -2:] = np.nan, 0.0
+        images.append(simulate(config, Member("r", seed, truth)).data)
     data = _stacked(problem, images)
 
     def of_lane(lane: Any) -> mode.Mode:
