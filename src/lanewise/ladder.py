@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lanewise.lanes import LaneStatus
-from lanewise.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,19 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
     "auto": (Rung("its last stage with another key, nuts", method="nuts"),),
     "vi": (Rung("four times the steps", {"num_steps": 4}),),
     "map": (Rung("ten times the steps", {"max_iterations": 10}),),
+    # More rounds begin with those that were made.
+    "nlsq": (
+        Rung("four times the rounds", {"rounds": 4, "max_iterations": 4}),
+        Rung(
+            "four times the starts, too", {"rounds": 4, "max_iterations": 4, "candidates": 4, "starts": 4, "polish": 2}
+        ),
+    ),
 }
 
 
 def of(method: str) -> tuple[Rung, ...]:
     """The rungs of a method; empty if it has none."""
-    return tuple(rung for rung in LADDERS.get(method, ()) if rung.method is None or rung.method in METHODS)
+    return LADDERS.get(method, ())
 
 
 def mendable(method: str) -> frozenset[LaneStatus]:

@@ -97,8 +97,7 @@ def _chunk(
         open_ = open_ if climbed == 0 else [at for at in open_ if results[at].status is LaneStatus.NOT_CONVERGED]
         for (number, at_rung), group in _groups(results, open_, len(rungs)).items():
             rung = None if at_rung is None else rungs[at_rung]
-            part = Chunk(chunk.index, tuple(chunk.realizations[at] for at in group))
-            computed = _again(campaign, part, number, rung, claim)
+            computed = _again(campaign, chunk, group, number, rung, claim)
             for at, new in zip(group, computed.results, strict=True):
                 results[at] = _note(results[at], new, number, rung)
     assert computed is not None
@@ -126,11 +125,17 @@ def _groups(
     return found
 
 
-def _again(campaign: Campaign, part: Chunk, number: int, rung: Rung | None, claim: Claim) -> Computed:
-    config = campaign.manifest.config
-    manifest = replace(campaign.manifest, config=ladder.climb(config, rung) if rung else config)
+def _again(
+    campaign: Campaign, chunk: Chunk, group: Sequence[int], number: int, rung: Rung | None, claim: Claim
+) -> Computed:
+    def climb(config: Any) -> Any:
+        return ladder.climb(config, rung) if rung else config
+
+    manifest = replace(campaign.manifest, config=climb(campaign.manifest.config))
+    again = (chunk.realizations[at] for at in group)
+    part = Chunk(chunk.index, tuple(replace(one, member=one.member.changed(climb)) for one in again))
     how = rung.change if rung else "as before"
-    ids = f"{len(part.realizations)} realization{'s' if len(part.realizations) > 1 else ''}"
+    ids = f"{len(group)} realization{'s' if len(group) > 1 else ''}"
     claim.say("retry", f"chunk {part.index}: retry {number} of {ids}, {how}", chunk=part.index, retry=number)
     solver = campaign.solver(manifest, retry=number)
     return attempts.compute(campaign, solver, part, claim, retry=number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,10 @@ class Planned(Protocol):
         """SHA-256 of all that fixes its numbers, given the campaign's `identity.settings`."""
         ...
 
+    def changed(self, change: Callable[[Any], Any]) -> Planned:
+        """The same realization with its own config changed, for a retry; itself where the campaign's config is its."""
+        ...
+
 
 @dataclass(frozen=True)
 class Member:
@@ -68,6 +72,10 @@ class Member:
     def identity(self, shared: Mapping[str, Any]) -> str:
         """SHA-256 of settings, truth and seed."""
         return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed})
+
+    def changed(self, change: Callable[[Any], Any]) -> Member:
+        """Itself."""
+        return self
 
 
 @dataclass(frozen=True)

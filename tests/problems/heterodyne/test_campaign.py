@@ -213,6 +213,32 @@ def test_a_torn_file_stops_no_other_and_is_explained_everywhere(place: Path, sur
     assert invoke("aggregate", manifest(place, "survey"), *QUICK, "--strict").exit_code == 2
 
 
+def test_fits_whose_starts_disagree_climb_the_ladder_and_keep_their_names(place: Path, tmp_path: Path) -> None:
+    # Three searches in one round: two of them agree at best.
+    hasty = ["candidates=64", "starts=4", "polish=3", "agreement=3", "hops=0", "rounds=1"]
+    overrides = [f"output.url={tmp_path}", "batch.size=8", *(f"config.fit.{one}" for one in hasty)]
+    campaign = load(place, "survey", *overrides)
+    first = campaign.run().counts
+    assert first["not_converged"] >= 4
+    before = {realization.run_id for realization in campaign.plan.realizations}
+    options = [part for override in overrides for part in ("--set", override)]
+    done = invoke("retry", manifest(place, "survey"), "--nonconverged", *options)
+    n = first["not_converged"]
+    assert f"{n} realizations tried again, {n} of them ok now" in done.output
+    ((commit,),) = [tuple(campaign.commits().values())]
+    assert commit.counts == {"ok": len(before) - 1, "failed": 1}
+    for result in commits.load_results(campaign.store, commit):
+        assert result.run_id in before
+        if len(result.tries) > 1:
+            assert [one.status for one in result.tries[:2]] == ["not_converged", result.tries[1].status]
+            assert result.tries[1].change == "four times the rounds"
+            assert result.content["nlsq"]["rounds"] > 1
+    told = invoke("status", manifest(place, "survey"), *options).output
+    assert f"retried: {n} realizations, {n} of them ok now" in told
+    assert invoke("run", manifest(place, "survey"), *options).exit_code == 2
+    assert campaign.commits()[0] == commit
+
+
 def test_a_second_run_computes_nothing(place: Path, survey: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_fit(*_: Any) -> Any:
         raise AssertionError("what is committed was fitted again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lanewise import schema, typed
@@ -110,6 +110,15 @@ class HeterodyneConfig:
     def method(self) -> str:
         """What estimates the parameters."""
         return "nlsq"
+
+    @property
+    def settings(self) -> FitSettings:
+        """Settings of the method."""
+        return self.fit
+
+    def with_settings(self, settings: FitSettings) -> HeterodyneConfig:
+        """With other settings of the method."""
+        return replace(self, fit=settings)
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lanewise import identity
@@ -61,6 +61,10 @@ class Task:
     def identity(self, shared: Mapping[str, Any]) -> str:
         """SHA-256 of the file's content and the task's own config; not where the file lies, nor what else is swept."""
         return self.own_identity
+
+    def changed(self, change: Callable[[HeterodyneConfig], HeterodyneConfig]) -> Task:
+        """With its own config changed, under the same identity."""
+        return replace(self, config=change(self.config))
 
 
 def tasks(extent: Extent, base: Mapping[str, Any]) -> tuple[Task, ...]:

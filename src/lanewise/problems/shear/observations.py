@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,10 @@ class Observed:
         """SHA-256 of settings, truth, seed and the content of the files; not of their paths."""
         data = {role: [one.sha256, one.name, one.index] for role, one in self.sources.items()}
         return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed, "data": data})
+
+    def changed(self, change: Callable[[Any], Any]) -> Observed:
+        """Itself."""
+        return self
 
 
 @dataclass(frozen=True)
