@@ -33,7 +33,6 @@ import yaml
 from lanewise import campaign as campaigns
 from lanewise import device, diagnostics
 from lanewise.engine import Engine
-from lanewise.methods import METHODS
 from lanewise.plan import Realization
 from lanewise.problems.base import Observation
 from lanewise.problems.shear import draw, family
@@ -186,7 +185,7 @@ def cost(config: Any, image: np.ndarray, values: dict[str, float]) -> float:
 
 def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) -> None:
     """Ours against the ancestor's NUTS and MAP, in turns."""
-    names = [name for name in ("nuts", "hmc", "importance") if name in METHODS]
+    names = ("nuts", "hmc", "importance", "auto")
     sides = {name: Side(scratch, name, batch) for name in names}
     modes = Side(scratch, "map", batch)
     truth = Side(scratch, "nuts", batch, "float64", nuts_config={"warmup": 200, "samples": 1000, "chains": 2})
@@ -265,7 +264,7 @@ def _compare_modes(modes: Side, began: dict[str, Any], ours: float) -> None:
 def compare_batches(widths: list[int], scratch: Path) -> None:
     """Time per realization over the lane width."""
     print("\nms a realization, at lane width " + "".join(f"{width:9d}" for width in widths))
-    for method in [name for name in ("map", "nuts", "hmc", "importance") if name in METHODS]:
+    for method in ("map", "nuts", "hmc", "importance", "auto"):
         sides = [Side(scratch, method, width) for width in widths]
         spent = np.array([[side.run()[0] / len(side.seen) for side in sides] for _ in range(3)])
         each = np.median(spent, axis=0) * 1e3
