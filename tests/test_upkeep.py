@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,22 @@ def test_a_run_skips_no_chunk_whose_files_are_not_there(write: Write, tmp_path: 
     load(path).run(0, overwrite=True)
     assert load(path).run().reused == 2
     assert upkeep.verify(load(path)).findings == ()
+
+
+def test_verify_reads_chunks_side_by_side_where_each_waits_for_a_network(
+    write: Write, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = load(write(url=memory))
+    campaign.run()
+    both, check = threading.Barrier(2, timeout=60), commits.check
+
+    def meet(*arguments: Any) -> None:
+        both.wait()
+        check(*arguments)
+
+    monkeypatch.setattr(commits, "check", meet)
+    found = upkeep.verify(campaign)
+    assert (found.n_chunks, found.n_files, found.findings) == (2, 18, ())
 
 
 def test_verify_finds_foreign_commits(write: Write, tmp_path: Path) -> None:

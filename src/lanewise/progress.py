@@ -115,6 +115,11 @@ class Bar(Silent):
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def watched() -> Reporter:
+    """A bar if standard output is a terminal, nothing otherwise: for a command whose output is its answer."""
+    return Bar() if sys.stdout.isatty() else Silent()
+
+
 def reporter() -> Reporter:
     """A bar if standard output is a terminal, JSON lines otherwise."""
     return Bar() if sys.stdout.isatty() else JsonLines()

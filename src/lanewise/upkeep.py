@@ -10,11 +10,15 @@ from lanewise import commits, directories
 from lanewise.claims import CLAIMS
 from lanewise.commits import Commit, File
 from lanewise.errors import Damaged, ResultsDiffer, StorageError
+from lanewise.progress import Reporter, Silent
 from lanewise.store import PROBES, Store, is_stamp
 
 if TYPE_CHECKING:
     from lanewise.campaign import Campaign
     from lanewise.plan import Chunk
+
+# Chunks that are read between two words of progress.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,36 @@ class Verification:
     findings: tuple[Finding, ...]
 
 
-def verify(campaign: Campaign) -> Verification:
+def verify(campaign: Campaign, progress: Reporter | None = None) -> Verification:
     """Read every file that a commit names and compare size and SHA-256; look for commits of other campaigns."""
-    store = campaign.store
-    findings = [
+    progress, store, chunks = progress or Silent(), campaign.store, campaign.plan.chunks
+    foreign = [
         Finding(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
-        for index in sorted(commits.indices(store) - {chunk.index for chunk in campaign.plan.chunks})
+        for index in sorted(commits.indices(store) - {chunk.index for chunk in chunks})
     ]
-    n_chunks = n_files = 0
-    for chunk in campaign.plan.chunks:
-        try:
-            commit = commits.read(store, chunk)
-            if commit is None:
-                continue
-            commits.check(store, campaign.plan, chunk, commit)
-        except ResultsDiffer as error:
-            findings.append(Finding(f"chunk {chunk.index}: {error}", foreign=True))
-            continue
-        except Damaged as error:
-            findings.append(Finding(f"{error}; {commits.remedy(chunk.index)}"))
-            continue
-        n_chunks += 1
-        found = list(_damage(store, commit))
-        n_files += 2 + (1 + len(commits.load_view(store, commit)) if commit.view and not found else 0)
-        findings += [Finding(text) for text in found or _view_damage(store, chunk, commit)]
-    return Verification(n_chunks, n_files, tuple(findings))
+    progress.begin("chunks", len(chunks))
+    seen: list[Verification] = []
+    for at in range(0, len(chunks), _AT_ONCE):
+        seen += store.map(lambda chunk: _verify_chunk(campaign, chunk), chunks[at : at + _AT_ONCE])
+        progress.step(len(seen))
+    findings = [*foreign, *(finding for one in seen for finding in one.findings)]
+    return Verification(sum(one.n_chunks for one in seen), sum(one.n_files for one in seen), tuple(findings))
+
+
+def _verify_chunk(campaign: Campaign, chunk: Chunk) -> Verification:
+    store = campaign.store
+    try:
+        commit = commits.read(store, chunk)
+        if commit is None:
+            return Verification(0, 0, ())
+        commits.check(store, campaign.plan, chunk, commit)
+    except ResultsDiffer as error:
+        return Verification(0, 0, (Finding(f"chunk {chunk.index}: {error}", foreign=True),))
+    except Damaged as error:
+        return Verification(0, 0, (Finding(f"{error}; {commits.remedy(chunk.index)}"),))
+    found = list(_damage(store, commit))
+    n_files = 2 + (1 + len(commits.load_view(store, commit)) if commit.view and not found else 0)
+    return Verification(1, n_files, tuple(Finding(text) for text in found or _view_damage(store, chunk, commit)))
 
 
 def export(campaign: Campaign, store: Store) -> int:

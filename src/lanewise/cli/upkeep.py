@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lanewise import errors
+from lanewise import errors, progress
 from lanewise.cli.options import CampaignArgument, SetOption, load
 
 
@@ -14,7 +14,8 @@ def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
     """Read everything that is committed and compare sizes and SHA-256; exit 74 if damaged, 65 if foreign."""
     from lanewise import upkeep
 
-    found = upkeep.verify(load(manifest, overrides))
+    with progress.watched() as reporter:
+        found = upkeep.verify(load(manifest, overrides), reporter)
     for finding in found.findings:
         print(finding.text)
     print(f"{found.n_chunks} committed chunks, {found.n_files} files: {len(found.findings) or 'nothing'} wrong")
