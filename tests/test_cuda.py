@@ -64,7 +64,7 @@ def lower(name: str, method: str, precision: str) -> None:
         "advance": (built.advance.jitted, (state, data)),
         "finish": (built.finish.jitted, (state, data)),
         "constrain": (built.constrain, (positions,)),
-        "flaw": (built.flaw, (positions[0, 0], {key: value[0] for key, value in data.items()})),
+        "flaw": (built.flaw.jitted, (positions[:, 0], *inputs[1:])),
     }
     for which, (function, arguments) in calls.items():
         exported = jax.export.export(function, platforms=["cuda"])(*arguments)

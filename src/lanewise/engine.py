@@ -209,7 +209,7 @@ class Engine:
         work.progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
 
     def _look(self, realization: Realization) -> Observation | Result:
-        """The realization's observation, or its result if there is nothing to infer from."""
+        """The realization's observation, its data prepared; or its result if there is nothing to infer from."""
         interrupts.stop_here()
         try:
             observation = self._observe(realization)
@@ -223,7 +223,7 @@ class Engine:
             )
             reason = f"Not finite: {what}; nothing was inferred."
             return self._blank(realization, LaneStatus.NON_FINITE, reason, observation.truth)
-        return observation
+        return replace(observation, data=self._problem.prepare(observation.data))
 
     def _blank(self, realization: Realization, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
         """A result of a realization that no method has seen."""
@@ -240,14 +240,27 @@ class Engine:
         for values in (records, whole):
             if "position" in values:
                 values["latents"] = np.asarray(stage.program.constrain(values["position"]))
-        return {
-            unit: Lane(
+        lanes = [
+            Lane(
                 LaneStatus(int(status[at])),
                 {name: array[at] for name, array in records.items()},
                 {name: array[at] for name, array in whole.items()},
             )
-            for at, unit in enumerate(block)
-        }
+            for at in range(len(block))
+        ]
+        flaws = self._flaws(stage, inputs[1], lanes)
+        return {unit: replace(lane, flaw=flaw) for unit, lane, flaw in zip(block, lanes, flaws, strict=True)}
+
+    def _flaws(self, stage: Stage, data: Any, lanes: Sequence[Lane]) -> list[float]:
+        """Of every lane of a block that came to an end; 0 of the others."""
+        width = next(iter(data.values())).shape[0]
+        centres = np.zeros((width, len(self._problem.names)), self._manifest.config.inference.precision)
+        ended = np.zeros(width, bool)
+        for at, lane in enumerate(lanes):
+            if lane.status < LaneStatus.NON_FINITE:
+                centres[at], ended[at] = lane.centre, True
+        found: list[float] = np.asarray(stage.program.flaw(centres, data, ended)).tolist()
+        return found[: len(lanes)]
 
     def _inputs(
         self,
@@ -265,15 +278,13 @@ class Engine:
         active = jnp.arange(width) < len(block)
         config = self._manifest.config
         dtype = config.inference.precision
-        prepared = {index: self._problem.prepare(_data(observed[index])) for index, _ in block}
         data = {
-            name: jnp.asarray(np.stack([prepared[index][name] for index, _ in padded]), dtype)
-            for name in prepared[block[0][0]]
+            name: jnp.asarray(np.stack([_data(observed[index])[name] for index, _ in padded]), dtype)
+            for name in _data(observed[block[0][0]])
         }
-        seeds = [(chunk.realizations[index].member.seed, unit) for index, unit in padded]
-        root = config.inference.rng_seed
-        lane_keys = jnp.stack([keys.lane_key(root, seed, purpose, unit, self._retry) for seed, unit in seeds])
-        return lane_keys, data, active
+        seeds = [chunk.realizations[index].member.seed for index, _ in padded]
+        units = [unit for _, unit in padded]
+        return keys.lane_keys(config.inference.rng_seed, seeds, purpose, units, self._retry), data, active
 
     def _advance(
         self, stage: Stage, inputs: tuple[Any, Any, Any], rounds: Rounds
@@ -313,8 +324,7 @@ class Engine:
             self._manifest.convergence,
         )
         return begun | {
-            index: self._believed(stage, result, lanes[index], self._problem.prepare(_data(work.observed[index])))
-            for index, result in zip(ended, judged, strict=True)
+            index: self._believed(result, lanes[index]) for index, result in zip(ended, judged, strict=True)
         }
 
     def _begun(self, work: _Work, stage: Stage, index: int, lanes: Sequence[Lane]) -> Result:
@@ -324,9 +334,9 @@ class Engine:
         result = self._blank(work.chunk.realizations[index], worst, reason, work.observed[index].truth)
         return replace(result, method=stage.name)
 
-    def _believed(self, stage: Stage, result: Result, lanes: Sequence[Lane], data: Any) -> Result:
+    def _believed(self, result: Result, lanes: Sequence[Lane]) -> Result:
         """FAILED where the fast model is not good enough, UNINFORMATIVE where the data said nothing."""
-        flaw = max(float(stage.program.flaw(lane.centre, data)) for lane in lanes)
+        flaw = max(lane.flaw for lane in lanes)
         if flaw > 1:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
             reason = f"{error}; {self._problem.remedy}."
@@ -339,7 +349,7 @@ class _Work:
     """A chunk under way.
 
     Attributes:
-        observed: observations, or results where there is nothing to infer from, in the chunk's order.
+        observed: observations, their data prepared, or results where there is nothing to infer from, in order.
         lanes_before, rounds_before: those of the stages and blocks that are done.
         told: rounds in all, as progress was last told.
     """

@@ -29,11 +29,13 @@ class Lane:
     Attributes:
         records: arrays per name, by step; of a lane that holds several chains, by step and chain.
         whole: what describes it as a whole.
+        flaw: error of the fast model at its centre, in tolerances; see `Problem.flaw`.
     """
 
     status: LaneStatus
     records: Mapping[str, np.ndarray]
     whole: Mapping[str, np.ndarray]
+    flaw: float = 0.0
 
     @property
     def centre(self) -> np.ndarray:

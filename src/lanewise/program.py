@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
+# Lanes whose flaw an accelerator tells side by side.
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Program:
     advance: SharedOut
     finish: SharedOut
     constrain: Callable[..., Any]
-    flaw: Callable[..., Any]
+    flaw: SharedOut
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,22 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
     def finish(state: Any, data: Any) -> Any:
         return method.finish(problem, state, data)
 
+    def flaw(position: jax.Array, data: Any, active: jax.Array) -> Any:
+        def look() -> Any:
+            return problem.flaw(position, data)
+
+        return jax.lax.cond(active, look, lambda: jax.tree.map(jnp.zeros_like, jax.eval_shape(look)))
+
+    def flaws(*lanes: Any) -> Any:
+        # A careful form may need far more room than the fast one, whose needs the width is chosen by.
+        return jax.lax.map(lambda lane: flaw(*lane), lanes, batch_size=None if sequential else _LOOKED_AT)
+
     return Program(
         init=SharedOut(over_lanes(init, sequential=sequential)),
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
         finish=SharedOut(over_lanes(finish, sequential=sequential)),
         constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
-        flaw=jax.jit(problem.flaw),
+        flaw=SharedOut(flaws),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -28,7 +29,7 @@ class Latents:
         self._priors = tuple(priors.values())
         self._transforms = tuple(_transform(prior.support) for prior in self._priors)
 
-    @property
+    @cached_property
     def widths(self) -> dict[str, float]:
         """Standard deviations of the priors; infinite where a prior has none."""
         return {name: float(prior.variance) ** 0.5 for name, prior in zip(self.names, self._priors, strict=True)}

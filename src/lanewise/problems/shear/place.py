@@ -27,17 +27,11 @@ class Finder:
     """A matched filter: the shift of a Gaussian of the foreseen size that explains most of an image's χ²."""
 
     def __init__(self, config: ShearConfig) -> None:
-        ny, nx = self._shape = config.image.size_y, config.image.size_x
         sigma = foresight.gaussian_sigma(config) / config.image.pixel_scale
-        x, y = (np.arange(n) - (n - 1) / 2 for n in (nx, ny))
-        template = np.exp(-(x**2 + y[:, None] ** 2) / (2 * sigma**2))
-        # Twice the stamp: a shift leaves it rather than coming in on the other side.
-        self._padded = (2 * ny, 2 * nx)
-        self._template, self._square = (np.conj(np.fft.rfft2(t, self._padded)) for t in (template, template**2))
-        # A position always has a prior.
-        bounds = [cast("Prior", config.parameters[axis]).bounds for axis in "xy"]
-        self._low, self._high = (np.array([_within(pair)[end] for pair in bounds]) for end in (0, 1))
-        self._x, self._y = (_whole(pair) for pair in bounds)
+        self._x, self._y = (
+            _Axis(cast("Prior", config.parameters[axis]).bounds, n, sigma)
+            for axis, n in (("x", config.image.size_x), ("y", config.image.size_y))
+        )
 
     def __call__(self, image: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """The galaxy's centre, its offset from the image's centre [pixel]: x, y; shape (2,).
@@ -48,35 +42,35 @@ class Finder:
             image: shape (ny, nx) [flux per pixel].
             weight: inverse variance per pixel, 0 where it is masked; None where all pixels are alike.
         """
-        weight = np.ones(self._shape) if weight is None else weight
+        weight = np.ones(image.shape) if weight is None else weight
+        x, y = self._x, self._y
         # An image of no numbers has an outcome of its own, which is not told here.
         with np.errstate(all="ignore"):
             seen = np.where(weight == 0, 0.0, image) * weight
             # Least squares for the flux, at every shift at once: χ² falls by amplitude² / norm.
-            amplitude, norm = self._at_shifts(seen, self._template), self._at_shifts(weight, self._square)
+            amplitude = y.template @ seen @ x.template.T
+            norm = y.template**2 @ weight @ (x.template**2).T
             gain = np.maximum(amplitude, 0.0) ** 2 / np.maximum(norm, _BEHIND_A_MASK * norm.max())
-        found: np.ndarray = (self._low + self._high) / 2
-        if gain.max() > 0:
-            row, column = np.unravel_index(np.argmax(gain), gain.shape)
-            found = np.clip([self._x[column], self._y[row]], self._low, self._high)
-        return found
-
-    def _at_shifts(self, pixels: np.ndarray, template: np.ndarray) -> np.ndarray:
-        """Correlation at the shifts that the prior allows, shape (y, x)."""
-        everywhere = np.fft.irfft2(np.fft.rfft2(pixels, self._padded) * template, self._padded)
-        # Indices wrap: a negative shift counts from the end.
-        allowed: np.ndarray = everywhere[np.ix_(self._y, self._x)]
-        return allowed
+        if not 0 < gain.max() < np.inf:
+            return np.array([x.middle, y.middle])
+        row, column = np.unravel_index(np.argmax(gain), gain.shape)
+        return np.array([x.places[column], y.places[row]])
 
 
-def _whole(bounds: tuple[float, float]) -> np.ndarray:
-    """The whole pixels between the bounds; the one next to their middle where there is none."""
-    low, high = bounds
-    found = np.arange(math.ceil(low), math.floor(high) + 1)
-    return found if found.size else np.array([round((low + high) / 2)])
+class _Axis:
+    """The whole pixels that a prior allows along one axis.
 
+    Attributes:
+        middle: of the prior, offset from the image's centre [pixel].
+        places: each of them, a little inside the bounds.
+        template: a Gaussian there, shape (place, pixel).
+    """
 
-def _within(bounds: tuple[float, float]) -> tuple[float, float]:
-    """A little inside the bounds."""
-    centre, half = (bounds[0] + bounds[1]) / 2, _INSIDE * (bounds[1] - bounds[0]) / 2
-    return centre - half, centre + half
+    def __init__(self, bounds: tuple[float, float], n: int, sigma: float) -> None:
+        low, high = bounds
+        self.middle, half = (low + high) / 2, _INSIDE * (high - low) / 2
+        whole = np.arange(math.ceil(low), math.floor(high) + 1)
+        # A narrow prior may hold none.
+        whole = whole if whole.size else np.array([self.middle])
+        self.places = np.clip(whole, self.middle - half, self.middle + half)
+        self.template = np.exp(-((np.arange(n) - (n - 1) / 2 - whole[:, None]) ** 2) / (2 * sigma**2))
