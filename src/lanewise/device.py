@@ -60,6 +60,6 @@ def _use_cache() -> None:
         # A read-only home costs seconds of compilation, no more.
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     # XLA's own sub-caches hold absolute paths and break when the directory moves.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
