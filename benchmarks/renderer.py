@@ -67,7 +67,7 @@ def likelihoods(config: shear_config.ShearConfig, batch: int, *, sequential: boo
     prepared = [problem.prepare(simulate(config, member).data) for member in members]
     dtype = config.inference.precision
     data = {name: jnp.asarray(np.stack([one[name] for one in prepared]), dtype) for name in prepared[0]}
-    positions = jnp.stack([problem.start(data)] * batch)
+    positions = jax.vmap(problem.start)(data)
     function = jax.jit(over_lanes(jax.value_and_grad(problem.log_density), sequential=sequential))
     return lambda: function(positions, data)
 
