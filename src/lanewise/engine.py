@@ -271,17 +271,19 @@ class Engine:
         purpose: keys.Purpose,
     ) -> tuple[Any, Any, Any]:
         """Keys, data and activity of a block's lanes."""
-        import jax.numpy as jnp
+        import jax
 
         # Padding repeats the first lane and is never active: it costs nothing where lanes run one by one.
         padded = [*block, *[block[0]] * (width - len(block))]
-        active = jnp.arange(width) < len(block)
         config = self._manifest.config
         dtype = config.inference.precision
-        data = {
-            name: jnp.asarray(np.stack([_data(observed[index])[name] for index, _ in padded]), dtype)
+        # Made on the host: each operation of JAX outside a program is a small program to compile.
+        stacks = {
+            name: np.stack([_data(observed[index])[name] for index, _ in padded]).astype(dtype)
             for name in _data(observed[block[0][0]])
         }
+        data = {name: jax.device_put(stack) for name, stack in stacks.items()}
+        active = jax.device_put(np.arange(width) < len(block))
         seeds = [chunk.realizations[index].member.seed for index, _ in padded]
         units = [unit for _, unit in padded]
         return keys.lane_keys(config.inference.rng_seed, seeds, purpose, units, self._retry), data, active

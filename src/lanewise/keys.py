@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import partial
 
 import jax
 import numpy as np
@@ -29,16 +30,16 @@ def lane_keys(
         retry: 0 for a first run and every resume of it.
     """
     numbers = [(seed, purpose, retry, unit) for seed, unit in zip(seeds, units, strict=True)]
-    keys: jax.Array = _folded(jax.random.key(root_seed), np.array(numbers, dtype=np.uint32))
+    keys: jax.Array = _folded(root_seed, np.array(numbers, dtype=np.uint32))
     return keys
 
 
-@jax.jit
-def _folded(root: jax.Array, numbers: jax.Array) -> jax.Array:
+@partial(jax.jit, static_argnums=0)
+def _folded(root_seed: int, numbers: jax.Array) -> jax.Array:
     """All lanes in one call: one after the other they cost more than a mode does."""
 
     def of_lane(row: jax.Array) -> jax.Array:
-        key = root
+        key = jax.random.key(root_seed)
         for number in row:
             key = jax.random.fold_in(key, number)
         return key

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -29,10 +29,10 @@ class Latents:
         self._priors = tuple(priors.values())
         self._transforms = tuple(_transform(prior.support) for prior in self._priors)
 
-    @cached_property
-    def widths(self) -> dict[str, float]:
-        """Standard deviations of the priors; infinite where a prior has none."""
-        return {name: float(prior.variance) ** 0.5 for name, prior in zip(self.names, self._priors, strict=True)}
+    def width(self, name: str) -> float:
+        """Standard deviation of a prior; infinite where it has none."""
+        variance: float = self._priors[self.names.index(name)].variance
+        return math.sqrt(variance)
 
     def position(self, values: Mapping[str, Any], dtype: Any) -> jax.Array:
         """The position of given latents, shape (n,)."""

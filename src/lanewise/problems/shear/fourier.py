@@ -60,6 +60,17 @@ def _band(config: ShearConfig, shape: tuple[int, int], spacing: float) -> _Band:
     return _Band(rows, columns, kx[columns], ky[rows], full[np.ix_(rows, columns)])
 
 
+def _array(values: np.ndarray, dtype: Any) -> jax.Array:
+    """On the device, in this precision; the transform of an image of a point-spread function is complex.
+
+    Rounded on the host: by JAX it would be a program to compile.
+    """
+    placed: jax.Array = jax.device_put(
+        values.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(values) else dtype)
+    )
+    return placed
+
+
 class GridRenderer:
     """Images by one inverse transform of a padded, finer grid.
 
@@ -78,16 +89,16 @@ class GridRenderer:
         self._crop = (image.size_y, image.size_x)
         self._scale = image.pixel_scale
         band = _band(config, self._shape, image.pixel_scale / oversampling)
-        self._kx, self._ky = jnp.asarray(band.kx, self._dtype), jnp.asarray(band.ky, self._dtype)
+        self._kx, self._ky = _array(band.kx, self._dtype), _array(band.ky, self._dtype)
         # The rows of an rfft2 begin with the positive wave numbers; between them and the negative ones is what the
         # band leaves out.
         self._positive = int(np.count_nonzero(band.rows < (self._shape[0] + 1) // 2))
         # The pixels' flux, sampled at their centres: the density of the grid times the area of a pixel.
         windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, levels)
         kept = band.transfer * windows.outside(band.kx, band.ky) * oversampling**2
-        self._transfer = self._array(kept)
+        self._transfer = _array(kept, self._dtype)
         patches = windows.patches(functools.partial(transfer, config), self._scale**2)
-        self._patches = [Patch(*(self._array(part) for part in patch)) for patch in patches]
+        self._patches = [Patch(*(_array(part, self._dtype) for part in patch)) for patch in patches]
 
     def __call__(self, p: Mapping[str, Any]) -> jax.Array:
         """The image, shape (ny, nx) [flux per pixel]."""
@@ -106,12 +117,6 @@ class GridRenderer:
         for patch, transform in zip(self._patches, transforms[1:], strict=True):
             image += patch.draw(transform, (columns - x) * self._scale, (rows - y) * self._scale)
         return image
-
-    def _array(self, values: np.ndarray) -> jax.Array:
-        """In the config's precision; the transform of an image of a point-spread function is complex."""
-        return jnp.asarray(
-            values, jnp.result_type(self._dtype, jnp.complex64) if np.iscomplexobj(values) else self._dtype
-        )
 
     def _inverse(self, modes: jax.Array) -> jax.Array:
         """The stamp of the band's modes."""
@@ -154,9 +159,9 @@ class ModeLikelihood:
             twice[-1] = 1.0
         whiten = np.sqrt(twice) / (sigma * np.sqrt(image.size_x * image.size_y))
         kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
-        self._kx, self._ky = jnp.asarray(kx, self._dtype), jnp.asarray(ky, self._dtype)
+        self._kx, self._ky = _array(kx, self._dtype), _array(ky, self._dtype)
         size = np.abs(self._band.transfer)
-        self._transfer = jnp.asarray(size * self._whiten, self._dtype)
+        self._transfer = _array(size * self._whiten, self._dtype)
         centre_x, centre_y = ((size - 1) / 2 * image.pixel_scale for size in (image.size_x, image.size_y))
         # The phases of an image of a point-spread function are taken from the data too; the noise stays white.
         turn = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)

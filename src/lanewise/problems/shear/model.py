@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -63,10 +64,10 @@ class ShearProblem:
         """What a user does where the grid is too small or too coarse."""
         return f"raise image.padding in the config (it was {self.grid.padding})"
 
-    @property
+    @cached_property
     def prior_widths(self) -> Mapping[str, float]:
         """Of the components of the shear that are inferred."""
-        return {name: width for name, width in self._latents.widths.items() if name in ("g1", "g2")}
+        return {name: self._latents.width(name) for name in ("g1", "g2") if name in self.names}
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The image as the likelihood compares it, and what is given."""

@@ -76,7 +76,7 @@ def _predicted(config: ShearConfig) -> Grid:
     expected = [np.asarray(careful(p)) for p in probes]
     for grid in grids[:-1]:
         render = jax.jit(draw_on(config, grid))
-        errors = [np.abs(render(p) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
+        errors = [np.abs(np.asarray(render(p)) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
         if max(errors) < _PREDICTED * TOLERANCE:
             return grid
     return grids[-1]
