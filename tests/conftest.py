@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import socket
 import subprocess
@@ -46,6 +47,11 @@ MANIFEST: dict[str, Any] = {
 }
 Write = Callable[..., str]
 Lanewise = Callable[..., tuple[int, str, str]]
+
+
+def pytest_configure() -> None:
+    """What JAX has traced lives as long as the session: it is seldom looked through for garbage."""
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)

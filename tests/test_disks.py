@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize("layout", ["directories", "packed"])
-@pytest.mark.parametrize("method", ["map", "nuts"])
+@pytest.mark.parametrize("method", ["map", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_the_plan_tells_the_room_that_the_results_take(write: Write, tmp_path: Path, layout: str, method: str) -> None:
     nuts = {"warmup": 20, "samples": 300, "chains": 2}
     inference = {"method": method, **({"nuts_config": nuts} if method == "nuts" else {})}

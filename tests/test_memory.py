@@ -153,6 +153,7 @@ def test_the_plan_tells_the_memory_of_the_compiled_program(lanewise: Lanewise, w
     assert (code, "memory:" in out) == (0, False)
 
 
+@pytest.mark.slow
 def test_a_width_that_the_device_cannot_hold_is_refused_with_one_that_fits(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

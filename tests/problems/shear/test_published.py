@@ -83,7 +83,11 @@ def test_a_config_of_each_published_form_runs_and_recovers_g(tmp_path: Path, nam
     ("method", "settings"),
     [
         ("map", {"map_config": {"num_steps": 1000, "learning_rate": 0.01}}),
-        ("vi", {"vi_config": {"num_steps": 1000, "learning_rate": 0.01, "num_samples": 1000}}),
+        pytest.param(
+            "vi",
+            {"vi_config": {"num_steps": 1000, "learning_rate": 0.01, "num_samples": 1000}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_other_published_methods_recover_g(tmp_path: Path, method: str, settings: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def _carry_out(write: Write, tmp_path: Path, gal: dict[str, Any], **changes: Any
     ("gal", "latent"),
     [
         pytest.param({"type": "Sersic", "n": INDEX}, "n", marks=pytest.mark.slow),
-        ({"type": "Sersic", "n": 2.0}, None),
+        pytest.param({"type": "Sersic", "n": 2.0}, None, marks=pytest.mark.slow),
         pytest.param({"type": "DeVaucouleurs"}, None, marks=pytest.mark.slow),
         pytest.param(
             {"type": "Moffat", "beta": {"type": "Uniform", "min": 2, "max": 5}}, "beta", marks=pytest.mark.slow
