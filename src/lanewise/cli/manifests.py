@@ -34,7 +34,7 @@ def plan(
     memory: Annotated[
         bool,
         typer.Option(
-            "--memory/--no-memory", help="Compile the program, to tell the memory of a chunk and the room for all."
+            "--memory/--no-memory", help="Compile the program, to tell the memory of a chunk and the room for results."
         ),
     ] = True,
     overrides: SetOption = None,
