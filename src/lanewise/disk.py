@@ -35,9 +35,10 @@ class Disk:
     @property
     def text(self) -> str:
         """For a reader."""
-        tight = self.free_bytes is not None and self.results_bytes > _MUCH * self.free_bytes
-        free = f" of {size_text(self.free_bytes)} free" if tight and self.free_bytes is not None else ""
-        return f"results: about {size_text(self.results_bytes)}{free}"
+        needed = f"results: about {size_text(self.results_bytes)}"
+        if self.free_bytes is None or self.results_bytes <= _MUCH * self.free_bytes:
+            return needed
+        return f"{needed} of {size_text(self.free_bytes)} free"
 
 
 def predict(campaign: Campaign, record_bytes: int, committed: frozenset[int]) -> Disk:

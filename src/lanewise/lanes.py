@@ -42,7 +42,7 @@ _SENTENCES = {
 }
 
 
-def over_lanes(function: Callable[..., Any], *, sequential: bool) -> Callable[..., Any]:
+def over_lanes(function: Callable[..., Any], *, sequential: bool, at_once: int | None = None) -> Callable[..., Any]:
     """Map a function of one lane over the leading axis of its arguments.
 
     Args:
@@ -51,12 +51,15 @@ def over_lanes(function: Callable[..., Any], *, sequential: bool) -> Callable[..
             vmap for the
             JAX-GalSim renderer (no lane waits for the slowest, and the working set stays in cache); accelerators want
             vmap.
+        at_once: lanes side by side on an accelerator, all of them if none is given: for what needs more room than a
+            round does, by which the width is chosen.
     """
     import jax
 
-    if not sequential:
+    if not sequential and at_once is None:
         return jax.vmap(function)
-    return lambda *arguments: jax.lax.map(lambda one: function(*one), arguments)
+    several = None if sequential else at_once
+    return lambda *arguments: jax.lax.map(lambda one: function(*one), arguments, batch_size=several)
 
 
 class SharedOut:

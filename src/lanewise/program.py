@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
-# Lanes whose flaw an accelerator tells side by side.
+# Lanes whose flaw an accelerator tells side by side: a careful form may need far more room than the fast one.
 _LOOKED_AT = 16
 
 
@@ -78,22 +78,18 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
     def finish(state: Any, data: Any) -> Any:
         return method.finish(problem, state, data)
 
-    def flaw(position: jax.Array, data: Any, active: jax.Array) -> Any:
-        def look() -> Any:
-            return problem.flaw(position, data)
-
-        return jax.lax.cond(active, look, lambda: jax.tree.map(jnp.zeros_like, jax.eval_shape(look)))
-
-    def flaws(*lanes: Any) -> Any:
-        # A careful form may need far more room than the fast one, whose needs the width is chosen by.
-        return jax.lax.map(lambda lane: flaw(*lane), lanes, batch_size=None if sequential else _LOOKED_AT)
+    def flaw(position: jax.Array, data: Any, active: jax.Array) -> jax.Array:
+        found: jax.Array = jax.lax.cond(
+            active, lambda: jnp.asarray(problem.flaw(position, data), jnp.float32), lambda: jnp.zeros((), jnp.float32)
+        )
+        return found
 
     return Program(
         init=SharedOut(over_lanes(init, sequential=sequential)),
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
         finish=SharedOut(over_lanes(finish, sequential=sequential)),
         constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
-        flaw=SharedOut(flaws),
+        flaw=SharedOut(over_lanes(flaw, sequential=sequential, at_once=_LOOKED_AT)),
     )
 
 
