@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from lanewise import campaign as campaigns
-from lanewise import commits
-from lanewise.lanes import LaneStatus
-from lanewise.plan import Realization
-from lanewise.results import Diagnostics, Result
+from lanewise import api as campaigns
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Diagnostics, Result
+from lanewise.manifest.plan import Realization
+from lanewise.storage import commits
 
 POINTS, CHAINS, DRAWS = 10, 4, 100
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}

@@ -30,13 +30,15 @@ import renderer
 import startup
 import yaml
 
-from lanewise import campaign as campaigns
-from lanewise import device, diagnostics
-from lanewise.engine import Engine
-from lanewise.plan import Realization
-from lanewise.problems.base import Observation
-from lanewise.problems.shear import draw, family
-from lanewise.results import Result
+from lanewise import api as campaigns
+from lanewise.engine import diagnostics
+from lanewise.engine.engine import Engine
+from lanewise.engine.results import Result
+from lanewise.families.shear import family
+from lanewise.families.shear.model.draw import draw
+from lanewise.machine import device
+from lanewise.manifest.plan import Realization
+from lanewise.manifest.protocols import Observation
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SCENE: dict[str, Any] = {

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lanewise import diagnostics
+from lanewise.engine import diagnostics
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -90,7 +90,7 @@ def _children_s() -> float:
 
 def solve(files: list[Path]) -> Seconds:
     """Time of a fit of each file in this process, once the first has been fitted."""
-    from lanewise.problems.heterodyne import fit_file
+    from lanewise.families.heterodyne.nlsq.fit import fit_file
 
     fit_file(str(files[0]))
     began, used = time.perf_counter(), time.process_time()

@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise import device
-from lanewise.lanes import over_lanes
-from lanewise.problems.base import Member
-from lanewise.problems.shear import config as shear_config
-from lanewise.problems.shear.model import ShearProblem
-from lanewise.problems.shear.render import Grid, build
-from lanewise.problems.shear.simulate import simulate
+from lanewise.engine.lanes import over_lanes
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.model.problem import ShearProblem
+from lanewise.families.shear.model.render import Grid, build
+from lanewise.families.shear.simulate import simulate
+from lanewise.machine import device
+from lanewise.manifest.protocols import Member
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SIZE = {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}

@@ -19,10 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from lanewise import diagnostics, manifest, plan
-from lanewise.document import Document
-from lanewise.engine import Engine
-from lanewise.results import Result
+from lanewise.engine import diagnostics
+from lanewise.engine.engine import Engine
+from lanewise.engine.results import Result
+from lanewise.manifest import loading, plan
+from lanewise.manifest.document import Document
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 METHODS: dict[str, dict[str, Any]] = {
@@ -74,7 +75,7 @@ def engine(options: argparse.Namespace, method: str, settings: dict[str, Any], b
         "batch": {"size": batch, "width": batch},
         "output": {"url": "memory://unused"},
     }
-    loaded = manifest.load(Document("benchmark", content))
+    loaded = loading.load(Document("benchmark", content))
     planned = plan.build(loaded)
     return Engine(loaded, planned), planned.chunks[0]
 

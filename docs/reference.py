@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lanewise import document, schema
+from lanewise.manifest import document, schema
 
 TARGET = Path(__file__).with_name("reference.md")
 _PAGES = {

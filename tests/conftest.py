@@ -17,10 +17,14 @@ import fsspec
 import pytest
 import yaml
 
-from lanewise import campaign, cli, interrupts, plan
+from lanewise import api, cli
+from lanewise.machine import interrupts
+from lanewise.manifest import plan
 
 # Tests run where there is a GPU as they do where there is none.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+pytest_plugins = ["tables"]
 
 SCENE: dict[str, Any] = {
     "image": {"pixel_scale": 0.3, "size_x": 24, "size_y": 24, "fft_size": 64, "noise": {"sigma": 1e-3}},
@@ -125,9 +129,9 @@ def tree(root: Path) -> dict[str, bytes]:
     }
 
 
-def load(path: str, *overrides: str) -> campaign.Campaign:
+def load(path: str, *overrides: str) -> api.Campaign:
     """The campaign of a manifest."""
-    return campaign.load(path, overrides)
+    return api.load(path, overrides)
 
 
 class S3:

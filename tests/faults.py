@@ -20,11 +20,12 @@ import numpy as np
 
 import gaussian
 from gaussian import GaussianProblem
-from lanewise import claims, cli
-from lanewise.campaign import Campaign
-from lanewise.engine import Engine
-from lanewise.plan import Chunk, Realization
-from lanewise.problems.base import Observation
+from lanewise import cli
+from lanewise.api import Campaign
+from lanewise.engine.engine import Engine
+from lanewise.manifest.plan import Chunk, Realization
+from lanewise.manifest.protocols import Observation
+from lanewise.storage import claims
 
 # With these draws and thresholds (see test_faults.py) four of four such realizations fail, and a rung mends each.
 _BEND = 1.5

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.plan import Realization
-from lanewise.problems.base import Observation
+from lanewise.manifest.plan import Realization
+from lanewise.manifest.protocols import Observation
 
 PRIOR = 0.5
 NOISE = np.array([[0.04, 0.03], [0.03, 0.09]])

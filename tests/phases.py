@@ -11,9 +11,10 @@ import sys
 import time
 from typing import Any
 
-from lanewise import cli, progress
-from lanewise.progress import JsonLines
-from lanewise.store import Store
+from lanewise import cli
+from lanewise.machine import progress
+from lanewise.machine.progress import JsonLines
+from lanewise.storage.store import Store
 
 _ROUNDS = 2
 _OPERATIONS = 600
@@ -26,7 +27,7 @@ def tell() -> None:
 def compiling() -> None:
     import jax.numpy as jnp
 
-    from lanewise.problems.shear.model import ShearProblem
+    from lanewise.families.shear.model.problem import ShearProblem
 
     density = ShearProblem.log_density
 

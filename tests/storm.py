@@ -23,16 +23,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd  # noqa: F401  imported before the forks, which are then quick
 
-from lanewise import campaign as campaigns
-from lanewise import commits, directories, provenance, upkeep
-from lanewise.aggregate import stages
-from lanewise.campaign import Campaign
-from lanewise.checkpoints import Policy
-from lanewise.lanes import LaneStatus
-from lanewise.plan import Chunk, Realization
-from lanewise.progress import Silent
-from lanewise.results import Result
-from lanewise.store import Store
+from lanewise import api as campaigns
+from lanewise.api import Campaign
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Result
+from lanewise.families.shear import aggregate
+from lanewise.machine import provenance
+from lanewise.machine.progress import Silent
+from lanewise.manifest.plan import Chunk, Realization
+from lanewise.operations import upkeep
+from lanewise.storage import commits, directories
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.store import Store
 
 KILLS = 9
 # A run is killed after a random number of steps, at most this many, and a random while, at most this long.
@@ -129,7 +131,7 @@ def child(work: Callable[[], Any]) -> tuple[int, Any]:
 
 def published(found: Campaign) -> dict[str, str]:
     """Every published file by path, in hexadecimal; and the summary."""
-    stages.write_summary(found)
+    aggregate.write_summary(found)
     names = [
         f"{run_id}/{n}" for r in found.plan.realizations for run_id in [r.run_id] for n in found.store.names(run_id)
     ]
@@ -368,7 +370,7 @@ def _real(manifest: str, here: str) -> Campaign:
 
 
 def _real_run(found: Campaign, log: Path, pipe: int) -> None:
-    from lanewise.engine import Engine
+    from lanewise.engine.engine import Engine
 
     compute = Engine.run
 
@@ -422,8 +424,8 @@ if __name__ == "__main__":
     what, manifest_path, base, log_path, n_times = sys.argv[1:]
     if what == "moments":
         # Only imported: a process that has used JAX cannot be forked.
-        import lanewise.methods.nuts
-        import lanewise.problems.shear.simulate  # noqa: F401
+        pass
+
     else:
         # The device has no part in this, and importing JAX in every child would take minutes.
         nowhere = dict.fromkeys(("host", "platform", "device", "processor"), "none")

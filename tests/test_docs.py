@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from conftest import Lanewise
-from lanewise import campaign, document
-from lanewise.problems.base import Member
-from lanewise.problems.shear import family
+from lanewise import api
+from lanewise.families.shear import family
+from lanewise.manifest import document
+from lanewise.manifest.protocols import Member
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -76,7 +77,7 @@ def test_a_recipe_of_the_cookbook_is_valid(
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(_recipes()[name])
     _ingredients(name, lanewise)
-    assert campaign.load("recipe.yaml").manifest.config.remarks == ()
+    assert api.load("recipe.yaml").manifest.config.remarks == ()
 
 
 @pytest.mark.slow

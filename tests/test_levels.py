@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lanewise import campaign
-from lanewise.aggregate import stages
+from lanewise import api
+from lanewise.families.shear import aggregate
 
 
 def _carry_out(name: str, tmp_path: Path, *overrides: str) -> pd.DataFrame:
-    loaded = campaign.load(f"manifests/{name}.yaml", [f"output.url={tmp_path}", *overrides])
+    loaded = api.load(f"manifests/{name}.yaml", [f"output.url={tmp_path}", *overrides])
     assert loaded.run().all_ok
-    stages.aggregate(loaded)
+    aggregate.aggregate(loaded)
     return pd.read_csv(tmp_path / "summary.csv")
 
 
@@ -87,7 +87,7 @@ def test_a_planted_bias_is_found_and_fails(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_wrong_prior_is_caught_by_the_ranks(tmp_path: Path) -> None:
-    loaded = campaign.load("manifests/control-prior.yaml", [f"output.url={tmp_path}"])
+    loaded = api.load("manifests/control-prior.yaml", [f"output.url={tmp_path}"])
     loaded.run()
     results = loaded.aggregate()
     p = {test.quantity: test.p for test in results.quantities}
@@ -98,7 +98,7 @@ def test_a_wrong_prior_is_caught_by_the_ranks(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_posteriors_at_s_n_100_are_calibrated(tmp_path: Path) -> None:
     """Ranks of all latents and of the likelihood within the 95 % bands of the whole campaign."""
-    loaded = campaign.load("manifests/calibration.yaml", [f"output.url={tmp_path}"])
+    loaded = api.load("manifests/calibration.yaml", [f"output.url={tmp_path}"])
     loaded.run()
     results = loaded.aggregate()
     assert results.tally.n_used >= 256 * 0.95

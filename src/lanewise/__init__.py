@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lanewise.campaign import Campaign, load
+    from lanewise.api import Campaign, load
 
 __version__ = "0.1.0"
 __all__ = ["Campaign", "__version__", "load"]
@@ -17,7 +17,7 @@ __all__ = ["Campaign", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     # Late, so that `lanewise --help` imports none of what a campaign needs.
     if name in {"Campaign", "load"}:
-        from lanewise import campaign
+        from lanewise import api
 
-        return getattr(campaign, name)
+        return getattr(api, name)
     raise AttributeError(f"module 'lanewise' has no attribute '{name}'")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lanewise import plan
-from lanewise.manifest import load
+from lanewise.manifest import plan
+from lanewise.manifest.loading import load
 from lanewise.render.kubernetes import MANIFEST_PATH, jobs
 from lanewise.render.site import Site
 

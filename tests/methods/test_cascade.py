@@ -9,9 +9,9 @@ import pytest
 import gaussian
 from banana import BananaProblem
 from conftest import Write, load
-from lanewise.engine import Engine
-from lanewise.lanes import LaneStatus
-from lanewise.results import Result
+from lanewise.engine.engine import Engine
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Result
 
 SETTINGS: dict[str, Any] = {
     "hmc_config": {"samples": 600, "chains": 4},

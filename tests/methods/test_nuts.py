@@ -8,19 +8,19 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from lanewise import manifest, plan
-from lanewise.engine import Engine
-from lanewise.problems.shear import draw
-from lanewise.problems.shear.simulate import simulate
+from lanewise.engine.engine import Engine
+from lanewise.families.shear.model.draw import draw
+from lanewise.families.shear.simulate import simulate
+from lanewise.manifest import loading, plan
 
 
 @pytest.mark.slow
 def test_a_lane_equals_numpyros_own_nuts() -> None:
-    loaded = manifest.load("manifests/snr100-nuts.yaml", ["realizations.count=1", "shear.grid=[0.02]", "batch.width=4"])
+    loaded = loading.load("manifests/snr100-nuts.yaml", ["realizations.count=1", "shear.grid=[0.02]", "batch.width=4"])
     built = plan.build(loaded)
     (ours,) = Engine(loaded, built).run(built.chunks[0])
     # The other side draws with JAX-GalSim, so that renderer and likelihood are compared too.
-    other_renderer = manifest.load("manifests/snr100-nuts.yaml", ["config.image.renderer=jax-galsim"]).config
+    other_renderer = loading.load("manifests/snr100-nuts.yaml", ["config.image.renderer=jax-galsim"]).config
     image = simulate(loaded.config, built.realizations[0].member).data["image"]
 
     def model() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from conftest import SCENE
-from lanewise.lanes import over_lanes
+from lanewise.engine.lanes import over_lanes
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.model.problem import ShearProblem
+from lanewise.families.shear.simulate import simulate
+from lanewise.manifest.protocols import Member
 from lanewise.methods import mode, whitening
-from lanewise.problems.base import Member
-from lanewise.problems.shear import config as shear_config
-from lanewise.problems.shear.model import ShearProblem
-from lanewise.problems.shear.simulate import simulate
 
 _N_LANES = 32
 FLUX, SIZE = {"type": "LogNormal", "mean": 1.0, "sigma": 0.3}, {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}

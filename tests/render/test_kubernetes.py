@@ -11,11 +11,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from lanewise import errors, plan
+from lanewise import errors
 from lanewise.cli import app
 from lanewise.errors import UsageError
-from lanewise.manifest import Manifest, load
-from lanewise.plan import Chunk, Plan
+from lanewise.manifest import plan
+from lanewise.manifest.loading import Manifest, load
+from lanewise.manifest.plan import Chunk, Plan
 from lanewise.render.kubernetes import MANIFEST_PATH, jobs
 from lanewise.render.site import Site
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lanewise import __version__, errors, interrupts
-from lanewise.cli import machine, manifests, runs, stages, start, upkeep
+from lanewise import __version__, errors
+from lanewise.cli import aggregation, machine, manifests, render, runs, start, upkeep
 from lanewise.cli.group import Commands
-from lanewise.problems.heterodyne import cli as simulate
-from lanewise.render import cli as render
+from lanewise.families.heterodyne import commands as simulate
+from lanewise.machine import interrupts
 
 app = typer.Typer(
     name="lanewise",
@@ -36,9 +36,9 @@ for _command in (
     upkeep.verify,
     upkeep.export,
     upkeep.clean,
-    stages.extract,
-    stages.stats,
-    stages.aggregate,
+    aggregation.extract,
+    aggregation.stats,
+    aggregation.aggregate,
     machine.tune,
     machine.doctor,
 ):

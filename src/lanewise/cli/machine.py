@@ -23,7 +23,7 @@ def doctor(
 
     Exits with what `lanewise run` would end with: 78 without the device, 74 where storage cannot be written.
     """
-    from lanewise import doctor as practice
+    from lanewise.operations import doctor as practice
 
     found = practice.examine(load(manifest, overrides).manifest if manifest else None)
     if as_json:
@@ -44,8 +44,8 @@ def tune(
 
     Times the campaign's own lanes at 1, 2, 4, … in flight, until one has no room; writes nothing.
     """
-    from lanewise import tune as practice
     from lanewise.errors import UsageError
+    from lanewise.operations import tune as practice
 
     campaign = load(manifest, overrides)
     if "width" not in campaign.plan.settings:

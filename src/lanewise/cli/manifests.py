@@ -44,20 +44,20 @@ def plan(
 
     Exits with 65 if a chunk cannot fit into the device or into resources.memory, or the results onto the local disk.
     """
-    from lanewise import views
+    from lanewise.operations import plan_summary
 
     campaign = load(manifest, overrides)
     if explain:
-        from lanewise.explain import settings
+        from lanewise.operations.explain import settings
 
         found = settings(campaign.manifest.source, overrides or ())
-        print(json.dumps([vars(one) for one in found], indent=2) if as_json else views.settings_text(found))
+        print(json.dumps([vars(one) for one in found], indent=2) if as_json else plan_summary.settings_text(found))
         return
-    content = views.plan(campaign, needs=memory)
+    content = plan_summary.plan(campaign, needs=memory)
     if target_sigma_m is None:
-        print(json.dumps(content, indent=2) if as_json else views.plan_text(content))
+        print(json.dumps(content, indent=2) if as_json else plan_summary.plan_text(content))
         return
-    from lanewise.aggregate import forecast
+    from lanewise.families.shear.statistics import forecast
 
     if not 0 < target_sigma_m < float("inf"):
         raise errors.UsageError(f"--target-sigma-m: expected a number > 0, got {target_sigma_m:g}")
@@ -65,7 +65,7 @@ def plan(
     if as_json:
         print(json.dumps({**content, "forecast": [vars(one) for one in needs]}, indent=2))
     else:
-        print(f"{views.plan_text(content)}\n\n{forecast.text(needs, manifest)}")
+        print(f"{plan_summary.plan_text(content)}\n\n{forecast.text(needs, manifest)}")
 
 
 def extend(
@@ -83,7 +83,7 @@ def extend(
     Writes one more number under realizations.extensions, also of a campaign that is half done: seeds go on after the
     last, chunks too, and everything before keeps its place.
     """
-    from lanewise import extension
+    from lanewise.operations import extend as extension
 
     if any(pair.startswith("realizations") for pair in overrides or ()):
         raise errors.UsageError("extend --set realizations…: extend writes these into the manifest; edit them there")

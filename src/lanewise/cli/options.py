@@ -9,8 +9,8 @@ import typer
 from lanewise import errors
 
 if TYPE_CHECKING:
-    from lanewise.campaign import Campaign
-    from lanewise.document import Document
+    from lanewise.api import Campaign
+    from lanewise.manifest.document import Document
 
 ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
 CampaignArgument = Annotated[
@@ -28,14 +28,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 def load(source: str | Document, overrides: list[str] | None) -> Campaign:
     """The campaign of a manifest, or of the output URL of one that has run."""
-    from lanewise import campaign
+    from lanewise import api
 
-    return campaign.load(source, overrides or ())
+    return api.load(source, overrides or ())
 
 
 def put(path: str, data: bytes) -> None:
     """Write a file that the user named."""
-    from lanewise.store import Store, split
+    from lanewise.storage.store import Store, split
 
     folder, name = split(path)
     if not name:

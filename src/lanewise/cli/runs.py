@@ -14,7 +14,7 @@ from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
 
 if TYPE_CHECKING:
-    from lanewise.document import Document
+    from lanewise.manifest.document import Document
 
 # Cursor home, and nothing below it.
 _CLEAR = "\033[H\033[2J"
@@ -62,8 +62,8 @@ def carry_out(
     workers: int = 1,
 ) -> None:
     """Run a campaign, tell how it ends, and exit accordingly."""
-    from lanewise import progress
-    from lanewise.plan import choose_index
+    from lanewise.machine import progress
+    from lanewise.manifest.plan import choose_index
 
     campaign = load(manifest, overrides)
     index, in_cluster = choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
@@ -99,7 +99,7 @@ def retry(
     Data keep their seed. What did not converge climbs a ladder: longer warm-up, smaller steps, longer chains, another
     method. Chunks that failed as a whole, or whose process is gone, are computed as `run` does.
     """
-    from lanewise import progress
+    from lanewise.machine import progress
 
     campaign = load(manifest, overrides)
     either = failed or nonconverged
@@ -131,7 +131,7 @@ def status(
     """Show from storage what is done, running, lost, failed or missing, how fast, and the next command."""
     import time
 
-    from lanewise import status as practice
+    from lanewise.operations import status as practice
 
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
     while True:

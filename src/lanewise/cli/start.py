@@ -12,7 +12,7 @@ from lanewise.cli.options import SetOption, put
 from lanewise.cli.runs import BatchIndexOption, ClusterOption, OverwriteOption, carry_out
 
 if TYPE_CHECKING:
-    from lanewise.document import Document
+    from lanewise.manifest.document import Document
 
 app = typer.Typer(help="Write a first manifest, with comments.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -95,7 +95,7 @@ def init_shear(
     force: ForceOption = False,
 ) -> None:
     """Images with a known shear: how far off is the inferred one?"""
-    from lanewise import starter
+    from lanewise.operations import starter
 
     flags = starter.ShearFlags(
         config=config,
@@ -131,7 +131,7 @@ def run_shear(
     overrides: SetOption = None,
 ) -> None:
     """Carry out a shear campaign from flags alone; its manifest is kept with the results."""
-    from lanewise import starter
+    from lanewise.operations import starter
 
     flags = starter.ShearFlags(
         config=config,
@@ -160,7 +160,7 @@ def init_calibration(
     force: ForceOption = False,
 ) -> None:
     """Truths drawn from the priors: do the posteriors hold them as often as they say?"""
-    from lanewise import starter
+    from lanewise.operations import starter
 
     flags = starter.CalibrationFlags(config, n_realizations, base_seed, batch_size, output_dir, name)
     _write(starter.calibration(flags), output, force)
@@ -179,7 +179,7 @@ def run_calibration(
     overrides: SetOption = None,
 ) -> None:
     """Carry out a calibration campaign from flags alone; its manifest is kept with the results."""
-    from lanewise import starter
+    from lanewise.operations import starter
 
     flags = starter.CalibrationFlags(config, n_realizations, base_seed, batch_size, output_dir, name)
     carry_out(starter.calibration(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
@@ -200,7 +200,7 @@ def init_heterodyne(
     force: ForceOption = False,
 ) -> None:
     """Two-time correlations (XPCS): fits over files and a sweep of settings."""
-    from lanewise import starter
+    from lanewise.operations import starter
 
     flags = starter.HeterodyneFlags(data, config, method, sweep, batch_size, output_dir, name)
     _write(starter.heterodyne(flags), output, force)
@@ -220,17 +220,18 @@ def run_heterodyne(
     overrides: SetOption = None,
 ) -> None:
     """Fit data files from flags alone; the manifest is kept with the results."""
-    from lanewise import starter
+    from lanewise.operations import starter
 
     flags = starter.HeterodyneFlags(data, config, method, sweep, batch_size, output_dir, name)
     carry_out(starter.heterodyne(flags), batch_index, overrides, cluster=cluster, overwrite=overwrite)
 
 
 def _write(manifest: Document, output: str | None, force: bool) -> None:
-    from lanewise import campaign, starter
+    from lanewise import api
+    from lanewise.operations import starter
 
     # Validated before it is written: what `init` writes, `run` takes.
-    campaign.load(manifest)
+    api.load(manifest)
     content = starter.text(manifest, output)
     if output is None:
         print(content, end="")

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from lanewise import errors, progress
+from lanewise import errors
 from lanewise.cli.options import CampaignArgument, SetOption, load
+from lanewise.machine import progress
 
 
 def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
     """Read everything that is committed and compare sizes and SHA-256; exit 74 if damaged, 65 if foreign."""
-    from lanewise import upkeep
+    from lanewise.operations import upkeep
 
     with progress.watched() as reporter:
         found = upkeep.verify(load(manifest, overrides), reporter)
@@ -35,8 +36,8 @@ def export(
     overrides: SetOption = None,
 ) -> None:
     """Unpack the committed chunks of a packed campaign into directories."""
-    from lanewise import upkeep
-    from lanewise.store import Store
+    from lanewise.operations import upkeep
+    from lanewise.storage.store import Store
 
     if layout != "directories":
         raise errors.UsageError(f"--layout {layout}: expected directories")
@@ -55,7 +56,7 @@ def clean(
     overrides: SetOption = None,
 ) -> None:
     """Remove what attempts left behind that were killed, or lost to another one."""
-    from lanewise import upkeep
+    from lanewise.operations import upkeep
 
     campaign = load(manifest, overrides)
     removed = upkeep.clean(campaign, older_than * 3600, dry_run=dry_run)

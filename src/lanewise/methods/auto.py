@@ -6,9 +6,9 @@ one before did not settle, so that few expensive ones fill lanes of their own.
 
 from __future__ import annotations
 
-from lanewise.lanes import LaneStatus
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Result
 from lanewise.methods.settings import AutoSettings
-from lanewise.results import Result
 
 
 def settled(result: Result, settings: AutoSettings) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import jax
 
-from lanewise.problems.base import Data, Problem
+from lanewise.manifest.protocols import Data, Problem
 
 State = TypeVar("State")
 Record = Mapping[str, jax.Array]

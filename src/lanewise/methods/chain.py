@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus, noughts
+from lanewise.engine.lanes import LaneStatus, noughts
 from lanewise.methods.base import Record
 
 # A NamedTuple with the fields `status` and `step`.

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus
+from lanewise.engine.lanes import LaneStatus
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import HmcSettings
 from lanewise.methods.whitening import Whitening
-from lanewise.problems.base import Data, Problem
 
 _STEPS_PER_ROUND = 50
 # An energy error beyond it is a trajectory that has left the posterior, as NUTS counts them.

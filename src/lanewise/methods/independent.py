@@ -8,12 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus
+from lanewise.engine.lanes import LaneStatus
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import whitening
 from lanewise.methods.base import Record
 from lanewise.methods.proposal import DRAWS_PER_ROUND
 from lanewise.methods.whitening import Whitening
-from lanewise.problems.base import Data, Problem
 
 Proposal = Callable[[Problem, Data, Whitening, jax.Array], Record]
 

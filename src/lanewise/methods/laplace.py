@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jax
 
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import independent, proposal
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.independent import Drawing
 from lanewise.methods.settings import LaplaceSettings
-from lanewise.problems.base import Data, Problem
 
 
 class Laplace:

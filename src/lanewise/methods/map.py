@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus
+from lanewise.engine.lanes import LaneStatus
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import mode
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import MapSettings
-from lanewise.problems.base import Data, Problem
 
 _STEPS_PER_ROUND = 10
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.problems.base import Data, Problem
+from lanewise.manifest.protocols import Data, Problem
 
 # Nielsen's start for well-scaled problems; the diagonal scaling makes it free of units.
 _DAMPING = 1e-3

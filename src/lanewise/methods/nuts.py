@@ -19,12 +19,12 @@ from numpyro.infer.hmc_util import (
     warmup_adapter,
 )
 
-from lanewise.lanes import LaneStatus
+from lanewise.engine.lanes import LaneStatus
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import NutsSettings
 from lanewise.methods.whitening import Whitening
-from lanewise.problems.base import Data, Problem
 
 _STEPS_PER_ROUND = 100
 # Starts are wider than the posterior, so that R̂ can tell chains that have not found it.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods.base import Record
 from lanewise.methods.whitening import Whitening
-from lanewise.problems.base import Data, Problem
 
 DRAWS_PER_ROUND = 200
 # Student's t with this many degrees of freedom bounds the weights of a posterior with Gaussian tails, and costs a

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.lanes import LaneStatus, noughts
+from lanewise.engine.lanes import LaneStatus, noughts
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import independent, proposal
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.independent import Drawing
 from lanewise.methods.settings import ViSettings
 from lanewise.methods.whitening import Whitening
-from lanewise.problems.base import Data, Problem
 
 _STEPS_PER_ROUND = 250
 # Draws of each step's ELBO: so many, and as many mirrored ones.

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lanewise.manifest.protocols import Data, Problem
 from lanewise.methods import mode
-from lanewise.problems.base import Data, Problem
 
 # Steps converge quadratically, so the last one leaves the square of this, in standard deviations.
 _GRADIENT_NORM, _ITERATIONS = 0.03, 100

@@ -9,11 +9,13 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
-from lanewise import claims, document, interrupts
 from lanewise.errors import NOT_CONVERGED, ChunkImpossible, ManifestError, UsageError
-from lanewise.manifest import Manifest
-from lanewise.plan import Plan
+from lanewise.machine import interrupts
+from lanewise.manifest import document
+from lanewise.manifest.loading import Manifest
+from lanewise.manifest.plan import Plan
 from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, toleration
+from lanewise.storage import claims
 
 Object = dict[str, Any]
 

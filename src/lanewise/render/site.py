@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lanewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from lanewise.manifest import Manifest
+    from lanewise.manifest.loading import Manifest
 
 WORKING_DIRECTORY = "/work"
 

@@ -1,0 +1,258 @@
+"""From the lanes of a realization to its result: draws or a mode, diagnosed and held against the manifest's thresholds.
+
+What "converged" means depends on what a method leaves behind, see `methods.base.Kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lanewise.engine import diagnostics, psis
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Diagnostics, Result
+from lanewise.manifest.loading import Convergence
+from lanewise.methods.base import Kind
+
+# k̂ of an approximation that is not corrected by its weights (Yao, Vehtari, Simpson & Gelman 2018, arXiv:1802.02538).
+_KHAT_MAX = 0.7
+_OWN = {"keep", "position", "latents"}
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane after its last round.
+
+    Attributes:
+        records: arrays per name, by step; of a lane that holds several chains, by step and chain.
+        whole: what describes it as a whole.
+        flaw: error of the fast model at its centre, in tolerances; see `Problem.flaw`.
+    """
+
+    status: LaneStatus
+    records: Mapping[str, np.ndarray]
+    whole: Mapping[str, np.ndarray]
+    flaw: float = 0.0
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The position that stands for the lane: its mode, or the mean of its draws."""
+        if "position" in self.whole:
+            return self.whole["position"]
+        draws = self.records["position"][self.records["keep"]]
+        mean: np.ndarray = draws.reshape(-1, draws.shape[-1]).mean(axis=0)
+        return mean
+
+    def kept(self, name: str) -> np.ndarray:
+        """A record of the steps that are draws, shape (chain, draw, …)."""
+        values = self.records[name][self.records["keep"]]
+        several = self.records["position"].ndim == 3
+        return np.moveaxis(values, 1, 0) if several else values[None]
+
+
+def judge(
+    kind: Kind, begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
+) -> list[Result]:
+    """The results of realizations that one method inferred.
+
+    Args:
+        begun: results without draws, whose status is the worst of their lanes' and at least not FAILED.
+        lanes: of each.
+        names: latents, in the order of the position.
+    """
+    if not begun:
+        return []
+    return _BY_KIND[kind](begun, lanes, names, criteria)
+
+
+def _modes(
+    begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
+) -> list[Result]:
+    """A mode is one draw of one chain."""
+    found = []
+    for result, (lane,) in zip(begun, lanes, strict=True):
+        whole = dict(lane.whole)
+        latents, widths = whole.pop("latents").astype(np.float64), whole.pop("laplace_std")
+        del whole["position"]
+        norm, positive = float(whole["gradient_norm"]), bool(whole["hessian_positive"])
+        reason = result.reason
+        if result.status is LaneStatus.NOT_CONVERGED:
+            reason = f"Not converged: the gradient norm is {norm:.3g}" + (
+                "." if positive else ", and the Hessian is not positive."
+            )
+        found.append(
+            replace(
+                result,
+                reason=reason,
+                posterior={name: np.reshape(latents[at], (1, 1)) for at, name in enumerate(names)},
+                stats={name: np.reshape(value, (1, 1)) for name, value in whole.items()},
+                laplace_std={name: float(widths[at]) for at, name in enumerate(names) if np.isfinite(widths[at])},
+                diagnostics=Diagnostics(gradient_norm=norm, hessian_positive=positive),
+            )
+        )
+    return found
+
+
+def _chains(
+    begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
+) -> list[Result]:
+    """All realizations at once: R̂, ESS, divergences, BFMI."""
+    drawn = [_with_draws(result, own, names) for result, own in zip(begun, lanes, strict=True)]
+    summary = diagnostics.summarise(np.stack([[result.posterior[name] for name in names] for result in drawn]))
+
+    def by_latent(values: np.ndarray) -> dict[str, float | None]:
+        return dict(zip(names, map(_defined, values), strict=True))
+
+    judged = []
+    for at, result in enumerate(drawn):
+        diverging = result.stats["diverging"]
+        found = Diagnostics(
+            rhat=by_latent(summary.rhat[at]),
+            ess=by_latent(summary.ess[at]),
+            ess_tail=by_latent(summary.ess_tail[at]),
+            ess_kind="bulk",
+            mcse_mean=by_latent(summary.mcse_mean[at]),
+            mcse_sd=by_latent(summary.mcse_sd[at]),
+            divergences=int(diverging.sum()),
+            divergence_frac=float(diverging.mean()),
+            bfmi=tuple(_defined(b) for b in diagnostics.bfmi(result.stats["energy"])),
+            acceptance_rate=float(result.stats["acceptance_rate"].mean()),
+        )
+        judged.append(_held(replace(result, diagnostics=found), _of_chains(found, criteria)))
+    return judged
+
+
+def _weighted(
+    begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
+) -> list[Result]:
+    """Draws of a proposal, resampled; ESS before that, since it makes copies and no information."""
+    weights, shapes = _weights(lanes)
+    limit = psis.threshold(weights.shape[-1])
+    judged = []
+    for result, (lane,), w, khat in zip(begun, lanes, weights, shapes, strict=True):
+        latents = lane.kept("latents")[0].astype(np.float64)
+        ess = float(psis.effective_size(w))
+        found = Diagnostics(
+            ess=dict.fromkeys(names, ess),
+            ess_kind="weights",
+            khat=_defined(khat),
+            gradient_norm=float(lane.whole["gradient_norm"]),
+            **_errors(latents, w, names),
+        )
+        chosen = psis.resample(w, float(lane.whole["comb"]))
+        drawn = _with_draws(result, [lane], names, chosen)
+        short = [*_of_weights(khat, limit), *_of_size(found, criteria)]
+        judged.append(_held(replace(drawn, diagnostics=found), short))
+    return judged
+
+
+def _approximations(
+    begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
+) -> list[Result]:
+    """Independent draws as they are; the weights only tell how far they can be believed."""
+    _, shapes = _weights(lanes)
+    judged = []
+    for result, (lane,), khat in zip(begun, lanes, shapes, strict=True):
+        latents = lane.kept("latents")[0].astype(np.float64)
+        whole: dict[str, Any] = {name: float(value) for name, value in lane.whole.items()}
+        found = Diagnostics(
+            ess=dict.fromkeys(names, float(len(latents))),
+            ess_kind="independent",
+            khat=_defined(khat),
+            **whole,
+            **_errors(latents, np.full(len(latents), 1 / len(latents)), names),
+        )
+        short = [*_of_weights(khat, _KHAT_MAX), *_of_size(found, criteria)]
+        if result.status is LaneStatus.NOT_CONVERGED:
+            short = [f"the ELBO still changes by {whole['elbo_change']:.3g}", *short]
+        drawn = replace(_with_draws(result, [lane], names), status=LaneStatus.OK, diagnostics=found)
+        judged.append(_held(drawn, short))
+    return judged
+
+
+_Judge = Callable[[Sequence[Result], Sequence[Sequence[Lane]], Sequence[str], Convergence], list[Result]]
+_BY_KIND: dict[Kind, _Judge] = {
+    Kind.MODE: _modes,
+    Kind.CHAINS: _chains,
+    Kind.WEIGHTED: _weighted,
+    Kind.APPROXIMATION: _approximations,
+}
+
+
+def _with_draws(
+    result: Result, lanes: Sequence[Lane], names: Sequence[str], chosen: np.ndarray | slice = slice(None)
+) -> Result:
+    """The result with its lanes' draws as chains, or those of them that are chosen."""
+    latents = np.concatenate([lane.kept("latents") for lane in lanes])[:, chosen].astype(np.float64)
+    stats = {
+        name: np.concatenate([lane.kept(name) for lane in lanes])[:, chosen]
+        for name in lanes[0].records
+        if name not in _OWN
+    }
+    return replace(result, posterior={name: latents[..., at] for at, name in enumerate(names)}, stats=stats)
+
+
+def _weights(lanes: Sequence[Sequence[Lane]]) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed weights and k̂ of every realization."""
+    return psis.smooth(np.stack([lane.kept("log_weight")[0] for (lane,) in lanes]))
+
+
+def _errors(latents: np.ndarray, weights: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Monte Carlo standard errors of mean and standard deviation, of independent draws with weights.
+
+    Source:
+        Owen 2013, Monte Carlo theory, methods and examples, eq. 9.13; for the width by its influence function.
+    """
+    off = latents - weights @ latents
+    width = np.sqrt(weights @ off**2)
+    mean = np.sqrt(weights**2 @ off**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sd = np.sqrt(weights**2 @ (off**2 - width**2) ** 2) / (2 * width)
+    return {
+        "mcse_mean": dict(zip(names, map(_defined, mean), strict=True)),
+        "mcse_sd": dict(zip(names, map(_defined, sd), strict=True)),
+    }
+
+
+def _held(result: Result, shortcomings: Iterator[str] | Sequence[str]) -> Result:
+    short = list(shortcomings)
+    if not short or result.status is not LaneStatus.OK:
+        return result
+    return replace(result, status=LaneStatus.NOT_CONVERGED, reason=f"Not converged: {'; '.join(short)}.")
+
+
+def _of_chains(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
+    for name, value in found.rhat.items():
+        if value is None or value > criteria.rhat_max:
+            yield f"R̂ of {name} is {_show(value)}, allowed is {criteria.rhat_max:g}"
+    for name, value in found.ess.items():
+        if value is None or value < criteria.ess_min:
+            yield f"the effective sample size of {name} is {_show(value)}, needed is {criteria.ess_min:g}"
+    if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
+        yield f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}"
+    for value in found.bfmi or ():
+        if value is None or value < criteria.bfmi_min:
+            yield f"the BFMI of a chain is {_show(value)}, needed is {criteria.bfmi_min:g}"
+
+
+def _of_weights(khat: float, limit: float) -> Iterator[str]:
+    if not khat < limit:
+        yield f"k̂ of the weights is {_show(_defined(khat))}, it must be below {limit:.2g}"
+
+
+def _of_size(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
+    """All latents of independent draws have one effective sample size."""
+    size = next(iter(found.ess.values()))
+    if size is None or size < criteria.ess_min:
+        yield f"the effective sample size is {_show(size)}, needed is {criteria.ess_min:g}"
+
+
+def _show(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Families of campaigns: a folder each."""

@@ -1,0 +1,129 @@
+"""Where the truth of each realization stands among its own draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lanewise.engine.results import Result
+from lanewise.errors import Damaged
+from lanewise.machine import device
+from lanewise.storage import commits
+
+if TYPE_CHECKING:
+    from lanewise.api import Campaign
+    from lanewise.families.shear.model.problem import ShearProblem
+    from lanewise.manifest.protocols import Member
+
+LOG_LIKELIHOOD = "log_likelihood"
+# Ranks are told in sixteenths or finer, and finer than 1/256 says no more about the draws.
+_COARSEST, _FINEST = 16, 256
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks of the truths.
+
+    Attributes:
+        n_ranks: L + 1; each rank is one of 0…L.
+        table: run_id, seed, and a column of ranks per quantity: the latents in the order of the model, and the log
+            likelihood.
+    """
+
+    n_ranks: int
+    table: pd.DataFrame
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is ranked."""
+        return tuple(str(name) for name in self.table.columns if name not in ("run_id", "seed"))
+
+
+def n_ranks(ess: float) -> int:
+    """L + 1 for draws that are worth `ess` independent ones: a multiple of sixteen, from 16 to 256."""
+    return min(_FINEST, max(_COARSEST, int(ess + 1) // _COARSEST * _COARSEST))
+
+
+def thinned(draws: np.ndarray, n: int) -> np.ndarray:
+    """`n` of the draws at equal distances along the chains, one chain after the other, shape (n,).
+
+    Args:
+        draws: shape (chain, draw).
+    """
+    flat = draws.reshape(-1)
+    return flat[((np.arange(n) + 0.5) * len(flat) / n).astype(np.int64)]
+
+
+def of_campaign(campaign: Campaign, counted: Sequence[str]) -> tuple[Ranks, dict[int, Damaged]]:
+    """The ranks of the realizations that count, in the plan's order, and by index why chunks cannot be read.
+
+    L is about the fewest effective draws that a realization may count with, `convergence.ess_min`.
+
+    Args:
+        counted: their run ids.
+    """
+    chosen = set(counted)
+    depth = n_ranks(campaign.manifest.convergence.ess_min)
+    rows: list[dict[str, Any]] = []
+    damaged: dict[int, Damaged] = {}
+    likelihood = _LogLikelihood(campaign) if chosen else None
+    for index, commit in sorted(campaign.survey()[0].items()):
+        chunk = campaign.plan.chunks[index]
+        if chosen.isdisjoint(chunk.run_ids):
+            continue
+        members = {realization.run_id: realization.member for realization in chunk.realizations}
+        try:
+            results = commits.load_results(campaign.store, commit)
+        except Damaged as error:
+            damaged[index] = error
+            continue
+        for result in results:
+            if result.run_id in chosen and isinstance(result, Result):
+                assert likelihood is not None
+                if not rows:  # antithetic draws may be worth more than they are
+                    depth = min(depth, n_ranks(result.shape[0] * result.shape[1]))
+                rows.append(_row(result, depth, likelihood, members[result.run_id]))
+    latents = list(campaign.manifest.config.latents)
+    return Ranks(depth, pd.DataFrame(rows, columns=["run_id", "seed", *latents, LOG_LIKELIHOOD])), damaged
+
+
+def _row(result: Result, depth: int, likelihood: _LogLikelihood, member: Member) -> dict[str, Any]:
+    """How many of L draws are below the truth, of each latent and of the likelihood."""
+    chosen = {name: thinned(draws, depth - 1) for name, draws in result.posterior.items()}
+    found = {name: int(np.sum(draws < result.truth[name])) for name, draws in chosen.items()}
+    values = likelihood(member, {name: np.append(draws, result.truth[name]) for name, draws in chosen.items()})
+    return {
+        "run_id": result.run_id,
+        "seed": result.seed,
+        **found,
+        LOG_LIKELIHOOD: int(np.sum(values[:-1] < values[-1])),
+    }
+
+
+class _LogLikelihood:
+    """The log likelihood of given latents, of an image that is simulated again from its seed."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        import jax
+
+        from lanewise.families.calibration import family
+        from lanewise.families.shear.model.problem import ShearProblem
+
+        self._config = campaign.manifest.config
+        # The few thousand likelihoods need no GPU, and an aggregation has none.
+        device.prepare("auto", self._config.inference.precision)
+        self._problem: ShearProblem = ShearProblem(self._config)
+        self._observe = family.observe
+        self._evaluate = jax.jit(jax.vmap(self._problem.log_likelihood, (0, None)))
+
+    def __call__(self, member: Member, latents: Mapping[str, np.ndarray]) -> np.ndarray:
+        import jax.numpy as jnp
+
+        data = self._problem.prepare(self._observe(self._config, member).data)
+        dtype = self._config.inference.precision
+        given = {name: jnp.asarray(values, dtype) for name, values in latents.items()}
+        return np.asarray(self._evaluate(given, {name: jnp.asarray(a, dtype) for name, a in data.items()}))

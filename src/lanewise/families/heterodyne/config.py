@@ -1,0 +1,200 @@
+"""The heterodyne config as frozen types; what each key means is written in the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from lanewise.errors import Complaint, ManifestError
+from lanewise.families.heterodyne.c2 import NAMES, FractionClip, TimeOrigin
+from lanewise.manifest import schema, typed
+from lanewise.manifest.document import Document
+
+SCHEMA = "heterodyne-config"
+ScalingMode = Literal["auto", "constant", "individual", "fourier"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a fitted value; equal ones hold it fixed."""
+
+    min: float
+    max: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Both."""
+        return self.min, self.max
+
+
+DEFAULT_RANGES: Mapping[str, Range] = {
+    "D0_ref": Range(100.0, 1e6),
+    "alpha_ref": Range(-5.0, 5.0),
+    "D_offset_ref": Range(-1e5, 1e5),
+    "D0_sample": Range(100.0, 1e6),
+    "alpha_sample": Range(-5.0, 5.0),
+    "D_offset_sample": Range(-1e5, 1e5),
+    "v0": Range(1e-6, 1e4),
+    "beta": Range(-2.0, 2.0),
+    "v_offset": Range(-100.0, 100.0),
+    "f0": Range(0.0, 1.0),
+    "f1": Range(-10.0, 10.0),
+    "f2": Range(-1e4, 1e4),
+    "f3": Range(0.0, 1.0),
+    "phi0": Range(-10.0, 10.0),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a file is fitted; q = None means the only one, `all` each in a fit of its own."""
+
+    q: float | Literal["all"] | None = None
+    phi: tuple[float, ...] | Literal["all"] = "all"
+    dt: float | None = None
+    start_frame: int = 1
+    end_frame: int = -1
+
+
+@dataclass(frozen=True)
+class Model:
+    """How ages and fraction are defined."""
+
+    fraction_clip: FractionClip = "soft"
+    time_origin: TimeOrigin = "window"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Contrast and offset: how they may differ between the angles, and their bounds."""
+
+    mode: ScalingMode = "auto"
+    contrast: Range = Range(0.0, 1.0)
+    offset: Range = Range(0.5, 1.5)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the minimum is sought, and what counts as having found it."""
+
+    seed: int = 0
+    candidates: int = 512
+    starts: int = 24
+    polish: int = 8
+    hops: int = 16
+    rounds: int = 4
+    max_iterations: int = 100
+    agreement: int = 3
+    reduced_chi2_max: float = 1.2
+
+
+@dataclass(frozen=True)
+class HeterodyneConfig:
+    """A parsed heterodyne config."""
+
+    data: Selection = field(default_factory=Selection)
+    model: Model = field(default_factory=Model)
+    parameters: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
+    scaling: Scaling = field(default_factory=Scaling)
+    fit: FitSettings = field(default_factory=FitSettings)
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Every setting with its default filled in, JSON-ready."""
+        plain: Mapping[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @property
+    def method(self) -> str:
+        """What estimates the parameters."""
+        return "nlsq"
+
+    @property
+    def settings(self) -> FitSettings:
+        """Settings of the method."""
+        return self.fit
+
+    def with_settings(self, settings: FitSettings) -> HeterodyneConfig:
+        """With other settings of the method."""
+        return replace(self, fit=settings)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Nothing: every key that the schema knows has its effect."""
+        return ()
+
+
+def check(config: Document) -> list[Complaint]:
+    """Everything that is wrong with a heterodyne config."""
+    found = schema.complaints(config, SCHEMA)
+    if found:
+        return found
+    value = config.value
+    ranges = [(("parameters", name), part, DEFAULT_RANGES[name]) for name, part in value.get("parameters", {}).items()]
+    scaling = value.get("scaling", {})
+    ranges += [(("scaling", name), scaling[name], getattr(Scaling, name)) for name in _SCALES if name in scaling]
+    for path, part, default in ranges:
+        bounds = _range(part, default)
+        if isinstance(part, dict) and not bounds.min < bounds.max:
+            found.append(
+                config.complaint(
+                    (*path, "max" if "max" in part else "min"),
+                    f"expected min < max, got {bounds.min:g} and {bounds.max:g}; write the number alone to fix it",
+                )
+            )
+    fit = {**vars(FitSettings()), **value.get("fit", {})}
+    for small, large in (
+        ("starts", "candidates"),
+        ("hops", "candidates"),
+        ("polish", "starts"),
+        ("agreement", "polish"),
+    ):
+        if fit[small] > fit[large]:
+            found.append(
+                config.complaint(
+                    ("fit", small if small in value.get("fit", {}) else large),
+                    f"expected {small} ≤ {large}, got {fit[small]} and {fit[large]}",
+                )
+            )
+    return found
+
+
+def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
+    """A checked config as frozen types."""
+    data, scaling = dict(value.get("data", {})), dict(value.get("scaling", {}))
+    if isinstance(data.get("phi"), list):
+        data["phi"] = tuple(float(angle) for angle in data["phi"])
+    for name in _SCALES:
+        if name in scaling:
+            scaling[name] = _range(scaling[name], getattr(Scaling, name))
+    given = value.get("parameters", {})
+    return HeterodyneConfig(
+        data=typed.build(Selection, data),
+        model=typed.build(Model, value.get("model", {})),
+        parameters={name: _range(given.get(name, {}), DEFAULT_RANGES[name]) for name in NAMES},
+        scaling=typed.build(Scaling, scaling),
+        fit=typed.build(FitSettings, value.get("fit", {})),
+    )
+
+
+def checked(value: Mapping[str, Any]) -> HeterodyneConfig:
+    """A config as a mapping, checked and parsed.
+
+    Raises:
+        ManifestError: with everything that is wrong with it.
+    """
+    complaints = check(Document("config", dict(value)))
+    if complaints:
+        raise ManifestError(complaints)
+    return parse(value)
+
+
+_SCALES = ("contrast", "offset")
+
+
+def _range(value: float | Mapping[str, Any], default: Range) -> Range:
+    if isinstance(value, Mapping):
+        return Range(float(value.get("min", default.min)), float(value.get("max", default.max)))
+    return Range(float(value), float(value))

@@ -1,0 +1,287 @@
+"""Measured two-time correlations: one window of frames, one q, chosen angles; anything doubtful is an error."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lanewise.errors import DataError
+from lanewise.families.heterodyne import layouts
+from lanewise.families.heterodyne.layouts import Catalogue
+from lanewise.storage.store import Store, split
+
+All = Literal["all"]
+
+# Files carry float32: a chosen value must be the file's to that precision, not merely near it.
+_Q_RTOL = 1e-5
+_PHI_ATOL = 1e-3
+_DT_RTOL = 1e-3
+
+
+@dataclass(frozen=True)
+class TwoTimeData:
+    """What one fit is made from.
+
+    Attributes:
+        c2: symmetric, shape (n_phi, N, N); the diagonal is replaced by its neighbours' mean.
+        q: scattering vector [1/Å].
+        dt: time between frames [s].
+        phi: angle of each matrix [degree].
+        start_frame: first frame of the window, counted from 1.
+        source: the file as the user named it.
+        sha256: of the whole file.
+        layout: the layout that was found.
+        notes: what was done to the file's numbers beyond reading them, one sentence each.
+    """
+
+    c2: np.ndarray
+    q: float
+    dt: float
+    phi: np.ndarray
+    start_frame: int = 1
+    source: str = ""
+    sha256: str = ""
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_frames(self) -> int:
+        """Frames in the window."""
+        return int(self.c2.shape[-1])
+
+
+def load_data(
+    source: str,
+    *,
+    q: float | None = None,
+    phi: Sequence[float] | All = "all",
+    dt: float | None = None,
+    start_frame: int = 1,
+    end_frame: int = -1,
+) -> TwoTimeData:
+    """Read one data set from an HDF5 or NPZ file.
+
+    Args:
+        source: path or fsspec URL. The layout is recognised: APS-U, APS, an `exchange` group, or flat keys.
+        q: scattering vector [1/Å]; must be one of the file's. None takes the file's, if it holds exactly one.
+        phi: angles [degree], each one of the file's (modulo 360), or all of them. Where the file names no angles,
+            these are the angles of its matrices.
+        dt: time between frames [s]; None takes it from the file's time axis, where that is in seconds.
+        start_frame: first frame, counted from 1.
+        end_frame: last frame, inclusive; −1 means the last of the file.
+
+    Raises:
+        DataError: the file cannot be read, or anything asked for is not in it.
+        StorageError: storage cannot be reached.
+    """
+    raw, catalogue = _open(source)
+    return _load(raw, catalogue, source, q, phi, dt, (start_frame, end_frame))
+
+
+def load_each_q(
+    source: str,
+    *,
+    phi: Sequence[float] | All = "all",
+    dt: float | None = None,
+    start_frame: int = 1,
+    end_frame: int = -1,
+) -> tuple[TwoTimeData, ...]:
+    """`load_data` for every q that the file holds, in ascending order."""
+    raw, catalogue = _open(source)
+    if catalogue.q is None:
+        raise DataError(f"{source}: holds no q; name its q [1/Å]")
+    return tuple(
+        _load(raw, catalogue, source, float(q), phi, dt, (start_frame, end_frame)) for q in _distinct(catalogue.q)
+    )
+
+
+def _open(source: str) -> tuple[bytes, Catalogue]:
+    folder, name = split(source)
+    try:
+        raw = Store(folder).read(name)
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such file") from None
+    try:
+        with layouts.opened(io.BytesIO(raw)) as file:
+            return raw, layouts.catalogue(file)
+    except layouts.Unreadable as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+def _load(
+    raw: bytes,
+    catalogue: Catalogue,
+    source: str,
+    q: float | None,
+    phi: Sequence[float] | All,
+    dt: float | None,
+    frames: tuple[int, int],
+) -> TwoTimeData:
+    try:
+        matched_q, candidates = _choose_q(catalogue, q)
+        angles, chosen = _choose_phi(catalogue, candidates, phi)
+        first, last = _window(catalogue.n_frames, *frames)
+        step = _time_step(catalogue, dt)
+        with layouts.opened(io.BytesIO(raw)) as file:
+            blocks = [layouts.matrix(file, catalogue, index, first - 1, last) for index in chosen]
+        notes: list[str] = []
+        c2 = np.stack([_complete(block, catalogue, angle, notes) for block, angle in zip(blocks, angles, strict=True)])
+    except layouts.Unreadable as error:
+        raise DataError(f"{source}: {error}") from None
+    return TwoTimeData(
+        c2=c2,
+        q=matched_q,
+        dt=step,
+        phi=angles,
+        start_frame=first,
+        source=source,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        layout=catalogue.layout,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.ndarray]:
+    """The q and the indices of its matrices."""
+    every = np.arange(catalogue.n_matrices)
+    if catalogue.q is None:
+        if wanted is None:
+            raise layouts.Unreadable("holds no q; name its q [1/Å]")
+        return float(wanted), every
+    held = _distinct(catalogue.q)
+    if wanted is None:
+        if len(held) > 1:
+            raise layouts.Unreadable(f"holds {len(held)} q, choose one of {_list(held)} 1/Å, or all")
+        wanted = float(held[0])
+    near = np.isclose(catalogue.q, wanted, rtol=_Q_RTOL, atol=0)
+    if not near.any():
+        raise layouts.Unreadable(f"holds no q {wanted:g} 1/Å; it holds {_list(held)}")
+    return float(catalogue.q[near][0]), every[near]
+
+
+def _choose_phi(
+    catalogue: Catalogue, candidates: np.ndarray, wanted: Sequence[float] | All
+) -> tuple[np.ndarray, list[int]]:
+    """The angles and the index of each one's matrix."""
+    if catalogue.phi is None:
+        if wanted == "all":
+            raise layouts.Unreadable(
+                f"names no angles; give phi [degree], one for each of its {len(candidates)} matrices"
+            )
+        if len(wanted) != len(candidates):
+            raise layouts.Unreadable(
+                f"names no angles and holds {len(candidates)} matrices, but phi has {len(wanted)} values; give one each"
+            )
+        return np.asarray(wanted, dtype=np.float64), [int(i) for i in candidates]
+    held = catalogue.phi[candidates]
+    if len(_distinct(held)) < len(held):
+        raise layouts.Unreadable(f"holds more than one matrix for an angle of this q (angles {_list(held)})")
+    if wanted == "all":
+        return held, [int(i) for i in candidates]
+    if not len(wanted):
+        raise layouts.Unreadable("phi is an empty list; name angles [degree], or all")
+    chosen = []
+    for angle in wanted:
+        near = np.flatnonzero(np.abs((held - angle + 180) % 360 - 180) < _PHI_ATOL)
+        if not len(near):
+            raise layouts.Unreadable(f"holds no angle {angle:g}°; it holds {_list(held)}")
+        if int(near[0]) in chosen:
+            raise layouts.Unreadable(f"the angle {angle:g}° is asked for twice")
+        chosen.append(int(near[0]))
+    return held[chosen], [int(candidates[i]) for i in chosen]
+
+
+def _window(n_frames: int, first: int, last: int) -> tuple[int, int]:
+    end = n_frames if last == -1 else last
+    if not 1 <= first <= end <= n_frames:
+        raise layouts.Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are not in it")
+    if end - first < 4:
+        raise layouts.Unreadable(f"the window from frame {first} to {end} is too short; a fit takes 5 frames")
+    return first, end
+
+
+def _time_step(catalogue: Catalogue, dt: float | None) -> float:
+    """dt [s], compared with the file's time axis unless that counts frames."""
+    if dt is not None and not (np.isfinite(dt) and dt > 0):
+        raise layouts.Unreadable(f"expected dt > 0 s, got {dt:g}")
+    axis = catalogue.t
+    if axis is None:
+        if dt is None:
+            raise layouts.Unreadable("holds no time axis; name dt [s]")
+        return dt
+    if axis.shape != (catalogue.n_frames,):
+        raise layouts.Unreadable(f"has a time axis of shape {axis.shape} for {catalogue.n_frames} frames")
+    steps = np.diff(axis)
+    if not np.isfinite(axis).all() or not (steps > 0).all():
+        raise layouts.Unreadable("has a time axis that does not increase strictly")
+    step = float(np.median(steps))
+    if np.abs(steps - step).max() > _DT_RTOL * step:
+        raise layouts.Unreadable(
+            f"has frames at uneven times (steps from {steps.min():g} to {steps.max():g}); the model takes even ones"
+        )
+    if np.allclose(axis, np.round(axis), rtol=0, atol=1e-9) and abs(step - 1) < 1e-9:
+        # 0, 1, 2, … are frame numbers far more often than seconds.
+        if dt is None:
+            raise layouts.Unreadable("has a time axis that counts frames; name dt [s]")
+        return dt
+    if dt is None:
+        return step
+    if abs(step - dt) > _DT_RTOL * dt:
+        raise layouts.Unreadable(f"has a time axis in steps of {step:g} s, but dt is {dt:g} s")
+    return dt
+
+
+def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[str]) -> np.ndarray:
+    """A full symmetric matrix, its diagonal replaced; halves are mirrored, whole ones taken as they are."""
+    n = len(block)
+    upper, lower = np.triu_indices(n, 1), np.tril_indices(n, -1)
+    off_diagonal = ~np.eye(n, dtype=bool)
+    bad = ~np.isfinite(block) & off_diagonal
+    if bad.any():
+        i, j = np.argwhere(bad)[0] + 1
+        raise layouts.Unreadable(
+            f"has {int(bad.sum())} values that are not finite at angle {angle:g}°, the first at frames ({i}, {j}) of "
+            "the window"
+        )
+    halves = [bool(np.any(block[side])) for side in (upper, lower)]
+    if not any(halves):
+        raise layouts.Unreadable(f"has nothing but zeros at angle {angle:g}°")
+    if not all(halves):
+        if not catalogue.halved:
+            notes.append(
+                f"half of each matrix is empty, though the {catalogue.layout} layout has both halves; mirrored"
+            )
+        full = block + block.T
+    else:
+        if catalogue.halved:
+            notes.append(f"the matrices are whole, though the {catalogue.layout} layout has halves; not added up")
+        worst = float(np.abs(block - block.T)[off_diagonal].max())
+        if worst > 1e-6 * float(np.abs(block[off_diagonal]).max()):
+            notes.append(f"the matrix at angle {angle:g}° differs from its transpose by up to {worst:.3g}; averaged")
+        full = (block + block.T) / 2
+    return without_diagonal(full)
+
+
+def without_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """A symmetric matrix with the mean of the neighbours on its diagonal, where measured ones hold shot noise."""
+    beside = np.diagonal(matrix, 1)
+    replaced = matrix.copy()
+    np.fill_diagonal(replaced, np.concatenate([beside[:1], (beside[:-1] + beside[1:]) / 2, beside[-1:]]))
+    return replaced
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Values that differ by more than float32 rounding, ascending."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    new = np.concatenate([[True], np.diff(ordered) > _Q_RTOL * np.abs(ordered[1:])])
+    return np.asarray(ordered[new])
+
+
+def _list(values: np.ndarray) -> str:
+    shown = [f"{value:.8g}" for value in values[:20]]
+    return ", ".join(shown) + (f", … ({len(values)} in all)" if len(values) > 20 else "")

@@ -1,0 +1,166 @@
+"""Plots of a heterodyne campaign as SVG: parameters over what was swept, and what the worst fits leave over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lanewise.report.canvas import PALETTE, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SHOWN = {
+    "J_ref": "J_ref [Å²/s]",
+    "J_sample": "J_sample [Å²/s]",
+    "v": "|v| [Å/s]",
+    "alpha_ref": "alpha_ref",
+    "alpha_sample": "alpha_sample",
+    "beta": "beta",
+}
+_COLUMNS = 3
+# Wider spans of a swept value are shown as logarithms.
+_DECADE = 20.0
+_TICKS = 12
+
+
+def over(summary: pd.DataFrame, key: str) -> bytes:
+    """What the data determine, over one swept key; over the files where the key is `input_filename`."""
+    return svg(f"over-{key}", partial(_over, summary, key), size=(9.6, 4.8))
+
+
+def residuals(task: str, blocks: np.ndarray, phi: Sequence[float]) -> bytes:
+    """A residual map, one panel per angle.
+
+    Args:
+        blocks: mean residuals in units of their error, (n_phi, M, M).
+        phi: angle of each [degree].
+    """
+    shown = min(len(phi), _COLUMNS)
+    worst = np.argsort([-np.nanmean(one**2) for one in blocks], kind="stable")[:shown]
+    chosen = sorted(int(at) for at in worst)
+    return svg(f"residuals-{task}", partial(_residuals, blocks[chosen], [phi[at] for at in chosen]), size=(9.6, 3.3))
+
+
+def fit_maps(
+    task: str, maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float]
+) -> bytes:
+    """Data, model and residuals of one fit, a column per angle.
+
+    Args:
+        maps: each (n_phi, M, M), the M of its own; residuals in units of their error.
+        phi: angle of each [degree].
+        span: first and last age [s].
+    """
+    return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.7 + 2.4 * len(phi), 7.4))
+
+
+def _over(summary: pd.DataFrame, key: str, figure: Figure) -> None:
+    places, labels = _places(summary[key])
+    # Tasks of one file at one value are told apart by a small step aside.
+    span = float(np.ptp(places)) or 1.0
+    rank = summary.groupby(pd.Series(places, index=summary.index)).cumcount().to_numpy()
+    aside = places + 0.004 * span * rank * (labels is not None or places.min() <= 0 or not _is_wide(places))
+    files = list(dict.fromkeys(summary["input_filename"]))
+    for at, (name, title) in enumerate(_SHOWN.items()):
+        axes = figure.add_subplot(len(_SHOWN) // _COLUMNS, _COLUMNS, at + 1)
+        for colour, label, rows in _by_file(summary, files, key):
+            _points(axes, aside[rows], summary[rows], name, colour)
+            # For the legend, whatever the row's outcome.
+            axes.plot([], [], "o", color=colour, markersize=4, label=label)
+        axes.set_ylabel(title)
+        if labels is not None:
+            axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+        elif _is_wide(places):
+            axes.set_xscale("log")
+        if at >= len(_SHOWN) - _COLUMNS:
+            axes.set_xlabel("file" if key == "input_filename" else key)
+    if len(files) == 2 and key != "input_filename":
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper right", ncols=2)
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
+
+
+def _points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, name: str, colour: str) -> None:
+    value, error = rows[name].to_numpy(float), rows[f"{name}_error"].to_numpy(float)
+    known = np.where(np.isfinite(error), error, 0.0)
+    good = (rows["status"] == "ok").to_numpy() & np.isfinite(error)
+    # Hollow: not converged, or an error that is not known.
+    for chosen, face in ((good, colour), (~good & np.isfinite(value), "none")):
+        axes.errorbar(
+            x[chosen],
+            value[chosen],
+            known[chosen],
+            fmt="o",
+            color=colour,
+            markerfacecolor=face,
+            markersize=4,
+            linewidth=1,
+        )
+
+
+def _places(values: pd.Series[str]) -> tuple[np.ndarray, list[str] | None]:
+    """Where each value stands on an axis, and labels where values are no numbers."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all() and values.map(lambda value: not isinstance(value, bool)).all():
+        return numbers.to_numpy(float), None
+    texts = values.astype(str)
+    distinct = list(dict.fromkeys(texts))
+    labels = [text if len(text) <= _TICKS else f"{text[:_TICKS]}…" for text in distinct]
+    every = max(1, -(-len(labels) // _TICKS))
+    shown = [label if at % every == 0 else "" for at, label in enumerate(labels)]
+    return np.array([distinct.index(text) for text in texts], dtype=float), shown
+
+
+def _is_wide(places: np.ndarray) -> bool:
+    return bool(places.min() > 0 and places.max() / places.min() > _DECADE)
+
+
+def _by_file(summary: pd.DataFrame, files: list[str], key: str) -> list[tuple[str, str, np.ndarray]]:
+    """Colour, label and rows: by file where there are two, all together otherwise."""
+    if len(files) != 2 or key == "input_filename":
+        return [(PALETTE["g1"], "", np.ones(len(summary), bool))]
+    return [
+        (PALETTE[colour], file, (summary["input_filename"] == file).to_numpy())
+        for file, colour in zip(files, ("g1", "g2"), strict=True)
+    ]
+
+
+def _residuals(blocks: np.ndarray, phi: Sequence[float], figure: Figure) -> None:
+    limit = max(3.0, float(np.nanmax(np.abs(blocks))))
+    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
+    panels = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for axes, block, angle in zip(panels, blocks, phi, strict=True):
+        image = axes.imshow(block, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", extent=(0, 1, 0, 1))
+        axes.set_title(f"φ = {angle:g}°", fontsize=9)
+        axes.set_xlabel("second frame / window")
+    panels[0].set_ylabel("first frame / window")
+    figure.colorbar(image, ax=list(panels), label="mean residual / its error", fraction=0.025)
+
+
+def _fit_maps(
+    maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float], figure: Figure
+) -> None:
+    data, model, blocks = maps
+    low, high = np.quantile(data, [0.001, 0.999])
+    limit = max(3.0, float(np.nanmax(np.abs(blocks))))
+    rows = (
+        ("data", "c2", data, "viridis", low, high),
+        ("model", "c2", model, "viridis", low, high),
+        ("residual", "mean residual / its error", blocks, "RdBu_r", -limit, limit),
+    )
+    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
+    panels = figure.subplots(len(rows), len(phi), squeeze=False, sharex=True, sharey=True)
+    for line, (name, unit, shown, colours, least, most) in zip(panels, rows, strict=True):
+        for axes, one in zip(line, shown, strict=True):
+            image = axes.imshow(one, cmap=colours, vmin=least, vmax=most, origin="lower", extent=(*span, *span))
+        line[0].set_ylabel(f"{name}\nfirst age [s]")
+        figure.colorbar(image, ax=list(line), label=unit, fraction=0.025)
+    for axes, angle in zip(panels[0], phi, strict=True):
+        axes.set_title(f"φ = {angle:g}°", fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("second age [s]")

@@ -1,0 +1,465 @@
+"""A fit: rounds of many starts, the best of them polished on all data, and the evidence that it is the minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.errors import DataError
+from lanewise.families.heterodyne import c2
+from lanewise.families.heterodyne import config as heterodyne_config
+from lanewise.families.heterodyne.c2 import NAMES
+from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.families.heterodyne.data import TwoTimeData, load_data, load_each_q
+from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, solver, starts, uncertainty
+from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Setting
+from lanewise.families.heterodyne.nlsq.solver import Anchor, Problem, Search
+from lanewise.machine import device
+
+# Starts per compiled call; fixed, so that one program serves search and polish whatever their numbers. A look at a
+# point costs so little that many are mapped at once.
+WIDTH, _LOOK_WIDTH = 8, 64
+# Blocks of data that a search descends on; candidates are looked at on the first alone.
+_SEARCH_BLOCKS = 4
+# Damping of a first step; polishing begins with what the search ended with, and not with less than the second.
+_DAMPING, _DAMPING_MIN = 1e-2, 1e-7
+# Searches whose costs differ by less than this part are taken for the same minimum.
+_SAME_COST = 1e-3
+# The anchor's weight while the data are a sample.
+_PULL = 3.0
+# Parts of the sum of squares; while polishing, parts of χ², for which a hundredth changes no ranking.
+_SEARCH_TOLERANCE, _POLISH_CHI2, _FINISH_TOLERANCE = 1e-4, 0.01, 1e-11
+# The best may take so many times the passes of any other.
+_FINISH_EFFORT = 3
+# Starts agree whose χ² differ by less than this, two standard deviations of one parameter: the data cannot tell them
+# apart. A wrong minimum is one of a thousandth of χ², fifteen for 3×100×100 values.
+_SAME_CHI2 = 4.0
+# Another minimum is close behind the best if its χ² is higher by less than this, five standard deviations; and so many
+# sets of hops challenge the best, at the most.
+_CLOSE_CHI2, _CHALLENGES = 25.0, 5
+# What a fit must gain in χ² over a constant: three standard deviations for each unknown, five for one alone. On pure
+# noise a search over all unknowns gained up to 22 in 16 trials, where 137 are asked for.
+_PER_UNKNOWN, _PER_FIT = 9.0, 16.0
+# A descent that was cut off is at its minimum as well if no more than this of χ² is promised below it.
+_LEFT = 0.01
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its standard error; the error is infinite where the data leave the value open."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit found, and how sure it is of it.
+
+    Attributes:
+        parameters: the 14 of the model, in their order; a fixed one has error 0.
+        covariance: of the parameters, (14, 14).
+        j_ref, j_sample: rates at t_ref [Å²/s]; with v, what the data determine best.
+        v: |drift| at t_ref [Å/s].
+        t_ref: geometric mean of the ages [s].
+        contrast, offset: per angle.
+        ssr: sum of squared residuals over pairs of ages i < j, each once.
+        n_data, n_free: residuals, and unknowns free at the minimum.
+        noise: of one value, estimated from differences of neighbours [c2].
+        reduced_chi2: ssr / (n_data − n_free) / noise².
+        converged: whether `warnings` names no reason against it.
+        agreement: starts that ended in the minimum, of the n_polished that were fitted to all data.
+        rounds: of starts that were made.
+        warnings: every reason not to call this the minimum of a fitting model.
+        at_bounds: parameters that ended at a bound, of which the errors take no notice.
+        degenerate: directions that the data hardly determine.
+        coordinates: of the minimum, in the fit's own terms.
+    """
+
+    parameters: Mapping[str, Estimate]
+    covariance: np.ndarray
+    j_ref: Estimate
+    j_sample: Estimate
+    v: Estimate
+    t_ref: float
+    contrast: tuple[Estimate, ...]
+    offset: tuple[Estimate, ...]
+    ssr: float
+    n_data: int
+    n_free: int
+    noise: float
+    reduced_chi2: float
+    converged: bool
+    agreement: int
+    n_polished: int
+    rounds: int
+    warnings: tuple[str, ...]
+    at_bounds: tuple[str, ...]
+    degenerate: tuple[str, ...]
+    coordinates: np.ndarray
+
+    @property
+    def vector(self) -> np.ndarray:
+        """The 14 parameters as `two_time_correlation` takes them."""
+        return np.array([self.parameters[name].value for name in NAMES])
+
+
+def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> FitResult:
+    """Fit the model to one data set.
+
+    Args:
+        config: a parsed config, a mapping as it stands in YAML, or nothing for the defaults. Its `data` section says
+            how files are read and plays no part here.
+
+    Raises:
+        ManifestError: the config is invalid.
+        DataError: the data have too few values, or too few angles for the scaling mode.
+    """
+    settings = _parsed(config)
+    sequential = device.prepare("auto", "float64")
+    t = c2.time_grid(data.n_frames, data.dt, data.start_frame, settings.model.time_origin)
+    where = coordinates.setting(settings, t)
+    pairs = kernel.pairs(data.c2, settings.fit.seed)
+    n_data = int(pairs.weight.sum()) * len(data.phi)
+    kind, scale = scaling.setting(settings.scaling, data.c2, data.phi, pairs.centre)
+    if n_data <= N_COORDINATES + scale.basis.size:
+        raise DataError(f"{data.source or 'these data'}: {n_data} values cannot determine the model; fit more frames")
+    problem = Problem(
+        pairs,
+        kernel.Scene(t, np.float64(data.dt), np.float64(data.q), np.asarray(data.phi, dtype=np.float64)),
+        where.gauge,
+        where.box,
+        scale,
+        Anchor(*starts.anchor(t)),
+    )
+    problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, None if _is_index(leaf) else jnp.float64), problem)
+    search = _Searcher(problem, kind, settings, sequential)
+    found, rounds = search.minimise(data, t, n_data)
+    return _result(found, rounds, data, settings, where, scale, pairs.centre, n_data)
+
+
+def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> tuple[FitResult, ...]:
+    """Read a file as the config's `data` section says, and fit it: one result, or with `q: all` one for each q."""
+    settings = _parsed(config)
+    chosen = settings.data
+    window = {"phi": chosen.phi, "dt": chosen.dt, "start_frame": chosen.start_frame, "end_frame": chosen.end_frame}
+    if chosen.q == "all":
+        return tuple(fit(one, settings) for one in load_each_q(source, **window))  # type: ignore[arg-type]
+    return (fit(load_data(source, q=chosen.q, **window), settings),)  # type: ignore[arg-type]
+
+
+def _parsed(config: HeterodyneConfig | Mapping[str, Any] | None) -> HeterodyneConfig:
+    if isinstance(config, HeterodyneConfig):
+        return config
+    return heterodyne_config.checked(config or {})
+
+
+def _is_index(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "i"
+
+
+class _Stage(NamedTuple):
+    """How a set of descents is run: on so many blocks of the data, so many passes; the rest as in `solver.descend`."""
+
+    n_blocks: int
+    passes: int
+    tolerance: float
+    pull: float
+
+
+@dataclass(frozen=True)
+class _Searcher:
+    """Many starts on one problem, `WIDTH` at a time."""
+
+    problem: Problem
+    kind: scaling.Kind
+    settings: HeterodyneConfig
+    sequential: bool
+
+    def minimise(self, data: TwoTimeData, t: np.ndarray, n_data: int) -> tuple[Search, int]:
+        """Every polished start, best first, and the number of rounds.
+
+        A minimum that enough starts agree on is challenged by hops from it. Where the first round comes to no such
+        agreement, or a hop to a better minimum, minima are hard to find here and every round is made; where χ² speaks
+        against what was found, a second round must come to the same.
+        """
+        limits = self.settings.fit
+        expected = n_data * noise.sigma(data.c2) ** 2
+        agreed, doubtful = np.nan, False
+        phi0 = self.settings.parameters["phi0"].bounds
+        polished: Search | None = None
+        for rounds in range(1, limits.rounds + 1):
+            seed = limits.seed + rounds - 1
+            begin = starts.design(limits.candidates, seed, t, data.q, data.phi, phi0)
+            screened = self.screen(begin)
+            best = np.nan if polished is None else float(polished.at.ssr[0])
+            new = self.search(screened[: limits.starts], limits.polish, n_data, best)
+            polished = _sorted(new if polished is None else _concatenate(polished, new))
+            if not np.isfinite(polished.at.ssr[0]):
+                break
+            same = agreed / float(polished.at.ssr[0]) - 1 <= _SAME_CHI2 / n_data
+            if _agreement(polished, n_data) >= limits.agreement and not same:
+                polished = self.challenge(polished, screened, seed, n_data)
+            if _agreement(polished, n_data) < limits.agreement:
+                doubtful = True
+                continue
+            ssr = float(polished.at.ssr[0])
+            if not doubtful and (same or ssr <= limits.reduced_chi2_max * expected):
+                break
+            agreed = ssr
+        assert polished is not None
+        return self.finish(polished, n_data), rounds
+
+    def finish(self, polished: Search, n_data: int) -> Search:
+        """The best to its very end; along a flat valley this leads on from where others came to it, and they follow."""
+        limits = self.settings.fit
+        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0)
+        last = whole._replace(passes=_FINISH_EFFORT * limits.max_iterations, tolerance=_FINISH_TOLERANCE)
+        best = self.descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), last, np.nan)
+        rest = _rows(polished, slice(1, None))
+        if _agreement(_concatenate(best, rest), n_data) < limits.agreement and len(rest.x):
+            near = _rows(rest, slice(0, WIDTH))
+            damping = np.clip(near.damping, _DAMPING_MIN, _DAMPING)
+            near = self.descend(np.asarray(near.x), damping, whole, float(best.at.ssr[0]))
+            rest = _sorted(_concatenate(near, _rows(rest, slice(WIDTH, None))))
+        return _concatenate(best, rest)
+
+    @property
+    def n_blocks(self) -> int:
+        """All of the data."""
+        return int(self.problem.data.weight.shape[0])
+
+    def challenge(self, polished: Search, fresh: np.ndarray, seed: int, n_data: int) -> Search:
+        """What was polished, and hops from the best of it; more where others are close or better ones are found.
+
+        Where several minima differ by little, a better one that is as narrow may have been missed by them all.
+        """
+        n = self.settings.fit.hops
+        for turn in range(_CHALLENGES if n else 0):
+            points = fresh[turn * n : (turn + 1) * n]
+            if not len(points):
+                break
+            best = float(polished.at.ssr[0])
+            hops = starts.hops(np.asarray(polished.x[0]), points, (seed, turn))
+            polished = _sorted(_concatenate(polished, self.search(hops, n, n_data, best)))
+            behind = (polished.at.ssr / polished.at.ssr[0] - 1) * n_data
+            improved = (best / polished.at.ssr[0] - 1) * n_data > _SAME_CHI2
+            close = np.any((behind > _SAME_CHI2) & (behind < _CLOSE_CHI2))
+            if not improved and (turn > 0 or not close):
+                break
+        return polished
+
+    def search(self, begin: np.ndarray, n_polish: int, n_data: int, known: float) -> Search:
+        """Descend on a sample of the data, and the best from there on all of it.
+
+        Args:
+            known: sum of squares of the best minimum found so far, NaN if there is none.
+        """
+        limits = self.settings.fit
+        sample = _Stage(min(_SEARCH_BLOCKS, self.n_blocks), limits.max_iterations, _SEARCH_TOLERANCE, _PULL)
+        whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0)
+        searched = self.descend(begin, np.full(len(begin), _DAMPING), sample, np.nan)
+        chosen = _rows(searched, diverse(np.asarray(searched.at.ssr), n_polish, limits.agreement))
+        damping = np.clip(chosen.damping, _DAMPING_MIN, _DAMPING)
+        # The best goes ahead; the others know what it found.
+        first = self.descend(np.asarray(chosen.x[:1]), damping[:1], whole, known)
+        known = float(np.fmin(known, first.at.ssr[0]))
+        if len(damping) == 1:
+            return first
+        others = self.descend(np.asarray(chosen.x[1:]), damping[1:], whole, known)
+        return _sorted(_concatenate(first, others))
+
+    def screen(self, points: np.ndarray) -> np.ndarray:
+        """The points within the box, best first by a look at the first block of the data."""
+        padding = np.full((-len(points) % _LOOK_WIDTH, N_COORDINATES), np.nan)
+        padded = np.concatenate([points, padding])
+        parts = [
+            solver.screen(
+                jnp.asarray(padded[k : k + _LOOK_WIDTH]), self.problem, self.kind, self.settings.model.fraction_clip
+            )
+            for k in range(0, len(padded), _LOOK_WIDTH)
+        ]
+        x, ssr = (np.concatenate(leaves)[: len(points)] for leaves in zip(*parts, strict=True))
+        best: np.ndarray = x[np.argsort(np.where(np.isfinite(ssr), ssr, np.inf), kind="stable")]
+        return best
+
+    def descend(self, begin: np.ndarray, damping: np.ndarray, stage: _Stage, known: float) -> Search:
+        """Descents from every row, best first."""
+        # NaN lanes end after one pass.
+        padding = -len(begin) % WIDTH
+        begin_, damping_ = (
+            np.concatenate([rows, np.full((padding, *rows.shape[1:]), np.nan)]) for rows in (begin, damping)
+        )
+        parts = [
+            solver.descend(
+                jnp.asarray(begin_[k : k + WIDTH]),
+                jnp.asarray(damping_[k : k + WIDTH]),
+                self.problem,
+                jnp.int32(stage.n_blocks),
+                jnp.int32(stage.passes),
+                jnp.float64(stage.tolerance),
+                jnp.float64(stage.pull),
+                jnp.float64(known),
+                self.kind,
+                self.settings.model.fraction_clip,
+                self.sequential,
+            )
+            for k in range(0, len(begin_), WIDTH)
+        ]
+        whole: Search = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(begin)], *parts)
+        return _sorted(whole)
+
+
+def diverse(ssr: np.ndarray, n: int, copies: int) -> np.ndarray:
+    """Which of the searches, sorted by cost, to polish: the best, but no more than `copies` of one minimum.
+
+    On a sample of the data a wide wrong minimum may be as deep as a narrow right one, and would crowd it out.
+    """
+    first: list[int] = []
+    spare: list[int] = []
+    for k, cost in enumerate(ssr):
+        same = sum(abs(cost - ssr[j]) <= _SAME_COST * cost for j in first)
+        (first if same < copies else spare).append(k)
+    return np.array(sorted((first + spare)[:n]))
+
+
+def _rows(search: Search, which: Any) -> Search:
+    """Some of the descents, or one."""
+    result: Search = jax.tree.map(lambda leaf: leaf[which], search)
+    return result
+
+
+def _sorted(search: Search) -> Search:
+    return _rows(search, np.argsort(np.where(np.isfinite(search.at.ssr), search.at.ssr, np.inf), kind="stable"))
+
+
+def _concatenate(one: Search, other: Search) -> Search:
+    result: Search = jax.tree.map(lambda a, b: np.concatenate([a, b]), one, other)
+    return result
+
+
+def _agreement(polished: Search, n_data: int) -> int:
+    ssr = polished.at.ssr
+    return int(np.sum((ssr - ssr[0]) * n_data <= _SAME_CHI2 * ssr[0]))
+
+
+def _result(
+    polished: Search,
+    rounds: int,
+    data: TwoTimeData,
+    settings: HeterodyneConfig,
+    where: Setting,
+    scale: scaling.Scaling,
+    centre: float,
+    n_data: int,
+) -> FitResult:
+    if not np.isfinite(polished.at.ssr[0]):
+        raise DataError(f"{data.source or 'these data'}: no start within the bounds gives a finite model; widen them")
+    best = _rows(polished, 0)
+    at = best.at
+    x, joint, curvature, free = (np.asarray(part) for part in (best.x, at.joint, at.curvature, at.free))
+    errors = uncertainty.assess(x, joint, curvature, free, where)
+    ssr, sigma = float(best.at.ssr), noise.sigma(data.c2)
+    variance = ssr / (n_data - errors.n_free)
+    chi2 = variance / sigma**2 if sigma > 0 else float("inf")
+    agreement = _agreement(polished, n_data)
+    per_angle = _per_angle(np.asarray(at.coefficients), errors.scaling * variance, scale.basis, centre)
+    warnings = _warnings(best, agreement, len(polished.x), n_data, chi2, per_angle, settings)
+    gained = (scaling.constant_ssr(data.c2, scale.basis) - ssr) / variance
+    warnings = (*_no_signal(gained, errors.n_free - scale.basis.shape[1]), *warnings)
+    parameters, headline = (
+        np.asarray(part)
+        for part in coordinates.report(jnp.asarray(best.x), where.gauge, jnp.log(jnp.asarray(where.f0)))
+    )
+    spread, headline_spread = (np.sqrt(np.diag(c * variance)) for c in (errors.parameters, errors.headline))
+    return FitResult(
+        parameters={name: Estimate(float(parameters[k]), float(spread[k])) for k, name in enumerate(NAMES)},
+        covariance=errors.parameters * variance,
+        j_ref=Estimate(float(headline[0]), float(headline_spread[0])),
+        j_sample=Estimate(float(headline[1]), float(headline_spread[1])),
+        v=Estimate(float(headline[2]), float(headline_spread[2])),
+        t_ref=float(where.gauge.t_ref),
+        contrast=per_angle[0],
+        offset=per_angle[1],
+        ssr=ssr,
+        n_data=n_data,
+        n_free=errors.n_free,
+        noise=sigma,
+        reduced_chi2=chi2,
+        converged=not warnings,
+        agreement=agreement,
+        n_polished=len(polished.x),
+        rounds=rounds,
+        warnings=warnings,
+        at_bounds=errors.at_bounds,
+        degenerate=(*(() if where.f2_fixed else (_F0_F2,)), *errors.degenerate),
+        coordinates=np.asarray(best.x),
+    )
+
+
+_F0_F2 = "f0 with f2: only f0 exp(−f1 f2) is determined by any data; f2 is set to mid-window"
+
+
+def _per_angle(
+    coefficients: np.ndarray, covariance: np.ndarray, basis: np.ndarray, centre: float
+) -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
+    m = basis.shape[1]
+    found = []
+    for k, shift in ((0, 0.0), (1, centre)):
+        values = basis @ coefficients[k] + shift
+        part = covariance[k * m : (k + 1) * m, k * m : (k + 1) * m]
+        spread = np.sqrt(np.einsum("am,mn,an->a", basis, part, basis))
+        found.append(tuple(Estimate(float(v), float(s)) for v, s in zip(values, spread, strict=True)))
+    return found[0], found[1]
+
+
+def _no_signal(gained: float, unknowns: int) -> tuple[str, ...]:
+    """The reason against a fit whose χ² is hardly below that of a constant, if it is so."""
+    needed = _PER_UNKNOWN * unknowns + _PER_FIT
+    if gained > needed:
+        return ()
+    less = f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {needed:g}"
+    return (f"{less}: these data show no correlation that could be fitted",)
+
+
+def _warnings(
+    best: Search,
+    agreement: int,
+    n_polished: int,
+    n_data: int,
+    chi2: float,
+    per_angle: tuple[tuple[Estimate, ...], tuple[Estimate, ...]],
+    settings: HeterodyneConfig,
+) -> tuple[str, ...]:
+    """Every reason not to call this the minimum of a fitting model."""
+    found = []
+    limits = settings.fit
+    if agreement < limits.agreement:
+        found.append(
+            f"{agreement} of {n_polished} polished starts ended here, {limits.agreement} are needed; "
+            "raise fit.starts or fit.rounds"
+        )
+    if not best.done and best.promised > _LEFT * best.at.ssr / n_data:
+        found.append(
+            f"the best start was still descending after {_FINISH_EFFORT * limits.max_iterations} steps; "
+            "raise fit.max_iterations"
+        )
+    if not chi2 <= limits.reduced_chi2_max:
+        found.append(
+            f"reduced χ² is {chi2:.3g}, above {limits.reduced_chi2_max:g}: the model does not describe the data to "
+            "their noise"
+        )
+    for name, values, bounds in (
+        ("contrast", per_angle[0], settings.scaling.contrast.bounds),
+        ("offset", per_angle[1], settings.scaling.offset.bounds),
+    ):
+        # Only the Fourier series is not kept within the bounds by the fit itself.
+        worst = max(values, key=lambda e: max(bounds[0] - e.value, e.value - bounds[1]))
+        if settings.scaling.mode == "fourier" and not bounds[0] <= worst.value <= bounds[1]:
+            found.append(f"the {name} of an angle is {worst.value:.3g}, outside {bounds[0]:g} to {bounds[1]:g}")
+    return tuple(found)

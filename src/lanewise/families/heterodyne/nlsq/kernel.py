@@ -1,0 +1,166 @@
+"""One pass over the data: every sum of products that a least-squares step needs, block by block.
+
+The correlation is offset + contrast · g. For each angle the pass returns the Gram matrix of the columns
+
+    ∂g/∂x_1 … ∂g/∂x_13, g, 1, y
+
+over the pairs of ages i < j, each datum once. Whatever the scaling mode, cost, gradient and curvature follow from these
+16×16 matrices; no residual vector is kept, so that memory does not grow with the pairs.
+
+The derivatives are products of what belongs to the pair and what belongs to one age: along a rate's coordinate,
+∂g/∂x = ∂g/∂ΔC · (∂C_j/∂x − ∂C_i/∂x). Two exponentials per pair serve every angle, and the phases' cosines follow from
+those of the ages by the addition theorem.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.families.heterodyne import c2
+from lanewise.families.heterodyne.c2 import FractionClip
+from lanewise.families.heterodyne.nlsq import coordinates
+from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Gauge, Profiles, profiles
+
+BLOCK = 256
+G, ONE, Y = N_COORDINATES, N_COORDINATES + 1, N_COORDINATES + 2
+
+
+class Pairs(NamedTuple):
+    """The data, in blocks of pairs.
+
+    Attributes:
+        first, second: ages i < j of each pair, shape (n_blocks, BLOCK).
+        weight: 1, or 0 for padding.
+        y: data minus `centre`, shape (n_blocks, n_phi, BLOCK).
+        centre: mean of the data; taken off so that sums of squares keep their digits.
+    """
+
+    first: Any
+    second: Any
+    weight: Any
+    y: Any
+    centre: Any
+
+
+class Scene(NamedTuple):
+    """What the data were measured with: ages [s], their spacing [s], q [1/Å], angles [degree]."""
+
+    t: Any
+    dt: Any
+    q: Any
+    phi: Any
+
+
+def pairs(matrices: np.ndarray, seed: int) -> Pairs:
+    """The data as blocks, in an order of which every beginning is a fair sample with a preference for short lags.
+
+    A correlation that decays within a few frames shows in few of all pairs; the first block alone must show it too.
+    """
+    n = matrices.shape[-1]
+    first, second = np.triu_indices(n, 1)
+    lag = second - first
+    # Weighted sampling without replacement: the smallest of exponential waiting times of rate 1/lag.
+    order = np.argsort(np.random.default_rng(seed).exponential(size=len(lag)) * lag, kind="stable")
+    first, second = first[order], second[order]
+    n_blocks = -(-len(lag) // BLOCK)
+    padding = n_blocks * BLOCK - len(lag)
+    centre = float(matrices[:, first, second].mean())
+
+    def blocks(values: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([values, np.zeros((*values.shape[:-1], padding), values.dtype)], axis=-1)
+        return np.moveaxis(padded.reshape(*values.shape[:-1], n_blocks, BLOCK), -2, 0)
+
+    return Pairs(
+        blocks(first.astype(np.int32)),
+        # Padding pairs age 0 with age 1, where everything is finite.
+        np.where(blocks(np.ones(len(lag))) > 0, blocks(second.astype(np.int32)), 1).astype(np.int32),
+        blocks(np.ones(len(lag))),
+        blocks(matrices[:, first, second] - centre),
+        centre,
+    )
+
+
+def grams(x: jax.Array, data: Pairs, n_blocks: jax.Array, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
+    """Gram matrices of the first `n_blocks` blocks, shape (n_phi, 16, 16)."""
+    ages = _ages(profiles(x, scene.t, scene.dt, gauge, clip), x[12], scene)
+    n_phi = scene.phi.shape[0]
+
+    def add(k: jax.Array, total: jax.Array) -> jax.Array:
+        columns = _columns(ages, jax.tree.map(lambda a: a[k], Pairs(*data[:4], data.y)), scene.q)
+        return total + jnp.einsum("akb,alb->akl", columns, columns)
+
+    total: jax.Array = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n_phi, Y + 1, Y + 1), x.dtype))
+    return total
+
+
+def look(x: jax.Array, data: Pairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
+    """`grams` of the first block without derivatives, whose rows and columns are 0: a quick look at a point."""
+    reference, sample, path, f = coordinates.values(x, scene.t, scene.dt, gauge, clip)
+    first, second = data.first[0], data.second[0]
+    h_r = c2.field_decay(reference[second] - reference[first], scene.q)
+    h_s = c2.field_decay(sample[second] - sample[first], scene.q)
+    r, n = 1 - f, f**2 + (1 - f) ** 2
+    u, w, m = (a[first] * a[second] for a in (r**2 / n, f**2 / n, f * r / n))
+    wave = scene.q * jnp.cos(jnp.deg2rad(scene.phi + x[12]))
+    g = u * h_r**2 + w * h_s**2 + 2 * m * h_r * h_s * jnp.cos(wave[:, None] * (path[second] - path[first]))
+    columns = jnp.stack([g, jnp.ones_like(g), data.y[0]], axis=1) * data.weight[0]
+    gram = jnp.einsum("akb,alb->akl", columns, columns)
+    return jnp.zeros((len(gram), Y + 1, Y + 1), x.dtype).at[:, G:, G:].set(gram)
+
+
+class _Ages(NamedTuple):
+    """Per age: a table of shape (N, n_columns), gathered whole rows at a time; per angle: wave numbers along v."""
+
+    table: jax.Array
+    wave: jax.Array
+    d_wave: jax.Array
+
+
+def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
+    f, r = p.f, 1 - p.f
+    n = f**2 + r**2
+    turn = jnp.deg2rad(scene.phi + phi0)
+    wave, d_wave = scene.q * jnp.cos(turn), -scene.q * jnp.sin(turn) * (np.pi / 180)
+    phase = p.path[:, None] * wave
+    scalars = [p.reference, p.sample, p.path, r**2 / n, f**2 / n, f * r / n, 2 * f * r / n**2, (r - f) / n**2]
+    vectors = [p.d_reference, p.d_sample, p.d_path, p.d_f, jnp.cos(phase), jnp.sin(phase)]
+    return _Ages(jnp.concatenate([jnp.stack(scalars, axis=1), *vectors], axis=1), wave, d_wave)
+
+
+def _columns(ages: _Ages, block: Pairs, q: jax.Array) -> jax.Array:
+    """∂g/∂x, g, 1, y of one block, shape (n_phi, 16, BLOCK); padding is 0."""
+    n_phi = ages.wave.shape[0]
+    # Without the barriers the compiler gathers, and takes exponentials, once for each column that needs them.
+    at_i, at_j = jax.lax.optimization_barrier((ages.table[block.first].T, ages.table[block.second].T))
+    c_r, c_s, path = at_j[:3] - at_i[:3]
+    d_r, d_s, d_v = at_j[8:11] - at_i[8:11], at_j[11:14] - at_i[11:14], at_j[14:17] - at_i[14:17]
+    (u_i, w_i, m_i, dw_i, dm_i), (u_j, w_j, m_j, dw_j, dm_j) = at_i[3:8], at_j[3:8]
+    f_i, f_j = at_i[17:20], at_j[17:20]
+    cos_i, cos_j = at_i[20 : 20 + n_phi], at_j[20 : 20 + n_phi]
+    sin_i, sin_j = at_i[20 + n_phi :], at_j[20 + n_phi :]
+    cos, sin = cos_i * cos_j + sin_i * sin_j, sin_j * cos_i - cos_j * sin_i
+
+    h_r, h_s = jax.lax.optimization_barrier((c2.field_decay(c_r, q), c2.field_decay(c_s, q)))
+    decay_r, decay_s, both = h_r**2, h_s**2, 2 * h_r * h_s
+    beat = m_i * m_j * both
+    along_r = -(q**2) * (u_i * u_j * decay_r + beat / 2 * cos)
+    along_s = -(q**2) * (w_i * w_j * decay_s + beat / 2 * cos)
+    along_v = -beat * sin
+    by_f_i = dw_i * (w_j * decay_s - u_j * decay_r) + dm_i * m_j * both * cos
+    by_f_j = dw_j * (w_i * decay_s - u_i * decay_r) + dm_j * m_i * both * cos
+    g = u_i * u_j * decay_r + w_i * w_j * decay_s + beat * cos
+    columns = [
+        along_r[:, None] * d_r,
+        along_s[:, None] * d_s,
+        (along_v * ages.wave[:, None])[:, None] * d_v,
+        by_f_i[:, None] * f_i + by_f_j[:, None] * f_j,
+        (along_v * ages.d_wave[:, None] * path)[:, None],
+        g[:, None],
+        jnp.ones_like(g)[:, None],
+        block.y[:, None],
+    ]
+    return jnp.asarray(jnp.concatenate(columns, axis=1) * block.weight)

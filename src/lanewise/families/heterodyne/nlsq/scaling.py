@@ -1,0 +1,156 @@
+"""Contrast and offset: linear in the data, so solved for exactly at every step instead of being walked to."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg
+import numpy as np
+
+from lanewise.errors import DataError
+from lanewise.families.heterodyne import config as heterodyne_config
+from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES
+from lanewise.families.heterodyne.nlsq.kernel import ONE, G, Y
+
+Kind = Literal["groups", "series", "held"]
+_FOURIER_ORDER = 2
+_ONE_FOR_ALL_FROM = 3
+_ROUNDING = 1e-14
+
+
+class Scaling(NamedTuple):
+    """Contrast and offset of angle a are Σ_m basis[a, m] times coefficient m.
+
+    Attributes:
+        basis: shape (n_phi, n_coefficients).
+        low, high: bounds of contrast and of offset, shape (2,); the offset's are relative to the data's centre.
+        held: coefficients of contrast and offset, shape (2, n_coefficients), where they are not fitted.
+    """
+
+    basis: Any
+    low: Any
+    high: Any
+    held: Any
+
+
+class Normal(NamedTuple):
+    """The least-squares problem at one point, contrast and offset solved for.
+
+    Attributes:
+        ssr: sum of squared residuals.
+        gradient: Jᵀr, the direction of descent, shape (13,).
+        curvature: JᵀJ with contrast and offset projected out, shape (13, 13).
+        coefficients: of contrast and of offset, shape (2, n_coefficients).
+        free: which of these are not at a bound or held.
+        joint: JᵀJ of coordinates, contrast and offset coefficients together; those not free have zeros.
+    """
+
+    ssr: jax.Array
+    gradient: jax.Array
+    curvature: jax.Array
+    coefficients: jax.Array
+    free: jax.Array
+    joint: jax.Array
+
+
+def setting(
+    scaling: heterodyne_config.Scaling, matrices: np.ndarray, phi: np.ndarray, centre: float
+) -> tuple[Kind, Scaling]:
+    """The scaling of one data set.
+
+    Raises:
+        DataError: there are too few angles for the mode.
+    """
+    n_phi = len(phi)
+    low = np.array([scaling.contrast.min, scaling.offset.min - centre])
+    high = np.array([scaling.contrast.max, scaling.offset.max - centre])
+    match scaling.mode:
+        case "constant":
+            above = ~np.eye(matrices.shape[-1], dtype=bool)
+            quantiles = np.array([np.quantile(matrix[above], [0.05, 0.95]) for matrix in matrices])
+            held = np.stack([quantiles[:, 1] - quantiles[:, 0], quantiles[:, 0] - centre])
+            return "held", Scaling(np.eye(n_phi), low, high, held)
+        case "fourier":
+            needed = 1 + 2 * _FOURIER_ORDER
+            if n_phi < needed:
+                raise DataError(f"scaling.mode fourier takes {needed} angles, these data have {n_phi}; use individual")
+            turn = np.deg2rad(phi)[:, None] * np.arange(1, _FOURIER_ORDER + 1)
+            basis = np.concatenate([np.ones((n_phi, 1)), np.cos(turn), np.sin(turn)], axis=1)
+            return "series", Scaling(basis, low, high, np.zeros((2, needed)))
+        case "auto" if n_phi >= _ONE_FOR_ALL_FROM:
+            return "groups", Scaling(np.ones((n_phi, 1)), low, high, np.zeros((2, 1)))
+        case _:
+            return "groups", Scaling(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
+
+
+def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
+    """Sum of squares over pairs i < j that a fit without any contrast leaves, offsets as in `basis`."""
+    values = matrices[:, *np.triu_indices(matrices.shape[-1], 1)]
+    offsets = basis @ np.linalg.lstsq(basis, values.mean(axis=1), rcond=None)[0]
+    return float(((values - offsets[:, None]) ** 2).sum())
+
+
+def normal(gram: jax.Array, scaling: Scaling, kind: Kind) -> Normal:
+    """The least-squares problem that the angles' Gram matrices describe."""
+    basis, k = scaling.basis, N_COORDINATES
+    n_coefficients = basis.shape[1]
+    # Normal matrix of the linear unknowns: contrast coefficients, then offset coefficients.
+    blocks = [[jnp.einsum("am,an,a->mn", basis, basis, gram[:, a, b]) for b in (G, ONE)] for a in (G, ONE)]
+    linear = jnp.block(blocks)
+    right = jnp.concatenate([basis.T @ gram[:, G, Y], basis.T @ gram[:, ONE, Y]])
+    match kind:
+        case "groups":
+            solve = jax.vmap(partial(_bounded, low=scaling.low, high=scaling.high))
+            pairs = jnp.stack([jnp.stack([jnp.diag(block) for block in row], -1) for row in blocks], -2)
+            solution, free = solve(pairs, right.reshape(2, n_coefficients).T)
+            coefficients, free = solution.T, free.T
+        case "series":
+            scale = 1 / jnp.sqrt(jnp.diag(linear))
+            factor = jax.scipy.linalg.cho_factor(linear * jnp.outer(scale, scale))
+            solution = scale * jax.scipy.linalg.cho_solve(factor, right * scale)
+            coefficients, free = solution.reshape(2, n_coefficients), jnp.ones((2, n_coefficients), bool)
+        case "held":
+            coefficients, free = scaling.held, jnp.zeros((2, n_coefficients), bool)
+    contrast, offset = basis @ coefficients[0], basis @ coefficients[1]
+    flat = coefficients.reshape(-1)
+    ssr = gram[:, Y, Y].sum() - 2 * flat @ right + flat @ linear @ flat
+    gradient = (gram[:, :k, Y] - contrast[:, None] * gram[:, :k, G] - offset[:, None] * gram[:, :k, ONE]).T @ contrast
+    cross = jnp.concatenate([(gram[:, :k, column] * contrast[:, None]).T @ basis for column in (G, ONE)], axis=1)
+    is_free = free.reshape(-1).astype(gram.dtype)
+    linear = linear * jnp.outer(is_free, is_free)
+    cross = cross * is_free
+    shape = jnp.einsum("a,akl->kl", contrast**2, gram[:, :k, :k])
+    # A tiny ridge in units of each column: contrast and offset are not apart where g is flat.
+    ridge = jnp.diag(jnp.where(is_free > 0, 1e-13 * jnp.diag(linear), 1.0))
+    scale = 1 / jnp.sqrt(jnp.diag(linear + ridge))
+    factor = jax.scipy.linalg.cho_factor((linear + ridge) * jnp.outer(scale, scale))
+    solved = scale[:, None] * jax.scipy.linalg.cho_solve(factor, scale[:, None] * cross.T)
+    joint = jnp.block([[shape, cross], [cross.T, linear]])
+    # Of data without noise only rounding is left; below it no sum of squares is better than another.
+    ssr = jnp.maximum(ssr, _ROUNDING * gram[:, Y, Y].sum())
+    return Normal(ssr, gradient, shape - cross @ solved, coefficients, free, joint)
+
+
+def _bounded(g: jax.Array, y: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """min ½ uᵀGu − yᵀu for two unknowns between bounds: inside, or on the best of the four edges."""
+    det = g[0, 0] * g[1, 1] - g[0, 1] ** 2
+    safe = jnp.where(det > 1e-13 * g[0, 0] * g[1, 1], det, jnp.nan)
+    inside = jnp.stack([g[1, 1] * y[0] - g[0, 1] * y[1], g[0, 0] * y[1] - g[0, 1] * y[0]]) / safe
+    candidates, frees = [inside], [jnp.array([True, True])]
+    for fixed in (0, 1):
+        other = 1 - fixed
+        for bound in (low[fixed], high[fixed]):
+            best = (y[other] - g[0, 1] * bound) / g[other, other]
+            value = jnp.clip(best, low[other], high[other])
+            point = jnp.zeros(2).at[fixed].set(bound).at[other].set(value)
+            candidates.append(point)
+            frees.append(jnp.zeros(2, bool).at[other].set(value == best))
+    points = jnp.stack(candidates)
+    costs = jnp.einsum("ci,ij,cj->c", points, g, points) / 2 - points @ y
+    feasible = jnp.all(inside >= low) & jnp.all(inside <= high)
+    costs = costs.at[0].set(jnp.where(feasible, costs[0], jnp.inf))
+    best = jnp.argmin(costs)
+    return points[best], jnp.stack(frees)[best]

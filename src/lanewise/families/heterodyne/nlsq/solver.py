@@ -1,0 +1,215 @@
+"""Levenberg–Marquardt from one start, in the coordinates, within the user's bounds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg
+
+from lanewise.engine.lanes import over_lanes
+from lanewise.families.heterodyne.c2 import FractionClip
+from lanewise.families.heterodyne.nlsq import coordinates, kernel, scaling
+from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Box, Gauge
+from lanewise.families.heterodyne.nlsq.kernel import Pairs, Scene
+from lanewise.families.heterodyne.nlsq.scaling import Kind, Normal, Scaling
+
+_DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e10
+# Instead of 0 under a square root.
+_TINY = 1e-300
+# A descent has come to a known minimum if it is within this much of its χ² and its steps are no longer than that. After
+# so many passes it is given up where so many more at its pace would end this far above it, too far to count as close.
+_SETTLED_CHI2 = 1.0
+_TRIAL_PASSES, _MORE_PASSES, _FAR_CHI2 = 15, 20, 25.0
+# Rounds in which walls that a step runs into are found; each finds at least one, most find all.
+_WALL_SOLVES = 4
+# Largest step of log J, exponent, share, …: beyond it the linear model says nothing. The drift's is relative.
+_REACH = (2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 0.5, 1.0, 50.0, 1.5, 2.0, 0.3, 5.0)
+
+
+class Anchor(NamedTuple):
+    """Where coordinates are expected, and within what spread; infinite where nothing is expected. Shape (13,)."""
+
+    centre: Any
+    spread: Any
+
+
+class Problem(NamedTuple):
+    """Everything that the starts of one fit share."""
+
+    data: Pairs
+    scene: Scene
+    gauge: Gauge
+    box: Box
+    scaling: Scaling
+    anchor: Anchor
+
+
+class Search(NamedTuple):
+    """Where the descent from one start stands.
+
+    Attributes:
+        x: coordinates, shape (13,).
+        at: the least-squares problem there; its ssr is infinite before the first pass over the data.
+        candidate: coordinates that the next pass looks at.
+        promised: by how much the linear model says it lowers the sum of squares.
+        damping: of the step that led to the candidate.
+        growth: of the damping, should the candidate be refused.
+        passes: over the data so far.
+        done: whether no step is left that gains anything.
+    """
+
+    x: jax.Array
+    at: Normal
+    candidate: jax.Array
+    promised: jax.Array
+    damping: jax.Array
+    growth: jax.Array
+    passes: jax.Array
+    done: jax.Array
+
+
+@partial(jax.jit, static_argnames=("kind", "clip", "sequential"))
+def descend(
+    starts: jax.Array,
+    damping: jax.Array,
+    problem: Problem,
+    n_blocks: jax.Array,
+    max_passes: jax.Array,
+    tolerance: jax.Array,
+    pull: jax.Array,
+    known: jax.Array,
+    kind: Kind,
+    clip: FractionClip,
+    sequential: bool,
+) -> Search:
+    """Descend from each start, shape (n_starts, 13).
+
+    Args:
+        damping: of each start's first step, shape (n_starts,).
+        n_blocks: how many blocks of the data count; fewer are a sample.
+        tolerance: a descent is done once a step promises and brings less than this part of the sum of squares.
+        pull: weight of the anchor, one standard deviation of the data per spread. A descent on few data needs it: rates
+            that are switched off for half the window, and other corners that the whole data exclude, draw it in.
+        known: sum of squares of the best minimum found so far, NaN if there is none. A descent ends early where it has
+            come to that, or crawls so far above it that it will not.
+    """
+
+    def one(start: jax.Array, damping: jax.Array) -> Search:
+        first = coordinates.cut(start, problem.gauge, problem.box)
+        before = _before(first, damping, problem.scaling.basis.shape[1])
+        return jax.lax.while_loop(lambda s: ~s.done & (s.passes < max_passes), step, before)
+
+    def step(s: Search) -> Search:
+        gram = kernel.grams(s.candidate, problem.data, n_blocks, problem.scene, problem.gauge, clip)
+        at = scaling.normal(gram, problem.scaling, kind)
+        count = gram[:, kernel.ONE, kernel.ONE].sum()
+        at = _anchored(at, s.candidate, problem.anchor, pull / count)
+        began = s.passes == 0
+        gained = s.at.ssr - at.ssr
+        accept = jnp.isfinite(at.ssr) & (gained > 0)
+        ratio = jnp.where(began, 0.5, gained / jnp.where(s.promised > 0, s.promised, jnp.inf))
+        # Nielsen's rule: the damping falls smoothly with the quality of the step and rises ever faster when refused.
+        factor = jnp.where(accept, jnp.maximum(1 / 5, 1 - (2 * ratio - 1) ** 3), s.growth)
+        damping = jnp.clip(s.damping * factor, _DAMPING_MIN, _DAMPING_MAX)
+        x = jnp.where(accept, s.candidate, s.x)
+        at = jax.tree.map(lambda new, old: jnp.where(accept, new, old), at, s.at)
+        candidate, promised = _candidate(x, at, damping, problem.gauge, problem.box)
+        # A step that the walls have bent may promise a loss: that is refused, and no sign of a minimum.
+        small = (s.promised >= 0) & (s.promised < tolerance * at.ssr) & (gained < tolerance * at.ssr)
+        stuck = (damping >= _DAMPING_MAX) | ~jnp.isfinite(at.ssr)
+        above = (at.ssr - known) * count / known
+        pace = jnp.maximum(s.promised, gained) * count / known
+        settled = (above < _SETTLED_CHI2) & (jnp.abs(pace) < _SETTLED_CHI2)
+        hopeless = (s.passes >= _TRIAL_PASSES) & (above > _FAR_CHI2 + _MORE_PASSES * jnp.maximum(pace, 0.0))
+        growth = jnp.where(accept, 2.0, 2 * s.growth)
+        return Search(
+            x, at, candidate, promised, damping, growth, s.passes + 1, ~began & (small | settled | hopeless) | stuck
+        )
+
+    result: Search = over_lanes(one, sequential=sequential)(starts, damping)
+    return result
+
+
+@partial(jax.jit, static_argnames=("kind", "clip"))
+def screen(points: jax.Array, problem: Problem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
+    """The points cut to the box, shape (n, 13), and their sums of squares on the first block of the data."""
+
+    def one(point: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = coordinates.cut(point, problem.gauge, problem.box)
+        gram = kernel.look(x, problem.data, problem.scene, problem.gauge, clip)
+        return x, scaling.normal(gram, problem.scaling, kind).ssr
+
+    found: tuple[jax.Array, jax.Array] = jax.vmap(one)(points)
+    return found
+
+
+def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> Normal:
+    """The problem whose cost is ssr · exp(weight Σz²), z = (x − centre)/spread: the noise need not be known for it."""
+    z = (x - anchor.centre) / anchor.spread
+    cost = at.ssr * jnp.exp(weight * z @ z)
+    return at._replace(
+        ssr=cost,
+        gradient=at.gradient - weight * at.ssr * z / anchor.spread,
+        curvature=at.curvature + jnp.diag(weight * at.ssr / anchor.spread**2),
+    )
+
+
+def _before(start: jax.Array, damping: jax.Array, n_coefficients: int) -> Search:
+    """A descent that has not looked at the data yet."""
+    k, size = N_COORDINATES, N_COORDINATES + 2 * n_coefficients
+    unknown = Normal(
+        jnp.asarray(jnp.inf, start.dtype),
+        jnp.zeros(k, start.dtype),
+        jnp.eye(k, dtype=start.dtype),
+        jnp.zeros((2, n_coefficients), start.dtype),
+        jnp.zeros((2, n_coefficients), bool),
+        jnp.zeros((size, size), start.dtype),
+    )
+    number = partial(jnp.asarray, dtype=start.dtype)
+    return Search(start, unknown, start, number(jnp.inf), damping, number(2.0), jnp.int32(0), jnp.asarray(False))
+
+
+class _Walls(NamedTuple):
+    """A step within the box in the making: parameters held at a wall, and the move of all in units of their scale."""
+
+    held: jax.Array
+    move: jax.Array
+    solves: jax.Array
+    changed: jax.Array
+
+
+def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: Box) -> tuple[jax.Array, jax.Array]:
+    """Where the damped Gauss–Newton step within the box leads, and what the linear model promises of it."""
+    p = coordinates.to_box(x, gauge)
+    to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
+    gradient = to_x.T @ at.gradient
+    diagonal = jnp.diag(at.curvature)
+    damped = at.curvature + damping * jnp.diag(jnp.maximum(diagonal, 1e-12 * diagonal.max()))
+    matrix = to_x.T @ damped @ to_x
+    scale = 1 / jnp.sqrt(jnp.maximum(jnp.diag(matrix), _TINY))
+    matrix, gradient = matrix * jnp.outer(scale, scale), gradient * scale
+    # In units of `scale` each parameter may move by this much; rounding may have left it just outside.
+    down, up = jnp.minimum(box.low - p, 0.0) / scale, jnp.maximum(box.high - p, 0.0) / scale
+
+    def solve(s: _Walls) -> _Walls:
+        held = s.held
+        fixed = jnp.where(held, s.move, 0.0)
+        right = jnp.where(held, fixed, gradient - matrix @ fixed)
+        system = jnp.where(held[:, None] | held[None, :], 0.0, matrix) + jnp.diag(jnp.where(held, 1.0, 1e-14))
+        move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
+        now = held | (move < down) | (move > up)
+        return _Walls(now, jnp.clip(move, down, up), s.solves + 1, jnp.any(now != held))
+
+    # Parameters that would leave the box go to its wall and stay; the others' step is solved again beside them.
+    at_wall = (down >= 0) & (gradient <= 0) | (up <= 0) & (gradient >= 0)
+    first = _Walls(at_wall | (box.low >= box.high), jnp.zeros_like(p), jnp.int32(0), jnp.asarray(True))
+    move = jax.lax.while_loop(lambda s: s.changed & (s.solves < _WALL_SOLVES), solve, first).move
+    move = to_x @ (scale * move)
+    reach = jnp.asarray(_REACH).at[6].mul(jnp.abs(x[6]) + 1.0)
+    move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / reach))
+    candidate = coordinates.cut(x + move, gauge, box)
+    moved = candidate - x
+    return candidate, 2 * moved @ at.gradient - moved @ at.curvature @ moved

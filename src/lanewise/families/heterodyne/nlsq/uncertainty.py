@@ -1,0 +1,151 @@
+"""Errors of a fit: the curvature at the minimum in the user's parameters, and what the data leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.families.heterodyne.c2 import NAMES
+from lanewise.families.heterodyne.nlsq import coordinates
+from lanewise.families.heterodyne.nlsq.coordinates import BOX_NAMES, N_COORDINATES, Gauge, Setting
+
+_COORDINATES = (
+    "log J_ref(t_ref)",
+    "alpha_ref",
+    "D_offset_ref / J_ref(t_ref)",
+    "log J_sample(t_ref)",
+    "alpha_sample",
+    "D_offset_sample / J_sample(t_ref)",
+    "v(t_ref)",
+    "beta",
+    "v_offset",
+    "log f0 at mid-window",
+    "f1",
+    "f3",
+    "phi0",
+)
+# Squares of column-normalised singular values: below the first no digit of an error is left; the second is the
+# square of a condition of 1000, six times that of a well-posed window.
+_NULL, _WEAK = 1e-12, 1e-6
+_NAMED = 0.25
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Covariances of a fit, scaled by its residuals.
+
+    Attributes:
+        parameters: of the 14 parameters, (14, 14); zero rows for those fixed, infinite variances for those that the
+            data leave open.
+        headline: of J_ref, J_sample and |v| at t_ref, (3, 3).
+        scaling: of contrast and offset coefficients, contrast first.
+        at_bounds: parameters that ended at a bound.
+        degenerate: directions that the data hardly determine, each named by the coordinates that it mixes.
+        n_free: unknowns that were free at the minimum.
+    """
+
+    parameters: np.ndarray
+    headline: np.ndarray
+    scaling: np.ndarray
+    at_bounds: tuple[str, ...]
+    degenerate: tuple[str, ...]
+    n_free: int
+
+
+def assess(
+    x: np.ndarray, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: Setting
+) -> Uncertainty:
+    """Covariances for unit noise at the minimum x, as if no bound were there.
+
+    Given that D_offset is at its bound, alpha would seem known a hundred times better than it is.
+
+    Args:
+        joint: JᵀJ of coordinates, contrast and offset together.
+        curvature: of the coordinates alone, contrast and offset projected out.
+        free_scaling: which contrast and offset coefficients are free.
+    """
+    k, free_scaling = N_COORDINATES, free_scaling.reshape(-1)
+    maps = _maps(jnp.asarray(x), where.gauge, jnp.log(jnp.asarray(where.f0)))
+    p, to_x, to_parameters, to_headline = (np.asarray(part) for part in maps)
+    user_fixed = where.box.low >= where.box.high
+    margin = 1e-7 * np.maximum(np.abs(p), 1e-7)
+    wall = ~user_fixed & ((p <= where.box.low + margin) | (p >= where.box.high - margin))
+    free = np.concatenate([~user_fixed, free_scaling])
+    transform = np.block(
+        [
+            [to_x, np.zeros((k, len(free_scaling)))],
+            [np.zeros((len(free_scaling), k)), np.eye(len(free_scaling))],
+        ]
+    )[:, free]
+    covariance, open_, scale = _invert(transform.T @ joint @ transform)
+    full = np.zeros((len(free), len(free)))
+    full[np.ix_(free, free)] = covariance
+    left_open = np.zeros((len(free), open_.shape[1]))
+    left_open[free] = open_
+    scales = np.zeros(len(free))
+    scales[free] = scale
+    parameters = _propagate(to_parameters, full[:k, :k], left_open[:k], scales[:k])
+    # Exactly: a bounded rate goes through its coordinates and comes back with rounding.
+    held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and user_fixed[BOX_NAMES.index(name)]]
+    parameters[held, :] = parameters[:, held] = 0.0
+    return Uncertainty(
+        parameters,
+        _propagate(to_headline, full[:k, :k], left_open[:k], scales[:k]),
+        _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
+        tuple(name for name, there in zip(BOX_NAMES, wall, strict=True) if there),
+        _directions(curvature, to_x[:, ~user_fixed]),
+        int(free.sum() - wall.sum()),
+    )
+
+
+@jax.jit
+def _maps(x: jax.Array, gauge: Gauge, log_f0: jax.Array) -> tuple[jax.Array, ...]:
+    """Box parameters of x, and the derivatives by them of the coordinates and of what is reported."""
+    p = coordinates.to_box(x, gauge)
+    to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
+    reported = jax.jacfwd(lambda box: coordinates.report(coordinates.from_box(box, gauge), gauge, log_f0))(p)
+    return p, to_x, *reported
+
+
+def _invert(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The inverse on the directions that the matrix determines, those that it does not, and each unknown's scale."""
+    diagonal = np.diag(matrix)
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
+    null = values < _NULL * max(values.max(initial=0.0), 1.0)
+    known = vectors[:, ~null] * scale[:, None]
+    return known / values[~null] @ known.T, vectors[:, null] * scale[:, None], scale
+
+
+def _propagate(jacobian: np.ndarray, covariance: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Covariance of derived quantities; infinite variance for those that change along an open direction."""
+    result = jacobian @ covariance @ jacobian.T
+    # Against each unknown's own scale: an open direction has rounding in unknowns that it does not move.
+    size = np.max(np.abs(jacobian) * scale, axis=1, keepdims=True)
+    touched = np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1)
+    result[touched, touched] = np.inf
+    return np.asarray(result)
+
+
+def _directions(curvature: np.ndarray, tangent: np.ndarray) -> tuple[str, ...]:
+    """Names of the directions within the tangent space that the curvature hardly sees."""
+    diagonal = np.diag(curvature)
+    dark = diagonal <= _NULL * diagonal.max()
+    scale = np.where(dark, 1.0, 1 / np.sqrt(np.where(dark, 1.0, diagonal)))
+    basis, _ = np.linalg.qr(tangent / scale[:, None])
+    values, vectors = np.linalg.eigh(basis.T @ (curvature * np.outer(scale, scale)) @ basis)
+    found = []
+    for value, vector in zip(values, (basis @ vectors).T, strict=True):
+        if value < _WEAK:
+            mixed = [name for name, part in zip(_COORDINATES, vector, strict=True) if abs(part) > _NAMED]
+            found.append(_sentence(mixed, value < _NULL))
+    return tuple(found)
+
+
+def _sentence(names: Sequence[str], fully: bool) -> str:
+    text = " with ".join(names)
+    return f"{text}: {'not' if fully else 'hardly'} determined by these data"

@@ -1,0 +1,102 @@
+"""The files of a task, and the packed file that holds a chunk of them; bytes depend on the results alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import h5netcdf
+import numpy as np
+
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Try
+from lanewise.families.heterodyne.c2 import HEADLINE, NAMES
+from lanewise.families.heterodyne.results import TaskResult
+
+RESULT = "result.json"
+_RECORD = "record"
+_NUMBERS = (
+    *("t_ref", "reduced_chi2", "chi2", "ssr", "noise", "residual_rms"),
+    *("n_data", "n_free", "agreement", "n_polished", "rounds"),
+)
+
+
+def files(result: TaskResult) -> dict[str, bytes]:
+    """result.json and the NPZ; a task without a fit has no files, its reason stands in summary.csv and the report."""
+    if not result.content:
+        return {}
+    return {
+        f"{result.task}.npz": _npz(result.arrays),
+        RESULT: (json.dumps(result.content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    }
+
+
+def summary_row(result: TaskResult) -> dict[str, Any]:
+    """One row of summary.csv: what was swept, every estimate with its error, χ², convergence and status."""
+    row: dict[str, Any] = {"run_id": result.run_id, "task": result.task, "input_filename": result.input_filename}
+    row |= {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in result.swept.items()}
+    row |= {"status": result.status.word, "converged": result.status is LaneStatus.OK}
+    nlsq = result.content.get("nlsq")
+    for name in (*HEADLINE, *NAMES):
+        row[name] = nlsq[name] if nlsq else None
+        row[f"{name}_error"] = nlsq["errors"][name] if nlsq else None
+    for name in ("contrast", "offset"):
+        # One column each: the first angle's, and the only one where all angles share it.
+        row[name] = nlsq[name][0] if nlsq else None
+        row[f"{name}_error"] = nlsq["errors"][name][0] if nlsq else None
+    for name in _NUMBERS:
+        row[name] = nlsq[name] if nlsq else None
+    row["at_bounds"] = " ".join(nlsq["at_bounds"]) if nlsq else None
+    row |= {"seed": result.seed, "data_sha256": result.data_sha256, "reason": result.reason}
+    return row
+
+
+def packed_nc(results: Sequence[TaskResult]) -> bytes:
+    """A chunk's results in one netCDF-4 file, a group for each task: their arrays may have different shapes."""
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        file.dimensions = {"task": len(results)}
+        text = np.array([json.dumps(_record(result), allow_nan=False) for result in results], dtype=object)
+        file.create_variable(_RECORD, ("task",), dtype=h5netcdf.core.h5py.string_dtype(), data=text)
+        for result in results:
+            group = file.create_group(result.run_id)
+            for name, values in result.arrays.items():
+                axes = tuple(f"{name}_{axis}" for axis in range(values.ndim))
+                for axis, length in zip(axes, values.shape, strict=True):
+                    group.dimensions[axis] = length
+                group.create_variable(name, axes, data=values)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> list[TaskResult]:
+    """The results in a packed file."""
+    found = []
+    with h5netcdf.File(io.BytesIO(data), "r") as file:
+        for text in file[_RECORD][:]:
+            record = json.loads(text)
+            arrays = {name: np.asarray(file[record["run_id"]][name][...]) for name in record.pop("arrays")}
+            status = LaneStatus[record.pop("status").upper()]
+            tries = tuple(Try(**one) for one in record.pop("tries", ()))
+            found.append(TaskResult(**record, status=status, arrays=arrays, tries=tries))
+    return found
+
+
+def _record(result: TaskResult) -> dict[str, Any]:
+    """All of a result but its arrays, of which it has the names in their order."""
+    tries = [asdict(one) for one in result.tries]
+    return {**vars(result), "status": result.status.word, "arrays": list(result.arrays), "tries": tries}
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An NPZ whose bytes follow from the arrays: `numpy.savez` would write the time of day."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            array = io.BytesIO()
+            np.lib.format.write_array(array, values, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

@@ -1,0 +1,150 @@
+"""Synthetic data sets: a truth, its correlation, noise, and files in the layouts that instruments write."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from lanewise.families.heterodyne.c2 import NAMES, FractionClip, time_grid, two_time_correlation
+from lanewise.families.heterodyne.layouts import APS_MAP, APS_PHI, APS_Q, APS_U_BINS, APS_U_MAP, APS_U_PHI, APS_U_Q
+
+Layout = Literal["flat", "exchange", "aps", "aps-u", "npz"]
+TRUTH = "lanewise_truth"
+
+# A window in which both components, the drift and the fraction's growth can be told apart.
+EXAMPLE: Mapping[str, float] = {
+    "D0_ref": 2e4,
+    "alpha_ref": -0.2,
+    "D_offset_ref": 500.0,
+    "D0_sample": 8e3,
+    "alpha_sample": 0.3,
+    "D_offset_sample": 100.0,
+    "v0": 800.0,
+    "beta": 0.2,
+    "v_offset": 5.0,
+    "f0": 0.4,
+    "f1": -0.3,
+    "f2": 1.0,
+    "f3": 0.2,
+    "phi0": 2.0,
+}
+_FALL = (0.2, 0.9)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a synthetic data set is measured with.
+
+    Attributes:
+        dt: time between frames [s].
+        q: scattering vector [1/Å].
+        phi: angles [degree].
+        noise: standard deviation of one value of c2.
+    """
+
+    n_frames: int = 100
+    dt: float = 0.1
+    q: float = 0.0054
+    phi: tuple[float, ...] = (-5.0, 0.0, 5.0)
+    contrast: float = 0.3
+    offset: float = 1.0
+    noise: float = 0.005
+    fraction_clip: FractionClip = "soft"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The 14 parameters of a synthetic data set."""
+
+    parameters: Mapping[str, float] = field(default_factory=lambda: dict(EXAMPLE))
+
+    @property
+    def vector(self) -> np.ndarray:
+        """In the order of the model."""
+        return np.array([self.parameters[name] for name in NAMES])
+
+
+def shape(truth: Truth, where: Experiment) -> np.ndarray:
+    """The correlation without contrast, offset and noise, shape (n_phi, N, N); 1 on the diagonal."""
+    t = time_grid(where.n_frames, where.dt)
+    curve: np.ndarray = two_time_correlation(
+        truth.vector, t, where.q, where.dt, where.phi, 1.0, 0.0, where.fraction_clip
+    )
+    return curve
+
+
+def simulate(truth: Truth, where: Experiment, seed: int) -> np.ndarray:
+    """Noisy correlations, shape (n_phi, N, N); symmetric, one independent noise value per pair of frames."""
+    noise = np.random.default_rng(seed).normal(0.0, where.noise, (len(where.phi), where.n_frames, where.n_frames))
+    upper = np.triu(noise)
+    return where.offset + where.contrast * shape(truth, where) + upper + np.swapaxes(np.triu(noise, 1), 1, 2)
+
+
+def draw_truth(where: Experiment, seed: int) -> Truth:
+    """A random truth whose correlation falls by 20 to 90 % of the contrast within the window.
+
+    Rates are log-uniform around those that the window can show, exponents and shares uniform.
+    """
+    rng = np.random.default_rng(seed)
+    span = where.n_frames * where.dt
+    while True:
+        log10 = {name: 10 ** rng.uniform(-0.7, 1.0) / (where.q**2 * span) for name in ("D0_ref", "D0_sample")}
+        parameters = {
+            **{name: float(np.clip(value, 100.0, 1e6)) for name, value in log10.items()},
+            "alpha_ref": rng.uniform(-1.0, 1.0),
+            "alpha_sample": rng.uniform(-1.0, 1.0),
+            "v0": float(np.clip(10 ** rng.uniform(-0.3, 1.5) / (where.q * span), 1e-6, 1e4)),
+            "beta": rng.uniform(-0.8, 0.8),
+            "v_offset": rng.uniform(-50.0, 50.0),
+            "f0": rng.uniform(0.1, 0.9),
+            "f1": rng.uniform(-5.0, 5.0) / span,
+            "f2": span / 2,
+            "f3": rng.uniform(0.0, 0.4),
+            "phi0": rng.uniform(-8.0, 8.0),
+        }
+        for name in ("ref", "sample"):
+            parameters[f"D_offset_{name}"] = parameters[f"D0_{name}"] * rng.uniform(0.0, 0.5)
+        truth = Truth({name: parameters[name] for name in NAMES})
+        if _FALL[0] <= 1 - shape(truth, where).min() <= _FALL[1]:
+            return truth
+
+
+def encode(c2: np.ndarray, truth: Truth, where: Experiment, layout: Layout) -> bytes:
+    """A file of one data set; the truth stands in its attribute (in NPZ: its text array) `lanewise_truth`."""
+    t = time_grid(where.n_frames, where.dt)
+    story = json.dumps({**truth.parameters, "contrast": where.contrast, "offset": where.offset, "noise": where.noise})
+    n = len(where.phi)
+    stream = io.BytesIO()
+    if layout == "npz":
+        np.savez_compressed(stream, c2=c2, t=t, q=where.q, phi=np.array(where.phi), lanewise_truth=np.array(story))
+        return stream.getvalue()
+    with h5py.File(stream, "w") as file:
+        file.attrs[TRUTH] = story
+        match layout:
+            case "flat":
+                arrays = {"c2": c2, "t": t, "q": where.q, "phi": where.phi}
+            case "exchange":
+                values = {"twotime_corr": c2, "tau": t, "q_val": np.full(n, where.q), "phi": where.phi}
+                arrays = {f"exchange/{key}": value for key, value in values.items()}
+            case "aps":
+                arrays = {APS_Q: np.full((1, n), where.q), APS_PHI: np.array([where.phi]), "exchange/t": t}
+                arrays |= _halves(f"{APS_MAP}/g2_", c2)
+            case "aps-u":
+                bins = np.arange(1, n + 1)
+                arrays = {APS_U_Q: np.array([where.q]), APS_U_PHI: where.phi, APS_U_BINS: bins, "xpcs/twotime/t": t}
+                arrays |= _halves(f"{APS_U_MAP}/c2_", c2)
+        for key, value in arrays.items():
+            # A creation time would make equal data sets unequal files.
+            file.create_dataset(key, data=value, track_times=False)
+    return stream.getvalue()
+
+
+def _halves(prefix: str, c2: np.ndarray) -> dict[str, np.ndarray]:
+    """Upper triangles in float32, as instruments write them."""
+    return {f"{prefix}{k + 1:05d}": np.triu(matrix).astype(np.float32) for k, matrix in enumerate(c2)}

@@ -1,0 +1,98 @@
+"""Computes a chunk of tasks: reads each file and fits it, whatever became of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lanewise.errors import InputUnreachable, StorageError
+from lanewise.families.heterodyne import outputs, results
+from lanewise.families.heterodyne.nlsq.fit import fit
+from lanewise.families.heterodyne.results import TaskResult
+from lanewise.families.heterodyne.tasks import Task, read
+from lanewise.machine import device, interrupts, provenance
+from lanewise.storage.checkpoints import Saved
+
+if TYPE_CHECKING:
+    from lanewise.machine.progress import Reporter
+    from lanewise.manifest.plan import Chunk
+    from lanewise.storage.checkpoints import Keeper
+
+_PACKED = "packed"
+
+
+class TaskSolver:
+    """Fits the tasks of a chunk; those whose data have one shape share the compiled program.
+
+    Args:
+        where: `auto`, `cpu` or `gpu`.
+        cpus: cores that the chunk may use: so many tasks are fitted side by side where JAX runs on the CPU.
+
+    Raises:
+        MachineError: a GPU is required and JAX has none.
+    """
+
+    def __init__(self, where: str, cpus: int) -> None:
+        from lanewise.operations.doctor import n_cores
+
+        on_cpu = device.prepare(where, "float64")
+        self._workers = min(cpus, n_cores()) if on_cpu else 1
+
+    @property
+    def made(self) -> Mapping[str, Any]:
+        """Nothing beyond what every commit says."""
+        return {}
+
+    def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> list[TaskResult]:
+        """One result per task, in order; a checkpoint holds those that are done.
+
+        Raises:
+            InputUnreachable: storage does not give a task's file now; nothing is recorded of the chunk.
+        """
+        tasks: list[Task] = [realization.member for realization in chunk.realizations]
+        found = {at: _restored(saved) for at, saved in keeper.blocks.items()}
+        todo = [at for at in range(len(tasks)) if at not in found]
+        progress.begin(f"chunk {chunk.index}", len(tasks))
+        for at, result in self._results(tasks, todo):
+            found[at] = result
+            progress.step(len(found), tasks[at].name)
+            keeper.blocks[at] = Saved(1, (), {_PACKED: np.frombuffer(outputs.packed_nc([result]), np.uint8)})
+            if len(found) < len(tasks):
+                if interrupts.pending() or keeper.due(len(found), len(tasks)):
+                    keeper.save()
+                interrupts.stop_here()
+        return [found[at] for at in range(len(tasks))]
+
+    def _results(self, tasks: Sequence[Task], todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
+        """Each result as it comes. The first task is fitted alone: the others find its program compiled."""
+        for at in todo[:1] if self._workers > 1 else todo:
+            yield at, _solve(tasks[at])
+        if self._workers == 1 or len(todo) < 2:
+            return
+        pool = ThreadPoolExecutor(self._workers)
+        try:
+            running = {pool.submit(_solve, tasks[at]): at for at in todo[1:]}
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:
+            # On the way out after an error or a signal, what has not begun does not begin.
+            pool.shutdown(cancel_futures=True)
+
+
+def _solve(task: Task) -> TaskResult:
+    try:
+        data = read(task)
+        return results.fitted(task, data, fit(data, task.config), provenance.versions())
+    except StorageError as error:
+        # No property of the data: tried again, it may be there.
+        raise InputUnreachable(str(error)) from error
+    except Exception as error:  # the border where one task's failure becomes its record
+        return results.failed(task, error)
+
+
+def _restored(saved: Saved) -> TaskResult:
+    (result,) = outputs.unpack(saved.records[_PACKED].tobytes())
+    return result

@@ -1,0 +1,99 @@
+"""summary.csv of a heterodyne campaign: one row per committed task, in the plan's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lanewise.families.shear.statistics import summary as extract
+
+if TYPE_CHECKING:
+    from lanewise.api import Campaign
+
+SEED = "fit.seed"
+# Whole numbers that a failed task does not have: pandas would turn them into floats.
+_WHOLE = ("n_data", "n_free", "agreement", "n_polished", "rounds", "seed")
+_TEXT = ("run_id", "task", "input_filename", "status", "at_bounds", "data_sha256", "reason")
+
+
+def collect(campaign: Campaign) -> pd.DataFrame:
+    """The summary of all committed chunks, independent of the order they were committed in.
+
+    Raises:
+        Damaged: a commit, or what it names, is missing or changed.
+    """
+    rows, damaged = extract.committed_rows(campaign)
+    for error in damaged.values():
+        raise error
+    return table(campaign, rows)
+
+
+def table(campaign: Campaign, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows of the campaign's commits with the types of their columns.
+
+    What is undefined is empty; the error of a value that the data leave open is inf.
+    """
+    columns = list(rows[0]) if rows else ["run_id", "task", "input_filename", *swept(campaign), "status", "reason"]
+    frame = pd.DataFrame(rows, columns=columns)
+    kept = {*_TEXT, *_WHOLE, *swept(campaign), "converged"}
+    frame = frame.astype({name: float for name in columns if name not in kept})
+    frame = frame.astype({name: "Int64" for name in _WHOLE if name in columns})
+    for name in (column for column in columns if column.endswith("_error")):
+        # A row of JSON has no infinity: a value without an error is one that the data leave open.
+        open_ = frame[name].isna() & frame[name.removesuffix("_error")].notna()
+        frame.loc[open_, name] = np.inf
+    return frame
+
+
+def swept(campaign: Campaign) -> tuple[str, ...]:
+    """The config paths that the campaign sweeps."""
+    return tuple(campaign.manifest.extent.points[0])
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Fits that differ in the seed of their starts alone, and so must come to the same minimum.
+
+    Attributes:
+        label: what they share: the file, and the rest of the sweep.
+        n, n_converged: fits, and those that are converged.
+        chi2_spread: of the converged ones, largest minus smallest χ².
+        shift: largest distance between two of their headline values in units of their error.
+    """
+
+    label: str
+    n: int
+    n_converged: int
+    chi2_spread: float | None
+    shift: float | None
+
+
+def seed_groups(summary: pd.DataFrame, keys: tuple[str, ...], headline: tuple[str, ...]) -> tuple[SeedGroup, ...]:
+    """Agreement between seeds, one group per file and point of the rest of the sweep; none where no seed is swept."""
+    if SEED not in keys or summary.empty:
+        return ()
+    others = [key for key in keys if key != SEED]
+    # As text: a swept value may be a list, and a failed task has no others.
+    shared = summary[["data_sha256", *others]].astype(str).agg("\x1f".join, axis=1)
+    return tuple(_seed_group(rows, others, headline) for _, rows in summary.groupby(shared, sort=False))
+
+
+def _seed_group(rows: pd.DataFrame, others: list[str], headline: tuple[str, ...]) -> SeedGroup:
+    first = rows.iloc[0]
+    label = ", ".join([str(first["input_filename"]), *(f"{key} = {first[key]}" for key in others)])
+    good = rows[rows["status"] == "ok"]
+    if len(good) < 2:
+        return SeedGroup(label, len(rows), len(good), None, None)
+    shifts = [np.ptp(good[name]) / good[f"{name}_error"].max() for name in headline]
+    defined = [float(shift) for shift in shifts if np.isfinite(shift)]
+    return SeedGroup(
+        label,
+        len(rows),
+        len(good),
+        float(np.ptp(good["chi2"])) if good["chi2"].notna().all() else None,
+        max(defined, default=None),
+    )

@@ -1,0 +1,156 @@
+"""The tasks of a campaign: every input at every point of the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lanewise.errors import DataError
+from lanewise.families.heterodyne import config as heterodyne_config
+from lanewise.families.heterodyne import sweep
+from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.families.heterodyne.sweep import Point
+from lanewise.manifest import identity
+from lanewise.manifest.document import Document, Path
+from lanewise.storage.inputs import Input
+
+if TYPE_CHECKING:
+    from lanewise.families.heterodyne.data import TwoTimeData
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a campaign runs over.
+
+    Attributes:
+        kind: of the sweep, its key in the manifest; empty without one.
+    """
+
+    inputs: tuple[Input, ...]
+    points: tuple[Point, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fit.
+
+    Attributes:
+        name: readable, unique in the campaign; names the file of its arrays.
+        swept: what the sweep sets, by dotted config path.
+        config: the base config with that applied.
+    """
+
+    name: str
+    input: Input
+    swept: Point
+    config: HeterodyneConfig
+    own_identity: str
+
+    @property
+    def run_id(self) -> str:
+        """Name of its directory: stable, since it follows from content and config alone."""
+        return f"het_{self.own_identity[:8]}"
+
+    @property
+    def seed(self) -> int:
+        """Of the fit's starts."""
+        return self.config.fit.seed
+
+    def identity(self, shared: Mapping[str, Any]) -> str:
+        """SHA-256 of the file's content and the task's own config; not where the file lies, nor what else is swept."""
+        return self.own_identity
+
+    def changed(self, change: Callable[[HeterodyneConfig], HeterodyneConfig]) -> Task:
+        """With its own config changed, under the same identity."""
+        return replace(self, config=change(self.config))
+
+
+def tasks(extent: Extent, base: Mapping[str, Any]) -> tuple[Task, ...]:
+    """Every task, inputs in their order, points within; `base` is a config that every point has been checked on."""
+    configs = [heterodyne_config.parse(sweep.applied(base, point)) for point in extent.points]
+    names = [
+        "_".join(part for part in (file, point) if part)
+        for file in _files(extent.inputs)
+        for point in sweep.labels(extent.points)
+    ]
+    pairs = (
+        (one, point, config) for one in extent.inputs for point, config in zip(extent.points, configs, strict=True)
+    )
+    return tuple(
+        Task(name, one, point, config, _identity(one, config))
+        for name, (one, point, config) in zip(names, pairs, strict=True)
+    )
+
+
+def check(extent: Extent, base: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """What is wrong with the config at a point of the sweep, or with the tasks as a whole: where, and the complaint."""
+    found = [complaint for at in range(len(extent.points)) for complaint in _at_point(extent, at, base)]
+    if found:
+        return list(dict.fromkeys(found))
+    seen: dict[str, Task] = {}
+    for task in tasks(extent, base):
+        first = seen.setdefault(task.own_identity, task)
+        if first is not task:
+            # A point that stands twice does so for every input: the first is said.
+            what = f"{task.name} would be the same fit as {first.name}: same content of the file, same config"
+            return [(("inputs",) if task.input is not first.input else ("sweep",), f"{what}; remove one")]
+    return []
+
+
+def read(task: Task) -> TwoTimeData:
+    """The task's data.
+
+    Raises:
+        DataError: they cannot be read as the config says, or are no longer those that the campaign was planned for.
+        StorageError: storage does not give them.
+    """
+    # Late: a plan names files and reads none of what they hold.
+    from lanewise.families.heterodyne.data import load_data
+
+    chosen = task.config.data
+    assert chosen.q != "all"
+    data = load_data(
+        task.input.path,
+        q=chosen.q,
+        phi=chosen.phi,
+        dt=chosen.dt,
+        start_frame=chosen.start_frame,
+        end_frame=chosen.end_frame,
+    )
+    if data.sha256 != task.input.sha256:
+        raise DataError(
+            f"{task.input.path}: was changed: it has SHA-256 {data.sha256[:16]}…, the campaign was planned for "
+            f"{task.input.sha256[:16]}…"
+        )
+    return data
+
+
+def _at_point(extent: Extent, at: int, base: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    point = extent.points[at]
+    applied = sweep.applied(base, point)
+    for complaint in heterodyne_config.check(Document("config", applied)):
+        key = next((key for key in point if complaint.field.startswith(key)), "")
+        place: Path = ("sweep", extent.kind, at) if extent.kind == "list" else ("sweep", extent.kind)
+        if key and extent.kind != "list":
+            place = (*place, key)
+        yield place, f"{complaint.field}: {complaint.message}"
+    if applied.get("data", {}).get("q") == "all":
+        yield (
+            ("config",),
+            "data.q: 'all' is several fits of one file; write sweep: {grid: {data.q: […]}} with the values",
+        )
+
+
+def _identity(one: Input, config: HeterodyneConfig) -> str:
+    shared = {"kind": "heterodyne", "results_version": identity.RESULTS_VERSION}
+    return identity.of({"settings": shared, "data_sha256": one.sha256, "config": config.content})
+
+
+def _files(inputs: Sequence[Input]) -> list[str]:
+    """A readable name for each input, unique among them."""
+    stems = [sweep.plain(one.stem) for one in inputs]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}_{one.sha256[:8]}" for stem, one in zip(stems, inputs, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Weak-lensing shear: galaxies with a known shear are simulated and inferred."""

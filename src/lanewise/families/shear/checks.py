@@ -1,0 +1,179 @@
+"""What is wrong with a shear config, beyond what its schema can say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lanewise.errors import Complaint
+from lanewise.families.shear import scene, simulation
+from lanewise.families.shear.priors import parameter
+from lanewise.families.shear.scene import DOMAINS, SHAPES, position_bounds
+from lanewise.manifest import schema
+from lanewise.manifest.document import Document, Path
+
+# Keys of the published config that name files; here the manifest does.
+_ELSEWHERE = {
+    "output_path": "remove it; results go to the manifest's output.url",
+    "data_path": "remove it; the images of this campaign are simulated",
+}
+_JAX_GALSIM = ("Exponential", "Gaussian")
+
+
+def check(config: Document) -> list[Complaint]:
+    """Everything that is wrong with a shear config."""
+    value = config.value
+    if not isinstance(value, dict):
+        return schema.complaints(config, "shear-config")
+    found = [config.complaint((key,), remedy) for key, remedy in _ELSEWHERE.items() if key in value]
+    known = {key: part for key, part in value.items() if key not in _ELSEWHERE}
+    found += schema.complaints(replace(config, value=known), "shear-config")
+    if found:
+        return found
+    faults = [fault for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer) for fault in look(value)]
+    if simulation.KEY in value and not faults:
+        faults = list(_simulation(value))
+    return [config.complaint(path, message) for path, message in faults]
+
+
+def _simulation(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The scene that images are drawn from is one of its own, and both have to fit each other."""
+    simulated = simulation.scene_of(value)
+    # What both scenes have was looked at before.
+    unsound = schema.faults(simulated, "shear-config")
+    unsound = unsound or [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(simulated)]
+    for path, message in unsound:
+        yield (simulation.KEY, *path), message
+    if not unsound:
+        stamp = scene.image(value["image"])
+        galaxies = (scene.galaxy(one["gal"], stamp) for one in (value, simulated))
+        yield from simulation.faults(value, *galaxies)
+
+
+def _orders(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Bounds in order."""
+    for path, node in _mappings(value, ()):
+        if "type" not in node or "min" not in node:
+            continue
+        low, high = node["min"], node["max"]
+        if not low < high:
+            yield (*path, "max"), f"expected more than min ({low}), got {high}"
+        elif "mean" in node and not low < node["mean"] < high:
+            yield (*path, "mean"), f"expected a mean between min ({low}) and max ({high}), got {node['mean']}"
+    position = value["gal"].get("position", {})
+    for axis in "xy":
+        first, last = position_bounds(position, axis, value["image"][f"size_{axis}"])
+        if not first < last:
+            at = ("gal", "position", f"{axis}_max")
+            yield at, f"expected more than {axis}_min ({first:g} px), got {last:g} px"
+
+
+def _stamp(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    image = value["image"]
+    fft_size = image.get("fft_size", 128)
+    if fft_size < max(image["size_x"], image["size_y"]):
+        yield ("image", "fft_size"), f"expected at least the stamp's size, got {fft_size}; double it"
+
+
+def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    psf = value["psf"]
+    image = psf.get("type") == "Image"
+    for key in ("sigma", "beta", "ellipticity") if image else ("file", "pixel_scale"):
+        if key in psf:
+            yield ("psf", key), f"type: {psf.get('type', 'Gaussian')} has no {key}; remove it or change the type"
+    if "ellipticity" in psf and not image:
+        size = (psf["ellipticity"]["e1"] ** 2 + psf["ellipticity"]["e2"] ** 2) ** 0.5
+        if size >= 1:
+            yield ("psf", "ellipticity"), f"expected a size below 1, got (e1, e2) of size {size:g}"
+    if image and value["image"].get("renderer") == "jax-galsim":
+        yield ("image", "renderer"), "jax-galsim draws no image of a PSF; use renderer: fourier"
+
+
+def _galaxy(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Keys that this type of galaxy does not have, and shares of the flux."""
+    gal = value["gal"]
+    kind = gal.get("type", "Exponential")
+    if kind == "Sum":
+        for key in ("half_light_radius", *SHAPES.values()):
+            if key in gal:
+                yield ("gal", key), "in a Sum each component has its own; move it to gal.components"
+        parts = gal["components"]
+        for name, part in parts.items():
+            yield from _foreign(("gal", "components", name), part, part["type"])
+        rest = [name for name, part in parts.items() if "fraction" not in part]
+        if len(rest) != 1:
+            shown = ", ".join(rest) or "none"
+            message = f"expected one component without a fraction, which takes the rest of the flux, got {shown}"
+            yield ("gal", "components"), message
+        given = [_centre(part["fraction"]) for part in parts.values() if "fraction" in part]
+        if sum(given) >= 1:
+            yield (
+                ("gal", "components"),
+                f"expected fractions of the flux that leave a rest, got a sum of {sum(given):g}",
+            )
+        return
+    if "components" in gal:
+        yield ("gal", "components"), f"only a Sum has components, this is type: {kind}; remove them or set type: Sum"
+    yield from _foreign(("gal",), gal, kind)
+
+
+def _foreign(path: Path, part: Mapping[str, Any], kind: str) -> Iterator[tuple[Path, str]]:
+    for owner, key in SHAPES.items():
+        if key in part and kind != owner:
+            yield (*path, key), f"type: {kind} has no {key}, which belongs to a {owner}; remove it or set type: {owner}"
+
+
+def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Galaxies that no realization could have: the truth of every latent is the centre of its prior."""
+    gal = value["gal"]
+    for path, given in _located(gal):
+        low, high = DOMAINS[str(path[-1])]
+        centre = _centre(given)
+        opened = low == 0 and high == float("inf")
+        inside = low < centre if opened else low <= centre <= high
+        where = "a positive value" if opened else f"a value from {low:g} to {high:g}"
+        if not inside and isinstance(given, Mapping):
+            yield path, f"expected a prior around {where}, got one around {centre:g}"
+        elif not inside:
+            yield path, f"expected {where}, got {centre:g}"
+        elif isinstance(given, Mapping):
+            bounds = parameter(given).bounds  # type: ignore[union-attr]
+            for key, bound in zip(("min", "max"), bounds, strict=True):
+                if key in given and not low <= bound <= high:
+                    yield (*path, key), f"expected {where}, got {bound:g}"
+    for group, names in (("shear", ("g1", "g2")), ("ellipticity", ("e1", "e2"))):
+        if group in gal:
+            size = sum(_centre(gal[group][name]) ** 2 for name in names) ** 0.5
+            if size >= 1:
+                yield ("gal", group), f"expected a size below 1, got ({', '.join(names)}) of size {size:g}"
+    if not any(isinstance(gal["shear"][g], dict) for g in ("g1", "g2")):
+        message = "expected a prior on g1 or g2, got two numbers; nothing of the shear would be inferred"
+        yield ("gal", "shear"), message
+
+
+def _located(gal: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Every parameter of the galaxy with a domain, but those of shear and ellipticity, which have one as a pair."""
+    for path, part in ((("gal",), gal), *((("gal", "components", n), p) for n, p in gal.get("components", {}).items())):
+        for key in ("flux", "half_light_radius", "n", "beta", "fraction"):
+            if key in part:
+                yield (*path, key), part[key]
+
+
+def _renderer(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    kind = value["gal"].get("type", "Exponential")
+    if value["image"].get("renderer") == "jax-galsim" and kind not in _JAX_GALSIM:
+        known = " and ".join(_JAX_GALSIM)
+        yield ("image", "renderer"), f"jax-galsim draws {known} galaxies, this is type: {kind}; use renderer: fourier"
+
+
+def _centre(value: float | Mapping[str, Any]) -> float:
+    parsed = parameter(value)
+    return parsed if isinstance(parsed, float) else parsed.centre
+
+
+def _mappings(value: Any, path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    if not isinstance(value, dict):
+        return []
+    below = [found for key, part in value.items() for found in _mappings(part, (*path, key))]
+    return [(path, value), *below]

@@ -1,0 +1,166 @@
+"""The shear config as frozen types; what each key means is written in the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from lanewise.families.shear import predictions, scene, simulation
+from lanewise.families.shear.priors import Parameter, Prior
+from lanewise.families.shear.scene import Galaxy, Image, Psf, PsfImage
+from lanewise.families.shear.simulation import Simulation
+from lanewise.manifest import typed
+from lanewise.methods import STAGES
+from lanewise.methods.settings import (
+    AutoSettings,
+    HmcSettings,
+    ImportanceSettings,
+    LaplaceSettings,
+    MapSettings,
+    NutsSettings,
+    ViSettings,
+)
+
+SETTINGS: dict[str, type[Any]] = {
+    "map": MapSettings,
+    "laplace": LaplaceSettings,
+    "vi": ViSettings,
+    "importance": ImportanceSettings,
+    "hmc": HmcSettings,
+    "nuts": NutsSettings,
+    "auto": AutoSettings,
+}
+_FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The method and its settings."""
+
+    method: str = "nuts"
+    precision: str = "float64"
+    rng_seed: int = 0
+    map: MapSettings = field(default_factory=MapSettings)
+    laplace: LaplaceSettings = field(default_factory=LaplaceSettings)
+    vi: ViSettings = field(default_factory=ViSettings)
+    importance: ImportanceSettings = field(default_factory=ImportanceSettings)
+    hmc: HmcSettings = field(default_factory=HmcSettings)
+    nuts: NutsSettings = field(default_factory=NutsSettings)
+    auto: AutoSettings = field(default_factory=AutoSettings)
+
+
+@dataclass(frozen=True)
+class ShearConfig:
+    """A parsed shear config.
+
+    Attributes:
+        unused: dotted keys that were accepted for compatibility and have no effect.
+    """
+
+    image: Image
+    psf: Psf | PsfImage
+    galaxy: Galaxy
+    inference: Inference
+    unused: tuple[str, ...] = ()
+    simulation: Simulation = field(default_factory=Simulation)
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter of the galaxy."""
+        return dict(self.galaxy.parameters)
+
+    @property
+    def latents(self) -> dict[str, Prior]:
+        """Priors of the latents, in a fixed order."""
+        given = self.simulation.given
+        return {name: p for name, p in self.galaxy.parameters if not isinstance(p, float) and name not in given}
+
+    @property
+    def simulated_galaxy(self) -> Galaxy:
+        """What images are drawn of; the model's own galaxy unless the config says otherwise."""
+        return self.simulation.galaxy or self.galaxy
+
+    @property
+    def simulated_psf(self) -> Psf | PsfImage:
+        """What images are drawn through."""
+        return self.simulation.psf or self.psf
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Values of the fixed parameters."""
+        return {name: p for name, p in self.galaxy.parameters if isinstance(p, float)}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of a config that is valid."""
+        found = [f"{key} is accepted for compatibility and not used" for key in self.unused]
+        if {"g1", "e1"} <= set(self.latents) or {"g2", "e2"} <= set(self.latents):
+            found.append(
+                "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
+                "so the posterior is as wide as their priors; fix the ellipticity at its truth"
+            )
+        return (*found, *predictions.remarks(self))
+
+    @property
+    def method(self) -> str:
+        """The inference method's name."""
+        return self.inference.method
+
+    @property
+    def settings(self) -> Any:
+        """Settings of the method."""
+        return getattr(self.inference, self.method)
+
+    @property
+    def stages(self) -> tuple[tuple[str, Any], ...]:
+        """The methods that run, in their order, with their settings."""
+        return tuple((name, getattr(self.inference, name)) for name in STAGES.get(self.method, (self.method,)))
+
+    def with_settings(self, settings: Any) -> ShearConfig:
+        """With other settings of the method."""
+        return replace(self, inference=replace(self.inference, **{self.method: settings}))
+
+    def with_method(self, method: str) -> ShearConfig:
+        """With another method, and the settings that the config has for it."""
+        return replace(self, inference=replace(self.inference, method=method))
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Every setting that can change a number, defaults filled in, without the settings of other methods."""
+        inference = {
+            "method": self.method,
+            "precision": self.inference.precision,
+            "rng_seed": self.inference.rng_seed,
+            **asdict(self.settings),
+        }
+        if self.method in STAGES:
+            inference["stages"] = {name: asdict(settings) for name, settings in self.stages}
+        image = asdict(self.image)
+        # What the other renderer reads changes no number.
+        del image["padding" if self.image.renderer == "jax-galsim" else "fft_size"]
+        found = {"image": image, "psf": self.psf.content, "gal": self.galaxy.content, "inference": inference}
+        different = self.simulation.content
+        return {**found, "simulation": different} if different else found
+
+
+def parse(value: Mapping[str, Any]) -> ShearConfig:
+    """A checked config as frozen types."""
+    image, inference = scene.image(value["image"]), value.get("inference", {})
+    # The older form has the settings of NUTS directly under `inference`.
+    flat = {key: inference[key] for key in _FLAT if key in inference}
+    given = {name: dict(inference.get(f"{name}_config", {})) for name in SETTINGS}
+    given["nuts"] = {**flat, **given["nuts"]}
+    unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
+    unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
+    return ShearConfig(
+        image=image,
+        psf=scene.psf(value["psf"]),
+        galaxy=scene.galaxy(value["gal"], image),
+        inference=Inference(
+            **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},
+            **{name: typed.build(kind, given[name]) for name, kind in SETTINGS.items()},
+        ),
+        unused=tuple(unused),
+        simulation=simulation.parse(value, image),
+    )

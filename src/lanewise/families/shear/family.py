@@ -1,0 +1,204 @@
+"""The door of the shear family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from lanewise.errors import Complaint
+from lanewise.families.shear import checks, observations, predictions, shears, simulation, truth_draws
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model import psf_image
+from lanewise.families.shear.observations import Observations, Observed
+from lanewise.families.shear.shears import Shears
+from lanewise.manifest.document import Document, Path
+from lanewise.manifest.protocols import Member, Observation, Problem
+
+if TYPE_CHECKING:
+    from lanewise.manifest.loading import Manifest
+    from lanewise.manifest.protocols import Outputs
+
+# How the run id of a galaxy that is turned by 90° ends.
+TURNED = "_r90"
+
+
+def check_config(config: Document) -> Sequence[Complaint]:
+    """Everything that is wrong with the config."""
+    return checks.check(config)
+
+
+def resolve_config(config: Document) -> Mapping[str, Any]:
+    """The config with the file of its point-spread function pinned to its content."""
+    value: Mapping[str, Any] = config.value
+    return psf_image.resolve(config) if value["psf"].get("type") == "Image" else value
+
+
+def parse_config(value: Mapping[str, Any]) -> ShearConfig:
+    """A checked config as frozen types."""
+    return shear_config.parse(value)
+
+
+def check_extent(manifest: Document) -> Sequence[Complaint]:
+    """What the schema cannot say of the true shears, or of the images."""
+    there = [key for key in ("shear", observations.KEY) if key in manifest.value]
+    if not there:
+        text = "expected 'shear' (true shears, of which images are simulated) or 'observations' (images from files)"
+        return [manifest.complaint((), f"{text}, got neither; add one")]
+    if len(there) == 2:
+        text = "images are either simulated for the truths under 'shear' or read from files; keep one of the two"
+        return [manifest.complaint((observations.KEY,), text)]
+    return shears.check(manifest) if there == ["shear"] else observations.check(manifest)
+
+
+def resolve(manifest: Document) -> Mapping[str, Any]:
+    """The manifest with every image file found and pinned to its content."""
+    value: Mapping[str, Any] = manifest.value
+    if observations.KEY in value:
+        return {**value, observations.KEY: observations.resolve(manifest)}
+    return value
+
+
+def parse_extent(value: Mapping[str, Any]) -> Shears | Observations:
+    """The true shears, or the images, of a resolved manifest."""
+    return shears.parse(value["shear"]) if "shear" in value else observations.parse(value[observations.KEY])
+
+
+def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
+    """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
+    extent, found = manifest.extent, list(precision(manifest.config))
+    if isinstance(extent, Observations):
+        place: Path = (observations.KEY, "truths")
+        if manifest.config.simulation.content:
+            found.append((("config", simulation.KEY), "images come from files here, none is simulated; remove it"))
+        found += list(observations.misfits(extent, manifest.config))
+        known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
+    else:
+        place = ("shear",)
+        found += list(width_of_noise(manifest.config))
+        found += list(_ring(manifest.config, extent))
+        signs = (1, -1) if extent.paired else (1,)
+        known = {
+            name: {sign * point[at] for point in extent.points for sign in signs}
+            for at, name in enumerate(("g1", "g2"))
+        }
+    for name, truths in known.items():
+        fixed = manifest.config.fixed.get(name)
+        if fixed is not None and truths and truths != {fixed}:
+            shown = ", ".join(f"{value:g}" for value in sorted(truths))
+            message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
+            found.append((place, message))
+    return found
+
+
+def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
+    """A model that holds an ellipticity fixed would hold that of the turned galaxy fixed, too."""
+    held = [name for name in ("e1", "e2") if config.fixed.get(name)]
+    shape = dict(config.simulated_galaxy.parameters)
+    if extent.ring and held:
+        fixed = " and ".join(held)
+        message = f"a ring turns the galaxy, the config fixes {fixed}; give a prior, and name it in simulation.given"
+        yield ("shear", "ring"), message
+    elif extent.ring and not any(shape[name] for name in ("e1", "e2")):
+        yield ("shear", "ring"), "the galaxy is round, and the same turned by 90°; remove it"
+
+
+def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """Simulated images need noise of a known width."""
+    if config.image.noise.sigma is None:
+        message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
+        yield ("config",), message
+
+
+def precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """The precision of the likelihood must carry the S/N."""
+    if config.inference.precision != "float32":
+        return
+    place: Path = ("config", "inference", "precision")
+    signal = predictions.signal_to_noise(config)
+    if signal > predictions.FLOAT32_SIGNAL_TO_NOISE:
+        message = f"the S/N is about {signal:.0e}, and float32 carries {predictions.FLOAT32_SIGNAL_TO_NOISE:.0e}"
+        yield place, f"{message}; set float64"
+    elif not config.image.noise.simulated:
+        yield place, "an estimate from an image without noise is as good as the arithmetic; set float64"
+
+
+def settings(manifest: Manifest) -> Mapping[str, Any]:
+    """Config, thresholds and lane width."""
+    return {
+        "config": manifest.config.content,
+        "convergence": vars(manifest.convergence),
+        "width": manifest.batch.width,
+    }
+
+
+def members(manifest: Manifest) -> Sequence[Member | Observed]:
+    """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
+    if isinstance(manifest.extent, Observations):
+        return observations.members(manifest.extent, manifest.realizations.base_seed, run_id)
+    found: list[Member] = []
+    seed = manifest.realizations.base_seed
+    for shear in manifest.extent.points:
+        for _ in range(manifest.realizations.count):
+            found += _arms(manifest.config, manifest.extent, shear, seed)
+            seed += 1
+    return found
+
+
+def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Member]:
+    """The realizations of one seed: a galaxy, under ±g in a pair, and turned by 90° too in a ring."""
+    g1, g2 = shear
+    galaxy: dict[str, float] = {}
+    if config.simulation.truths == "drawn":
+        galaxy = truth_draws.truth({**dict(config.simulated_galaxy.parameters), "g1": g1, "g2": g2}, seed)
+    for turned in (False, True) if extent.ring else (False,):
+        if turned:
+            shape = dict(config.simulated_galaxy.parameters) | galaxy
+            e = {name: p if isinstance(p, float) else p.centre for name, p in shape.items() if name in ("e1", "e2")}
+            galaxy = galaxy | {name: 0.0 - value for name, value in e.items()}
+        # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
+        for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
+            name = run_id(a, b, seed) + (TURNED if turned else "")
+            yield Member(name, seed, {**galaxy, "g1": a, "g2": b})
+
+
+def run_id(g1: float, g2: float, seed: int) -> str:
+    """Name of a realization's directory."""
+    # Rounded before it is shown: what rounds to zero is +0.0000, from either side.
+    g1, g2 = round(g1, 4) + 0.0, round(g2, 4) + 0.0
+    return f"g1_{g1:+.4f}_g2_{g2:+.4f}_s{seed}"
+
+
+def no_extension(manifest: Manifest) -> str:
+    """Simulated realizations can be added to; files are what they are."""
+    if isinstance(manifest.extent, Observations):
+        return "images come from files; add files to observations.images, at the end"
+    return ""
+
+
+def outputs() -> Outputs:
+    """Posteriors in netCDF, truth and diagnostics in JSON."""
+    from lanewise.engine import files as of_lanes
+
+    return cast("Outputs", of_lanes)
+
+
+def solver(manifest: Manifest) -> None:
+    """The engine runs its lanes."""
+    return None
+
+
+def observe(config: ShearConfig, member: Member | Observed) -> Observation:
+    """Read one image, or simulate it with GalSim."""
+    if isinstance(member, Observed):
+        return observations.observe(config, member)
+    from lanewise.families.shear.simulate import simulate
+
+    return simulate(config, member)
+
+
+def problem(config: ShearConfig) -> Problem:
+    """The density of one galaxy image."""
+    from lanewise.families.shear.model.problem import ShearProblem
+
+    return ShearProblem(config)

@@ -1,0 +1,1 @@
+"""The density of one galaxy image, and the renderer behind it."""

@@ -1,0 +1,56 @@
+"""A galaxy image as a function of its parameters, for the Python door."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax
+
+    from lanewise.families.shear.config import ShearConfig
+
+
+def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Array:
+    """The noise-free image of a config's galaxy; differentiable in every parameter.
+
+    A config of precision float64, the default, switches JAX's 64-bit mode on.
+
+    Args:
+        config: a parsed config, or a mapping as it stands in YAML.
+        parameters: flux, half_light_radius [arcsec], n (Sersic), beta (Moffat), e1, e2 [distortion], g1, g2 [reduced
+            shear], x, y [pixel from the image centre]; in a Sum, the components' own have their name in front:
+            bulge_n, bulge_fraction. Those left out take their fixed value or the centre of their prior; x and y are 0.
+
+    Returns:
+        Shape (ny, nx) [flux per pixel].
+
+    Raises:
+        ValueError: a parameter is unknown.
+
+    Outside 0.5…6 (n) or 2…10 (beta) the numbers have no meaning.
+    """
+    import jax
+
+    from lanewise.families.shear import config as shear_config
+    from lanewise.families.shear.model.render import CAREFUL, build
+    from lanewise.families.shear.priors import Uniform
+    from lanewise.families.shear.scene import DOMAINS, SHAPES, quantity
+    from lanewise.manifest import schema
+
+    parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
+    if parsed.inference.precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    values: dict[str, Any] = {name: p if isinstance(p, float) else p.centre for name, p in parsed.galaxy.parameters}
+    values |= {"x": 0.0, "y": 0.0}
+    for name in parameters:
+        if name not in values:
+            raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")
+    # A shape that the config fixes may be drawn at another value, or differentiated by.
+    freed = tuple(
+        (name, Uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)
+        for name, p in parsed.galaxy.parameters
+    )
+    parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
+    return build(parsed, CAREFUL)({**values, **parameters})

@@ -1,0 +1,95 @@
+"""Fourier transforms of galaxy profiles, of unit flux: T(t), t = |Sᵀk|² r², with S the shear and r the scale radius."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from scipy import optimize
+
+from lanewise.families.shear.model.radial import RadialSeries
+from lanewise.families.shear.priors import Parameter
+from lanewise.families.shear.scene import DOMAINS, SHAPES, Component
+
+
+class Profile(Protocol):
+    """A galaxy profile; `shape` is its index or exponent, ignored where it has none."""
+
+    @property
+    def half_light(self) -> float:
+        """Half-light radius in units of the scale radius."""
+        ...
+
+    @property
+    def free(self) -> bool:
+        """Whether the shape may vary."""
+        ...
+
+    def transform(self, t: jax.Array, shape: Any) -> jax.Array:
+        """T, differentiable."""
+        ...
+
+    def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """T, ∂T/∂t and ∂T/∂shape; None for the last where the shape is fixed."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A profile without a shape, whose transform has a closed form.
+
+    Attributes:
+        evaluate: t → (T, dT/dt).
+    """
+
+    evaluate: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+    half_light: float
+    free: bool = False
+
+    def transform(self, t: jax.Array, shape: Any) -> jax.Array:
+        """T, differentiable."""
+        return self.evaluate(t)[0]
+
+    def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """T, ∂T/∂t and None."""
+        return *self.evaluate(t), None
+
+
+def _exponential(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # The transform of exp(−r/r₀) is (1 + k²r₀²)^(−3/2).
+    root = jax.lax.rsqrt(1 + t)
+    cube = root * root * root
+    return cube, -1.5 * cube * root * root
+
+
+def _gaussian(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    value = jnp.exp(-0.5 * t)
+    return value, -0.5 * value
+
+
+_CLOSED = {
+    # (1 + x) exp(−x) = ½ at the half-light radius.
+    "Exponential": ClosedForm(
+        _exponential, float(optimize.brentq(lambda x: (1 + x) * math.exp(-x) - 0.5, 1, 2, xtol=1e-15))
+    ),
+    "Gaussian": ClosedForm(_gaussian, math.sqrt(2 * math.log(2))),
+}
+DE_VAUCOULEURS = 4.0
+
+
+def build(component: Component, parameters: dict[str, Parameter], dtype: Any) -> Profile:
+    """A component's profile, for the shapes that its prior allows."""
+    if component.type in _CLOSED:
+        return _CLOSED[component.type]
+    if component.shape is None:
+        return RadialSeries("Sersic", DE_VAUCOULEURS, DE_VAUCOULEURS, dtype)
+    shape = parameters[component.shape]
+    if isinstance(shape, float):
+        return RadialSeries(component.type, shape, shape, dtype)
+    least, most = DOMAINS[SHAPES[component.type]]
+    low, high = shape.bounds
+    return RadialSeries(component.type, max(low, least), min(high, most), dtype)

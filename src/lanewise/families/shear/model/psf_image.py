@@ -1,0 +1,118 @@
+"""Point-spread functions from files: an image of one, and the transform of what interpolates it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lanewise.errors import DataError, ManifestError
+from lanewise.families.shear import stamps
+from lanewise.families.shear.scene import PsfImage
+from lanewise.manifest.document import Document
+from lanewise.storage import inputs
+from lanewise.storage.store import Store, split
+
+_PLACE = ("psf", "file")
+
+
+def resolve(config: Document) -> dict[str, Any]:
+    """The config with the file of its point-spread function found, looked at and pinned to its content.
+
+    Raises:
+        ManifestError: it is missing, or holds no point-spread function.
+    """
+    value: dict[str, Any] = config.value
+    named = value["psf"]["file"]
+    if not isinstance(named, str):
+        return value
+    path, _, name = named.partition("#")
+    here = config.override(_PLACE, path, config.origin(_PLACE)[0]) if name else config
+    found = inputs.resolve(here, _PLACE)
+    if len(found) != 1:
+        raise ManifestError([config.complaint(_PLACE, f"expected one file, got {len(found)}")])
+    pinned = {**found[0], "name": name}
+    try:
+        _read(pinned["path"], name, pinned["sha256"])
+    except DataError as error:
+        raise ManifestError([config.complaint(_PLACE, str(error))]) from None
+    return {**value, "psf": {**value["psf"], "file": pinned}}
+
+
+def read(psf: PsfImage) -> np.ndarray:
+    """The image, shape (ny, nx), of unit sum.
+
+    Raises:
+        DataError: the file is gone, has changed, or holds no point-spread function.
+    """
+    return _read(psf.file.path, psf.array, psf.file.sha256)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: str, name: str, sha256: str) -> np.ndarray:
+    folder, file = split(path)
+    try:
+        raw = Store(folder).read(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: is not there any more") from None
+    if (now := hashlib.sha256(raw).hexdigest()) != sha256:
+        raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
+    values = stamps.read(raw, path, name).values
+    if len(values) != 1:
+        raise DataError(f"{path}: expected one image, got {len(values)}")
+    image: np.ndarray = values[0].astype(np.float64)
+    if not np.isfinite(image).all():
+        raise DataError(f"{path}: {int((~np.isfinite(image)).sum())} pixels are not finite; a PSF has none to mask")
+    if image.sum() <= 0:
+        raise DataError(f"{path}: the pixels sum to {image.sum():g}; a PSF has a positive sum")
+    scaled: np.ndarray = image / image.sum()
+    return scaled
+
+
+def half_light_radius(psf: PsfImage) -> float:
+    """Radius around the centre that holds half of the light [arcsec]."""
+    image = read(psf)
+    y, x = (np.arange(size) - (size - 1) / 2 for size in image.shape)
+    radius = np.hypot(y[:, None], x).ravel()
+    order = np.argsort(radius)
+    return float(radius[order][np.searchsorted(np.cumsum(image.ravel()[order]), 0.5)] * psf.pixel_scale)
+
+
+def without_folders(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A resolved config without where its files lie."""
+    file = config.get("psf", {}).get("file")
+    if not isinstance(file, Mapping):
+        return config
+    return {**config, "psf": {**config["psf"], "file": {**file, "path": split(file["path"])[1]}}}
+
+
+def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
+    """Transform at [rad/arcsec] of the surface that interpolates the image by GalSim's quintic kernel.
+
+    The centre is the image's own: the middle pixel of an odd size, the corner between the middle pixels of an even one.
+    GalSim's InterpolatedImage interpolates this transform a second time, and by default ends it at the image's own
+    band; here it is exact.
+
+    Returns:
+        Shape (len(ky), len(kx)), complex.
+    """
+    ny, nx = image.shape
+    x, y = ((np.arange(size) - (size - 1) / 2) * pixel_scale for size in (nx, ny))
+    waves_x, waves_y = np.exp(-1j * np.outer(x, kx)), np.exp(-1j * np.outer(ky, y))
+    kernel = _quintic(ky * pixel_scale / (2 * np.pi))[:, None] * _quintic(kx * pixel_scale / (2 * np.pi))
+    found: np.ndarray = (waves_y @ image @ waves_x) * kernel
+    return found
+
+
+def _quintic(u: np.ndarray) -> np.ndarray:
+    """Transform of the kernel at u cycles per pixel.
+
+    Source:
+        Bernstein & Gruen 2014, the piecewise quintic polynomial kernel of GalSim's `quintic`.
+    """
+    sinc, phase = np.sinc(u), np.pi * u
+    found: np.ndarray = sinc**5 * (sinc * (55 - 19 * phase**2) + 2 * np.cos(phase) * (phase**2 - 27))
+    return found

@@ -1,0 +1,256 @@
+"""Images from files in place of simulated ones: which realization is which image, and what is true of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lanewise.errors import Complaint, DataError, ManifestError
+from lanewise.families.shear import stamps, truths
+from lanewise.families.shear.config import ShearConfig
+from lanewise.manifest import identity
+from lanewise.manifest.document import Document, Path
+from lanewise.manifest.protocols import Observation
+from lanewise.storage import inputs
+from lanewise.storage.store import Store, split
+
+KEY = "observations"
+_ROLES = ("images", "variance", "mask")
+# Sizes in pixels of two headers agree if the config was rounded to four digits.
+_SCALE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image of one file.
+
+    Attributes:
+        path, name: the file, and the array in it.
+        sha256: of the whole file.
+        index: of the image in the file.
+    """
+
+    path: str
+    name: str
+    sha256: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A realization whose image comes from a file; see `base.Planned`.
+
+    Attributes:
+        truth: what is known to be true of it; may be empty.
+        sources: by role: `images`, and `variance` and `mask` where there are any.
+    """
+
+    run_id: str
+    seed: int
+    truth: Mapping[str, float]
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The run id."""
+        return self.run_id
+
+    def identity(self, shared: Mapping[str, Any]) -> str:
+        """SHA-256 of settings, truth, seed and the content of the files; not of their paths."""
+        data = {role: [one.sha256, one.name, one.index] for role, one in self.sources.items()}
+        return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed, "data": data})
+
+    def changed(self, change: Callable[[Any], Any]) -> Observed:
+        """Itself."""
+        return self
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The images of a campaign.
+
+    Attributes:
+        images: each image.
+        variance, mask: one for each image, one for all, or none.
+        truths: per image, or empty.
+        shapes: (ny, nx) that occur, by role.
+        pixel_scales: [arcsec] that the files state.
+    """
+
+    images: tuple[Source, ...]
+    variance: tuple[Source, ...]
+    mask: tuple[Source, ...]
+    truths: tuple[Mapping[str, float], ...]
+    shapes: Mapping[str, frozenset[tuple[int, int]]]
+    pixel_scales: frozenset[float]
+
+
+def check(manifest: Document) -> list[Complaint]:
+    """What the schema cannot say of `observations`."""
+    if "count" in manifest.value.get("realizations", {}):
+        message = "every image is one realization; remove this key"
+        return [manifest.complaint(("realizations", "count"), message)]
+    return []
+
+
+def resolve(manifest: Document) -> dict[str, Any]:
+    """`observations` with every file found, pinned and measured, and the table of truths read.
+
+    Raises:
+        ManifestError: a file is missing or is no image, or the files do not belong together.
+    """
+    value = manifest.value[KEY]
+    found: dict[str, Any] = {role: _measured(manifest, role) for role in _ROLES if role in value}
+    n_images = _count(found["images"])
+    for role in ("variance", "mask"):
+        if role in found and _count(found[role]) not in {1, n_images}:
+            message = f"expected one for all images or {n_images}, one each, got {_count(found[role])}"
+            raise ManifestError([manifest.complaint((KEY, role), message)])
+    if "truths" in value:
+        given = value["truths"]
+        found["truths"] = given if isinstance(given, list) else truths.read(manifest, (KEY, "truths"))
+        if len(found["truths"]) != n_images:
+            message = f"expected a row for each of {n_images} images, got {len(found['truths'])}"
+            raise ManifestError([manifest.complaint((KEY, "truths"), message)])
+    return found
+
+
+def parse(value: Mapping[str, Any]) -> Observations:
+    """The resolved key `observations` as frozen types."""
+    roles = {role: value.get(role, []) for role in _ROLES}
+    return Observations(
+        **{role: tuple(_sources(files)) for role, files in roles.items()},
+        truths=tuple({name: float(number) for name, number in row.items()} for row in value.get("truths", ())),
+        shapes={
+            role: frozenset((ny, nx) for one in files for _, ny, nx in [one["shape"]]) for role, files in roles.items()
+        },
+        pixel_scales=frozenset(one["pixel_scale"] for one in roles["images"] if "pixel_scale" in one),
+    )
+
+
+def without_folders(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved key `observations` without where its files lie."""
+    files = {role: [{**one, "path": split(one["path"])[1]} for one in value[role]] for role in _ROLES if role in value}
+    return {**value, **files}
+
+
+def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """What is wrong between the images and the config."""
+    image = config.image
+    yield from truths.misfits(extent.truths, config.parameters, (KEY, "truths"))
+    for role, shapes in extent.shapes.items():
+        for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
+            size = f"{image.size_x} × {image.size_y}"
+            yield (KEY, role), f"{nx} × {ny} pixels, the config's stamp has {size}; set image.size_x and size_y"
+    for scale in sorted(extent.pixel_scales):
+        if abs(scale / image.pixel_scale - 1) > _SCALE_TOLERANCE:
+            message = f"the header says {scale:.5g} arcsec per pixel, the config {image.pixel_scale:g}; correct one"
+            yield (KEY, "images"), message
+    per_pixel = image.noise.type == "PerPixel"
+    if per_pixel and not extent.variance and not image.noise.sigma:
+        yield (KEY,), "the config's noise is PerPixel without sigma; add 'variance' here, or sigma there"
+    if (extent.variance or extent.mask) and not per_pixel:
+        yield (KEY,), "variance and mask need image.noise: {type: PerPixel} in the config (with sigma for a mask alone)"
+
+
+def members(extent: Observations, base_seed: int, run_id: Any) -> tuple[Observed, ...]:
+    """Every image as a realization; seeds increment from image to image."""
+    found = []
+    for index, image in enumerate(extent.images):
+        seed = base_seed + index
+        truth = extent.truths[index] if extent.truths else {}
+        known = {"g1", "g2"} <= set(truth)
+        name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
+        sources = {"images": image}
+        for role, files in (("variance", extent.variance), ("mask", extent.mask)):
+            if files:
+                sources[role] = files[index if len(files) > 1 else 0]
+        found.append(Observed(name, seed, truth, sources))
+    return tuple(found)
+
+
+def observe(config: ShearConfig, member: Observed) -> Observation:
+    """Read one image; with PerPixel noise its inverse variance too.
+
+    Returns:
+        data: `image`, shape (ny, nx), float64 [flux per pixel], 0 where it is masked; and for PerPixel noise `weight`,
+            the inverse variance, 0 where the pixel is masked.
+
+    Raises:
+        DataError: a file has changed since the campaign was planned, or a variance is not positive.
+    """
+    values = {role: _image(source) for role, source in member.sources.items()}
+    image = values["images"].astype(np.float64)
+    if config.image.noise.type != "PerPixel":
+        return Observation({"image": image}, member.truth)
+    left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
+    if "variance" in values:
+        variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
+        if not np.all((variance > 0) & np.isfinite(variance)):
+            count = int(np.sum(~((variance > 0) & np.isfinite(variance))))
+            raise DataError(f"{member.sources['variance'].path}: {count} pixels without a positive variance; mask them")
+    else:
+        variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
+    if np.all(left_out):
+        raise DataError(f"{member.sources['mask'].path}: every pixel is masked")
+    return Observation(
+        {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, member.truth
+    )
+
+
+def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:
+    """The files of a role, pinned with the shape of what is in them."""
+    place: Path = (KEY, role)
+    found = []
+    # A name of an array after # is no part of the path.
+    for here, entry in _entries(manifest.at(place), place):
+        if isinstance(entry, Mapping):
+            found.append(dict(entry))
+            continue
+        path, _, name = entry.partition("#")
+        single = manifest.override(here, path, manifest.origin(here)[0]) if name else manifest
+        for one in inputs.resolve(single, here):
+            try:
+                images = _read(one["path"], name, one["sha256"])
+            except DataError as error:
+                raise ManifestError([manifest.complaint(here, str(error))]) from None
+            scale = {} if images.pixel_scale is None else {"pixel_scale": images.pixel_scale}
+            found.append({**one, "name": name, "shape": list(images.values.shape), **scale})
+    return found
+
+
+def _entries(value: Any, place: Path) -> list[tuple[Path, Any]]:
+    return [((*place, at), one) for at, one in enumerate(value)] if isinstance(value, list) else [(place, value)]
+
+
+def _count(files: Sequence[Mapping[str, Any]]) -> int:
+    return sum(one["shape"][0] for one in files)
+
+
+def _sources(files: Sequence[Mapping[str, Any]]) -> Iterator[Source]:
+    for one in files:
+        for index in range(one["shape"][0]):
+            yield Source(one["path"], one["name"], one["sha256"], index)
+
+
+def _image(source: Source) -> np.ndarray:
+    image: np.ndarray = _read(source.path, source.name, source.sha256).values[source.index]
+    return image
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: str, name: str, sha256: str) -> stamps.Stamps:
+    """A file's images; neighbours of one file read it once."""
+    folder, file = split(path)
+    try:
+        raw = Store(folder).read(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: is not there any more") from None
+    if (now := hashlib.sha256(raw).hexdigest()) != sha256:
+        raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
+    return stamps.read(raw, path, name)

@@ -1,0 +1,135 @@
+"""What can be foreseen of a scene before anything runs: its S/N, the width of g, and light that the stamp cuts off.
+
+Rules of thumb, right to some ten percent: the galaxy, seen through the point-spread function, as a Gaussian of the same
+half-light radius. They decide what a user is told, never a number of the results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from scipy import special
+
+from lanewise.families.shear.model import psf_image
+from lanewise.families.shear.priors import Normal, Uniform
+from lanewise.families.shear.scene import PsfImage
+
+if TYPE_CHECKING:
+    from lanewise.families.shear.config import ShearConfig
+    from lanewise.families.shear.scene import Component
+
+# A Gaussian's half-light radius in σ.
+_HALF_LIGHT = math.sqrt(2 * math.log(2))
+_SERSIC_INDEX = {"Gaussian": 0.5, "Exponential": 1.0, "DeVaucouleurs": 4.0}
+# Above it float32 rounds more than the noise moves (measured: nothing is lost up to 1e3, level 0 at 1e5 is lost).
+FLOAT32_SIGNAL_TO_NOISE = 1e4
+_SHRINKAGE, _LIGHT_OUTSIDE = 0.9, 0.05
+
+
+def remarks(config: ShearConfig) -> Iterator[str]:
+    """What a user should know of a scene that is valid."""
+    width = shear_width(config)
+    for name in ("g1", "g2"):
+        prior = config.latents.get(name)
+        if isinstance(prior, Normal):
+            kept = prior.sigma**2 / (prior.sigma**2 + width**2)
+            if kept < _SHRINKAGE:
+                yield (
+                    f"gal.shear.{name}: the prior's sigma is {prior.sigma:g}, and one image tells {name} to about "
+                    f"{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); the bias is "
+                    f"corrected for it, at a cost in precision; a sigma of {3 * width:.2g} or more avoids it"
+                )
+        if isinstance(prior, Uniform):
+            kept = _kept_between((prior.max - prior.min) / 2 / width)
+            if kept < _SHRINKAGE:
+                yield (
+                    f"gal.shear.{name}: the prior ends at {prior.min:g} and {prior.max:g}, and one image tells {name} "
+                    f"to about {width:.2g}: posterior means keep about {kept:.0%} of the shear in the middle "
+                    f"(λ ≈ {kept:.2f}), less at the ends; bounds {8 * width:.2g} apart or more avoid it"
+                )
+    lost = light_outside(config)
+    if lost > _LIGHT_OUTSIDE:
+        yield (
+            f"image: about {lost:.0%} of the galaxy's light falls outside the stamp; the model knows that, and a "
+            "larger image.size_x and size_y would tell more"
+        )
+
+
+def signal_to_noise(config: ShearConfig) -> float:
+    """S/N of the flux where all else is known: flux √Σp² / σ; infinite if no σ is given."""
+    if not config.image.noise.sigma:
+        return math.inf
+    sigma_pixel = gaussian_sigma(config) / config.image.pixel_scale
+    # A profile smaller than a pixel fills one.
+    squares = min(1.0, 1 / (4 * math.pi * sigma_pixel**2))
+    return _centre(config, "flux") * math.sqrt(squares) / config.image.noise.sigma
+
+
+def gaussian_sigma(config: ShearConfig) -> float:
+    """Standard deviation of the Gaussian that stands for the galaxy seen through the point-spread function [arcsec]."""
+    return math.hypot(_galaxy_radius(config), _psf_radius(config)) / _HALF_LIGHT
+
+
+def shear_width(config: ShearConfig) -> float:
+    """Standard deviation of g that one image allows [reduced shear]: √2 / (S/N), over the share of the shape that the
+    point-spread function leaves.
+    """
+    galaxy = _galaxy_radius(config)
+    response = galaxy**2 / (galaxy**2 + _psf_radius(config) ** 2)
+    return math.sqrt(2) / signal_to_noise(config) / response
+
+
+def light_outside(config: ShearConfig) -> float:
+    """Share of the galaxy's light beyond the circle that fits the stamp."""
+    edge = min(config.image.size_x, config.image.size_y) * config.image.pixel_scale / 2
+    blur = math.hypot(1.0, _psf_radius(config) / _galaxy_radius(config))
+    return sum(share * _outside(config, part, edge / blur) for part, share in _shares(config))
+
+
+def _kept_between(half: float) -> float:
+    """Variance of a unit Gaussian between ±`half`: the response of its mean to a shift of the Gaussian."""
+    density = math.exp(-(half**2) / 2) / math.sqrt(2 * math.pi)
+    return 1 - 2 * half * density / math.erf(half / math.sqrt(2))
+
+
+def _outside(config: ShearConfig, part: Component, radius: float) -> float:
+    """Share of a component's light beyond a radius [arcsec]."""
+    ratio = radius / _centre(config, part.half_light_radius)
+    if part.type == "Moffat":
+        slope = 1 - _centre(config, part.shape or "beta")
+        # (1 + r²)^(1−β) is ½ at the half-light radius.
+        return float((1 + (2 ** (-1 / slope) - 1) * ratio**2) ** slope)
+    index = _centre(config, part.shape) if part.shape else _SERSIC_INDEX[part.type]
+    scale = special.gammaincinv(2 * index, 0.5)
+    return float(special.gammaincc(2 * index, scale * ratio ** (1 / index)))
+
+
+def _galaxy_radius(config: ShearConfig) -> float:
+    """Half-light radius, of a sum the mean by flux [arcsec]."""
+    return sum(share * _centre(config, part.half_light_radius) for part, share in _shares(config))
+
+
+def _psf_radius(config: ShearConfig) -> float:
+    """Half-light radius of the point-spread function [arcsec]."""
+    psf = config.psf
+    if isinstance(psf, PsfImage):
+        return psf_image.half_light_radius(psf)
+    if psf.type == "Moffat":
+        # sigma is the full width at half maximum.
+        scale = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))
+        return scale * math.sqrt(2 ** (1 / (psf.beta - 1)) - 1)
+    return psf.sigma * _HALF_LIGHT
+
+
+def _shares(config: ShearConfig) -> list[tuple[Component, float]]:
+    """Each component with its share of the flux."""
+    parts = [part for _, part in config.galaxy.components]
+    given = {part: _centre(config, part.fraction) for part in parts if part.fraction}
+    return [(part, given.get(part, 1 - sum(given.values()))) for part in parts]
+
+
+def _centre(config: ShearConfig, name: str) -> float:
+    value = config.parameters[name]
+    return value if isinstance(value, float) else value.centre

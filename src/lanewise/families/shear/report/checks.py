@@ -1,0 +1,72 @@
+"""What the report of a shear campaign tells beside m and c: one line each, with what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lanewise.families.shear.statistics.results import BiasResults
+from lanewise.statistics.regression import Measure
+from lanewise.statistics.resampling import Resampled
+from lanewise.statistics.verdict import with_error
+
+
+@dataclass(frozen=True)
+class Check:
+    """A number, and what it says."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+def checks(results: BiasResults) -> list[Check]:
+    """Every check that the campaign has the numbers for."""
+    return [*_pairs(results), *_line(results), *_joint(results)]
+
+
+def _pairs(results: BiasResults) -> Iterator[Check]:
+    for bias in results.components:
+        found = bias.pairs
+        if found is None:
+            continue
+        what = f"{found.n_pairs} pairs of {found.n_groups} seeds"
+        yield Check(f"m of {bias.component}, by pairs", _shown(found.m), f"(ĝ₊ − ĝ₋)/2g − 1 over {what}")
+        yield Check(f"c of {bias.component}, by pairs", _shown(found.c), f"(ĝ₊ + ĝ₋)/2 over {what}")
+        if found.correlation is not None:
+            meaning = "of the noise of +g and −g: near 1, pairs help m and hurt c"
+            yield Check(f"correlation in pairs, {bias.component}", _plain(found.correlation), meaning)
+        if found.ring_correlation is not None:
+            meaning = "of the offsets of a galaxy and the same turned by 90°: −1 where shape noise is all"
+            yield Check(f"correlation in rings, {bias.component}", _plain(found.ring_correlation), meaning)
+
+
+def _line(results: BiasResults) -> Iterator[Check]:
+    for bias in results.components:
+        if bias.cubic is not None:
+            yield Check(f"g³ of {bias.component}", _shown(bias.cubic), "coefficient of g³; 0 where a line is enough")
+
+
+def _joint(results: BiasResults) -> Iterator[Check]:
+    joint = results.joint
+    for entry in joint.matrix:
+        name = f"m{entry.estimate[1]}{entry.truth[1]}"
+        yield Check(name, _again(entry.m), f"response of {entry.estimate} to a true {entry.truth}")
+    for found in joint.finite_draws:
+        value = with_error(found.shift.value, found.shift.jackknife)
+        meaning = "m from half of the draws, less m from all: what more of them would still change"
+        yield Check(f"half the draws, {found.component}", value, meaning)
+    if joint.leakage is not None:
+        yield Check("PSF leakage α", _shown(joint.leakage.alpha), "c over the shape of the PSF, if all of c is leakage")
+
+
+def _shown(measure: Measure) -> str:
+    return with_error(measure.value, measure.error)
+
+
+def _again(resampled: Resampled) -> str:
+    return with_error(resampled.value, resampled.jackknife)
+
+
+def _plain(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")

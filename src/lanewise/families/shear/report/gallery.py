@@ -1,0 +1,222 @@
+"""Realizations to look at: those farthest from their truth with data, model and residual, and the worst chains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lanewise.engine.results import Result
+from lanewise.errors import Damaged, LanewiseError
+from lanewise.families.shear.statistics.selection import COMPONENTS
+from lanewise.manifest import registry
+from lanewise.report.canvas import PALETTE, svg
+from lanewise.statistics.regression import Array
+from lanewise.storage import commits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lanewise.api import Campaign
+    from lanewise.families.shear.statistics.results import BiasResults
+
+_SHOWN = 4
+_BINS = 20
+_CHAINS = (PALETTE["g1"], PALETTE["g2"], PALETTE["third"], PALETTE["fourth"])
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A realization far from its truth.
+
+    Attributes:
+        component, pull: (estimate − truth) / width of the component that is farther off.
+        chi2, n_pixels: of the image at the mean of the draws, without masked pixels.
+    """
+
+    run_id: str
+    component: str
+    pull: float
+    chi2: float
+    n_pixels: int
+
+
+@dataclass(frozen=True)
+class Chains:
+    """The realization whose chains agree least.
+
+    Attributes:
+        rhat, ess: the worse of g1 and g2.
+    """
+
+    run_id: str
+    rhat: float
+    ess: float
+    n_chains: int
+    n_draws: int
+
+
+def look(campaign: Campaign, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, bytes]]:
+    """The results with the realizations to look at, and their plots: name (a file stem) → SVG."""
+    gone = {one.run_id for one in results.excluded}
+    farthest = outliers(summary, [str(name) for name in summary["run_id"] if name not in gone])
+    mixed = least_mixed(summary)
+    committed = results_of(campaign, [*(one.run_id for one in farthest), *([mixed] if mixed else [])])
+    shown, plots = [], {}
+    for one in farthest:
+        if one.run_id not in committed:
+            continue
+        try:
+            images = stamps(campaign, committed[one.run_id])
+        except (LanewiseError, OSError):
+            continue  # images from files need not be at hand where results are aggregated
+        shown.append(replace(one, chi2=float(np.sum(images.residual**2)), n_pixels=int(np.sum(images.counted))))
+        plots[f"stamps_{one.run_id}"] = draw_stamps(one.run_id, images)
+    chains = chains_of(committed[mixed]) if mixed in committed else None
+    if chains is not None and mixed is not None:
+        plots["chains"] = draw_chains(committed[mixed])
+    return replace(results, outliers=tuple(shown), chains=chains), plots
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """An image, the model at the mean of its draws, and their difference in units of the noise, each (ny, nx).
+
+    Attributes:
+        counted: pixels that are not masked; the residual of others is 0.
+    """
+
+    data: Array
+    model: Array
+    residual: Array
+    counted: NDArray[np.bool_]
+
+
+def outliers(summary: pd.DataFrame, counted: Sequence[str]) -> list[Outlier]:
+    """The realizations that count and lie farthest from their truths, farthest first; their images are not seen yet.
+
+    One of each seed: the arms of a pair or ring lie off together.
+    """
+    rows = summary[summary["run_id"].isin(set(counted))]
+    names, found = [str(name) for name in rows["run_id"]], []
+    seed = dict(zip(names, rows["seed"], strict=True))
+    for component in COMPONENTS:
+        mean, truth, width = (rows[f"{component}_{what}"].to_numpy(np.float64) for what in ("mean", "true", "std"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pull = (mean - truth) / width
+        found += [(name, component, float(one)) for name, one in zip(names, pull, strict=True) if np.isfinite(one)]
+    chosen: dict[int, Outlier] = {}
+    for name, component, off in sorted(found, key=lambda one: (-abs(one[2]), one[0])):
+        chosen.setdefault(int(seed[name]), Outlier(name, component, off, math.nan, 0))
+        if len(chosen) == _SHOWN:
+            break
+    return list(chosen.values())
+
+
+def least_mixed(summary: pd.DataFrame) -> str | None:
+    """The run id of the largest R̂; None without chains."""
+    rhat = summary[["rhat_g1", "rhat_g2"]].to_numpy(np.float64)
+    worst = np.where(np.isfinite(rhat), rhat, -np.inf).max(axis=1, initial=-np.inf)
+    return str(summary["run_id"].iloc[int(worst.argmax())]) if np.isfinite(worst).any() else None
+
+
+def results_of(campaign: Campaign, run_ids: Sequence[str]) -> dict[str, Result]:
+    """What is committed of these realizations; without those whose chunk cannot be read."""
+    wanted = set(run_ids)
+    found: dict[str, Result] = {}
+    holding = [chunk for chunk in campaign.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
+    for commit in campaign.survey(holding)[0].values():
+        try:
+            results = commits.load_results(campaign.store, commit)
+        except Damaged:
+            continue
+        found |= {r.run_id: r for r in results if isinstance(r, Result) and r.run_id in wanted and r.posterior}
+    return found
+
+
+def stamps(campaign: Campaign, result: Result) -> Stamps:
+    """The image of a realization, made or read again, beside the model at the mean of its draws."""
+    from lanewise.families.shear.model.draw import draw
+    from lanewise.machine import device
+
+    config = campaign.manifest.config
+    device.prepare("auto", config.inference.precision)
+    member = next(r.member for r in campaign.plan.realizations if r.run_id == result.run_id)
+    observed = registry.lane_family(campaign.manifest.kind).observe(config, member)
+    given = {name: observed.truth[name] for name in config.simulation.given}
+    means = {name: float(np.mean(draws)) for name, draws in result.posterior.items()}
+    model = np.asarray(draw(config, **given, **means), dtype=np.float64)
+    data = np.asarray(observed.data["image"], dtype=np.float64)
+    weight = observed.data.get("weight")
+    root = np.sqrt(weight) if weight is not None else np.full(data.shape, 1 / config.image.noise.sigma)
+    return Stamps(data, model, (np.where(root > 0, data, model) - model) * root, root > 0)
+
+
+def chains_of(result: Result) -> Chains:
+    """How well the chains of g1 and g2 agree."""
+    named = [name for name in COMPONENTS if name in result.posterior]
+    rhat = [value for name in named if (value := result.diagnostics.rhat.get(name)) is not None]
+    ess = [value for name in named if (value := result.diagnostics.ess.get(name)) is not None]
+    return Chains(result.run_id, max(rhat), min(ess), *result.shape)
+
+
+def draw_stamps(name: str, shown: Stamps) -> bytes:
+    """Data, model and residual side by side, as SVG."""
+    return svg(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
+
+
+def draw_chains(result: Result) -> bytes:
+    """Traces of g1 and g2, and how often each chain holds each rank, as SVG."""
+    posterior: dict[str, np.ndarray] = {k: result.posterior[k] for k in COMPONENTS if k in result.posterior}
+    return svg("chains", partial(_chains, posterior), (7.6, 0.5 + 1.7 * len(posterior)))
+
+
+def _stamps(shown: Stamps, figure: Figure) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes = figure.subplots(1, 3)
+    figure.subplots_adjust(0.01, 0.03, 0.94, 0.88, wspace=0.28)
+    top = float(np.nanmax(shown.model))
+    panels = (
+        ("data", shown.data, "cividis", (min(0.0, -0.05 * top), top)),
+        ("model", shown.model, "cividis", (min(0.0, -0.05 * top), top)),
+        ("(data − model) / σ", shown.residual, "coolwarm", (-4.0, 4.0)),
+    )
+    for one, (title, image, colours, (low, high)) in zip(axes, panels, strict=True):
+        drawn = one.imshow(image, origin="lower", cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        one.set_title(title, fontsize=9, pad=4)
+        one.set_xticks([])
+        one.set_yticks([])
+        for spine in one.spines.values():
+            spine.set_visible(False)
+        bar = figure.colorbar(drawn, ax=one, fraction=0.046, pad=0.03)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=6)
+        bar.locator = MaxNLocator(5)
+        bar.update_ticks()
+
+
+def _chains(posterior: Mapping[str, np.ndarray], figure: Figure) -> None:
+    axes = figure.subplots(len(posterior), 2, squeeze=False, gridspec_kw={"width_ratios": (2, 1)})
+    height = 0.5 + 1.7 * len(posterior)
+    figure.subplots_adjust(0.1, 0.45 / height, 0.99, 1 - 0.12 / height, wspace=0.22, hspace=0.25)
+    for (trace, bars), (name, draws) in zip(axes, posterior.items(), strict=True):
+        rank = draws.ravel().argsort().argsort().reshape(draws.shape)
+        for chain, (values, places) in enumerate(zip(draws, rank, strict=True)):
+            colour = _CHAINS[chain % len(_CHAINS)]
+            step = max(1, len(values) // 500)
+            trace.plot(np.arange(0, len(values), step), values[::step], color=colour, linewidth=0.6, alpha=0.8)
+            counts = np.bincount(places * _BINS // draws.size, minlength=_BINS)
+            bars.stairs(counts, np.arange(_BINS + 1) / _BINS, color=colour, linewidth=1.1)
+        bars.axhline(draws.shape[1] / _BINS, color=PALETTE["muted"], linewidth=0.8)
+        bars.set_ylim(0)
+        trace.set_ylabel(name)
+        bars.set_ylabel("draws")
+    axes[-1][0].set_xlabel("draw")
+    axes[-1][1].set_xlabel("rank among all chains")

@@ -1,0 +1,211 @@
+"""The scene as frozen types: stamp, point-spread function and galaxy; what each key means is written in the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lanewise.families.shear.priors import Parameter, Uniform, parameter
+from lanewise.manifest import typed
+from lanewise.storage import inputs
+from lanewise.storage.inputs import Input
+
+# The parameter that a profile has beside its size.
+SHAPES = {"Sersic": "n", "Moffat": "beta"}
+# Where a galaxy exists, and is drawn to 1e-9: Sersic profiles of n < ½ ring in Fourier space, the wings of a Moffat of
+# β < 2 fit no stamp.
+DOMAINS = {
+    "flux": (0.0, float("inf")),
+    "half_light_radius": (0.0, float("inf")),
+    "n": (0.5, 6.0),
+    "beta": (2.0, 10.0),
+    "fraction": (0.0, 1.0),
+    "e1": (-1.0, 1.0),
+    "e2": (-1.0, 1.0),
+    "g1": (-1.0, 1.0),
+    "g2": (-1.0, 1.0),
+}
+
+
+def quantity(name: str) -> str:
+    """What a parameter is, `n` for `n` and for `bulge_n`; a key of DOMAINS, or x or y."""
+    return next((kind for kind in DOMAINS if name == kind or name.endswith(f"_{kind}")), name)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise per pixel; `simulated: false` leaves it out of the image only.
+
+    Attributes:
+        sigma: of every pixel; None where the type is PerPixel and the variances come with the images.
+    """
+
+    sigma: float | None = None
+    type: str = "Gaussian"
+    simulated: bool = True
+
+
+@dataclass(frozen=True)
+class Image:
+    """The stamp [pixel, arcsec], and how the model draws it; `padding` None chooses by the predicted error."""
+
+    pixel_scale: float
+    size_x: int
+    size_y: int
+    noise: Noise
+    n_objects: int = 1
+    fft_size: int = 128
+    renderer: str = "fourier"
+    padding: int | None = None
+
+
+@dataclass(frozen=True)
+class Psf:
+    """Point-spread function; `sigma` is the standard deviation of a Gaussian, the FWHM of a Moffat [arcsec].
+
+    Attributes:
+        e1, e2: ellipticity [distortion], which keeps the area.
+    """
+
+    sigma: float
+    type: str = "Gaussian"
+    beta: float = 2.5
+    e1: float = 0.0
+    e2: float = 0.0
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What changes a number."""
+        found = asdict(self)
+        if self.type != "Moffat":
+            del found["beta"]
+        if self.e1 == self.e2 == 0:
+            del found["e1"], found["e2"]
+        return found
+
+
+@dataclass(frozen=True)
+class PsfImage:
+    """A point-spread function as an image, without the pixel of the stamp, centred on the image's centre.
+
+    Attributes:
+        array: name of the array in the file; empty: the only one.
+        pixel_scale: of the image [arcsec].
+    """
+
+    file: Input
+    array: str
+    pixel_scale: float
+    type: str = "Image"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What changes a number; not where the file lies."""
+        return {"type": "Image", "sha256": self.file.sha256, "array": self.array, "pixel_scale": self.pixel_scale}
+
+
+@dataclass(frozen=True)
+class Component:
+    """One profile of a galaxy, and the names of the parameters that it reads.
+
+    Attributes:
+        type: profile.
+        half_light_radius: name of its size.
+        shape: name of its index or exponent, None for a profile without.
+        fraction: name of its share of the flux, None for what the others leave.
+    """
+
+    type: str
+    half_light_radius: str
+    shape: str | None = None
+    fraction: str | None = None
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """The galaxy: one profile, or several that share centre, ellipticity and shear.
+
+    Attributes:
+        type: profile, or Sum.
+        components: by name; a single profile's name is empty.
+        parameters: by name: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre's offset from the image
+            centre [pixel], and per component half_light_radius [arcsec], n or beta, and fraction, preceded by the
+            component's name and `_` in a sum.
+    """
+
+    type: str
+    components: tuple[tuple[str, Component], ...]
+    parameters: tuple[tuple[str, Parameter], ...]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What changes a number."""
+        named = {"components": {name: part.type for name, part in self.components}} if self.type == "Sum" else {}
+        values = {
+            name: p if isinstance(p, float) else {"type": type(p).__name__, **vars(p)} for name, p in self.parameters
+        }
+        return {"type": self.type, **named, **values}
+
+
+def image(value: Mapping[str, Any]) -> Image:
+    """A checked `image`."""
+    return typed.build(Image, {**value, "noise": typed.build(Noise, value["noise"])})
+
+
+def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
+    """A checked and resolved `psf`."""
+    if value.get("type") == "Image":
+        file = value["file"]
+        if isinstance(file, str):
+            # Outside a manifest nobody has looked at it before.
+            path, _, name = file.partition("#")
+            return PsfImage(inputs.pin(path), name, float(value["pixel_scale"]))
+        return PsfImage(Input(file["path"], file["sha256"]), file.get("name", ""), float(value["pixel_scale"]))
+    shape = {key: value["ellipticity"][key] for key in ("e1", "e2")} if "ellipticity" in value else {}
+    return typed.build(Psf, {**{key: part for key, part in value.items() if key != "ellipticity"}, **shape})
+
+
+def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
+    """A checked `gal`."""
+    kind = value.get("type", "Exponential")
+    ellipticity = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
+    position = value.get("position", {})
+    offsets = {}
+    for axis, size in (("x", stamp.size_x), ("y", stamp.size_y)):
+        low, high = position_bounds(position, axis, size)
+        offsets[axis] = Uniform(low - size / 2, high - size / 2)
+    parts, own = _components(kind, value)
+    parameters = {
+        "g1": parameter(value["shear"]["g1"]),
+        "g2": parameter(value["shear"]["g2"]),
+        "flux": parameter(value["flux"]),
+        **own,
+        "e1": parameter(ellipticity["e1"]),
+        "e2": parameter(ellipticity["e2"]),
+        **offsets,
+    }
+    return Galaxy(kind, parts, tuple(parameters.items()))
+
+
+def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, Component], ...], dict[str, Parameter]]:
+    """The profiles in the order of their names, and their own parameters."""
+    described = value["components"] if kind == "Sum" else {"": {**value, "type": kind}}
+    parts: list[tuple[str, Component]] = []
+    parameters: dict[str, Parameter] = {}
+    for name, part in sorted(described.items()):
+        named = {
+            key: f"{name}_{key}" if name else key
+            for key in ("half_light_radius", SHAPES.get(part["type"], ""), "fraction")
+            if key in part
+        }
+        parameters |= {named[key]: parameter(part[key]) for key in named}
+        shape = named.get(SHAPES.get(part["type"], ""))
+        parts.append((name, Component(part["type"], named["half_light_radius"], shape, named.get("fraction"))))
+    return tuple(parts), parameters
+
+
+def position_bounds(position: Mapping[str, Any], axis: str, size: int) -> tuple[float, float]:
+    """Bounds of the centre in pixels from the lower left; below 1 they are fractions of the image."""
+    low, high = position.get(f"{axis}_min", 0.3), position.get(f"{axis}_max", 0.7)
+    return tuple(bound * size if bound < 1 else float(bound) for bound in (low, high))  # type: ignore[return-value]

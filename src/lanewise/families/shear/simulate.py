@@ -1,0 +1,73 @@
+"""Images with a known shear, drawn by GalSim: the oracle is independent of our renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import galsim
+import numpy as np
+
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model import psf_image
+from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
+from lanewise.manifest.protocols import Member, Observation
+
+
+def simulate(config: ShearConfig, member: Member) -> Observation:
+    """One image, drawn with GalSim's default accuracy, with the noise of its seed.
+
+    Latents that the campaign does not set take the central value of their prior, and the position the image centre.
+
+    Returns:
+        data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, the same for every
+            pixel; `given`, the parameters that the model is given at their truth, if there are any.
+    """
+    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.simulated_galaxy.parameters}
+    truth |= {"x": 0.0, "y": 0.0, **member.truth}
+    scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
+    stamp = config.image
+    offset = galsim.PositionD(truth["x"], truth["y"])
+    image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, offset=offset, dtype=np.float64)
+    if stamp.noise.simulated:
+        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
+    data = {"image": image.array}
+    if stamp.noise.type == "PerPixel" and stamp.noise.sigma is not None:
+        data["weight"] = np.full(image.array.shape, stamp.noise.sigma**-2.0)
+    if config.simulation.given:
+        data["given"] = np.array([truth[name] for name in config.simulation.given])
+    return Observation(data, truth)
+
+
+def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
+    components = [component for _, component in config.simulated_galaxy.components]
+    rest = 1.0 - sum(truth[c.fraction] for c in components if c.fraction)
+    parts = [_profile(c, truth, truth["flux"] * (truth[c.fraction] if c.fraction else rest)) for c in components]
+    galaxy = parts[0] if len(parts) == 1 else galsim.Add(parts)
+    planted = config.simulation.bias
+    g1, g2 = ((1 + planted.m) * truth[name] + planted.c for name in ("g1", "g2"))
+    return galaxy.shear(e1=truth["e1"], e2=truth["e2"]).shear(g1=g1, g2=g2)
+
+
+def _profile(component: Component, truth: Mapping[str, float], flux: float) -> galsim.GSObject:
+    kinds = {
+        "DeVaucouleurs": galsim.DeVaucouleurs,
+        "Exponential": galsim.Exponential,
+        "Gaussian": galsim.Gaussian,
+        "Moffat": galsim.Moffat,
+        "Sersic": galsim.Sersic,
+    }
+    shape = {SHAPES[component.type]: truth[component.shape]} if component.shape else {}
+    return kinds[component.type](flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
+
+
+def _psf(psf: Psf | PsfImage) -> galsim.GSObject:
+    if isinstance(psf, PsfImage):
+        # By default GalSim leaves out what the interpolation has beyond the image's own band.
+        image = galsim.Image(psf_image.read(psf))
+        return galsim.InterpolatedImage(image, scale=psf.pixel_scale, flux=1.0, calculate_maxk=False)
+    if psf.type == "Moffat":
+        round_one = galsim.Moffat(beta=psf.beta, fwhm=psf.sigma)
+    else:
+        round_one = galsim.Gaussian(sigma=psf.sigma)
+    # A transformation by nothing is one too, and would change the last bits.
+    return round_one.shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else round_one

@@ -1,0 +1,1 @@
+"""From the table of a shear campaign to m, c and the verdict."""

@@ -1,0 +1,247 @@
+"""What a shear campaign is judged by: what makes its numbers unusable, and the bounds on m and c."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, PointBias
+from lanewise.families.shear.statistics.joint import FiniteDraws
+from lanewise.families.shear.statistics.selection import Component, Signs
+from lanewise.manifest.loading import Acceptance
+from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, judge
+
+LEVEL_0 = "level_0"
+LEVEL_0_MAX_ABS_M = 0.01
+COLLAPSED_WIDTH = 0.01  # [reduced shear]; a posterior narrower than this has its offset judged absolutely
+COLLAPSED_OFFSET = 0.01  # [reduced shear]
+LAMBDA_MIN = 0.5
+# Of a prior whose pull cannot be taken out.
+KEPT_MIN = 0.9
+EXCLUSION_P_MIN = 1e-3
+# A shift of m between half and all draws matters from this share of the bound on.
+_SHIFT_SHARE = 1 / 3
+# |m| and |c| that surveys ask for: LSST for isolated galaxies at 0.01 ≤ g ≤ 0.05, DESC and Euclid for the mean shear.
+REQUIREMENTS: dict[str, tuple[float, float | None]] = {
+    "lsst": (1e-3, 1e-4),
+    "desc": (2e-3, None),
+    "euclid": (2e-3, 5e-4),
+}
+_HEADLINE = {
+    Verdict.PASS: "The bias is within its bounds.",
+    Verdict.FAIL: "The campaign does not meet its acceptance criteria.",
+    Verdict.INCONCLUSIVE: "These realizations cannot decide.",
+    Verdict.INVALID: "The numbers of this campaign must not be used.",
+}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a shear campaign is held against: the manifest's own numbers, else its requirement's, else its level's."""
+
+    level: str | None
+    requirement: str | None
+    max_abs_m: float | None
+    max_abs_c: float | None
+    max_excluded_frac: float
+
+
+def bounds_of(acceptance: Acceptance) -> Bounds:
+    """The bounds that the manifest sets, and where it is silent those of its requirement, or level."""
+    required_m, required_c = REQUIREMENTS.get(acceptance.requirement or "", (None, None))
+    of_level = LEVEL_0_MAX_ABS_M if acceptance.level == LEVEL_0 else None
+    max_abs_m = next((m for m in (acceptance.max_abs_m, required_m, of_level) if m is not None), None)
+    max_abs_c = required_c if acceptance.max_abs_c is None else acceptance.max_abs_c
+    return Bounds(acceptance.level, acceptance.requirement, max_abs_m, max_abs_c, acceptance.max_excluded_frac)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a campaign is judged from.
+
+    Attributes:
+        biases: of the components that were inferred.
+        data: the estimates behind them, in the same order.
+        points: every shear point of the plan.
+        signs: failures by the sign of g; None without pairs.
+        draws: what few draws do to m; empty where there are none.
+        kept: how much of a shear a prior leaves that is not Gaussian, by component.
+        n_unknown: realizations whose true shear is not known; they enter nothing.
+        n_per_count: realizations that one more of `realizations.count` brings; None where that is not known.
+    """
+
+    biases: Sequence[ComponentBias]
+    data: Sequence[Estimates]
+    points: Sequence[PointBias]
+    signs: Signs | None = None
+    draws: Sequence[FiniteDraws] = ()
+    kept: Mapping[Component, float] = field(default_factory=dict)
+    n_unknown: int = 0
+    n_per_count: int | None = None
+
+
+def decide(found: Evidence, bounds: Bounds) -> Decision:
+    """Judge a campaign."""
+    points, biases = found.points, found.biases
+    if found.n_unknown and not points:
+        text = f"{found.n_unknown} realizations stand without a truth; give observations.truths to judge a bias."
+        lone = Judgement("truth", None, Verdict.INCONCLUSIVE, found.n_unknown, None, None, None, text)
+        headline = "No true shear is known, so there is no bias to judge."
+        return Decision(Verdict.INCONCLUSIVE, headline, (text,), None, None, (lone,))
+    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
+    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
+    sound = [completeness(planned, used, excluded, missing, bounds.max_excluded_frac)]
+    sound += [*_exclusion_by_shear(points), *_exclusion_by_sign(found.signs)]
+    sound += [j for bias in biases for j in _shrinkage(bias)]
+    sound += [_kept(component, share) for component, share in found.kept.items()]
+    asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m)
+    if bounds.max_abs_c is not None:
+        asked += [judge("c", b.component, b.c, bounds.max_abs_c, b.n) for b in biases]
+    if bounds.level == LEVEL_0:
+        asked += [j for b, d in zip(biases, found.data, strict=True) for j in _level_0(b.component, d)]
+    asked += [_finite_draws(one, bounds.max_abs_m) for one in found.draws]
+    if not any(j.verdict and j.criterion != "finite_draws" for j in asked):
+        text = "The manifest sets no bound; set acceptance.max_abs_m, acceptance.requirement or acceptance.level."
+        asked.append(Judgement("bound", None, Verdict.INCONCLUSIVE, None, None, None, None, text))
+    judgements = (*sound, *asked)
+    verdict = next(v for v in RANK if any(j.verdict is v for j in judgements))
+    deciding = [j for j in judgements if j.verdict is verdict]
+    if verdict is Verdict.PASS:
+        deciding = [j for j in asked if j.criterion in ("m", "c")]
+    reasons = [j.sentence for j in deciding]
+    if any(p.n_missing or p.n_excluded for p in points) and sound[0] not in deciding:
+        reasons.append(sound[0].sentence)
+    needs = [j.n_needed for j in deciding]
+    n_needed = max((n for n in needs if n is not None), default=None) if None not in needs else None
+    extend = None
+    if n_needed is not None and found.n_per_count and used:
+        # As many as before will be lost of those that are added.
+        extend = math.ceil((n_needed - used) * planned / used / found.n_per_count)
+    return Decision(verdict, _HEADLINE[verdict], tuple(reasons), n_needed, extend, judgements)
+
+
+def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgement]:
+    judged = [judge("m", b.component, b.m, bound, b.n) for b in biases if b.m is not None]
+    judged += [
+        judge("m", b.component, b.m_single_point, bound, b.n, how=", from its one shear with c taken as zero,")
+        for b in biases
+        if b.m is None and b.m_single_point is not None
+    ]
+    if judged:
+        return judged
+    text = "m cannot be measured: no component was inferred at a nonzero shear."
+    return [Judgement("m", None, Verdict.INCONCLUSIVE, None, None, bound, None, text)]
+
+
+def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
+    """Are realizations excluded at some shears rather than at others? A permutation test with a fixed seed.
+
+    A missing chunk says nothing here, nor does what it leaves without a partner: it is missing for reasons of the
+    machine, not of the data.
+    """
+    excluded = np.array([p.n_excluded - p.n_unpaired for p in points])
+    computed = np.array([p.n_used for p in points]) + excluded
+    excluded = excluded[computed > 0]
+    computed = computed[computed > 0]
+    if len(computed) < 2 or excluded.sum() == 0:
+        return []
+    expected = computed * excluded.sum() / computed.sum()
+    trials = np.random.default_rng(1).multivariate_hypergeometric(computed, excluded.sum(), 20_000, "marginals")
+    distance = np.sum((trials - expected) ** 2 / expected, axis=1)
+    observed = np.sum((excluded - expected) ** 2 / expected)
+    p = float((1 + np.sum(distance >= observed - 1e-9)) / (1 + len(trials)))
+    if p < EXCLUSION_P_MIN:
+        text = f"Exclusion depends on the shear (p = {p:.1g}): what is left is a biased choice."
+        return [Judgement("exclusion_by_shear", None, Verdict.INVALID, p, None, EXCLUSION_P_MIN, None, text)]
+    text = f"Exclusion does not depend on the shear (p = {p:.2g})."
+    return [Judgement("exclusion_by_shear", None, Verdict.PASS, p, None, EXCLUSION_P_MIN, None, text)]
+
+
+def _exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
+    """Are arms of one sign of g lost rather than those of the other?"""
+    if signs is None or signs.n_only_plus + signs.n_only_minus == 0:
+        return []
+    lost = f"of {signs.n_pairs} pairs {signs.n_only_plus} lost the arm of +g alone, {signs.n_only_minus} that of −g"
+    depends = signs.p < EXCLUSION_P_MIN
+    verdict = Verdict.INVALID if depends else Verdict.PASS
+    said = "depends" if depends else "does not depend"
+    text = f"Exclusion {said} on the sign of the shear (p = {signs.p:.2g}): {lost}."
+    return [Judgement("exclusion_by_sign", None, verdict, signs.p, None, EXCLUSION_P_MIN, None, text)]
+
+
+def _finite_draws(found: FiniteDraws, bound: float | None) -> Judgement:
+    """Does m still move with the number of draws, by more than chance and by a share of the bound that matters?"""
+    k, error = found.component, found.shift.jackknife
+    moved = found.shift.value
+    text = (
+        f"m of {k} from half of the draws differs by {moved:+.2g} ± {error:.1g}; a bias that falls as 1/draws "
+        f"would end at {found.extrapolated:+.3g}"
+    )
+    serious = bound is not None and abs(moved) > 3 * error and abs(moved) > _SHIFT_SHARE * bound
+    if serious:
+        text = f"{text}, which is too far: take more draws"
+    verdict = Verdict.INCONCLUSIVE if serious else None
+    return Judgement("finite_draws", k, verdict, moved, error, bound, None, f"{text}.")
+
+
+def _shrinkage(bias: ComponentBias) -> list[Judgement]:
+    if bias.shrinkage is None:
+        return []
+    k, value, error = bias.component, bias.shrinkage.lambda_hat, bias.shrinkage.error
+    if value is None:
+        verdict, text = (
+            Verdict.INVALID,
+            f"No posterior width of {k} is known, so the prior's pull cannot be corrected.",
+        )
+    elif value < LAMBDA_MIN:
+        verdict = Verdict.INVALID
+        text = f"λ̂ of {k} is {value:.2g}: the prior speaks, not the data; widen the prior on g."
+    else:
+        verdict, text = Verdict.PASS, f"λ̂ of {k} is {value:.4g}: the data speak, not the prior."
+    return [Judgement("shrinkage", k, verdict, value, error, LAMBDA_MIN, None, text)]
+
+
+def _kept(component: Component, share: float) -> Judgement:
+    if share < KEPT_MIN:
+        text = (
+            f"The prior on {component} leaves {share:.0%} of the shear, and is not Gaussian: its pull cannot be taken "
+            "out; widen it, or make it Normal."
+        )
+        return Judgement("shrinkage", component, Verdict.INVALID, share, None, KEPT_MIN, None, text)
+    text = f"The prior on {component} leaves {share:.1%} of the shear: the data speak, not the prior."
+    return Judgement("shrinkage", component, Verdict.PASS, share, None, KEPT_MIN, None, text)
+
+
+def _level_0(component: Component, data: Estimates) -> list[Judgement]:
+    """Width < 0.01, and offset < 0.01 where it is; offset < 1σ is only told: a third of right ones miss."""
+    width, offset = data.raw_width, np.abs(data.raw - data.truth)
+    known = np.isfinite(width) & np.isfinite(offset)
+    width, offset = width[known], offset[known]
+    if len(width) == 0:
+        text = f"No posterior width of {component} is known."
+        return [Judgement("width", component, Verdict.INCONCLUSIVE, None, None, COLLAPSED_WIDTH, None, text)]
+    widest, wide = float(width.max()), int(np.sum(width >= COLLAPSED_WIDTH))
+    text = f"The widest posterior of {component} is {widest:.2g}"
+    text += (
+        f", below {COLLAPSED_WIDTH:g}." if not wide else f"; {wide} of {len(width)} are not below {COLLAPSED_WIDTH:g}."
+    )
+    verdict = Verdict.FAIL if wide else Verdict.PASS
+    found = [Judgement("width", component, verdict, widest, None, COLLAPSED_WIDTH, None, text)]
+    collapsed = offset[width < COLLAPSED_WIDTH]
+    if len(collapsed):
+        farthest, far = float(collapsed.max()), int(np.sum(collapsed >= COLLAPSED_OFFSET))
+        text = f"The largest offset of a collapsed posterior of {component} is {farthest:.2g}"
+        text += (
+            f", below {COLLAPSED_OFFSET:g}."
+            if not far
+            else f"; {far} of {len(collapsed)} are not below {COLLAPSED_OFFSET:g}."
+        )
+        verdict = Verdict.FAIL if far else Verdict.PASS
+        found.append(Judgement("collapsed_offset", component, verdict, farthest, None, COLLAPSED_OFFSET, None, text))
+    within = float(np.mean(offset < width))
+    text = f"{within:.0%} of the offsets of {component} are below 1σ (68 % expected, nothing depends on it)."
+    found.append(Judgement("offset_1sigma", component, None, within, None, None, None, text))
+    return found

@@ -1,0 +1,336 @@
+"""From a summary table to everything that `stats/bias_results.json` says, in one tree of values."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from lanewise.families.shear.report.gallery import Chains, Outlier
+from lanewise.families.shear.statistics import bias, selection
+from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, GaussianPrior, PointBias
+from lanewise.families.shear.statistics.criteria import Bounds, Evidence, bounds_of, decide
+from lanewise.families.shear.statistics.joint import Joint, joint
+from lanewise.families.shear.statistics.selection import Component, ShearTruth, Signs
+from lanewise.families.shear.statistics.summary import DamagedChunk
+from lanewise.manifest.loading import Acceptance
+from lanewise.statistics.prior_pull import HasQuantiles, kept
+from lanewise.statistics.verdict import Decision
+
+FORMAT_VERSION = 2
+STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A realization that was computed and does not count, and why."""
+
+    run_id: str
+    g1_true: float
+    g2_true: float
+    seed: int
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """How many realizations ended in one status."""
+
+    status: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Realizations of the plan by what became of them; `excluded_frac` is the share excluded or missing."""
+
+    n_planned: int
+    n_used: int
+    n_excluded: int
+    n_missing: int
+    excluded_frac: float | None
+    statuses: tuple[StatusCount, ...]
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The largest or smallest value of a diagnostic over all realizations, and whose it is."""
+
+    value: float
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How the chains fared, of all realizations that were computed; None where a method has no such number.
+
+    Attributes:
+        rhat, ess: the largest R̂ and smallest effective sample size of g1 and g2.
+        khat: the largest Pareto k̂.
+        divergences: in all.
+    """
+
+    rhat: Extreme | None
+    ess: Extreme | None
+    khat: Extreme | None
+    divergences: int | None
+
+
+@dataclass(frozen=True)
+class BiasResults:
+    """What a shear campaign came to; the content of `stats/bias_results.json`.
+
+    Attributes:
+        format_version: raised when a reader of the file must change.
+        verdict: on the campaign, with every criterion.
+        acceptance: what the manifest asked for, and where it is silent its level.
+        tally: of all realizations.
+        g1, g2: None if the component was not inferred, or nothing of it counts.
+        convergence: of the chains.
+        outliers: realizations farthest from their truth, farthest first; empty for a bare table.
+        chains: the realization whose chains agree least; None without chains, or for a bare table.
+        joint: numbers that need the independent groups, or both components.
+        signs: failures by the sign of g; None without pairs.
+        points: every shear point of the plan, by g1, then g2.
+        excluded: computed, but not counted.
+        missing: planned, but not computed yet, or of a chunk that is damaged.
+        damaged: committed chunks that cannot be read.
+    """
+
+    format_version: int
+    verdict: Decision
+    acceptance: Bounds
+    tally: Tally
+    g1: ComponentBias | None
+    g2: ComponentBias | None
+    joint: Joint
+    signs: Signs | None
+    convergence: Convergence
+    outliers: tuple[Outlier, ...]
+    chains: Chains | None
+    points: tuple[PointBias, ...]
+    excluded: tuple[Excluded, ...]
+    missing: tuple[ShearTruth, ...]
+    damaged: tuple[DamagedChunk, ...]
+
+    @property
+    def components(self) -> tuple[ComponentBias, ...]:
+        """The components that have numbers."""
+        return tuple(b for b in (self.g1, self.g2) if b is not None)
+
+
+def evaluate(
+    summary: pd.DataFrame,
+    *,
+    priors: tuple[GaussianPrior | None, GaussianPrior | None],
+    acceptance: Acceptance,
+    missing: Sequence[ShearTruth] = (),
+    damaged: Sequence[DamagedChunk] = (),
+    unlike: Mapping[Component, HasQuantiles] | None = None,
+    psf_shape: tuple[float, float] = (0.0, 0.0),
+    n_per_count: int | None = None,
+) -> BiasResults:
+    """Numbers and verdict of a campaign.
+
+    Args:
+        summary: the table of `summary.csv`, one row per realization, in any order.
+        priors: on g1 and g2; None where the prior is not Gaussian or the component is not inferred.
+        acceptance: the manifest's bounds.
+        missing: realizations of the plan that the table does not hold, in any order.
+        damaged: committed chunks that cannot be read; what they held is missing.
+        unlike: priors that are not Gaussian, by component.
+        psf_shape: ellipticity of the point-spread function [reduced shear].
+        n_per_count: realizations that one more of `realizations.count` brings; None if that is not known.
+    """
+    bounds = bounds_of(acceptance)
+    rows, n_unknown = _with_truth(selection.ordered(summary))
+    every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
+    absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
+    n_unknown += len(every_absent) - len(absent)
+    counted = selection.counts(rows, absent)
+    names = selection.inferred(rows[counted])
+    chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
+    data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
+    biases = {k: bias.component_bias(k, data[k]) for k in names}
+    unpaired = selection.unpaired(rows, absent)
+    points = _points(rows, counted, unpaired, data, absent)
+    together, signs = joint(data, biases, psf_shape), selection.signs(rows)
+    found = Evidence(
+        biases=list(biases.values()),
+        data=list(data.values()),
+        points=points,
+        signs=signs,
+        draws=together.finite_draws,
+        kept={k: _kept(prior, data[k]) for k, prior in (unlike or {}).items() if k in data},
+        n_unknown=n_unknown,
+        n_per_count=n_per_count,
+    )
+    return BiasResults(
+        format_version=FORMAT_VERSION,
+        verdict=decide(found, bounds),
+        acceptance=bounds,
+        tally=_tally(rows, points),
+        g1=biases.get("g1"),
+        g2=biases.get("g2"),
+        joint=together,
+        signs=signs,
+        convergence=_convergence(rows),
+        outliers=(),
+        chains=None,
+        points=points,
+        excluded=_lost(rows[~counted], selection.passed(rows)[~counted], unpaired[~counted]),
+        missing=every_absent,
+        damaged=tuple(damaged),
+    )
+
+
+def _kept(prior: HasQuantiles, data: Estimates) -> float:
+    """What the prior leaves of a shear; nothing is known of it, and so nothing believed, without widths."""
+    variance = float(np.mean(data.raw_width**2)) if len(data.raw_width) else math.nan
+    return kept(prior, variance) if math.isfinite(variance) else 0.0
+
+
+def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The realizations whose true shear is known, and how many others there are: images from files may come without."""
+    known = rows[["g1_true", "g2_true"]].notna().all(axis=1)
+    return rows[known].reset_index(drop=True), int((~known).sum())
+
+
+def to_json(results: object) -> str:
+    """Results as the text of their JSON file: undefined is null, keys as the types order them."""
+    return json.dumps(plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _points(
+    rows: pd.DataFrame,
+    counted: pd.Series[bool],
+    unpaired: pd.Series[bool],
+    data: Mapping[Component, Estimates],
+    missing: Sequence[ShearTruth],
+) -> tuple[PointBias, ...]:
+    shears = list(zip(rows["g1_true"].astype(float), rows["g2_true"].astype(float), strict=True))
+    enters = counted.to_numpy(bool)
+    points = []
+    for shear in sorted({*shears, *((t.g1, t.g2) for t in missing)}):
+        here = np.array([s == shear for s in shears], dtype=bool)
+        n_computed, n_used = int(here.sum()), int((here & enters).sum())
+        n_missing = sum((t.g1, t.g2) == shear for t in missing)
+        estimated = {k: bias.point_estimate(data[k].at(here[enters])) for k in data}
+        points.append(
+            PointBias(
+                g1_true=shear[0],
+                g2_true=shear[1],
+                n_planned=n_computed + n_missing,
+                n_used=n_used,
+                n_excluded=n_computed - n_used,
+                n_missing=n_missing,
+                n_unpaired=int((here & unpaired.to_numpy(bool)).sum()),
+                g1=estimated.get("g1"),
+                g2=estimated.get("g2"),
+            )
+        )
+    return tuple(points)
+
+
+def _convergence(rows: pd.DataFrame) -> Convergence:
+    def extreme(columns: Sequence[str], *, largest: bool) -> Extreme | None:
+        found = [
+            (float(value), str(name))
+            for column in columns
+            for value, name in zip(pd.to_numeric(rows[column]), rows["run_id"], strict=True)
+            if np.isfinite(value)
+        ]
+        return Extreme(*(max(found) if largest else min(found))) if found else None
+
+    diverging = pd.to_numeric(rows["divergences"]).dropna()
+    return Convergence(
+        rhat=extreme(("rhat_g1", "rhat_g2"), largest=True),
+        ess=extreme(("ess_g1", "ess_g2"), largest=False),
+        khat=extreme(("khat",), largest=True),
+        divergences=int(diverging.sum()) if len(diverging) else None,
+    )
+
+
+def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
+    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
+    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
+    return Tally(
+        n_planned=planned,
+        n_used=used,
+        n_excluded=excluded,
+        n_missing=missing,
+        excluded_frac=(excluded + missing) / planned if planned else None,
+        statuses=statuses(rows),
+    )
+
+
+def statuses(rows: pd.DataFrame) -> tuple[StatusCount, ...]:
+    """How many rows have each status; those that are none of ours come last."""
+    found = [str(status) for status in rows["status"]]
+    return tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES})))
+
+
+def _lost(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
+    other = np.where(unpaired, "is missing", "does not count")
+    reasons = [
+        f"Another arm of its pair or ring {what}." if fine else "" if pd.isna(reason) else str(reason)
+        for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
+    ]
+    return excluded(rows, reasons)
+
+
+def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]:
+    """Realizations that were computed and do not count, each with its reason."""
+    columns = ("run_id", "g1_true", "g2_true", "seed", "status")
+    return tuple(
+        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
+        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
+    )
+
+
+def to_csv(results: object) -> bytes:
+    """The same leaves as `to_json`, a line each: where it stands, and its value."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "value"))
+    table.writerows(_leaves("", plain(results)))
+    return text.getvalue().encode()
+
+
+def _leaves(path: str, value: Json) -> Iterator[tuple[str, Json]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(f"{path}.{key}".strip("."), part)
+    elif isinstance(value, list):
+        for at, part in enumerate(value):
+            yield from _leaves(f"{path}[{at}]", part)
+    else:
+        yield path, value
+
+
+def plain(value: object) -> Json:
+    """A tree of frozen values as JSON has it.
+
+    Raises:
+        TypeError: something in it has no place there.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in results")

@@ -1,0 +1,145 @@
+"""Which realizations count: converged, finite, and whole as a group of arms that share a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from lanewise.families.shear.family import TURNED
+
+Component = Literal["g1", "g2"]
+COMPONENTS: tuple[Component, Component] = ("g1", "g2")
+
+
+@dataclass(frozen=True)
+class ShearTruth:
+    """What a realization was, or would have been, simulated with; the shear is reduced shear."""
+
+    run_id: str
+    g1: float
+    g2: float
+    seed: int
+
+
+class _Arm(NamedTuple):
+    """What tells the arms of a group from each other: ±g, and the galaxy as it is or turned by 90°."""
+
+    seed: int
+    g1: float
+    g2: float
+    turned: bool
+
+    @property
+    def opposite(self) -> _Arm:
+        """The arm of the other sign; itself at zero shear."""
+        # 0.0 − g, since −0.0 is no shear of a plan.
+        return self._replace(g1=0.0 - self.g1, g2=0.0 - self.g2)
+
+    @property
+    def other_turn(self) -> _Arm:
+        """The arm of the galaxy turned by 90°, or turned back."""
+        return self._replace(turned=not self.turned)
+
+    @property
+    def partners(self) -> tuple[_Arm, _Arm, _Arm]:
+        """All other arms that its group may have."""
+        return self.opposite, self.other_turn, self.other_turn.opposite
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Failures of the arms of ±g pairs.
+
+    Attributes:
+        n_pairs: pairs of which both arms were computed.
+        n_only_plus, n_only_minus: pairs of which that arm alone does not count.
+        p: of so uneven a split or worse, if the sign did not matter (McNemar's exact test).
+    """
+
+    n_pairs: int
+    n_only_plus: int
+    n_only_minus: int
+    p: float
+
+
+def ordered(summary: pd.DataFrame) -> pd.DataFrame:
+    """The table in the order of shear, seed and run id, so that no number depends on the order of chunks."""
+    return summary.sort_values(["g1_true", "g2_true", "seed", "run_id"], kind="stable", ignore_index=True)
+
+
+def counts(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
+    """Which rows count: convergence passed, a finite estimate of every component that is inferred, and a group whole.
+
+    The arms of a ±g pair or a ring share their seed, and what they share cancels only between them: an arm of whose
+    partners one does not count, or is not there, is left out too.
+
+    Args:
+        missing: realizations of the plan that are not in the table.
+    """
+    fine = passed(summary)
+    lost = {arm for arm, counts_itself in zip(_arms(summary), fine, strict=True) if not counts_itself}
+    return fine & ~_partner_in(summary, lost | _absent(summary, missing))
+
+
+def unpaired(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
+    """Which rows would count, were the other arms of their group in the table."""
+    return passed(summary) & _partner_in(summary, _absent(summary, missing))
+
+
+def passed(summary: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows count for themselves, whatever became of the other arms of their group."""
+    fine = summary["passed_convergence"].map(lambda v: str(v).lower() == "true").astype(bool)
+    for component in COMPONENTS:
+        finite = np.isfinite(pd.to_numeric(summary[f"{component}_mean"]))
+        if (finite & fine).any():
+            fine &= finite
+    return fine & bool(inferred(summary))
+
+
+def signs(summary: pd.DataFrame) -> Signs | None:
+    """Whether arms of one sign are lost more often than those of the other; None without pairs."""
+    fine = dict(zip(_arms(summary), passed(summary), strict=True))
+    plus = [arm for arm in fine if (arm.g1, arm.g2) > (0, 0) and arm.opposite in fine]
+    if not plus:
+        return None
+    only_plus = sum(not fine[arm] and bool(fine[arm.opposite]) for arm in plus)
+    only_minus = sum(bool(fine[arm]) and not fine[arm.opposite] for arm in plus)
+    uneven = only_plus + only_minus
+    p = float(stats.binomtest(only_plus, uneven).pvalue) if uneven else 1.0
+    return Signs(len(plus), only_plus, only_minus, p)
+
+
+def _arms(summary: pd.DataFrame) -> list[_Arm]:
+    columns = (summary[name] for name in ("seed", "g1_true", "g2_true", "run_id"))
+    return [_Arm(seed, g1, g2, _turned(name)) for seed, g1, g2, name in zip(*columns, strict=True)]
+
+
+def _turned(run_id: object) -> bool:
+    return str(run_id).endswith(TURNED)
+
+
+def _partner_in(summary: pd.DataFrame, arms: set[_Arm]) -> NDArray[np.bool_]:
+    return np.array([not arms.isdisjoint(arm.partners) for arm in _arms(summary)], bool)
+
+
+def _absent(summary: pd.DataFrame, missing: Sequence[ShearTruth]) -> set[_Arm]:
+    """Arms that are planned, or must have been, and are not in the table."""
+    there = set(_arms(summary))
+    planned = {_Arm(t.seed, t.g1, t.g2, _turned(t.run_id)) for t in missing}
+    # Of a bare table the plan is unknown; but where one pair or ring is whole, every arm has its partners.
+    if any(arm.opposite != arm and arm.opposite in there for arm in there):
+        planned |= {arm.opposite for arm in there}
+    if any(arm.other_turn in there for arm in there):
+        planned |= {arm.other_turn for arm in there | planned}
+    return planned - there
+
+
+def inferred(summary: pd.DataFrame) -> tuple[Component, ...]:
+    """Components with at least one finite estimate; a component held fixed by the config has none."""
+    return tuple(k for k in COMPONENTS if np.isfinite(pd.to_numeric(summary[f"{k}_mean"])).any())

@@ -1,0 +1,170 @@
+"""summary.csv: one row per committed realization, in the plan's order."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lanewise.engine import files
+from lanewise.errors import Complaint, Damaged, ManifestError
+from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.selection import COMPONENTS, Component
+from lanewise.storage import commits
+
+if TYPE_CHECKING:
+    from lanewise.api import Campaign
+    from lanewise.families.shear.priors import Prior
+
+Priors = tuple[GaussianPrior | None, GaussianPrior | None]
+
+SUMMARY = "summary.csv"
+# Columns of whole numbers or truth values that may be undefined: pandas would turn them into floats.
+_WHOLE = {"divergences": "Int64", "seed": "Int64", "retries": "Int64", "passed_convergence": "boolean"}
+_REQUIRED = ("run_id", "g1_true", "g2_true", "g1_mean", "g1_std", "g2_mean", "g2_std", "passed_convergence", "seed")
+# Of one column; a table that is wrong in one way is wrong in every row.
+_COMPLAINTS = 5
+_TEXT = ("run_id", "status", "method_used", "ess_kind", "reason")
+
+
+@dataclass(frozen=True)
+class DamagedChunk:
+    """A committed chunk that cannot be read, and why; its realizations are missing."""
+
+    chunk: int
+    reason: str
+
+
+def collect(campaign: Campaign) -> pd.DataFrame:
+    """The summary of all committed chunks, independent of the order they were committed in.
+
+    Raises:
+        Damaged: a commit, or what it names, is missing or changed.
+    """
+    summary, damaged = survey(campaign)
+    for error in damaged.values():
+        raise error
+    return summary
+
+
+def survey(campaign: Campaign) -> tuple[pd.DataFrame, dict[int, Damaged]]:
+    """The summary of all chunks that can be read, and by chunk index why others that are committed cannot."""
+    rows, damaged = committed_rows(campaign)
+    return with_likelihood(table(rows), priors(campaign)), damaged
+
+
+def committed_rows(campaign: Campaign) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
+    """The rows of all chunks that can be read, in the plan's order, and by index why others cannot."""
+    found, damaged = campaign.survey()
+
+    def rows(index: int) -> list[dict[str, Any]] | Damaged:
+        commit = found[index]
+        while True:
+            try:
+                return commits.load_rows(campaign.store, commit)
+            except Damaged as error:
+                # Not damaged, if the chunk was overwritten since its commit was read.
+                now = campaign.survey([campaign.plan.chunks[index]])[0].get(index)
+                if now is None or now.attempt == commit.attempt:
+                    return error
+                commit = now
+
+    indices = sorted(found)
+    parts = dict(zip(indices, campaign.store.map(rows, indices), strict=True))
+    damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
+    read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
+    return read, dict(sorted(damaged.items()))
+
+
+def told(campaign: Campaign, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
+    """What is damaged as results carry it: no URL of this run enters them."""
+    url = f"{campaign.store.url}/"
+    return tuple(DamagedChunk(index, str(error).removeprefix(url)) for index, error in damaged.items())
+
+
+def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
+    """The table with g1_lik_mean, g1_lik_std and g2's: each posterior divided by its Gaussian prior.
+
+    For looking at single realizations. Where the prior speaks, the posterior's width is too noisy to divide by, and the
+    bias is taken from the raw columns with one pull for the whole campaign (`bias.Shrinkage`).
+    """
+    freed = summary.copy()
+    for component, prior in zip(COMPONENTS, of, strict=True):
+        if prior is not None:
+            mean, width = summary[f"{component}_mean"], summary[f"{component}_std"]
+            precision = width**-2.0 - prior.sigma**-2.0
+            told = precision.where(precision > 0)
+            freed[f"{component}_lik_mean"] = (mean * width**-2.0 - prior.mean * prior.sigma**-2.0) / told
+            freed[f"{component}_lik_std"] = told**-0.5
+    return freed
+
+
+def priors(campaign: Campaign) -> Priors:
+    """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
+    from lanewise.families.shear.priors import Normal
+
+    latents = campaign.manifest.config.latents
+    found = [latents.get(name) for name in COMPONENTS]
+    g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
+    return g1, g2
+
+
+def unlike(campaign: Campaign) -> dict[Component, Prior]:
+    """The priors on g1 and g2 that are not Gaussian."""
+    from lanewise.families.shear.priors import Normal
+
+    latents = campaign.manifest.config.latents
+    return {name: latents[name] for name in COMPONENTS if name in latents and not isinstance(latents[name], Normal)}
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with the contract's columns, also where there are none."""
+    frame = pd.DataFrame(rows, columns=list(files.SUMMARY_COLUMNS))
+    numbers = [name for name in frame.columns if name not in _TEXT and name not in _WHOLE]
+    return frame.astype({**_WHOLE, **dict.fromkeys(numbers, float)})
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """The table as CSV; every float reads back to the same bits."""
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode()
+
+
+def from_csv(data: bytes, source: str) -> pd.DataFrame:
+    """A table that `to_csv` wrote, or one with at least its columns.
+
+    Raises:
+        ManifestError: the table lacks columns.
+    """
+    try:
+        frame = pd.read_csv(io.BytesIO(data))
+    except (ValueError, pd.errors.ParserError) as error:  # also empty, binary and torn files
+        raise ManifestError([Complaint(source, 0, "", f"cannot be read as CSV: {error}")]) from None
+    lacking = [name for name in _REQUIRED if name not in frame.columns]
+    if lacking:
+        raise ManifestError(
+            [Complaint(source, 1, "", f"expected the columns of summary.csv, got none named {', '.join(lacking)}")]
+        )
+    frame = frame.reindex(columns=[*files.SUMMARY_COLUMNS])
+    complaints = [
+        Complaint(source, int(bad) + 2, name, f"expected {what}, got '{frame[name][bad]}'")
+        for name, what, fine in _expectations(frame)
+        for bad in frame.index[~fine][:_COMPLAINTS]
+    ]
+    if complaints:
+        raise ManifestError(complaints)
+    return frame
+
+
+def _expectations(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series[bool]]]:
+    """Column, what its values must be, and which are."""
+    yield "run_id", "a run id that no other row has", ~frame["run_id"].duplicated()
+    seed = pd.to_numeric(frame["seed"], errors="coerce")
+    yield "seed", "a whole number", seed.notna() & (seed % 1 == 0)
+    for name in ("g1_true", "g2_true"):
+        yield name, "a number", pd.to_numeric(frame[name], errors="coerce").notna()
+    for name in (column for column in frame.columns if column.endswith(("_mean", "_std", "_median"))):
+        yield name, "a number or nothing", pd.to_numeric(frame[name], errors="coerce").notna() | frame[name].isna()

@@ -1,0 +1,69 @@
+"""What is known to be true of images from files: a table with a row per image and a column per parameter."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from lanewise.errors import ManifestError
+from lanewise.manifest.document import Document, Path
+from lanewise.manifest.schema import nearest
+from lanewise.storage.store import Store, beside, split
+
+
+def read(manifest: Document, place: Path) -> list[dict[str, float]]:
+    """The rows of the CSV that the value at `place` names.
+
+    Raises:
+        ManifestError: the file is missing, or is no table of finite numbers under a header.
+    """
+    where = beside(manifest.source, manifest.at(place))
+    folder, file = split(where)
+    try:
+        lines = list(csv.reader(io.StringIO(Store(folder).read(file).decode("utf-8-sig")), strict=True))
+    except FileNotFoundError:
+        raise ManifestError([manifest.complaint(place, f"{where}: no such file; check the path")]) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError([manifest.complaint(place, f"{where}: cannot be read: {error}")]) from None
+    found, complaints = [], []
+    header = [name.strip() for name in lines[0]] if lines else []
+    for name in sorted({name for name in header if header.count(name) > 1}):
+        complaints.append(manifest.complaint(place, f"{where}: line 1: the column '{name}' stands twice; keep one"))
+    for number, row in enumerate(lines[1:], start=2):
+        try:
+            if row:
+                found.append(_row(header, row))
+        except ValueError as error:
+            complaints.append(manifest.complaint(place, f"{where}: line {number}: {error}"))
+    if complaints:
+        raise ManifestError(complaints)
+    return found
+
+
+def misfits(truths: Sequence[Mapping[str, float]], known: Collection[str], place: Path) -> Iterator[tuple[Path, str]]:
+    """Truths of parameters that the galaxy does not have, and shears that no galaxy has.
+
+    Args:
+        known: the parameters of the galaxy.
+        place: of the table in the manifest.
+    """
+    for name in dict.fromkeys(name for row in truths for name in row):
+        if name not in known:
+            yield place, f"the galaxy has no parameter '{name}'; {nearest(name, known)}"
+    for index, row in enumerate(truths):
+        g1, g2 = row.get("g1", 0.0), row.get("g2", 0.0)
+        if g1 * g1 + g2 * g2 >= 1:
+            yield place, f"expected |g| < 1, got ({g1:g}, {g2:g}) for image {index}"
+
+
+def _row(header: Sequence[str], row: Sequence[str]) -> dict[str, float]:
+    if len(row) != len(header):
+        raise ValueError(f"expected {len(header)} values, one for each column, got {len(row)}")
+    values = {name: float(text) for name, text in zip(header, row, strict=True)}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"expected a finite number for {name}, got {value}")
+    return values

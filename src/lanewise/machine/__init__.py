@@ -1,0 +1,1 @@
+"""This machine: device, cores, signals, versions, progress."""

@@ -1,0 +1,1 @@
+"""What is done to a campaign: run, retry, extend, look after."""

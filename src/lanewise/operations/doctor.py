@@ -1,0 +1,258 @@
+"""What this machine has, and what a campaign would miss on it, in words that a user can act on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lanewise.errors import MachineError, StorageError
+from lanewise.machine import device, provenance
+from lanewise.manifest.plan import INDEX_VARIABLES
+from lanewise.storage.store import PROBES, Store, stamp
+
+if TYPE_CHECKING:
+    from lanewise.manifest.loading import Manifest
+
+_GIB = 2**30
+_CGROUP = Path("/sys/fs/cgroup")
+# Group of control files by generation: version 2 has one tree, version 1 one per controller.
+_CGROUP_MEMORY = ("memory.max", "memory/memory.limit_in_bytes")
+_CGROUP_QUOTA = ("cpu.max", "cpu/cpu.cfs_quota_us")
+_UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "M": 10**6, "G": 10**9, "T": 10**12}
+_LITTLE_DISK_BYTES = 2 * _GIB
+# What changes how lanewise, JAX and XLA work.
+_PREFIXES = ("LANEWISE_", "JAX_", "XLA_", "CUDA_VISIBLE", "NVIDIA_VISIBLE")
+
+
+class Grade(StrEnum):
+    """How a finding stands."""
+
+    FINE = "ok"
+    NOTE = "note"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        text: what was found, and what to do about it where there is something to do.
+        exit_code: what `lanewise run` would end with; 0 where it would not.
+    """
+
+    topic: str
+    grade: Grade
+    text: str
+    exit_code: int = 0
+
+
+def examine(manifest: Manifest | None = None) -> list[Finding]:
+    """Look at this machine, and at what a campaign needs of it."""
+    found = [*_software(), *_devices(), *_cores(), *_memory(), *_places(), *_environment()]
+    if manifest is not None:
+        found += [*_needs(manifest), *_storage(manifest.output.url)]
+    return found
+
+
+def n_cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its container."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _first_line(_CGROUP_QUOTA).split()
+    period = quota[1:] or _first_line(("cpu/cpu.cfs_period_us",)).split()
+    if quota and period and quota[0].isdecimal() and period[0].isdecimal():
+        return max(1, min(affinity, round(int(quota[0]) / int(period[0]))))
+    return affinity
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or the limit of its container."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _first_line(_CGROUP_MEMORY)
+    return min(total, int(limit)) if limit.isdecimal() else total
+
+
+def quantity_bytes(text: str) -> int:
+    """Bytes of a Kubernetes quantity as the manifest has it, such as 16Gi."""
+    number = text.rstrip("MGTi")
+    return int(number) * _UNITS[text[len(number) :]]
+
+
+def _software() -> Iterator[Finding]:
+    versions = dict(provenance.versions())
+    python = versions.pop("python")
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "lanewise")
+    yield Finding("lanewise", Grade.FINE, f"{versions['lanewise']} on Python {python}")
+    yield Finding("packages", Grade.FINE, listed)
+    stores = {"s3://": "s3fs", "gs://": "gcsfs", "az://": "adlfs"}
+    there = [scheme for scheme, package in stores.items() if _version(package)]
+    text = f"{', '.join(there) or 'none'}; extras s3, gcs and azure bring them"
+    yield Finding("object storage", Grade.FINE if there else Grade.NOTE, text)
+
+
+def _devices() -> Iterator[Finding]:
+    import jax
+
+    driver = _driver()
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        text = f"JAX found no usable device: {error or 'no GPU'}; check the driver and JAX_PLATFORMS"
+        yield Finding("device", Grade.FAULT, text, MachineError.exit_code)
+        return
+    kinds = ", ".join(sorted({f"{one.platform} ({one.device_kind})" for one in devices}))
+    shown = f"{len(devices)} × {kinds}{_device_memory(devices)}"
+    if devices[0].platform == "cpu" and driver:
+        remedy = "install lanewise[cuda12] (driver ≥ 525) or [cuda13] (driver ≥ 580)"
+        yield Finding("device", Grade.NOTE, f"{shown}, though there is a GPU: {driver}; {remedy}")
+    else:
+        yield Finding("device", Grade.FINE, shown)
+    yield Finding("driver", Grade.FINE, driver or "no NVIDIA driver (nvidia-smi); computing on the CPU")
+
+
+def _device_memory(devices: Sequence[object]) -> str:
+    stats = getattr(devices[0], "memory_stats", lambda: None)() or {}
+    return f", {stats['bytes_limit'] / _GIB:.1f} GiB each for JAX" if "bytes_limit" in stats else ""
+
+
+def _driver() -> str:
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return ""
+    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"nvidia-smi fails: {error}"
+    return "; ".join(f"{name}, driver {number}, {size}" for name, number, size in _rows(done.stdout))
+
+
+def _rows(text: str) -> list[list[str]]:
+    rows = [[part.strip() for part in line.split(",")] for line in text.splitlines()]
+    return [row for row in rows if len(row) == 3]
+
+
+def _cores() -> Iterator[Finding]:
+    machine, ours = os.cpu_count() or 1, n_cores()
+    of = f" of the machine's {machine}" if machine != ours else ""
+    yield Finding("cores", Grade.FINE, f"{ours}{of}")
+
+
+def _memory() -> Iterator[Finding]:
+    yield Finding("memory", Grade.FINE, f"{memory_bytes() / _GIB:.1f} GiB")
+
+
+def _places() -> Iterator[Finding]:
+    cache = device.cache_directory()
+    if problem := _unwritable(cache):
+        text = f"{cache}: {problem}; every run compiles anew: set JAX_COMPILATION_CACHE_DIR to a directory of yours"
+        yield Finding("compiled programs", Grade.NOTE, text)
+    else:
+        sizes = [path.stat().st_size for path in cache.rglob("*") if path.is_file()]
+        text = f"{cache}: {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB; may be removed, programs are compiled again"
+        yield Finding("compiled programs", Grade.FINE, text)
+    yield _disk("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a directory with room")
+
+
+def _disk(topic: str, folder: Path, remedy: str) -> Finding:
+    free = shutil.disk_usage(folder).free
+    little = free < _LITTLE_DISK_BYTES
+    text = f"{folder}: {free / _GIB:.1f} GiB free{f'; {remedy}' if little else ''}"
+    return Finding(topic, Grade.NOTE if little else Grade.FINE, text)
+
+
+def _unwritable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _environment() -> Iterator[Finding]:
+    names = sorted(name for name in os.environ if name.startswith(_PREFIXES) or name in INDEX_VARIABLES)
+    listed = ", ".join(f"{name}={os.environ[name]}" for name in names)
+    yield Finding("environment", Grade.FINE, listed or "nothing set that lanewise, JAX or XLA reads")
+
+
+def _needs(manifest: Manifest) -> Iterator[Finding]:
+    asked = manifest.resources
+    try:
+        device.prepare(asked.device, manifest.config.inference.precision)
+    except MachineError as error:
+        yield Finding("resources.device", Grade.FAULT, str(error), error.exit_code)
+    else:
+        yield Finding("resources.device", Grade.FINE, f"{asked.device} is satisfied")
+    if (cores := n_cores()) < asked.cpus:
+        text = f"{asked.cpus} asked for, {cores} here; the campaign runs, slower"
+        yield Finding("resources.cpus", Grade.NOTE, text)
+    if (memory := memory_bytes()) < quantity_bytes(asked.memory):
+        text = f"{asked.memory} asked for, {memory / _GIB:.1f} GiB here; lower batch.size or batch.width if it runs out"
+        yield Finding("resources.memory", Grade.NOTE, text)
+
+
+def _storage(url: str) -> Iterator[Finding]:
+    """Write, read, list and remove a small object where the results would go."""
+    path = f"{PROBES}/{stamp()}"
+    is_new = "://" not in url and not Path(url).exists()
+    began = time.monotonic()
+    try:
+        store = Store(url)
+        store.put(path, b"lanewise")
+        whole = store.read(path) == b"lanewise" and path.rpartition("/")[2] in store.names(PROBES)
+        store.remove(path)
+        took = time.monotonic() - began
+        conditional = store.conditional
+    except StorageError as error:
+        yield Finding("output.url", Grade.FAULT, str(error), error.exit_code)
+        return
+    if not whole:
+        text = f"{url}: what was written is not what is read; results would not be safe here"
+        yield Finding("output.url", Grade.FAULT, text, StorageError.exit_code)
+        return
+    yield Finding("output.url", Grade.FINE, f"{url}: written, read, listed and removed in {took * 1e3:.0f} ms")
+    if conditional:
+        yield Finding(
+            "conditional writes", Grade.FINE, "honoured: of two containers on one chunk the first commit stays"
+        )
+    else:
+        text = "not honoured by this store: of two commits of one chunk the lowest attempt counts, which is as safe"
+        yield Finding("conditional writes", Grade.NOTE, text)
+    if is_new:
+        # Looking leaves nothing behind; only what is empty goes.
+        with contextlib.suppress(OSError):
+            os.removedirs(Path(url) / PROBES)
+    if "://" not in url:
+        yield _disk("room for results", _nearest(Path(url)), "make room, or choose another output.url")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the first of its parents that is there."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _first_line(names: Sequence[str]) -> str:
+    for name in names:
+        try:
+            return (_CGROUP / name).read_text().strip()
+        except OSError:
+            continue
+    return ""

@@ -1,0 +1,121 @@
+"""`extend`: one more number under `realizations.extensions`, written into the manifest's own text.
+
+Comments, order and spacing of the manifest stay as the person left them: the text is edited, not dumped again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lanewise.errors import ManifestError, UsageError
+from lanewise.manifest import document, plan, registry
+from lanewise.manifest.loading import Manifest
+from lanewise.manifest.plan import Plan
+from lanewise.storage.store import Store, split
+
+if TYPE_CHECKING:
+    from lanewise.api import Campaign
+
+_KEY = "realizations"
+_LIST = "extensions"
+
+
+def extend(text: str, count: int, source: str) -> str:
+    """The manifest's text with `count` more realizations per shear point.
+
+    Raises:
+        ManifestError: the text is written in a way that cannot be edited safely; says what to write.
+    """
+    before = document.parse(text, source).value
+    numbers = [*_extensions(before), count]
+    expected = _with_extensions(before, numbers)
+    edited = _edit(text, numbers)
+    # Whatever YAML allows that the edit does not foresee ends here, not in a changed campaign.
+    try:
+        safe = edited is not None and document.parse(edited, source).value == expected
+    except ManifestError:
+        safe = False
+    if edited is None or not safe:
+        remedy = f"cannot be edited safely; write {_LIST}: {numbers} under {_KEY} yourself"
+        raise ManifestError([document.parse(text, source).complaint((_KEY,), remedy)])
+    return edited
+
+
+def write(campaign: Campaign, count: int) -> Plan:
+    """Extend the manifest where it stands; returns the plan of what it is now.
+
+    Raises:
+        UsageError: the campaign has no realizations to add.
+        ManifestError: the campaign would be too large; nothing is written.
+        ResultsDiffer: what is committed is not of this manifest.
+        StorageError: the manifest cannot be written.
+    """
+    family = registry.family(campaign.manifest.kind)
+    if remedy := family.no_extension(campaign.manifest):
+        raise UsageError(f"{campaign.manifest.source}: {remedy}")
+    campaign.commits()
+    source = campaign.manifest.source
+    folder, name = split(source)
+    store = Store(folder)
+    text = extend(store.read(name).decode(), count, source)
+    if complaints := family.check_extent(document.parse(text, source)):
+        raise ManifestError(complaints)
+    store.put(name, text.encode())
+    asked = campaign.manifest.realizations
+    extended = replace(asked, extensions=(*asked.extensions, count))
+    return plan.build(replace(campaign.manifest, realizations=extended))
+
+
+def is_extended(text: str, manifest: Manifest) -> bool:
+    """Whether the text is this manifest with no, or with further, extensions."""
+    try:
+        kept = document.parse(text, "").value
+    except ManifestError:
+        return False
+    if not isinstance(kept, dict) or not isinstance(kept.get(_KEY, {}), dict):
+        return False
+    ours, theirs = _extensions(manifest.content), _extensions(kept)
+    same = _with_extensions(kept, []) == _with_extensions(manifest.content, [])
+    return same and theirs[: len(ours)] == ours
+
+
+def _extensions(content: Mapping[str, Any]) -> list[int]:
+    return list((content.get(_KEY) or {}).get(_LIST, []))
+
+
+def _with_extensions(content: Mapping[str, Any], numbers: list[int]) -> dict[str, Any]:
+    return {**content, _KEY: {**(content.get(_KEY) or {}), _LIST: numbers}}
+
+
+def _edit(text: str, numbers: list[int]) -> str | None:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    value = f"{_LIST}: {numbers}"
+    node = _value(root, _KEY)
+    if node is None:
+        return None if root.flow_style else f"{text.rstrip()}\n{_KEY}: {{{value}}}\n"
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    old = _value(node, _LIST)
+    if old is not None:
+        return _replaced(text, old, str(numbers)) if isinstance(old, yaml.SequenceNode) and old.flow_style else None
+    if node.flow_style:
+        at = node.end_mark.index - 1
+        return f"{text[:at].rstrip()}{', ' if node.value else ''}{value}{text[at:]}"
+    # After the line of the last value, which is a number here.
+    last = node.value[-1][1]
+    at = text.find("\n", last.end_mark.index)
+    at = len(text) if at < 0 else at
+    return f"{text[:at]}\n{' ' * node.start_mark.column}{value}{text[at:]}"
+
+
+def _value(mapping: yaml.MappingNode, name: str) -> yaml.Node | None:
+    return next((value for key, value in mapping.value if key.value == name), None)
+
+
+def _replaced(text: str, node: yaml.Node, new: str) -> str:
+    return f"{text[: node.start_mark.index]}{new}{text[node.end_mark.index :]}"

@@ -1,0 +1,102 @@
+"""The width with the best throughput on this device, found by trying."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lanewise.engine import programs
+from lanewise.engine.engine import Engine
+from lanewise.errors import ChunkImpossible
+from lanewise.manifest import plan as plans
+
+if TYPE_CHECKING:
+    from lanewise.manifest.loading import Manifest
+    from lanewise.manifest.plan import Chunk
+
+# A width is timed at least so often, and until this much has passed.
+_REPEATS, _ENOUGH_S = 3, 2.0
+# A wider block that brings less than this is not worth the memory, and the padding of the last block.
+_GAIN = 1.05
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A width and what came of it.
+
+    Attributes:
+        lanes_per_s: lanes that begin and do their first round, a second; None if there is no room for them.
+    """
+
+    width: int
+    lanes_per_s: float | None
+
+    @property
+    def shown(self) -> str:
+        """For a reader."""
+        return "no room" if self.lanes_per_s is None else f"{self.lanes_per_s:.3g} a second"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All trials, and the width that the manifest should have."""
+
+    trials: tuple[Trial, ...]
+    best: int
+    lanes_per_realization: int
+
+    @property
+    def text(self) -> str:
+        """For a reader, with what to write."""
+        lanes = f"{self.lanes_per_realization} {'lane' if self.lanes_per_realization == 1 else 'lanes'} a realization"
+        size = max(1, self.best // self.lanes_per_realization)
+        return (
+            f"best: batch: {{width: {self.best}}}; {lanes}, so make batch.size {size} or a multiple of it\n"
+            "batch.width is part of the identity: set it before the campaign begins"
+        )
+
+
+def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuning:
+    """Time the first round of the campaign's own lanes at 1, 2, 4, … lanes in flight.
+
+    Args:
+        widest: to try.
+        tell: hears of each trial.
+
+    Raises:
+        ChunkImpossible: the device has no room for a single lane.
+        DataError: the first chunk's data cannot be made.
+        MachineError: this machine lacks the device that the manifest requires.
+    """
+    trials: list[Trial] = []
+    while not trials or (trials[-1].lanes_per_s is not None and 2 * trials[-1].width <= widest):
+        width = 2 * trials[-1].width if trials else 1
+        tried = replace(manifest, batch=replace(manifest.batch, width=width, index=None))
+        plan = plans.build(tried)
+        engine = Engine(tried, plan)
+        trials.append(Trial(width, _lanes_per_s(engine, plan.chunks[0], width)))
+        tell(trials[-1])
+    rates = {trial.width: trial.lanes_per_s for trial in trials if trial.lanes_per_s is not None}
+    if not rates:
+        raise ChunkImpossible("the device has no room for a single lane; choose a device with more memory")
+    best = min(width for width, rate in rates.items() if rate * _GAIN >= max(rates.values()))
+    return Tuning(tuple(trials), best, engine.stages[0].method.units)
+
+
+def _lanes_per_s(engine: Engine, chunk: Chunk, width: int) -> float | None:
+    """Median of several runs; None if there is no room."""
+
+    def timed() -> float:
+        once = engine.rehearsal(chunk)
+        once()  # compiles
+        spent: list[float] = []
+        while len(spent) < _REPEATS or sum(spent) < _ENOUGH_S:
+            began = time.perf_counter()
+            once()
+            spent.append(time.perf_counter() - began)
+        return width / statistics.median(spent)
+
+    return programs.within_memory(timed)

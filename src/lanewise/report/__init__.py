@@ -1,0 +1,1 @@
+"""What reports share; no family is known here."""

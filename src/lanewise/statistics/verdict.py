@@ -1,0 +1,172 @@
+"""The verdict on a campaign: PASS, FAIL, INCONCLUSIVE or INVALID, with its numbers and in plain words.
+
+A bound is judged at three errors: PASS if |x| + 3σ is below it, FAIL if |x| − 3σ is above it, else
+INCONCLUSIVE with the number of realizations that would decide. INVALID outranks FAIL, FAIL outranks
+INCONCLUSIVE, and that outranks PASS. A noisier campaign never passes more easily, and one that lost
+realizations never in silence.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lanewise.families.shear.statistics.selection import Component
+from lanewise.statistics.regression import Measure
+
+
+class Verdict(StrEnum):
+    """What a campaign, or one criterion of it, comes to."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+
+
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 3, Verdict.INCONCLUSIVE: 4, Verdict.INVALID: 5}
+# The worst first: the verdict on a campaign is the first that any of its criteria has.
+RANK = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One criterion.
+
+    Attributes:
+        criterion: which one; the schemas of the results list them.
+        component: g1, g2 or another quantity; None if the criterion is about the whole campaign.
+        verdict: None for a criterion that is reported and decides nothing.
+        value, error, bound: in the unit of the criterion.
+        n_needed: realizations in all that would decide; None if that cannot be told or nothing is open.
+        sentence: all of it in words.
+    """
+
+    criterion: str
+    component: str | None
+    verdict: Verdict | None
+    value: float | None
+    error: float | None
+    bound: float | None
+    n_needed: int | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on the whole campaign.
+
+    Attributes:
+        headline, reasons: it in words.
+        n_needed: realizations in all that would decide.
+        extend_count: `lanewise extend --count` that brings them; None if nothing is open, or the number has no limit.
+        judgements: every criterion.
+    """
+
+    verdict: Verdict
+    headline: str
+    reasons: tuple[str, ...]
+    n_needed: int | None
+    extend_count: int | None
+    judgements: tuple[Judgement, ...]
+
+
+def judge(
+    name: str, component: Component, measure: Measure | None, bound: float, n: int, *, how: str = ""
+) -> Judgement:
+    """Hold one number against its bound at three errors.
+
+    Args:
+        name: m or c.
+        component: whose.
+        measure: None if it is undefined.
+        bound: for the absolute value, in the unit of the number.
+        n: realizations behind it.
+        how: said of the number in the sentence, e.g. how it was obtained.
+    """
+    what = f"{name} of {component}{how}"
+    if measure is None or measure.error is None:
+        lack = "is undefined" if measure is None else f"is {with_error(measure.value, None)} without an error"
+        text = f"{what} {lack}: too few realizations entered ({n})."
+        value = None if measure is None else measure.value
+        return Judgement(name, component, Verdict.INCONCLUSIVE, value, None, bound, None, text)
+    size, three = abs(measure.value), 3 * measure.error
+    said = f"{what} is {with_error(measure.value, measure.error)}"
+    needed = None
+    if size + three < bound:
+        verdict, text = (
+            Verdict.PASS,
+            f"{said}: |{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}.",
+        )
+    elif size - three > bound:
+        verdict, text = (
+            Verdict.FAIL,
+            f"{said}: |{name}| − 3σ = {size - three:.3g} is above the bound {bound:g}.",
+        )
+    else:
+        verdict, needed = Verdict.INCONCLUSIVE, n_needed(measure, bound, n)
+        if needed is None:
+            more = (
+                f"it lies within one error of the bound {bound:g}, so the number that would decide has "
+                f"no upper limit yet; it is at least {max(9 * n, math.ceil(n * (three / bound) ** 2))}"
+            )
+        else:
+            more = (
+                f"3σ = {three:.2g} is too wide for the bound {bound:g}; about {needed} realizations "
+                f"would decide, {needed - n} more than entered"
+            )
+        text = f"{said}: {more}."
+    return Judgement(name, component, verdict, measure.value, measure.error, bound, needed, text)
+
+
+def n_needed(measure: Measure, bound: float, n: int) -> int | None:
+    """Realizations that bring three errors down to the distance from the bound, n (3σ / |bound − |x||)².
+
+    None within one error of the bound: the distance itself is then unknown, and the number without bound.
+    """
+    gap = abs(bound - abs(measure.value))
+    if measure.error is None or gap <= measure.error:
+        return None
+    return max(n + 1, math.ceil(round(n * (3 * measure.error / gap) ** 2, 6)))
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A number as people write it: two digits of its error, a power of ten where it is small or large."""
+    known = error if error is not None and error > 0 else None
+    largest = max(abs(value), known or 0.0)
+    power = math.floor(math.log10(largest)) if largest > 0 else 0
+    power = 0 if -3 <= power < 4 else power
+    scaled, scaled_error = value / 10.0**power, (known or 0.0) / 10.0**power
+    if known is None:
+        text = f"{scaled:+.3g}"
+    else:
+        digits = min(max(1 - math.floor(math.log10(scaled_error)), 0), 12)
+        text = f"{scaled:+.{digits}f} ± {scaled_error:.{digits}f}"
+    if power:
+        text = f"({text}) × 10{superscript(power)}" if known is not None else f"{text} × 10{superscript(power)}"
+    return text.replace("-", "−")
+
+
+def superscript(power: int) -> str:
+    """An exponent as it is set: −4 is ⁻⁴."""
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def completeness(planned: int, used: int, excluded: int, missing: int, limit: float) -> Judgement:
+    """Whether the share of realizations that are excluded or missing is within its limit."""
+    if used == 0:
+        text = f"None of {planned} planned realizations entered: {missing} missing, {excluded} excluded."
+        share = 1.0 if planned else None
+        return Judgement("completeness", None, Verdict.INVALID, share, None, limit, None, text)
+    share = (excluded + missing) / planned
+    lost = f"{missing} missing and {excluded} excluded of {planned} planned realizations are {share:.1%}"
+    if share > limit:
+        text = f"{lost}, more than the allowed {limit:.1%}: what is left may be a biased choice."
+        return Judgement("completeness", None, Verdict.INVALID, share, None, limit, None, text)
+    if missing:
+        # What is excluded was computed and is told; what is missing may still say otherwise, and one command brings it.
+        text = f"{lost}, within the allowed {limit:.1%}; `lanewise retry` and `run` compute what is missing."
+        return Judgement("completeness", None, Verdict.INCONCLUSIVE, share, None, limit, None, text)
+    text = f"{lost}, within the allowed {limit:.1%}." if share else f"All {planned} planned realizations entered."
+    return Judgement("completeness", None, Verdict.PASS, share, None, limit, None, text)

@@ -1,0 +1,1 @@
+"""Storage: everything that is written and read, and what makes a chunk done."""

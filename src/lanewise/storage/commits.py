@@ -1,0 +1,341 @@
+"""Commits: what makes a chunk done.
+
+A chunk's data goes under its attempt, which no other attempt shares; then one small commit is created, last, and
+names the attempt. No commit, not done. Readers follow commits, never listings of data.
+
+Where the store can create an object only if there is none, a chunk has one commit, `commits/<chunk>.commit`. Where it
+cannot, each attempt commits under its own name, `commits/<chunk>/<attempt>.commit`, and the lowest attempt counts: one
+truth, if not one object. Where both are there, the first counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lanewise.errors import Damaged, ResultsDiffer, StorageError
+from lanewise.manifest import identity, registry
+from lanewise.manifest.plan import Chunk, Plan
+from lanewise.storage.store import HOME, Store, split, stamp
+
+if TYPE_CHECKING:
+    from lanewise.engine.results import AnyResult
+    from lanewise.manifest.protocols import Outputs
+
+COMMITS, CHUNKS, CHECKPOINTS = f"{HOME}/commits", f"{HOME}/chunks", f"{HOME}/checkpoints"
+_SUFFIX = ".commit"
+_BLANK = "0" * 64
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of an attempt; `path` is relative to the output URL."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The record that makes a chunk done.
+
+    Attributes:
+        data, rows: the packed results, and their rows of the summary.
+        view: list of the files of the realizations' directories; None if they were not asked for.
+        realizations: run id → identity, in the chunk's order.
+        counts: status → number of realizations.
+        settings: what the identities share, so that a refusal can say what differs.
+        provenance: versions, device, timings; never read by the statistics.
+        tries: run id → every attempt at a realization that was retried, the first run with them.
+    """
+
+    chunk: int
+    attempt: str
+    data: File
+    rows: File
+    view: File | None
+    realizations: Mapping[str, str]
+    counts: Mapping[str, int]
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    tries: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def new_attempt() -> str:
+    """A name that no other attempt has; later attempts sort after earlier ones."""
+    return stamp()
+
+
+def path_of(chunk: Chunk, attempt: str | None = None) -> str:
+    """Where a chunk's commit stands; with an attempt: where it does if the store has no conditional writes."""
+    return f"{COMMITS}/{chunk.name}{_SUFFIX}" if attempt is None else f"{COMMITS}/{chunk.name}/{attempt}{_SUFFIX}"
+
+
+def read(store: Store, chunk: Chunk) -> Commit | None:
+    """The chunk's commit, None if it is not done."""
+    if (commit := _parse(store, path_of(chunk))) is not None:
+        return commit
+    return _lowest(store, chunk)
+
+
+def survey(store: Store, chunks: Sequence[Chunk]) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+    """The commits that are there, and why some cannot be read, by chunk index."""
+    # Of many chunks, one listing tells which have a commit.
+    names = set(store.names(COMMITS)) if len(chunks) > 1 else None
+
+    def one(chunk: Chunk) -> Commit | Damaged | None:
+        if names is not None and names.isdisjoint({chunk.name, f"{chunk.name}{_SUFFIX}"}):
+            return None
+        try:
+            return read(store, chunk)
+        except Damaged as error:
+            return error
+
+    found = {chunk.index: commit for chunk, commit in zip(chunks, store.map(one, chunks), strict=True)}
+    return (
+        {index: commit for index, commit in found.items() if isinstance(commit, Commit)},
+        {index: error for index, error in found.items() if isinstance(error, Damaged)},
+    )
+
+
+def indices(store: Store) -> set[int]:
+    """Every chunk that has a commit, also such as are in no plan of ours."""
+    names = (name.removesuffix(_SUFFIX) for name in store.names(COMMITS))
+    return {int(name) for name in names if name.isdecimal()}
+
+
+def attempts(store: Store, chunk: Chunk) -> list[str]:
+    """The attempts that committed under their own names, lowest first."""
+    return [n.removesuffix(_SUFFIX) for n in store.names(f"{COMMITS}/{chunk.name}") if n.endswith(_SUFFIX)]
+
+
+def _lowest(store: Store, chunk: Chunk) -> Commit | None:
+    found = attempts(store, chunk)
+    return _parse(store, path_of(chunk, found[0])) if found else None
+
+
+def _parse(store: Store, path: str) -> Commit | None:
+    try:
+        data = store.read(path)
+    except FileNotFoundError:
+        return None
+    try:
+        content = json.loads(data)
+        digest = content.pop("sha256")
+        files = {name: File(**content[name]) if content[name] else None for name in ("data", "rows", "view")}
+        commit = Commit(**{**content, **files})
+        sealed = _sealed(*data.decode().rsplit(digest, 1)) == data
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Damaged(f"{store.where(path)}: not a commit of this version of lanewise ({error})") from None
+    if not sealed:
+        raise Damaged(f"{store.where(path)}: does not have its own SHA-256; it was changed")
+    return commit
+
+
+def _encode(commit: Commit) -> bytes:
+    text = json.dumps({**asdict(commit), "sha256": _BLANK}, indent=1, allow_nan=False) + "\n"
+    return _sealed(*text.rsplit(_BLANK, 1))
+
+
+def _sealed(head: str, tail: str) -> bytes:
+    """Both with the SHA-256 between them of both with zeros between them."""
+    return f"{head}{hashlib.sha256(f'{head}{_BLANK}{tail}'.encode()).hexdigest()}{tail}".encode()
+
+
+def check_sizes(store: Store, chunks: Sequence[Chunk], found: Mapping[int, Commit]) -> None:
+    """Refuse a commit of which a file is missing or of another size; what they hold is for `verify` to read.
+
+    Raises:
+        Damaged: saying how to compute the chunk again.
+    """
+
+    def fault(chunk: Chunk) -> str | None:
+        commit = found[chunk.index]
+        sizes = store.sizes(split(commit.data.path)[0])
+        for file in (commit.data, commit.rows, commit.view):
+            size = sizes.get(split(file.path)[1]) if file else None
+            if file and size != file.size:
+                there = "is missing" if size is None else f"has {size} bytes"
+                return f"{store.where(file.path)}: {there}, its commit says {file.size} bytes"
+        return None
+
+    committed = [chunk for chunk in chunks if chunk.index in found]
+    for chunk, text in zip(committed, store.map(fault, committed), strict=True):
+        # Not damaged, if the chunk was overwritten since its commit was read.
+        if text is not None and previous(store, chunk) == found[chunk.index]:
+            raise Damaged(f"{text}; {remedy(chunk.index)}")
+
+
+def remedy(index: int) -> str:
+    """What to do about a damaged chunk."""
+    return f"`lanewise run --overwrite --batch-index {index}` computes it again"
+
+
+def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
+    """Refuse a commit of other realizations or settings.
+
+    Raises:
+        ResultsDiffer: saying what differs.
+    """
+    expected = {r.run_id: r.identity for r in chunk.realizations}
+    if dict(commit.realizations) == expected:
+        return
+    reasons = list(identity.differences(commit.settings, plan.settings))
+    if not reasons:
+        reasons = [
+            f"chunk {chunk.index} holds other realizations; batch.size differs, or the truths and seeds, or the inputs "
+            "and the sweep (to add realizations: lanewise extend)"
+        ]
+    shown = "; ".join(reasons[:5])
+    raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
+
+
+def write(
+    store: Store,
+    plan: Plan,
+    chunk: Chunk,
+    results: Sequence[AnyResult],
+    provenance: Mapping[str, Any],
+    *,
+    attempt: str | None = None,
+    view: Sequence[tuple[str, bytes]] | None = None,
+    replace: bool = False,
+    changed: Collection[str] | None = None,
+) -> Commit:
+    """Write a chunk's data, then its commit.
+
+    Args:
+        attempt: a new one if none is given.
+        view: the files of the realizations' directories, if they will be published; the commit then knows them.
+        replace: take the place of the commit that is there. It stays to the last; the directories of what changes are
+            removed just before.
+        changed: with `replace`, run ids whose results differ from what is there; None: all.
+
+    Returns:
+        The commit that counts: this attempt's, or that of another attempt which was first.
+    """
+    attempt = attempt or new_attempt()
+    outputs = outputs_of(plan.settings)
+    base = f"{CHUNKS}/{chunk.name}/{attempt}"
+    rows = json.dumps([outputs.summary_row(result) for result in results], allow_nan=False).encode()
+    listing = None if view is None else json.dumps([asdict(_file(*one)) for one in view]).encode()
+    commit = Commit(
+        chunk=chunk.index,
+        attempt=attempt,
+        data=_put(store, f"{base}.nc", outputs.packed_nc(results)),
+        rows=_put(store, f"{base}.rows", rows),
+        view=None if listing is None else _put(store, f"{base}.view", listing),
+        realizations={r.run_id: r.identity for r in chunk.realizations},
+        counts=dict(Counter(result.status.word for result in results)),
+        settings=plan.settings,
+        provenance=provenance,
+        tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
+    )
+    if replace:
+        # A process that is killed after the commit and before it has published must not leave the old attempt's files,
+        # which may look like the new one's.
+        store.map(store.remove, chunk.run_ids if changed is None else sorted(changed))
+    _settle(store, chunk, commit, replace)
+    # Read back, also where the store said yes or no: a create-only write can lose to its own retry.
+    winner = read(store, chunk)
+    if winner is None:
+        raise StorageError(f"{store.where(path_of(chunk))}: was committed, and does not exist; is somebody deleting?")
+    if winner.attempt != attempt:
+        check(store, plan, chunk, winner)
+    return winner
+
+
+def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
+    content = _encode(commit)
+    if replace:
+        # This path counts before those of attempts, whether or not the store honours conditions.
+        store.put(path_of(chunk), content)
+    elif read(store, chunk) is None:
+        # Asked also where creating is conditional: a node whose client is not may have been first.
+        if store.conditional:
+            store.create(path_of(chunk), content)
+        else:
+            store.put(path_of(chunk, commit.attempt), content)
+
+
+def outputs_of(settings: Mapping[str, Any]) -> Outputs:
+    """How results are stored, given what a plan or a commit says that its realizations share."""
+    return registry.family(settings["kind"]).outputs()
+
+
+def load_results(store: Store, commit: Commit) -> Sequence[AnyResult]:
+    """The results that a commit stands for."""
+    return outputs_of(commit.settings).unpack(checked(store, commit.data))
+
+
+def load_rows(store: Store, commit: Commit) -> list[dict[str, Any]]:
+    """The summary rows that a commit stands for."""
+    rows: list[dict[str, Any]] = json.loads(checked(store, commit.rows))
+    return rows
+
+
+def load_view(store: Store, commit: Commit) -> list[File]:
+    """The files of the directories that a commit stands for."""
+    return [File(**one) for one in json.loads(checked(store, commit.view))] if commit.view else []
+
+
+def previous(store: Store, chunk: Chunk) -> Commit | None:
+    """The chunk's commit if it can be read; nothing is known of what a damaged one held."""
+    with contextlib.suppress(Damaged):
+        return read(store, chunk)
+    return None
+
+
+def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Container[str]) -> None:
+    """Remove what a replaced commit stood for.
+
+    Args:
+        keep: run ids whose directories stay, since they are of other commits by now.
+    """
+    store.remove(f"{COMMITS}/{chunk.name}")
+    if old is not None:
+        files = [file.path for file in (old.data, old.rows, old.view) if file is not None]
+        store.map(store.remove, [*files, *(run_id for run_id in old.realizations if run_id not in keep)])
+
+
+def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
+    """Remove a chunk: its commits first, then its data and the directories of what it held, but for those to keep."""
+    old = previous(store, chunk)
+    store.remove(path_of(chunk))
+    discard(store, chunk, old, keep)
+    for folder in (CHUNKS, CHECKPOINTS):
+        store.remove(f"{folder}/{chunk.name}")
+
+
+def checked(store: Store, file: File) -> bytes:
+    """The bytes of a file that a commit names.
+
+    Raises:
+        Damaged: it is missing, or was changed.
+    """
+    try:
+        data = store.read(file.path)
+    except FileNotFoundError:
+        raise Damaged(f"{store.where(file.path)}: is named by a commit and missing") from None
+    if len(data) != file.size:
+        raise Damaged(f"{store.where(file.path)}: has {len(data)} bytes, its commit says {file.size}")
+    if _file(file.path, data) != file:
+        raise Damaged(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed")
+    return data
+
+
+def _file(path: str, data: bytes) -> File:
+    return File(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _put(store: Store, path: str, data: bytes) -> File:
+    store.put(path, data)
+    if (size := store.size(path)) != len(data):
+        raise StorageError(f"{store.where(path)}: {len(data)} bytes were written, {size} are there")
+    return _file(path, data)

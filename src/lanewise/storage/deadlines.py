@@ -1,0 +1,164 @@
+"""Calls that may fail or hang: a deadline of our own, and tries again with jitter.
+
+The clients of object storage retry too, but one that waits for a server that has stopped answering may wait for ever:
+each try runs in a thread that is left behind when its time is over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from lanewise.errors import StorageError, StorageTimeout, UsageError
+from lanewise.storage.cloud_errors import first_line
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+DEADLINE_VARIABLE = "LANEWISE_STORAGE_DEADLINE"
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 20.0
+# A large object may take its time, beyond what any call is given: this many bytes a second are expected.
+_SLOWEST_BYTES_PER_S = 1e6
+# The answers of a store that another try does not change.
+_FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, StorageError)
+_FINAL_ERRNO = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.EMSGSIZE}
+
+
+class _NoAnswer(Exception):
+    """A try was given up."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a call to storage may take.
+
+    Attributes:
+        deadline_s: for the call with all its tries.
+        try_s: for one try.
+    """
+
+    deadline_s: float = 300.0
+    try_s: float = 60.0
+
+    def call(
+        self, function: Callable[[], T], where: str, size: int = 0, given_up: Callable[[], None] = lambda: None
+    ) -> T:
+        """The function's value, within the deadline.
+
+        Args:
+            function: may be called again, also while a try that was given up is still under way.
+            where: what errors are about.
+            size: bytes that it moves.
+            given_up: called after a try that gave no answer.
+
+        Raises:
+            StorageTimeout: there was no answer until the deadline.
+            StorageError: there was one, and it was an error to the end.
+            OSError, ValueError: as the function raised it, where another try is no use.
+        """
+        began = time.monotonic()
+        end = began + self.deadline_s + size / _SLOWEST_BYTES_PER_S
+        try_s = self.try_s + size / _SLOWEST_BYTES_PER_S
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return _within(min(try_s, max(0.0, end - time.monotonic())), function)
+            except Exception as error:
+                if is_final(error):
+                    raise
+                if isinstance(error, _NoAnswer):
+                    given_up()
+                pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE_S, _PAUSE_S * 2**tries)
+                if time.monotonic() + pause < end:
+                    time.sleep(pause)
+                    continue
+                spent = f"{tries} {'try' if tries == 1 else 'tries'} in {time.monotonic() - began:.0f} s"
+                remedy = "what is committed stays, run again to go on"
+                if isinstance(error, _NoAnswer):
+                    raise StorageTimeout(f"{where}: gave no answer, {spent}; {remedy}") from None
+                raise StorageError(f"{where}: cannot be reached, {spent}: {first_line(error)}; {remedy}") from error
+
+
+def from_environment() -> Patience:
+    """The default, or what LANEWISE_STORAGE_DEADLINE says.
+
+    Raises:
+        UsageError: it is not a positive number.
+    """
+    text = os.environ.get(DEADLINE_VARIABLE)
+    if not text:
+        return Patience()
+    try:
+        deadline_s = float(text)
+    except ValueError:
+        deadline_s = 0.0
+    if not 0 < deadline_s < float("inf"):
+        raise UsageError(f"{DEADLINE_VARIABLE}: expected seconds > 0, got '{text}'")
+    return Patience(deadline_s, min(Patience.try_s, deadline_s))
+
+
+def is_final(error: Exception) -> bool:
+    """Whether another try is no use."""
+    if isinstance(error, TimeoutError | _NoAnswer):
+        return False
+    if isinstance(error, OSError) and error.errno in _FINAL_ERRNO:
+        return True
+    # Told by name: the clients of the clouds are optional, and each has errors of its own; see also answers.py.
+    useless = any(word in type(error).__name__ for word in ("Validation", "Profile"))
+    return useless or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
+
+
+def side_by_side(function: Callable[[Item], T], items: Iterable[Item], n_threads: int) -> list[T]:
+    """The function of each item, in order; the first error ends all.
+
+    A signal is obeyed at once: no executor of Python's, which waits for its threads, also at the end of the process.
+    """
+    pairs = [(item, Future[T]()) for item in items]
+    left = deque(pairs)
+
+    def work() -> None:
+        while True:
+            try:
+                item, future = left.popleft()
+            except IndexError:
+                return
+            _settle(future, partial(function, item))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(n_threads, len(pairs)))]
+    for thread in threads:
+        thread.start()
+    try:
+        return [future.result() for _, future in pairs]
+    except Exception:
+        left.clear()
+        for thread in threads:
+            thread.join()
+        raise
+
+
+def _within(seconds: float, function: Callable[[], T]) -> T:
+    """The function's value, or _NoAnswer; its thread never keeps the process from ending."""
+    future: Future[T] = Future()
+    threading.Thread(target=_settle, args=(future, function), daemon=True, name="lanewise-storage").start()
+    try:
+        return future.result(timeout=seconds)
+    except TimeoutError:
+        if future.done():
+            raise  # the function's own
+        raise _NoAnswer from None
+
+
+def _settle(future: Future[T], function: Callable[[], T]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)

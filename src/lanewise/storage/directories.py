@@ -1,0 +1,61 @@
+"""The directories of the realizations: a view of the committed data, which can be written again from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lanewise.manifest.plan import Chunk
+from lanewise.storage import commits
+from lanewise.storage.commits import Commit, File
+from lanewise.storage.store import Store
+
+if TYPE_CHECKING:
+    from lanewise.engine.results import AnyResult
+
+
+def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Iterable[tuple[str, bytes]]:
+    """Path and bytes of every file of the realizations' directories."""
+    outputs = commits.outputs_of(settings)
+    for result in results:
+        for name, data in outputs.files(result).items():
+            yield f"{result.run_id}/{name}", data
+
+
+def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[str, bytes]] | None = None) -> None:
+    """Write the run-id directories of a committed chunk.
+
+    Args:
+        files: those of the commit, if they are at hand: all are written. Else they are made from the committed data,
+            and only if some are missing or of another size.
+    """
+    if files is None:
+        view = commits.load_view(store, commit)
+        # After two attempts without conditional writes, files of the same size may be the other's.
+        contested = len(commits.attempts(store, chunk)) > 1
+        if view and not contested and not list(missing(store, chunk, view)):
+            return
+        files = files_of(commit.settings, commits.load_results(store, commit))
+    write(store, files)
+
+
+def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write the files of realizations: directories side by side, the files of each in their order."""
+    directories: dict[str, list[tuple[str, bytes]]] = {}
+    for path, data in files:
+        directories.setdefault(path.rpartition("/")[0], []).append((path, data))
+
+    def put(directory: list[tuple[str, bytes]]) -> None:
+        for path, data in directory:
+            store.put(path, data)
+
+    store.map(put, directories.values())
+
+
+def missing(store: Store, chunk: Chunk, view: Iterable[File]) -> Iterable[File]:
+    """Files of the directories that are not there, or not of their size."""
+    found = dict(zip(chunk.run_ids, store.map(store.sizes, chunk.run_ids), strict=True))
+    for file in view:
+        run_id, _, name = file.path.rpartition("/")
+        if found[run_id].get(name) != file.size:
+            yield file

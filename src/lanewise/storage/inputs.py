@@ -1,0 +1,124 @@
+"""Data files that a manifest names: which they are, and their SHA-256, so that results follow what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+
+from lanewise.errors import Complaint, DataError, ManifestError, StorageError
+from lanewise.manifest.document import Document, Path
+from lanewise.storage.store import Store, beside, split
+
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One data file.
+
+    Attributes:
+        path: where it is: absolute, or a URL.
+        sha256: of the whole file, when the campaign was planned or as the manifest pins it.
+    """
+
+    path: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """Its name without folders, as published files carry it."""
+        return split(self.path)[1]
+
+    @property
+    def stem(self) -> str:
+        """Its name without folders and suffix."""
+        return os.path.splitext(self.filename)[0]
+
+
+def parse(value: Any) -> tuple[Input, ...]:
+    """The inputs of a resolved manifest."""
+    return tuple(Input(one["path"], one["sha256"]) for one in value)
+
+
+def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
+    """Every file that the value at `place` names, with its SHA-256; one that the manifest pins is not read.
+
+    Args:
+        place: of a path, a pattern, a mapping of `path` and `sha256`, or a list of these.
+
+    Raises:
+        ManifestError: a file or a match is missing, or a file is named twice.
+        StorageError: storage cannot be reached.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    complaints: list[Complaint] = []
+    for here, path, pinned in _named(manifest.at(place), place):
+        try:
+            matches = _matches(beside(manifest.source, path))
+            for one in matches:
+                if one in found:
+                    raise _Wrong(f"{one} is named a second time; name each file once")
+                found[one] = {"path": one, **(pinned or {"sha256": _sha256(one)})}
+        except _Wrong as error:
+            complaints.append(manifest.complaint(here, str(error)))
+    if complaints:
+        raise ManifestError(complaints)
+    return list(found.values())
+
+
+def pin(path: str) -> Input:
+    """A file of this machine or at a URL, outside a manifest.
+
+    Raises:
+        DataError: there is none.
+    """
+    where = path if "://" in path else os.path.abspath(path)
+    try:
+        return Input(where, _sha256(where))
+    except _Wrong as error:
+        raise DataError(str(error)) from None
+
+
+class _Wrong(Exception):
+    """An entry of `inputs` that names no file."""
+
+
+def _named(value: Any, place: Path) -> Iterator[tuple[Path, str, dict[str, Any]]]:
+    """Where each entry stands, its path or pattern, and what it pins of the file."""
+    for at, entry in enumerate(value if isinstance(value, list) else [value]):
+        here: Path = (*place, at) if isinstance(value, list) else place
+        if isinstance(entry, Mapping):
+            yield here, entry["path"], {key: part for key, part in entry.items() if key != "path"}
+        else:
+            yield here, entry, {}
+
+
+def _matches(path: str) -> list[str]:
+    """The file, or those that match the pattern, in the order of their names."""
+    if not _PATTERN & set(path):
+        return [path if "://" in path else os.path.abspath(path)]
+    try:
+        files, pattern = fsspec.core.url_to_fs(path, use_listings_cache=False)
+        names = sorted(str(name) for name, info in files.glob(pattern, detail=True).items() if info["type"] == "file")
+    except (OSError, ValueError, ImportError) as error:
+        raise _Wrong(f"{path}: cannot be listed: {error}") from None
+    if not names:
+        raise _Wrong(f"{path}: no file matches; check the pattern")
+    return [files.unstrip_protocol(name) if "://" in path else name for name in names]
+
+
+def _sha256(path: str) -> str:
+    folder, name = split(path)
+    try:
+        return hashlib.sha256(Store(folder).read(name)).hexdigest()
+    except FileNotFoundError:
+        raise _Wrong(f"{path}: no such file; check the path") from None
+    except StorageError:
+        if os.path.isdir(path):
+            raise _Wrong(f"{path}: is a directory; name its files, e.g. {path.rstrip('/')}/*.h5") from None
+        raise

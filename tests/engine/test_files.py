@@ -1,0 +1,156 @@
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanewise.engine import files as outputs
+from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.results import Diagnostics, Result
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import arviz
+
+
+def _sampled(n_chains: int = 2, n_draws: int = 5) -> Result:
+    rng = np.random.default_rng(5)
+    return Result(
+        run_id="g1_+0.0100_g2_+0.0000_s42",
+        seed=42,
+        status=LaneStatus.OK,
+        reason="",
+        method="nuts",
+        truth={"g1": 0.01, "g2": 0.0, "flux": 1.0},
+        posterior={name: rng.normal(size=(n_chains, n_draws)) for name in ("g1", "g2")},
+        stats={"diverging": rng.random((n_chains, n_draws)) < 0.5, "n_steps": np.full((n_chains, n_draws), 7)},
+        diagnostics=Diagnostics(
+            rhat={"g1": 1.0, "g2": None}, ess={"g1": 8.0, "g2": 9.0}, ess_kind="bulk", bfmi=(1.0, 0.9), divergences=3
+        ),
+    )
+
+
+def _mode() -> Result:
+    return Result(
+        run_id="g1_+0.0200_g2_+0.0000_s43",
+        seed=43,
+        status=LaneStatus.NOT_CONVERGED,
+        reason="Not converged.",
+        method="map",
+        truth={"g1": 0.02, "g2": 0.0},
+        posterior={"g1": np.array([[0.0201]]), "g2": np.array([[0.001]])},
+        laplace_std={"g1": 1e-3, "g2": 2e-3},
+        diagnostics=Diagnostics(gradient_norm=0.5, hessian_positive=True),
+    )
+
+
+def _weighted() -> Result:
+    """Of another shape and with other statistics than `_sampled`, as `auto` leaves them in one chunk."""
+    rng = np.random.default_rng(6)
+    return Result(
+        run_id="g1_+0.0200_g2_+0.0000_s45",
+        seed=45,
+        status=LaneStatus.OK,
+        reason="",
+        method="importance",
+        truth={"g1": 0.02, "g2": 0.0},
+        posterior={name: rng.normal(size=(1, 12)) for name in ("g1", "g2")},
+        stats={"lp": rng.normal(size=(1, 12)), "log_weight": rng.normal(size=(1, 12))},
+        diagnostics=Diagnostics(ess={"g1": 9.5, "g2": 9.5}, ess_kind="weights", khat=-0.1),
+    )
+
+
+def _failed() -> Result:
+    return Result(
+        "g1_+0.0200_g2_+0.0000_s44", 44, LaneStatus.NON_FINITE, "Not finite.", "nuts", {"g1": 0.02, "g2": 0.0}
+    )
+
+
+def test_posterior_opens_with_arviz_and_holds_the_draws(tmp_path: Path) -> None:
+    result = _sampled()
+    path = tmp_path / "posterior.nc"
+    path.write_bytes(outputs.posterior_nc(result))
+    data = arviz.from_netcdf(path)
+    for name, draws in result.posterior.items():
+        np.testing.assert_array_equal(data.posterior[name].values, draws)
+        assert data.posterior[name].dims == ("chain", "draw")
+    diverging = data.sample_stats["diverging"].values
+    assert diverging.dtype == bool
+    np.testing.assert_array_equal(diverging, result.stats["diverging"])
+    assert data.posterior.attrs["inference_method"] == "nuts"
+
+
+def test_posterior_opens_with_netcdf4(tmp_path: Path) -> None:
+    netcdf4 = pytest.importorskip("netCDF4")
+    path = tmp_path / "posterior.nc"
+    path.write_bytes(outputs.posterior_nc(_sampled()))
+    with netcdf4.Dataset(path) as file:
+        assert file.inference_method == "nuts"
+        assert file["posterior/g1"].shape == (2, 5)
+
+
+def test_bytes_are_a_function_of_the_result() -> None:
+    assert outputs.files(_sampled()) == outputs.files(_sampled())
+    assert outputs.packed_nc([_sampled(), _failed()]) == outputs.packed_nc([_sampled(), _failed()])
+
+
+@pytest.mark.parametrize(
+    "results",
+    [[_sampled(), _failed()], [_failed()], [_mode()], [_mode(), _failed()], [_weighted(), _failed(), _sampled()]],
+)
+def test_what_is_packed_unpacks_to_the_same_files(results: list[Result]) -> None:
+    unpacked = outputs.unpack(outputs.packed_nc(results))
+    assert [outputs.files(r) for r in unpacked] == [outputs.files(r) for r in results]
+    assert [outputs.summary_row(r) for r in unpacked] == [outputs.summary_row(r) for r in results]
+
+
+def test_undefined_is_null_in_json_and_none_in_the_summary() -> None:
+    content = json.loads(outputs.files(_mode())["convergence.json"])
+    assert (content["divergences"], content["bfmi"], content["rhat"]) == (None, None, {})
+    row = outputs.summary_row(_mode())
+    assert [row[name] for name in ("rhat_g1", "ess_g1", "khat", "ess_kind")] == [None] * 4
+    assert outputs.summary_row(_sampled())["rhat_g2"] is None
+
+
+def test_weights_have_their_own_effective_size_and_no_rhat() -> None:
+    row = outputs.summary_row(_weighted())
+    assert [row[name] for name in ("method_used", "ess_kind", "ess_g1", "khat", "rhat_g1")] == [
+        "importance",
+        "weights",
+        9.5,
+        -0.1,
+        None,
+    ]
+
+
+def test_a_mode_has_its_laplace_width() -> None:
+    row = outputs.summary_row(_mode())
+    assert (row["g1_mean"], row["g1_median"], row["g1_std"]) == (0.0201, 0.0201, 1e-3)
+
+
+def test_a_realization_without_draws_has_no_posterior_and_says_why() -> None:
+    files = outputs.files(_failed())
+    assert list(files) == ["truth.json", "convergence.json"]
+    assert json.loads(files["convergence.json"])["reason"] == "Not finite."
+    row = outputs.summary_row(_failed())
+    assert (row["g1_true"], row["g1_mean"], row["passed_convergence"], row["status"]) == (
+        0.02,
+        None,
+        False,
+        "non_finite",
+    )
+
+
+def test_the_columns_of_the_published_summary_come_first() -> None:
+    published = (
+        "run_id g1_true g2_true g1_mean g1_median g1_std g2_mean g2_median g2_std rhat_g1 rhat_g2 ess_g1 ess_g2 "
+        "divergences divergence_frac passed_convergence seed"
+    )
+    assert list(outputs.summary_row(_sampled()))[:17] == published.split()
+
+
+def test_a_mode_without_a_width_has_an_empty_one() -> None:
+    row = outputs.summary_row(dataclasses.replace(_mode(), laplace_std={}))
+    assert (row["g1_mean"], row["g1_std"]) == (0.0201, None)

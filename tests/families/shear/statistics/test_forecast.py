@@ -1,0 +1,86 @@
+"""How many realizations decide: from a verdict that is open, and from a pilot."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import jsonschema
+import pytest
+
+from conftest import Lanewise, Write, load
+from lanewise.families.shear import aggregate
+from lanewise.families.shear.statistics import forecast
+from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.results import BiasResults, evaluate
+from lanewise.manifest import schema
+from lanewise.manifest.loading import Acceptance
+from lanewise.statistics.verdict import Verdict
+
+PRIOR = GaussianPrior(0.0, 0.05)
+
+
+def results(table, acceptance: Acceptance, per_count: int | None = 3) -> BiasResults:
+    return evaluate(table, priors=(PRIOR, PRIOR), acceptance=acceptance, n_per_count=per_count)
+
+
+def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table) -> None:
+    """12 realizations at three shears: a third of the error needs 108, 96 more, 32 per shear."""
+    found = results(make_table(g2=None), Acceptance())
+    assert found.g1 is not None
+    assert found.g1.m is not None
+    sigma = found.g1.m.error
+    (one,) = forecast.forecasts(found, sigma / 3, 3)
+    assert (one.n, one.n_needed, one.count, one.sigma_m) == (12, 108, 32, sigma)
+    (enough,) = forecast.forecasts(found, 2 * sigma, 3)
+    assert enough.count == 0
+    assert "--count 32" in forecast.text([one, enough], "m.yaml")
+    assert "extend" not in forecast.text([enough], "m.yaml")
+
+
+def test_an_open_verdict_says_how_to_close_it(make_table, spoil) -> None:
+    """Of 12 that are planned 11 count: the 12/11 that are lost are asked for, too."""
+    table = spoil(make_table(g2=None), [0])
+    m = results(table, Acceptance(max_abs_m=1.0)).g1.m
+    bound = abs(m.value) + 2 * m.error
+    found = results(table, Acceptance(max_abs_m=bound, max_excluded_frac=0.1))
+    assert found.verdict.verdict is Verdict.INCONCLUSIVE
+    needed = math.ceil(11 * (3 / 2) ** 2)
+    assert found.verdict.n_needed == needed
+    assert found.verdict.extend_count == math.ceil((needed - 11) * 12 / 11 / 3)
+    assert f"lanewise extend m.yaml --count {found.verdict.extend_count}" in aggregate.text(found, "m.yaml")
+    assert results(table, Acceptance(max_abs_m=bound), None).verdict.extend_count is None
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "m", "c"),
+    [
+        (Acceptance(requirement="lsst"), 1e-3, 1e-4),
+        (Acceptance(requirement="desc"), 2e-3, None),
+        (Acceptance(requirement="euclid"), 2e-3, 5e-4),
+        (Acceptance(requirement="euclid", max_abs_m=0.1), 0.1, 5e-4),
+        (Acceptance(requirement="desc", level="level_0"), 2e-3, None),
+    ],
+)
+def test_requirements_are_bounds_by_name_and_numbers_outrank_them(make_table, acceptance, m, c) -> None:
+    bounds = results(make_table(), acceptance).acceptance
+    assert (bounds.max_abs_m, bounds.max_abs_c) == (m, c)
+
+
+def test_a_pilot_tells_the_command_that_brings_the_target(write: Write, lanewise: Lanewise) -> None:
+    path = write(shear={"grid": [0.01, 0.05]}, realizations={"count": 3}, batch={"size": 6, "width": 2})
+    code, _, err = lanewise("plan", path, "--target-sigma-m", "1e-3")
+    assert code == 64
+    assert "run a pilot first" in err
+    assert lanewise("run", path)[0] == 0
+    code, out, _ = lanewise("plan", path, "--target-sigma-m", "1e-3", "--json")
+    content = json.loads(out)
+    jsonschema.Draft7Validator(schema.load("plan")).validate(content)
+    (need,) = content["forecast"]
+    assert need["n_needed"] == pytest.approx(6 * (need["sigma_m"] / 1e-3) ** 2, abs=1)
+    assert need["count"] == math.ceil((need["n_needed"] - 6) / 2)
+    _, out, _ = lanewise("plan", path, "--target-sigma-m", "1e-3")
+    assert f"next: lanewise extend {path} --count {need['count']} && lanewise run {path}" in out
+    # What the verdict asks for and what the pilot tells are the same kind of number.
+    judged = aggregate.judge(load(path), load(path).summary)
+    assert judged.tally.n_planned == 6

@@ -1,0 +1,267 @@
+"""Images from files: the same posterior as the same image simulated, and files that do not belong together."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jsonschema
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from conftest import Write, load, tree
+from lanewise.errors import DataError, ManifestError, UsageError
+from lanewise.families.shear import family, observations, stamps
+from lanewise.families.shear.statistics.results import to_json
+from lanewise.manifest import schema
+from lanewise.operations import extend
+
+TRUTHS = "g1,g2\n0.01,0\n0.01,0\n0.02,0\n0.02,0\n"
+
+
+def simulated(write: Write, tmp_path: Path) -> tuple[Any, np.ndarray]:
+    """The campaign of conftest, run, and its images."""
+    campaign = load(write("simulated.yaml", url=str(tmp_path / "simulated")))
+    campaign.run()
+    images = [family.observe(campaign.manifest.config, r.member).data["image"] for r in campaign.plan.realizations]
+    return campaign, np.stack(images)
+
+
+def _fits(path: Path, images: np.ndarray) -> None:
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(images.astype(">f8"), name="SCI")]).writeto(path)
+
+
+def _npz(path: Path, images: np.ndarray) -> None:
+    np.savez(path, stamps=images)
+
+
+def _hdf5(path: Path, images: np.ndarray) -> None:
+    with h5py.File(path, "w") as file:
+        file["deep/stamps"] = images
+        file["other"] = np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("file", "named", "save"),
+    [
+        ("stamps.fits", "stamps.fits", _fits),
+        ("stamps.fits", "stamps.fits#SCI", _fits),
+        ("stamps.npz", "stamps.npz", _npz),
+        ("stamps.npy", "stamps.npy", np.save),
+        ("stamps.h5", "stamps.h5#deep/stamps", _hdf5),
+    ],
+)
+def test_an_image_from_a_file_gives_the_posterior_of_the_same_image_simulated(
+    write: Write, tmp_path: Path, file: str, named: str, save: Callable[[Path, np.ndarray], None]
+) -> None:
+    _, images = simulated(write, tmp_path)
+    save(tmp_path / file, images)
+    (tmp_path / "truths.csv").write_text(TRUTHS)
+    observed = load(write(shear=..., realizations=..., observations={"images": named, "truths": "truths.csv"}))
+    observed.run()
+    observed.aggregate()
+    expected, found = tree(tmp_path / "simulated"), tree(tmp_path / "results")
+    posteriors = [name for name in expected if name.endswith("posterior.nc")]
+    assert len(posteriors) == 4
+    for name in posteriors:
+        assert found[name] == expected[name]
+    truth = json.loads(found[posteriors[0].replace("posterior.nc", "truth.json")])
+    assert truth == {"run_id": posteriors[0].partition("/")[0], "seed": 42, "g1": 0.01, "g2": 0.0}
+
+
+def test_a_file_for_each_image_without_truths(write: Write, tmp_path: Path) -> None:
+    whole, images = simulated(write, tmp_path)
+    for index, image in enumerate(images):
+        np.save(tmp_path / f"stamp{index}.npy", image)
+    campaign = load(write(shear=..., realizations={"base_seed": 7}, observations={"images": "stamp*.npy"}))
+    assert [r.run_id for r in campaign.plan.realizations] == [f"obs_0000{n}_s{7 + n}" for n in range(4)]
+    campaign.run(0)
+    partly = json.loads(to_json(campaign.aggregate()))
+    jsonschema.Draft7Validator(schema.load("bias_results")).validate(partly)
+    assert [one["g1"] for one in partly["missing"]] == [None, None]
+    campaign.run()
+    assert list(campaign.summary["g1_mean"]) == pytest.approx(list(whole.summary["g1_mean"]), abs=0)
+    assert campaign.summary["g1_true"].isna().all()
+    results = campaign.aggregate()
+    assert results.verdict.headline == "No true shear is known, so there is no bias to judge."
+    # From the output alone, without the images.
+    for path in tmp_path.glob("stamp*.npy"):
+        path.unlink()
+    again = load(str(tmp_path / "results"))
+    assert again.plan == campaign.plan
+    with pytest.raises(UsageError, match=r"add files to observations\.images"):
+        extend.write(campaign, 2)
+
+
+def test_variance_and_mask_stand_in_for_sigma(write: Write, tmp_path: Path) -> None:
+    whole, images = simulated(write, tmp_path)
+    spoilt = images.copy()
+    spoilt[:, 0, 0] = np.nan
+    mask = np.zeros((24, 24), int)
+    mask[0, 0] = 1
+    np.savez(tmp_path / "stamps.npz", images=spoilt, variance=np.full((24, 24), 1e-6), mask=mask)
+    asked = {role: f"stamps.npz#{role}" for role in ("images", "variance", "mask")}
+    noise = {"type": "PerPixel"}
+    campaign = load(write(shear=..., realizations=..., observations=asked, config__image__noise=noise))
+    campaign.run()
+    assert list(campaign.summary["status"]) == ["ok"] * 4
+    # One pixel of a corner says nothing of g.
+    shift = campaign.summary["g1_mean"].to_numpy() - whole.summary["g1_mean"].to_numpy()
+    assert np.all(np.abs(shift) < 0.02 * whole.summary["g1_std"].to_numpy())
+    del asked["mask"]
+    unmasked = load(write(shear=..., realizations=..., observations=asked, config__image__noise=noise))
+    assert unmasked.plan.realizations[0].identity != campaign.plan.realizations[0].identity
+
+
+def test_identity_follows_the_content_not_the_path(write: Write, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(2, 24, 24))
+    np.save(tmp_path / "a.npy", first)
+    np.save(tmp_path / "b.npy", second)
+    (tmp_path / "c.npy").write_bytes((tmp_path / "a.npy").read_bytes())
+
+    def identities(*names: str) -> list[str]:
+        plan = load(write(shear=..., realizations=..., observations={"images": list(names)})).plan
+        return [r.identity for r in plan.realizations]
+
+    assert identities("a.npy") == identities("c.npy")
+    assert identities("a.npy", "b.npy")[:1] == identities("a.npy")
+    assert identities("b.npy") != identities("a.npy")
+
+
+def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: Write, tmp_path: Path) -> None:
+    _, images = simulated(write, tmp_path)
+    for index, image in enumerate(images):
+        np.save(tmp_path / f"stamp{index}.npy", image)
+    campaign = load(write(shear=..., realizations=..., observations={"images": "stamp*.npy"}))
+    observations._read.cache_clear()
+    np.save(tmp_path / "stamp1.npy", images[0] + 1)
+    campaign.run()
+    assert list(campaign.summary["status"]) == ["ok", "failed", "ok", "ok"]
+    assert "has changed: SHA-256" in campaign.summary["reason"][1]
+
+
+@pytest.mark.parametrize(
+    ("files", "asked", "field", "message"),
+    [
+        ({}, {"images": "absent.npy"}, "observations.images", "no such file; check the path"),
+        ({}, {"images": "*.npy"}, "observations.images", "no file matches"),
+        ({"a.txt": b"x"}, {"images": "a.txt"}, "observations.images", "expected a file that ends in .fits"),
+        ({"a.npy": b"x"}, {"images": "a.npy"}, "observations.images", "a.npy: cannot be read"),
+        ({"a.npy": np.zeros(5)}, {"images": "a.npy"}, "observations.images", "got float64 of shape (5,)"),
+        ({"a.npy": np.zeros((2, 20, 24))}, {"images": "a.npy"}, "observations.images", "24 × 20 pixels, the config's"),
+        (
+            {"a.npy": np.zeros((3, 24, 24)), "v.npy": np.ones((2, 24, 24))},
+            {"images": "a.npy", "variance": "v.npy"},
+            "observations.variance",
+            "expected one for all images or 3, one each, got 2",
+        ),
+        (
+            {"a.npy": np.zeros((3, 24, 24)), "t.csv": b"g1,g2\n0,0\n0,0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "expected a row for each of 3 images, got 2",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,zero\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 2: could not convert string to float: 'zero'",
+        ),
+        (
+            {"a.npy": np.zeros((2, 24, 24)), "t.csv": b"g1,g2\n0,0\n0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 3: expected 2 values, one for each column, got 1",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,0,0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 2: expected 2 values, one for each column, got 3",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g1\n0,0\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 1: the column 'g1' stands twice; keep one",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,fluxx\n0,1\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "the galaxy has no parameter 'fluxx'; did you mean 'flux'?",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0.8,0.8\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "expected |g| < 1, got (0.8, 0.8) for image 0",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,nan\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "t.csv: line 2: expected a finite number for g2, got nan",
+        ),
+        (
+            {"a.npy": np.zeros((24, 24)), "v.npy": np.ones((24, 24))},
+            {"images": "a.npy", "variance": "v.npy"},
+            "observations",
+            "need image.noise: {type: PerPixel}",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_told_with_their_key(
+    write: Write, tmp_path: Path, files: dict[str, Any], asked: dict[str, Any], field: str, message: str
+) -> None:
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            (tmp_path / name).write_bytes(content)
+        else:
+            np.save(tmp_path / name, content)
+    with pytest.raises(ManifestError) as caught:
+        load(write(shear=..., realizations=..., observations=asked))
+    assert [c.field for c in caught.value.complaints] == [field]
+    assert message in caught.value.complaints[0].message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shear": ...}, "expected 'shear' (true shears, of which images are simulated) or 'observations'"),
+        ({"observations": {"images": "a.npy"}}, "keep one of the two"),
+        ({"shear": ..., "observations": {"images": "a.npy"}}, "every image is one realization; remove this key"),
+    ],
+)
+def test_images_are_either_simulated_or_read(write: Write, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManifestError, match=re.escape(message)):
+        load(write(**changes))
+
+
+def test_a_header_that_contradicts_the_pixel_scale_is_told(write: Write, tmp_path: Path) -> None:
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": -0.2 / 3600, "CD2_2": 0.2 / 3600})
+    fits.PrimaryHDU(np.zeros((24, 24)), header).writeto(tmp_path / "a.fits")
+    with pytest.raises(ManifestError, match=r"the header says 0\.2 arcsec per pixel, the config 0\.3; correct one"):
+        load(write(shear=..., realizations=..., observations={"images": "a.fits"}))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "name", "message"),
+    [
+        ({"a": np.zeros((4, 4)), "b": np.zeros((4, 4))}, "", r"has 2 arrays \(a, b\); name one of them: x.npz#NAME"),
+        ({"a": np.zeros((4, 4))}, "c", "has no array 'c'; it has a"),
+        ({"a": np.array([["x"]])}, "", "expected numbers of shape"),
+    ],
+)
+def test_an_array_is_chosen_by_name(arrays: dict[str, np.ndarray], name: str, message: str) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with pytest.raises(DataError, match=message):
+        stamps.read(buffer.getvalue(), "x.npz", name)

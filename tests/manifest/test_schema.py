@@ -1,0 +1,233 @@
+"""The schemas: every leaf explained, every file valid, and no drift between them and the code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from conftest import MANIFEST, SCENE, Write, load
+from lanewise.errors import ManifestError
+from lanewise.families.shear.config import SETTINGS
+from lanewise.families.shear.priors import PRIORS
+from lanewise.families.shear.scene import Image, Noise
+from lanewise.families.shear.simulation import Planted
+from lanewise.manifest import loading, schema
+from lanewise.manifest.document import Document
+from lanewise.operations import doctor, plan_summary, status
+
+NAMES = sorted(path.name.removesuffix(".schema.json") for path in Path("schemas").iterdir())
+
+
+def _leaves(name: str, branch: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every value that a person or a program reads, with its path; definitions where they are used."""
+    branch = schema.resolved(dict(branch), name)
+    inner = [(f"{path}.{key}".strip("."), part) for key, part in branch.get("properties", {}).items()]
+    inner += [(f"{path}[]", part) for part in [branch.get("items")] if isinstance(part, dict)]
+    inner += [(f"{path}.*", part) for part in [branch.get("additionalProperties")] if isinstance(part, dict)]
+    inner += [(f"{path}|{at}", part) for at, part in enumerate(branch.get("anyOf", ()))]
+    for where, part in inner:
+        below = schema.resolved(part, name)
+        yield where, below
+        yield from _leaves(name, below, where)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_is_explained_and_every_number_has_its_unit(name: str) -> None:
+    content = schema.load(name)
+    jsonschema.Draft7Validator.check_schema(content)
+    assert content["$schema"] == "http://json-schema.org/draft-07/schema#"
+    silent, unitless = [], []
+    for path, leaf in _leaves(name, content):
+        if leaf.get("type") == "null":
+            continue  # what it means is said by the value that it stands for
+        if not (leaf.get("description") or leaf.get("title")):
+            silent.append(path)
+        kinds = leaf.get("type", ())
+        if {"number", "integer"} & set([kinds] if isinstance(kinds, str) else kinds) and "unit" not in leaf:
+            unitless.append(path)
+    assert (silent, unitless) == ([], [])
+
+
+def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: Path) -> None:
+    campaign = load(write(shear={"grid": [0.01, 0.02]}, config__inference={"method": "map"}))
+    campaign.run(0)
+    open_campaign = status.status(campaign, "m.yaml")
+    campaign.run()
+    campaign.aggregate()
+    checked = set()
+    root = tmp_path / "results"
+    for path in root.rglob("*"):
+        if path.suffix in {".json", ".commit"}:
+            name = path.stem if path.suffix == ".json" else "commit"
+            _check(json.loads(path.read_text()), name)
+            checked.add(name)
+    assert checked == {"truth", "convergence", "bias_results", "commit"}
+    _check(open_campaign, "status")
+    _check(status.status(campaign, "m.yaml"), "status")
+    _check(plan_summary.plan(campaign), "plan")
+    _check([vars(one) for one in doctor.examine()], "doctor")
+
+
+def _check(content: Any, name: str) -> None:
+    jsonschema.Draft7Validator(schema.load(name)).validate(content)
+
+
+HETERODYNE: dict[str, Any] = {
+    "apiVersion": "lanewise/v1",
+    "kind": "heterodyne",
+    "name": "test",
+    # A pinned file is not read before it is fitted.
+    "inputs": [{"path": "/absent/a.h5", "sha256": "0" * 64}],
+    "config": {"data": {"dt": 0.1}},
+    "output": {"url": "unset"},
+}
+_SHEARS = {"g1": {"type": "Normal", "mean": 0, "sigma": 0.2}, "g2": 0.0}
+_PROFILE = {"flux": 1.0, "half_light_radius": 0.5, "shear": _SHEARS}
+# Settings under which a key has its effect.
+_SCENES: tuple[dict[str, Any], ...] = (
+    {},
+    {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
+    {"gal": {"type": "Moffat", "beta": 3.0, **_PROFILE, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
+    {"psf": {"sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}},
+    *({"inference": {"method": method}} for method in SETTINGS),
+    {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": 0.0}}, "simulation": {"given": ["e1"]}},
+    {"simulation": {"gal": {"ellipticity": {"e1": 0.0, "e2": 0.0}}}},
+    {"simulation": {"psf": {"type": "Moffat", "sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}}},
+    {"simulation": {"gal": {"type": "Moffat", "beta": 3.0}}},
+    {"simulation": {"gal": {"type": "Sersic", "n": 1.0}}},
+)
+# Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
+_VALUES: dict[str, list[Any]] = {
+    "kind": [],
+    "name": ["another"],
+    "config": [],
+    "shear.grid": [[0.03]],
+    "shear.points": [],
+    "shear.ring": [],
+    "config.simulation.given": [[]],
+    "realizations.extensions": [[2]],
+    "output.url": ["elsewhere"],
+    "resources.memory": ["1Gi"],
+    "inputs": [[{"path": "/absent/b.h5", "sha256": "1" * 64}]],
+    "sweep.grid": [{"data.start_frame": [1, 2]}],
+    "sweep.zip": [{"data.start_frame": [1, 2]}],
+    "sweep.list": [[{"data.start_frame": 1}]],
+}
+_ELSEWHERE = (
+    "observations",
+    "config.gal.components",
+    "config.simulation.gal.components",
+    # Images are simulated with no image of a PSF.
+    "config.simulation.psf.file",
+    "config.simulation.psf.pixel_scale",
+)
+
+
+def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [str(tmp_path / f"psf{n}.npy") for n in range(2)]
+    for n, file in enumerate(files):
+        np.save(file, np.pad(np.ones((2, 2 + n)), 4))
+    monkeypatch.setitem(_VALUES, "config.psf.file", [files[1]])
+    image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
+    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
+    calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
+    calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep"})
+    idle += _idle("shear-config", manifests, "config", set())
+    idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
+    idle += _idle("heterodyne-config", [HETERODYNE], "config", set())
+    assert idle == []
+
+
+def _idle(name: str, bases: list[dict[str, Any]], prefix: str, skipped: set[str]) -> list[str]:
+    """Keys no value of which changes what a manifest is read as."""
+    before = [_parsed(base) for base in bases]
+    found = []
+    for path, leaf in _keys(name, schema.load(name), prefix):
+        if path.startswith(_ELSEWHERE) or {path, path.split(".")[0]} & skipped or "const" in leaf:
+            continue
+        values = _VALUES.get(path, _candidates(leaf))
+        if values and not any(_differs(base, was, path, values) for base, was in zip(bases, before, strict=True)):
+            found.append(path)
+    return found
+
+
+def _keys(name: str, branch: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Keys that hold a value, with their dotted path."""
+    for key, part in branch.get("properties", {}).items():
+        below = schema.resolved(part, name)
+        where = f"{path}.{key}".strip(".")
+        if "properties" in below:
+            yield from _keys(name, below, where)
+        else:
+            yield where, below
+
+
+def _candidates(leaf: Mapping[str, Any]) -> list[Any]:
+    if "enum" in leaf:
+        return list(leaf["enum"])
+    return [
+        True,
+        False,
+        0.31,
+        0.7,
+        1,
+        2,
+        3,
+        7,
+        64,
+        1e-3,
+        0.0,
+        "all",
+        [1.0],
+        {"type": "Uniform", "min": 0.1, "max": 0.9},
+    ]
+
+
+def _differs(base: dict[str, Any], was: Any, path: str, values: list[Any]) -> bool:
+    for value in values:
+        doc = Document("tried", base).override(tuple(path.split(".")), value, "tried")
+        with contextlib.suppress(ManifestError):
+            if _parsed(doc.value) != was:
+                return True
+    return False
+
+
+def _parsed(content: dict[str, Any]) -> Any:
+    """What the code sees of a manifest: all but its text."""
+    read = loading.load(Document("tried", content))
+    return {name: value for name, value in vars(read).items() if name not in {"content", "document"}}
+
+
+def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
+    """The schemas are the only way in, so a setting that they lack could never be given."""
+    whole = schema.load("manifest")["properties"]
+    scene = schema.load("shear-config")["properties"]
+    inference = scene["inference"]["properties"]
+    pairs: list[tuple[Any, Mapping[str, Any]]] = [
+        (loading.Realizations, whole["realizations"]["properties"]),
+        (loading.Batch, whole["batch"]["properties"]),
+        (loading.Convergence, whole["convergence"]["properties"]),
+        (loading.Acceptance, whole["acceptance"]["properties"]),
+        (loading.Output, whole["output"]["properties"]),
+        (loading.Resources, whole["resources"]["properties"]),
+        (Image, scene["image"]["properties"]),
+        (Noise, scene["image"]["properties"]["noise"]["properties"]),
+        (Planted, scene["simulation"]["properties"]["bias"]["properties"]),
+        *((kind, inference[f"{name}_config"]["properties"]) for name, kind in SETTINGS.items()),
+        *((kind, schema.load("shear-config")["definitions"][name]["properties"]) for name, kind in PRIORS.items()),
+    ]
+    for kind, properties in pairs:
+        for field in dataclasses.fields(kind):
+            assert field.name in properties, f"{kind.__name__}.{field.name}"
+            default = properties[field.name].get("default", dataclasses.MISSING)
+            if default is not dataclasses.MISSING and field.default is not dataclasses.MISSING:
+                assert field.default == (tuple(default) if isinstance(default, list) else default), field.name

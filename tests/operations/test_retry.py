@@ -1,0 +1,231 @@
+"""Realizations again: only those asked for, with the ladder, the data's seed, and every attempt on record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gaussian
+from conftest import Lanewise, Write, load, tree
+from gaussian import GaussianProblem
+from lanewise.api import Campaign
+from lanewise.engine import engine
+from lanewise.engine.engine import Engine
+from lanewise.errors import ChunkImpossible
+from lanewise.families.shear import aggregate, family
+from lanewise.manifest.plan import Realization
+from lanewise.manifest.protocols import Observation
+from lanewise.methods.settings import NutsSettings
+from lanewise.operations import ladder, retry, status, upkeep
+from lanewise.operations.ladder import Rung
+from lanewise.storage import commits
+
+NUTS = {"method": "nuts", "nuts_config": {"warmup": 100, "samples": 100, "chains": 2}}
+# The cheap problem's own, for the statistics.
+PRIORS = {name: {"type": "Normal", "mean": 0.0, "sigma": gaussian.PRIOR} for name in ("g1", "g2")}
+
+
+@pytest.fixture
+def gaussians(monkeypatch: pytest.MonkeyPatch) -> list[Realization]:
+    """Campaigns of the cheap problem, from the command line too; every realization that is looked at is noted."""
+    looked: list[Realization] = []
+
+    def observe(realization: Realization) -> Observation:
+        looked.append(realization)
+        return gaussian.observe(realization)
+
+    def build(manifest: Any, plan: Any, **more: Any) -> Engine:
+        return Engine(manifest, plan, observe=observe, problem=GaussianProblem(), **more)
+
+    monkeypatch.setattr(
+        Campaign,
+        "solver",
+        lambda self, manifest=None, retry=0: build(manifest or self.manifest, self.plan, retry=retry),
+    )
+    return looked
+
+
+def _bits(campaign: Campaign, run_id: str) -> Any:
+    for commit in campaign.commits().values():
+        for result in commits.load_results(campaign.store, commit):
+            if result.run_id == run_id:
+                return {name: draws.tobytes() for name, draws in result.posterior.items()}
+    raise AssertionError(run_id)
+
+
+def test_what_did_not_converge_climbs_the_ladder_and_nothing_else_is_computed(
+    write: Write, tmp_path: Path, gaussians: list[Realization], lanewise: Lanewise
+) -> None:
+    # From 200 draws an ESS of 150 comes now and then; from four times as many, always.
+    changes = {"realizations__count": 4, "batch__size": 4, "convergence": {"ess_min": 150}}
+    path = write(config__inference=NUTS, config__gal__shear=PRIORS, **changes)
+    campaign = load(path)
+    counts = campaign.run().counts
+    assert counts["not_converged"] >= 1
+    assert counts["ok"] >= 1
+    before, first = tree(tmp_path / "results"), campaign.commits()
+    bad = {one["run_id"] for one in status.status(campaign, path)["not_ok"]}
+    assert status.status(campaign, path)["next"] == f"lanewise retry {path}"
+    gaussians.clear()
+    code, out, _ = lanewise("retry", path, "--nonconverged")
+    assert (code, f"{len(bad)} realizations tried again, {len(bad)} of them ok now" in out) == (0, True)
+    assert {realization.run_id for realization in gaussians} == bad
+    after = tree(tmp_path / "results")
+    changed = {name.partition("/")[0] for name in after if after[name] != before[name]}
+    assert changed == bad
+    for run_id in bad:
+        told = json.loads(after[f"{run_id}/convergence.json"])
+        tries = told["tries"]
+        assert [one["retry"] for one in tries] == list(range(len(tries)))
+        assert [one["status"] for one in tries] == [*["not_converged"] * (len(tries) - 1), "ok"]
+        assert [one["change"] for one in tries[1:]] == [r.change for r in ladder.of("nuts")][: len(tries) - 1]
+        assert after[f"{run_id}/truth.json"] == before[f"{run_id}/truth.json"]
+    told = status.status(load(path), path)
+    assert {one["run_id"] for one in told["retried"]} == bad
+    assert told["next"] == f"lanewise aggregate {path}"
+    assert upkeep.verify(load(path)).findings == ()
+    untouched = [index for index, commit in first.items() if bad.isdisjoint(commit.realizations)]
+    assert {i: load(path).commits()[i] for i in untouched} == {i: first[i] for i in untouched}
+    aggregate.aggregate(load(path))
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert all(run_id in report for run_id in bad)
+    assert "Tried again" in report
+    summary = load(path).summary.set_index("run_id")
+    assert (summary["retries"] > 0).to_dict() == {run_id: run_id in bad for run_id in summary.index}
+
+
+def test_a_retry_draws_with_its_number_in_the_key_from_the_same_data(
+    write: Write, gaussians: list[Realization], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ladder.LADDERS, "nuts", (Rung("nothing"),))
+    path = write(config__inference=NUTS, realizations__count=1, convergence={"ess_min": 1e6})
+    campaign = load(path)
+    campaign.run()
+    run_id = campaign.plan.realizations[0].run_id
+    drawn = [_bits(campaign, run_id)]
+    for _ in range(2):
+        assert campaign.retry().n_mended == 0
+        drawn.append(_bits(campaign, run_id))
+    assert len({json.dumps({k: v.hex() for k, v in one.items()}) for one in drawn}) == 3
+    (commit,) = campaign.commits().values()
+    assert [one["retry"] for one in commit.tries[run_id]] == [0, 1, 2]
+    # The same retries of a campaign elsewhere give the same draws.
+    again = load(path, f"output.url={campaign.store.url}-again")
+    again.run()
+    again.retry()
+    again.retry()
+    assert _bits(again, run_id) == drawn[-1]
+
+
+def test_what_failed_for_a_passing_reason_is_mended_as_it_would_have_been(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanewise: Lanewise
+) -> None:
+    whole = load(write("whole.yaml", url=str(tmp_path / "whole")))
+    whole.run()
+    observe = family.observe
+
+    def flaky(config: Any, member: Any) -> Observation:
+        if member.seed == 43:
+            raise OSError("the disk of this node is gone")
+        if member.seed == 44:
+            return Observation({"image": observe(config, member).data["image"] * np.nan}, {})
+        return observe(config, member)
+
+    path = write()
+    with monkeypatch.context() as patch:
+        patch.setattr(family, "observe", flaky)
+        assert lanewise("run", path)[0] == 2
+        told = status.status(load(path), path)
+        assert [one["n"] for one in told["causes"]] == [1, 1]
+        assert "OSError: the disk of this node is gone" in told["causes"][0]["cause"]
+    assert lanewise("retry", path, "--nonconverged")[0] == 2
+    assert load(path).commits()[0].tries == {}
+    code, out, _ = lanewise("retry", path, "--failed")
+    assert (code, "2 realizations tried again, 2 of them ok now" in out) == (0, True)
+    # map draws nothing, so the retry has the very numbers of the run that nothing disturbed.
+    mine, theirs = tree(tmp_path / "results"), tree(tmp_path / "whole")
+    assert {name for name in theirs if mine[name] != theirs[name]} == {
+        f"{r.run_id}/convergence.json" for r in whole.plan.realizations if r.member.seed in (43, 44)
+    }
+
+
+def test_chunks_that_failed_or_were_lost_are_computed_to_the_bytes_of_a_first_run(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(write("whole.yaml", url=str(tmp_path / "whole")))
+    whole.run()
+    compute: Callable[..., Any] = Engine.run
+
+    def broken(self: Engine, chunk: Any, *rest: Any) -> Any:
+        if chunk.index == 1:
+            raise RuntimeError("the device fell over")
+        return compute(self, chunk, *rest)
+
+    path = write()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Engine, "run", broken)
+        load(path).run()
+    told = status.status(load(path), path)
+    assert told["chunks"]["failed"] == {1: "RuntimeError: the device fell over"}
+    assert told["next"] == f"lanewise retry {path}"
+    assert retry.dead(load(path)) == [1]
+    outcome = load(path).retry()
+    assert (outcome.n_tried, dict(outcome.counts), outcome.errors) == (0, {"ok": 4}, ())
+    assert tree(tmp_path / "results") == tree(tmp_path / "whole")
+
+
+def test_a_rung_changes_what_it_says() -> None:
+    class Config:
+        settings = NutsSettings(warmup=100, target_accept=0.99)
+
+        def with_settings(self, settings: NutsSettings) -> NutsSettings:
+            return settings
+
+    longer, smaller, *_ = ladder.of("nuts")
+    assert ladder.climb(Config(), longer) == NutsSettings(warmup=400, target_accept=0.99)
+    assert ladder.climb(Config(), smaller) == NutsSettings(warmup=400, target_accept=0.99)
+    assert all(rung.method is None for rung in ladder.of("map"))
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(0.05, "INVALID"), (0.2, "INCONCLUSIVE")])
+def test_with_one_of_ten_chunks_dead_a_campaign_never_passes_and_does_after_a_retry(
+    write: Write,
+    tmp_path: Path,
+    gaussians: list[Realization],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    verdict: str,
+) -> None:
+    path = write(
+        config__gal__shear=PRIORS,
+        shear={"grid": [-0.1, 0.1]},
+        realizations__count=10,
+        # σ of m is about 0.6: only what is missing decides.
+        acceptance={"max_abs_m": 9.0, "max_excluded_frac": limit},
+    )
+    compute: Callable[..., Any] = Engine.run
+
+    def run(self: Engine, chunk: Any, *rest: Any) -> Any:
+        if chunk.index == 3:
+            raise ChunkImpossible("the device has no room for a single lane")
+        return compute(self, chunk, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "run", run)
+        assert load(path).run().errors[0].exit_code == 70  # type: ignore[attr-defined]
+    results = aggregate.aggregate(load(path))
+    assert results.verdict.verdict.value == verdict
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert "Chunks that are missing" in report
+    assert re.search(
+        r"<td>3</td><td>2</td><td class=\"w\">\(−0.1000, \+0.0000\)</td><td class=\"l\">ChunkImpossible", report
+    )
+    assert load(path).retry().errors == ()
+    assert aggregate.aggregate(load(path)).verdict.verdict.value == "PASS"
+    assert "Chunks that are missing" not in (tmp_path / "results" / "report.html").read_text()
