@@ -1,7 +1,7 @@
-"""Where a galaxy stands in its stamp, to a pixel: where the search for the mode begins.
+"""The galaxy's centre to one pixel, by a matched filter: the start of the search for the mode.
 
-From the middle of the prior a search sees no more than the far wings of a galaxy six pixels away, and can end in a
-corner of the prior's box.
+A search that starts at the centre of the prior can fail: only the faint wings of a galaxy six pixels away give it a
+gradient, and it can end in a corner of the prior's box.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from lanewise.families.shear.config import ShearConfig
     from lanewise.families.shear.priors import Prior
 
-# On a bound itself the position is infinite; see `latents.Interval`.
-_INSIDE = 0.99
-# Share of the template's norm below which a shift has no pixels to tell of it.
-_BEHIND_A_MASK = 1e-6
+# Share of the prior's half-width that is used: the position is infinite on a bound; see `latents.Interval`.
+_INSIDE_SHARE = 0.99
+# Shifts whose template norm is below this share of the largest have all their pixels masked.
+_NORM_FLOOR = 1e-6
 
 
 class Finder:
-    """A matched filter: the shift of a Gaussian of the foreseen size that explains most of an image's χ²."""
+    """A matched filter: the shift of a Gaussian of the predicted size that lowers χ² most."""
 
     def __init__(self, config: ShearConfig) -> None:
         sigma = predictions.gaussian_sigma(config) / config.image.pixel_scale
@@ -34,23 +34,23 @@ class Finder:
         )
 
     def __call__(self, image: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-        """The galaxy's centre, its offset from the image's centre [pixel]: x, y; shape (2,).
+        """The galaxy's offset x, y from the image's centre [pixel], shape (2,).
 
-        The middle of the prior where nothing is bright, or is a number.
+        The centre of the prior if no shift has a positive flux, or if pixels are not finite.
 
         Args:
             image: shape (ny, nx) [flux per pixel].
-            weight: inverse variance per pixel, 0 where it is masked; None where all pixels are alike.
+            weight: inverse variance per pixel, 0 for a masked one; None if all pixels have the same variance.
         """
         weight = np.ones(image.shape) if weight is None else weight
         x, y = self._x, self._y
-        # An image of no numbers has an outcome of its own, which is not told here.
+        # Images that are not finite get their own status later; no warning here.
         with np.errstate(all="ignore"):
             seen = np.where(weight == 0, 0.0, image) * weight
             # Least squares for the flux, at every shift at once: χ² falls by amplitude² / norm.
             amplitude = y.template @ seen @ x.template.T
             norm = y.template**2 @ weight @ (x.template**2).T
-            gain = np.maximum(amplitude, 0.0) ** 2 / np.maximum(norm, _BEHIND_A_MASK * norm.max())
+            gain = np.maximum(amplitude, 0.0) ** 2 / np.maximum(norm, _NORM_FLOOR * norm.max())
         if not 0 < gain.max() < np.inf:
             return np.array([x.middle, y.middle])
         row, column = np.unravel_index(np.argmax(gain), gain.shape)
@@ -58,19 +58,19 @@ class Finder:
 
 
 class _Axis:
-    """The whole pixels that a prior allows along one axis.
+    """Whole-pixel shifts that the prior allows along one axis.
 
     Attributes:
-        middle: of the prior, offset from the image's centre [pixel].
-        places: each of them, a little inside the bounds.
-        template: a Gaussian there, shape (place, pixel).
+        middle: centre of the prior, as an offset from the image's centre [pixel].
+        places: the shifts, moved just inside the bounds [pixel], shape (place,).
+        template: a Gaussian at each shift, shape (place, pixel).
     """
 
     def __init__(self, bounds: tuple[float, float], n: int, sigma: float) -> None:
         low, high = bounds
-        self.middle, half = (low + high) / 2, _INSIDE * (high - low) / 2
+        self.middle, half = (low + high) / 2, _INSIDE_SHARE * (high - low) / 2
         whole = np.arange(math.ceil(low), math.floor(high) + 1)
-        # A narrow prior may hold none.
+        # A prior narrower than a pixel may contain no whole shift.
         whole = whole if whole.size else np.array([self.middle])
         self.places = np.clip(whole, self.middle - half, self.middle + half)
         self.template = np.exp(-((np.arange(n) - (n - 1) / 2 - whole[:, None]) ** 2) / (2 * sigma**2))

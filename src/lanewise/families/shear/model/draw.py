@@ -1,4 +1,4 @@
-"""A galaxy image as a function of its parameters, for the Python door."""
+"""A galaxy image as a function of its parameters, for callers from Python."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Array:
     """The noise-free image of a config's galaxy; differentiable in every parameter.
 
-    A config of precision float64, the default, switches JAX's 64-bit mode on.
+    A config of precision float64 (the default) switches JAX's 64-bit mode on.
 
     Args:
-        config: a parsed config, or a mapping as it stands in YAML.
+        config: a parsed config, or the mapping that its YAML file holds.
         parameters: flux, half_light_radius [arcsec], n (Sersic), beta (Moffat), e1, e2 [distortion], g1, g2 [reduced
-            shear], x, y [pixel from the image centre]; in a Sum, the components' own have their name in front:
-            bulge_n, bulge_fraction. Those left out take their fixed value or the centre of their prior; x and y are 0.
+            shear], x, y [pixel from the image centre]; in a Sum, a component's parameters are preceded by its name:
+            bulge_n, bulge_fraction. Omitted ones take their fixed value or the centre of their prior; x and y are 0.
 
     Returns:
         Shape (ny, nx) [flux per pixel].
@@ -29,7 +29,7 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     Raises:
         ValueError: a parameter is unknown.
 
-    Outside 0.5…6 (n) or 2…10 (beta) the numbers have no meaning.
+    The image is meaningless for n outside 0.5…6 or beta outside 2…10.
     """
     import jax
 
@@ -47,7 +47,7 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     for name in parameters:
         if name not in values:
             raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")
-    # A shape that the config fixes may be drawn at another value, or differentiated by.
+    # The renderer fits a fixed shape at one value only. A caller may draw at another value, or differentiate by it.
     freed = tuple(
         (name, Uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)
         for name, p in parsed.galaxy.parameters

@@ -1,12 +1,12 @@
-"""The renderer in Fourier space, and the likelihood without a Fourier transform in its loop.
+"""The renderer in Fourier space, and a likelihood that needs no Fourier transform per evaluation.
 
 The image is a sum over the modes of a periodic grid: flux · T_galaxy(Sᵀk) · T_psf(k) · T_pixel(k) · exp(−i k·x).
-Shear and size act on the k grid, the centre is a phase, separable in x and y. White noise stays white under the
-transform (Parseval), so the data are transformed once and compared mode by mode, for the cost of about two transforms
-of the stamp, gradient included.
+Shear and size act on the k grid; the centre is a phase, separable in x and y. White noise stays white under the
+transform (Parseval), so the data are transformed once and compared mode by mode. One evaluation with its gradient
+costs about two transforms of the stamp.
 
-The periodic grid of the stamp itself is exact as long as the galaxy fits the stamp and the point-spread function ends
-before the Nyquist frequency; a padded and finer grid, transformed back and cropped, is right for the rest.
+The periodic grid of the stamp itself is exact if the galaxy fits the stamp and the point-spread function ends before
+the Nyquist frequency. Otherwise a padded and finer grid is transformed back and cropped.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from lanewise.families.shear.model.light import Ellipse, Light, Part
 from lanewise.families.shear.model.refine import Patch, Windows
 from lanewise.manifest.protocols import Data
 
-# Modes whose transfer is below this, relative to the largest, are left out: they hold noise only.
+# Modes whose transfer is below this are left out: they contain noise only. The transfer is 1 at k = 0.
 _BAND_EDGE = 1e-9
 
 
 def transfer(config: ShearConfig, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
-    """Transform of point-spread function and pixel, shape (len(ky), len(kx)); k [rad/arcsec]."""
+    """Product of the transforms of point-spread function and pixel, shape (len(ky), len(kx)); k [rad/arcsec]."""
     scale = config.image.pixel_scale
     pixel = np.sinc(ky * scale / (2 * np.pi))[:, None] * np.sinc(kx * scale / (2 * np.pi))
     return psf.transform(config.psf, kx, ky) * pixel
@@ -40,9 +40,9 @@ class _Band(NamedTuple):
     """The modes of a periodic grid that the point-spread function and the pixel let through.
 
     Attributes:
-        rows, columns: their places in the array that rfft2 gives.
+        rows, columns: their indices in the output of rfft2.
         kx, ky: their wave numbers [rad/arcsec].
-        transfer: transform of point-spread function and pixel there, shape (len(ky), len(kx)).
+        transfer: transform of point-spread function and pixel at these modes, shape (len(ky), len(kx)).
     """
 
     rows: np.ndarray
@@ -61,9 +61,9 @@ def _band(config: ShearConfig, shape: tuple[int, int], spacing: float) -> _Band:
 
 
 def _array(values: np.ndarray, dtype: Any) -> jax.Array:
-    """On the device, in this precision; the transform of an image of a point-spread function is complex.
+    """The values on the device, in this precision; complex values stay complex (transform of a PSF image).
 
-    Rounded on the host: by JAX it would be a program to compile.
+    They are rounded on the host, because a conversion by JAX would have to be compiled.
     """
     placed: jax.Array = jax.device_put(
         values.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(values) else dtype)
@@ -75,9 +75,9 @@ class GridRenderer:
     """Images by one inverse transform of a padded, finer grid.
 
     Args:
-        padding: size of the grid in stamps; against the wrap-around of light that leaves the stamp.
-        oversampling: grid points per pixel; against modes beyond the Nyquist frequency.
-        levels: of refinement around k = 0; against the wings of light that no grid holds.
+        padding: size of the grid in stamps; reduces the wrap-around of light that leaves the stamp.
+        oversampling: grid points per pixel and axis; needed for modes beyond the Nyquist frequency.
+        levels: number of refinements around k = 0 (`refine`); needed for wings that extend beyond the grid.
     """
 
     def __init__(self, config: ShearConfig, padding: int, oversampling: int, levels: int = 0) -> None:
@@ -90,10 +90,9 @@ class GridRenderer:
         self._scale = image.pixel_scale
         band = _band(config, self._shape, image.pixel_scale / oversampling)
         self._kx, self._ky = _array(band.kx, self._dtype), _array(band.ky, self._dtype)
-        # The rows of an rfft2 begin with the positive wave numbers; between them and the negative ones is what the
-        # band leaves out.
+        # In rfft2 the rows with ky ≥ 0 come first, then those with ky < 0. The rows outside the band lie between them.
         self._positive = int(np.count_nonzero(band.rows < (self._shape[0] + 1) // 2))
-        # The pixels' flux, sampled at their centres: the density of the grid times the area of a pixel.
+        # Flux per pixel, sampled at pixel centres: flux per grid point times oversampling².
         windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, levels)
         kept = band.transfer * windows.outside(band.kx, band.ky) * oversampling**2
         self._transfer = _array(kept, self._dtype)
@@ -105,8 +104,8 @@ class GridRenderer:
         kx, ky = self._kx, self._ky
         ellipse, parts = self._light.ellipse(p), self._light.parts(p)
         grids = [(kx, ky), *((patch.kx, patch.ky) for patch in self._patches)]
-        forms = [_form(ellipse, *grid) for grid in grids]
-        # All at once: a series is a long program, and is compiled once.
+        forms = [_squared_wave_numbers(ellipse, *grid) for grid in grids]
+        # One call for all grids: a series is a long program, and this way it is compiled once.
         flat = self._light.transform(jnp.concatenate([form.ravel() for form in forms]), parts)
         pieces = jnp.split(flat, np.cumsum([form.size for form in forms])[:-1])
         transforms = [piece.reshape(form.shape) for piece, form in zip(pieces, forms, strict=True)]
@@ -119,7 +118,7 @@ class GridRenderer:
         return image
 
     def _inverse(self, modes: jax.Array) -> jax.Array:
-        """The stamp of the band's modes."""
+        """The stamp, from its modes inside the band by an inverse transform; shape (ny, nx)."""
         above, below = modes[: self._positive], modes[self._positive :]
         rows, columns = self._shape[0] - modes.shape[0], self._shape[1] // 2 + 1 - modes.shape[1]
         between = jnp.zeros((rows, modes.shape[1]), modes.dtype)
@@ -129,7 +128,7 @@ class GridRenderer:
 
 
 class _Numbers(NamedTuple):
-    """All that the modes depend on: the ellipse, the centre [arcsec] and the components."""
+    """The quantities that the modes depend on: the ellipse, the centre [arcsec] and the components."""
 
     ellipse: Ellipse
     x: jax.Array
@@ -138,10 +137,10 @@ class _Numbers(NamedTuple):
 
 
 class ModeLikelihood:
-    """Gaussian likelihood of the stamp's own modes, for white noise.
+    """Gaussian likelihood of the modes of the stamp's own grid, for white noise.
 
-    data after `prepare`: `re`, `im`, shape (n_ky, n_kx), the whitened modes inside the band; modes outside it, which
-    hold noise only, are a constant that is left out.
+    data after `prepare`: `re`, `im`, shape (n_ky, n_kx), the whitened modes inside the band. Modes outside it contain
+    noise only and add a constant, which is left out.
 
     Args:
         sigma: standard deviation of a pixel [flux].
@@ -152,38 +151,39 @@ class ModeLikelihood:
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._band = _band(config, (image.size_y, image.size_x), image.pixel_scale)
-        # All modes but those of the first column, and of the last where the width is even, stand for two.
-        twice = np.full(image.size_x // 2 + 1, 2.0)
-        twice[0] = 1.0
+        # rfft2 stores one mode of each conjugate pair, so a mode counts for two; except in the first column, and in the
+        # last if the width is even.
+        multiplicity = np.full(image.size_x // 2 + 1, 2.0)
+        multiplicity[0] = 1.0
         if image.size_x % 2 == 0:
-            twice[-1] = 1.0
-        whiten = np.sqrt(twice) / (sigma * np.sqrt(image.size_x * image.size_y))
+            multiplicity[-1] = 1.0
+        whiten = np.sqrt(multiplicity) / (sigma * np.sqrt(image.size_x * image.size_y))
         kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
         self._kx, self._ky = _array(kx, self._dtype), _array(ky, self._dtype)
         size = np.abs(self._band.transfer)
         self._transfer = _array(size * self._whiten, self._dtype)
         centre_x, centre_y = ((size - 1) / 2 * image.pixel_scale for size in (image.size_x, image.size_y))
-        # The phases of an image of a point-spread function are taken from the data too; the noise stays white.
-        turn = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)
-        self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x)) * turn
+        # The phase of a PSF image is removed from the data, so that the transfer is real; the noise stays white.
+        conjugate_phase = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)
+        self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x)) * conjugate_phase
         self._scale = image.pixel_scale
         self._log_likelihood = _with_gradient(self._terms)
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Transform an image once, about its centre; on the host, in double precision."""
+        """The whitened modes of `image` about its centre, computed once on the host in double precision."""
         found = np.fft.rfft2(data["image"])[np.ix_(self._band.rows, self._band.columns)]
         modes = found * self._recentre * self._whiten
         return {"re": modes.real, "im": modes.imag}
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """Up to a constant; the gradient is written out, a third of what automatic differentiation would cost."""
+        """Log likelihood up to a constant; its analytic gradient costs a third of automatic differentiation."""
         found: jax.Array = self._log_likelihood(self._numbers(p), data["re"], data["im"])
         return found
 
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """The whitened model modes, flat; for Gauss–Newton."""
+        """The whitened modes of the model for Gauss–Newton, real parts first, shape (2 n_ky n_kx,)."""
         numbers = self._numbers(p)
-        t = _form(numbers.ellipse, self._kx, self._ky)
+        t = _squared_wave_numbers(numbers.ellipse, self._kx, self._ky)
         amplitude = self._transfer * self._light.transform(t, numbers.parts)
         cos, sin = _phase(self._kx * numbers.x, self._ky * numbers.y)
         return jnp.concatenate([(amplitude * cos).ravel(), (amplitude * sin).ravel()])
@@ -192,30 +192,30 @@ class ModeLikelihood:
         return _Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
 
     def _terms(self, numbers: _Numbers, re: jax.Array, im: jax.Array) -> tuple[jax.Array, _Numbers]:
-        """The log likelihood and its derivative by each number."""
+        """The log likelihood and its derivative with respect to each of the numbers."""
         kx, ky = self._kx, self._ky
-        shape, slope, by_parts = self._light.slopes(_form(numbers.ellipse, kx, ky), numbers.parts)
+        shape, slope, by_parts = self._light.slopes(_squared_wave_numbers(numbers.ellipse, kx, ky), numbers.parts)
         amplitude = self._transfer * shape
         cos, sin = _phase(kx * numbers.x, ky * numbers.y)
-        off_re, off_im = re - amplitude * cos, im + amplitude * sin
-        along, across = off_re * cos - off_im * sin, off_re * sin + off_im * cos
-        passed = along * self._transfer
-        by_t = passed * slope
-        by_phase = -across * amplitude
-        # Sums of by_t over kx², kx ky and ky² from its products with kx alone.
+        residual_re, residual_im = re - amplitude * cos, im + amplitude * sin
+        in_phase, in_quadrature = residual_re * cos - residual_im * sin, residual_re * sin + residual_im * cos
+        by_amplitude = in_phase * self._transfer
+        by_t = by_amplitude * slope
+        by_phase = -in_quadrature * amplitude
+        # Sums of by_t weighted by kx², kx ky and ky²; the last two reuse products with vectors.
         by_t_kx = by_t @ kx
         ellipse = Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ by_t_kx), (ky * ky) @ jnp.sum(by_t, axis=1))
         gradient = _Numbers(
             ellipse,
             jnp.sum(by_phase @ kx),
             ky @ jnp.sum(by_phase, axis=1),
-            jax.tree.map(lambda by_number: jnp.sum(passed * by_number), by_parts),
+            jax.tree.map(lambda by_number: jnp.sum(by_amplitude * by_number), by_parts),
         )
-        return -0.5 * jnp.sum(off_re * off_re + off_im * off_im), gradient
+        return -0.5 * jnp.sum(residual_re * residual_re + residual_im * residual_im), gradient
 
 
 def _with_gradient(terms: Any) -> Any:
-    """A function of (numbers, re, im) whose derivative by the numbers is what `terms` returns beside its value."""
+    """A function of (numbers, re, im) that uses the gradient from `terms`, which returns (value, gradient)."""
 
     @jax.custom_jvp
     def value(numbers: _Numbers, re: jax.Array, im: jax.Array) -> jax.Array:
@@ -224,7 +224,7 @@ def _with_gradient(terms: Any) -> Any:
 
     @value.defjvp
     def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-        # The data are never differentiated by.
+        # No derivative with respect to the data is needed.
         found, gradient = terms(*primals)
         leaves = zip(jax.tree.leaves(gradient), jax.tree.leaves(tangents[0]), strict=True)
         return found, sum(g * dot for g, dot in leaves)
@@ -232,12 +232,12 @@ def _with_gradient(terms: Any) -> Any:
     return value
 
 
-def _form(ellipse: Ellipse, kx: jax.Array, ky: jax.Array) -> jax.Array:
-    """t of every mode, shape (len(ky), len(kx))."""
+def _squared_wave_numbers(ellipse: Ellipse, kx: jax.Array, ky: jax.Array) -> jax.Array:
+    """t = |Sᵀk|² r² of every mode, shape (len(ky), len(kx))."""
     return (ellipse.yy * ky * ky)[:, None] + ellipse.xx * kx * kx + (2 * ellipse.xy * ky)[:, None] * kx
 
 
 def _phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine of y[:, None] + x: a line of them each way, and products, in place of a plane of them."""
+    """Cosine and sine of y[:, None] + x by the addition theorems: len(x) + len(y) evaluations, not their product."""
     cx, sx, cy, sy = jnp.cos(x), jnp.sin(x), jnp.cos(y)[:, None], jnp.sin(y)[:, None]
     return cy * cx - sy * sx, sy * cx + cy * sx

@@ -1,6 +1,6 @@
-"""Exact Fourier transforms of radial profiles without a closed form that a device could evaluate; on the host.
+"""Exact Fourier transforms of radial profiles that have no closed form on a device; computed on the host.
 
-Lengths are in half-light radii and t = (k · half_light_radius)²; the flux is 1.
+Lengths are in half-light radii, t = (k · half_light_radius)², and the flux is 1.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-# The contour of the Mellin integral, and its step: the sum repeats the profile at e^(±2π/step) times the wave number,
-# weighed by e^(−2π contour/step) = 1e-17.
+# Real part of the contour of the Mellin integral, and step along it. The discrete sum adds aliases of the transform at
+# e^(±2π/step) times the wave number, with weight e^(−2π contour/step) = 1e-17.
 _CONTOUR, _STEP = 0.25, 0.04
-# The integrand falls as exp(−π n ω / 2).
+# The integrand falls as exp(−π n ω / 2); it is cut at exp(−_EFOLDS).
 _EFOLDS = 42.0
 
 
@@ -30,7 +30,7 @@ def sersic(t: np.ndarray, n: float) -> np.ndarray:
     log_mellin += special.loggamma(n * (2 - s)) - special.gammaln(2 * n)
     weight = np.exp(log_mellin) * _STEP / np.pi
     weight[0] /= 2
-    # Below, the transform is 1 to all digits; the sum would lose them.
+    # Below t = 1e-16 the transform is 1 in double precision, and the sum would be less accurate.
     log_kappa = 0.5 * np.log(np.maximum(t, 1e-16)) - n * np.log(b)
     terms = np.exp(-np.multiply.outer(log_kappa, s)) @ weight
     found: np.ndarray = np.where(t < 1e-16, 1.0, terms.real)
@@ -44,7 +44,7 @@ def moffat(t: np.ndarray, beta: float) -> np.ndarray:
         2 (z/2)^(β−1) K_{β−1}(z) / Γ(β−1) with z = k r₀; half of the light is inside r₀ √(2^(1/(β−1)) − 1).
     """
     order = beta - 1
-    # The limit at 0 is 1; K itself overflows there.
+    # The limit at z = 0 is 1, but K overflows there.
     z = np.maximum(np.sqrt(t / (2 ** (1 / order) - 1)), 1e-10)
     found: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
     return found

@@ -1,4 +1,4 @@
-"""A galaxy's transform: the sum over its components, and its derivatives by what they depend on."""
+"""A galaxy's Fourier transform, the sum over its components, and its derivatives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lanewise.families.shear.model import profiles
 
 
 class Ellipse(NamedTuple):
-    """|Sᵀk|² r² = xx kx² + 2 xy kx ky + yy ky² [arcsec²], with r the first component's scale radius."""
+    """Quadratic form |Sᵀk|² r² = xx kx² + 2 xy kx ky + yy ky² [arcsec²]; r is the first component's scale radius."""
 
     xx: jax.Array
     xy: jax.Array
@@ -21,12 +21,12 @@ class Ellipse(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a component depends on, or derivatives by it.
+    """Quantities that a component's transform depends on, or the derivatives with respect to them.
 
     Attributes:
-        flux: the component's own.
-        size: squared scale radius over that of the first component, None for that one.
-        shape: index or exponent, None where it is fixed.
+        flux: flux of the component.
+        size: squared ratio of its scale radius to that of the first component; None for the first.
+        shape: Sersic index or Moffat exponent; None if it is fixed.
     """
 
     flux: jax.Array
@@ -35,20 +35,20 @@ class Part(NamedTuple):
 
 
 class Light:
-    """The transform of a config's galaxy, without its centre."""
+    """The transform of a config's galaxy, without the phase of its centre."""
 
     def __init__(self, config: ShearConfig, dtype: Any) -> None:
         self._components = [component for _, component in config.galaxy.components]
         self._profiles = [profiles.build(component, config.parameters, dtype) for component in self._components]
 
     def ellipse(self, p: Mapping[str, Any]) -> Ellipse:
-        """The quadratic form of a galaxy of distortion (e1, e2) that is then sheared by (g1, g2)."""
+        """The quadratic form of a galaxy with distortion (e1, e2), sheared by (g1, g2)."""
         (a, b, c, d) = _product(_shear(p["g1"], p["g2"]), _shear(*intrinsic_shear(p)))
         r2 = self._squared_radius(0, p)
         return Ellipse(r2 * (a * a + b * b), r2 * (a * c + b * d), r2 * (c * c + d * d))
 
     def parts(self, p: Mapping[str, Any]) -> tuple[Part, ...]:
-        """The components of a galaxy with these parameters."""
+        """Flux, size and shape of each component, for these parameters."""
         rest = 1.0 - sum(p[c.fraction] for c in self._components if c.fraction)
         found = []
         for at, (component, profile) in enumerate(zip(self._components, self._profiles, strict=True)):
@@ -58,22 +58,22 @@ class Light:
         return tuple(found)
 
     def transform(self, t: jax.Array, parts: tuple[Part, ...]) -> jax.Array:
-        """Σ flux · T(size · t), of the shape of t; differentiable."""
+        """Σ flux · T(size · t) with the array shape of t; differentiable."""
         return sum(
             (part.flux * profile.transform(_scaled(t, part), part.shape) for part, profile in self._each(parts)),
             jnp.zeros_like(t),
         )
 
     def slopes(self, t: jax.Array, parts: tuple[Part, ...]) -> tuple[jax.Array, jax.Array, tuple[Part, ...]]:
-        """The transform, its derivative by t, and those by every part, each of the shape of t."""
+        """The transform, its derivative with respect to t, and those with respect to each part, all shaped as t."""
         value, by_t = jnp.zeros_like(t), jnp.zeros_like(t)
         by_parts = []
         for part, profile in self._each(parts):
             unit, slope, by_shape = profile.slopes(_scaled(t, part), part.shape)
             value += part.flux * unit
-            steep = part.flux * slope
-            by_t += steep if part.size is None else part.size * steep
-            by_size = None if part.size is None else steep * t
+            flux_slope = part.flux * slope
+            by_t += flux_slope if part.size is None else part.size * flux_slope
+            by_size = None if part.size is None else flux_slope * t
             by_parts.append(Part(unit, by_size, None if by_shape is None else part.flux * by_shape))
         return value, by_t, tuple(by_parts)
 
@@ -85,7 +85,7 @@ class Light:
 
 
 def intrinsic_shear(p: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The distortion (e1, e2) as a reduced shear; unlike GalSim's own conversion it has a derivative at e = 0."""
+    """The reduced shear of distortion (e1, e2); unlike GalSim's conversion it is differentiable at e = 0."""
     to_g = 1 / (1 + jnp.sqrt(1 - p["e1"] ** 2 - p["e2"] ** 2))
     return p["e1"] * to_g, p["e2"] * to_g
 
@@ -95,7 +95,7 @@ def _scaled(t: jax.Array, part: Part) -> jax.Array:
 
 
 def _shear(g1: Any, g2: Any) -> tuple[Any, Any, Any, Any]:
-    """The shear matrix of unit determinant, row by row."""
+    """Elements of the shear matrix of unit determinant, row by row."""
     norm = 1 / jnp.sqrt(1 - g1 * g1 - g2 * g2)
     return norm * (1 + g1), norm * g2, norm * g2, norm * (1 - g1)
 

@@ -1,4 +1,4 @@
-"""The likelihood of an image: pixel by pixel, or mode by mode where the stamp's own grid is enough."""
+"""The likelihood of an image: pixel by pixel, or mode by mode if the stamp's own grid is accurate enough."""
 
 from __future__ import annotations
 
@@ -16,63 +16,66 @@ from lanewise.manifest.protocols import Data
 
 
 class Likelihood(Protocol):
-    """Gaussian, of the parameters by name."""
+    """A Gaussian likelihood as a function of the parameters by name."""
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """What is compared, computed once on the host."""
+        """The whitened data that the model is compared with, computed once on the host."""
         ...
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """Up to a constant."""
+        """Log likelihood up to a constant; a scalar."""
         ...
 
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """The whitened model, flat; JᵀJ of it is the Fisher information."""
+        """The whitened model, shape (n_data,); with its Jacobian J, JᵀJ is the Fisher information."""
         ...
 
 
 class PixelLikelihood:
-    """Independent Gaussian noise of one width in every pixel."""
+    """Independent Gaussian noise, with the same standard deviation in every pixel."""
 
     def __init__(self, render: Renderer, sigma: float) -> None:
         self._render, self._sigma = render, sigma
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The image, whitened."""
+        """The image in units of the noise σ, shape (ny, nx)."""
         return {"image": data["image"] / self._sigma}
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """Up to a constant."""
+        """−χ²/2."""
         return -0.5 * jnp.sum((data["image"] - self._render(p) / self._sigma) ** 2)
 
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """The whitened model, flat."""
+        """The model image in units of the noise σ, shape (ny nx,)."""
         return self._render(p).ravel() / self._sigma
 
 
 class WeightedLikelihood:
-    """Independent Gaussian noise with a variance of its own in every pixel; data: `image` and `weight`."""
+    """Independent Gaussian noise with one variance per pixel; data: `image` and `weight`, the inverse variance."""
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The image, whitened, 0 where the weight is 0 whatever stands there; a weight that is none is NaN."""
+        """The image in units of each pixel's σ, and `root` = 1/σ, shape (ny, nx).
+
+        Masked pixels (weight 0) become 0, also if they are not finite. Negative or NaN weights become NaN.
+        """
         root = np.sqrt(np.where(data["weight"] >= 0, data["weight"], np.nan))
         return {"image": np.where(root == 0, 0.0, data["image"]) * root, "root": root}
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """Up to a constant."""
+        """−χ²/2 over the pixels that are not masked."""
         return -0.5 * jnp.sum((data["image"] - self._render(p) * data["root"]) ** 2)
 
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """The whitened model, flat."""
+        """The model image in units of each pixel's σ, shape (ny nx,); 0 for a masked pixel."""
         whitened: jax.Array = self._render(p) * data["root"]
         return whitened.ravel()
 
 
 def choose(config: ShearConfig, grid: Grid) -> Likelihood:
-    """Pixels where each has a variance of its own; else modes where the stamp's own grid is enough."""
+    """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough."""
     noise = config.image.noise
     if noise.type == "PerPixel" or noise.sigma is None:
         return WeightedLikelihood(build(config, grid))

@@ -22,14 +22,14 @@ _GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
 
 class ShearProblem:
-    """Gaussian pixel noise around a rendered galaxy, with the config's priors.
+    """Posterior of a rendered galaxy with Gaussian pixel noise and the config's priors.
 
     Attributes:
-        grid: that the galaxy is drawn on.
+        grid: the renderer's grid, chosen by its predicted error.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
-    variance [1/flux²], 0 where a pixel is masked; `given`, the parameters that the config lets the model know. When
-    prepared, also `place`, where the search for the mode begins: x, y [pixel].
+    variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model. After
+    `prepare` also `place`, the centre x, y at which the search for the mode starts [pixel].
     """
 
     def __init__(self, config: ShearConfig) -> None:
@@ -39,43 +39,45 @@ class ShearProblem:
         self._given = config.simulation.given
         self._find = Finder(config)
         self._dtype = jnp.dtype(config.inference.precision)
-        # Sizes, indices and fractions outside their domain have no image; their centres have one.
+        # Sizes, indices and fractions outside their domain have no image; `_complete` replaces them by these values.
         self._guarded = {
             name: p if isinstance(p, float) else p.centre
             for name, p in config.galaxy.parameters
             if quantity(name) in _GUARDED
         }
-        one_form = config.image.renderer != "fourier"
-        self.grid = STAMP if one_form else choose_grid(config)
+        is_reference = config.image.renderer != "fourier"
+        self.grid = STAMP if is_reference else choose_grid(config)
         self._likelihood = choose(config, self.grid)
-        # A fit may end where the grid was not predicted for: ten times the prediction's tolerance is too much, and
-        # float32 is enough to see it.
+        # A fit may end far from the points at which the grid's error was predicted, so `flaw` measures it there. It
+        # allows ten times the tolerance of the prediction; float32 is accurate enough for that.
         single = in_precision(config, "float32")
-        self._forms = None if one_form else (draw_on(single, self.grid), draw_on(single, better(self.grid)))
+        self._check_renderers = (
+            None if is_reference else (draw_on(single, self.grid), draw_on(single, better(self.grid)))
+        )
         self._tolerance = 10 * TOLERANCE
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Latents, in the order of the position."""
+        """Names of the latents, in the order of the position."""
         return self._latents.names
 
     @property
     def remedy(self) -> str:
-        """What a user does where the grid is too small or too coarse."""
+        """Advice to the user if the grid is too small or too coarse."""
         return f"raise image.padding in the config (it was {self.grid.padding})"
 
     @cached_property
     def prior_widths(self) -> Mapping[str, float]:
-        """Of the components of the shear that are inferred."""
+        """Standard deviation of the prior, for each inferred shear component [reduced shear]."""
         return {name: self._latents.width(name) for name in ("g1", "g2") if name in self.names}
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The image as the likelihood compares it, and what is given."""
+        """The data in the likelihood's form, with `given` and `place`."""
         given = {"given": data["given"]} if self._given else {}
         return {**self._likelihood.prepare(data), **given, "place": self._find(data["image"], data.get("weight"))}
 
     def start(self, data: Data) -> jax.Array:
-        """The centre of every prior, where the galaxy is seen to stand."""
+        """Start of the search, shape (n,): the centre of every prior, and the detected x and y."""
         seen = {name: data["place"][at] for at, name in enumerate("xy") if name in self._centres}
         return self._latents.position({**self._centres, **seen}, self._dtype)
 
@@ -88,19 +90,19 @@ class ShearProblem:
         return self._latents.log_jacobian(position)
 
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
-        """Log posterior density with respect to the position, up to a constant; −inf where no image exists."""
+        """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
         parameters, exists = self._parameters(position, data)
         prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
         density: jax.Array = jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
         return density
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
-        """Log likelihood of a galaxy that exists, up to a constant of the data."""
+        """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
         value: jax.Array = self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
         return value
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
-        """Gauss–Newton: JᵀJ of the whitened image, and the priors' own."""
+        """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
 
         def whitened(u: jax.Array) -> jax.Array:
             return self._likelihood.prediction(self._parameters(u, data)[0], data)
@@ -109,22 +111,22 @@ class ShearProblem:
         return jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
-        """Error of the grid's image against a larger and finer one's, in tolerances."""
-        if self._forms is None:
+        """Largest error of the image against that of a better grid, in units of the tolerance; a scalar."""
+        if self._check_renderers is None:
             return jnp.zeros((), self._dtype)
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
-        drawn, expected = (render(p) for render in self._forms)
+        drawn, expected = (render(p) for render in self._check_renderers)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
 
     def _parameters(self, position: jax.Array, data: Data) -> tuple[Mapping[str, Any], jax.Array]:
-        """Every parameter by name, and whether a galaxy with them exists."""
+        """All parameters by name, and whether they are inside their domains."""
         return self._complete(self._latents.named(position), data)
 
     def _complete(self, latents: Mapping[str, jax.Array], data: Data) -> tuple[Mapping[str, Any], jax.Array]:
-        """The latents, what is fixed and what is given, and whether a galaxy with them exists.
+        """Latents, fixed and given parameters by name, and whether they are inside their domains.
 
-        Where it does not, parameters that do exist stand in, so that no NaN enters the gradient of the branch not
-        taken, and the renderer never sees a shear that it would refuse with an exception.
+        Values outside are replaced by valid ones: no NaN enters the gradient of the branch not taken, and the renderer
+        gets no shear for which it would raise an exception.
         """
         p = {
             **{name: jnp.asarray(value, self._dtype) for name, value in self._fixed.items()},
@@ -133,13 +135,13 @@ class ShearProblem:
         }
         exists = jnp.ones((), bool)
         for pair in (("g1", "g2"), ("e1", "e2")):
-            fine = p[pair[0]] ** 2 + p[pair[1]] ** 2 < 1
-            p |= {name: jnp.where(fine, p[name], 0.0) for name in pair}
-            exists &= fine
-        for name, harmless in self._guarded.items():
+            valid = p[pair[0]] ** 2 + p[pair[1]] ** 2 < 1
+            p |= {name: jnp.where(valid, p[name], 0.0) for name in pair}
+            exists &= valid
+        for name, replacement in self._guarded.items():
             low, high = DOMAINS[quantity(name)]
-            fine = (low < p[name]) & (p[name] < high) if high == np.inf else (low <= p[name]) & (p[name] <= high)
-            p[name] = jnp.where(fine, p[name], harmless)
-            exists &= fine
+            valid = (low < p[name]) & (p[name] < high) if high == np.inf else (low <= p[name]) & (p[name] <= high)
+            p[name] = jnp.where(valid, p[name], replacement)
+            exists &= valid
         rest = 1 - sum((p[name] for name in self._guarded if quantity(name) == "fraction"), jnp.zeros((), self._dtype))
         return p, exists & (rest >= 0)

@@ -1,4 +1,4 @@
-"""Fourier transforms of galaxy profiles, of unit flux: T(t), t = |Sᵀk|² r², with S the shear and r the scale radius."""
+"""Fourier transforms T(t) of galaxy profiles of unit flux; t = |Sᵀk|² r², S is the shear, r the scale radius."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lanewise.families.shear.scene import DOMAINS, SHAPES, Component
 
 
 class Profile(Protocol):
-    """A galaxy profile; `shape` is its index or exponent, ignored where it has none."""
+    """A galaxy profile; `shape` is its Sersic index or Moffat exponent, ignored by the other profiles."""
 
     @property
     def half_light(self) -> float:
@@ -26,24 +26,26 @@ class Profile(Protocol):
 
     @property
     def free(self) -> bool:
-        """Whether the shape may vary."""
+        """Whether the shape is a free parameter."""
         ...
 
     def transform(self, t: jax.Array, shape: Any) -> jax.Array:
-        """T, differentiable."""
+        """T with the array shape of t; differentiable."""
         ...
 
     def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """T, ∂T/∂t and ∂T/∂shape; None for the last where the shape is fixed."""
+        """T, ∂T/∂t and ∂T/∂shape, each with the array shape of t; the last is None if the shape is fixed."""
         ...
 
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """A profile without a shape, whose transform has a closed form.
+    """A profile without a shape parameter; its transform has a closed form.
 
     Attributes:
         evaluate: t → (T, dT/dt).
+        half_light: half-light radius in units of the scale radius.
+        free: always False.
     """
 
     evaluate: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
@@ -51,7 +53,7 @@ class ClosedForm:
     free: bool = False
 
     def transform(self, t: jax.Array, shape: Any) -> jax.Array:
-        """T, differentiable."""
+        """T with the array shape of t; differentiable."""
         return self.evaluate(t)[0]
 
     def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -60,7 +62,7 @@ class ClosedForm:
 
 
 def _exponential(t: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # The transform of exp(−r/r₀) is (1 + k²r₀²)^(−3/2).
+    # The transform of exp(−r/r₀) is (1 + k² r₀²)^(−3/2).
     root = jax.lax.rsqrt(1 + t)
     cube = root * root * root
     return cube, -1.5 * cube * root * root
@@ -82,7 +84,7 @@ DE_VAUCOULEURS = 4.0
 
 
 def build(component: Component, parameters: dict[str, Parameter], dtype: Any) -> Profile:
-    """A component's profile, for the shapes that its prior allows."""
+    """A component's profile, accurate for every shape within its prior and its domain."""
     if component.type in _CLOSED:
         return _CLOSED[component.type]
     if component.shape is None:

@@ -12,10 +12,10 @@ from lanewise.families.shear.scene import Psf, PsfImage
 
 
 def transform(psf: Psf | PsfImage, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
-    """The transform at wave numbers [rad/arcsec], shape (len(ky), len(kx)); complex for an image.
+    """The transform at wave numbers [rad/arcsec], shape (len(ky), len(kx)); complex for a PSF image.
 
     Raises:
-        DataError: an image's file is not what it was, or holds no point-spread function.
+        DataError: the file of a PSF image has changed, or contains no point-spread function.
 
     Source:
         Moffat (untruncated): 2 (k r/2)^(β−1) K_{β−1}(k r) / Γ(β−1), with r from the full width at half maximum.
@@ -28,14 +28,14 @@ def transform(psf: Psf | PsfImage, kx: np.ndarray, ky: np.ndarray) -> np.ndarray
         return found
     order = psf.beta - 1
     radius = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))
-    # The limit at 0 is 1; K itself overflows there.
+    # The limit at z = 0 is 1, but K overflows there.
     z = np.maximum(k * radius, 1e-10)
     moffat: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
     return moffat
 
 
 def _sheared(psf: Psf, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
-    """|Sᵀk|, with the shear S of unit determinant that has the distortion (e1, e2)."""
+    """|Sᵀk|, where S is the shear matrix of unit determinant with distortion (e1, e2)."""
     to_g = 1 / (1 + math.sqrt(1 - psf.e1**2 - psf.e2**2))
     g1, g2 = psf.e1 * to_g, psf.e2 * to_g
     found: np.ndarray = np.hypot((1 + g1) * kx + g2 * ky, g2 * kx + (1 - g1) * ky) / math.sqrt(1 - g1**2 - g2**2)

@@ -1,4 +1,4 @@
-"""Point-spread functions from files: an image of one, and the transform of what interpolates it."""
+"""Point-spread functions from image files, and the Fourier transform of the interpolated image."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from lanewise.manifest.document import Document
 from lanewise.storage import inputs
 from lanewise.storage.store import Store, split
 
-_PLACE = ("psf", "file")
+_FILE_KEY = ("psf", "file")
 
 
 def resolve(config: Document) -> dict[str, Any]:
-    """The config with the file of its point-spread function found, looked at and pinned to its content.
+    """The config with its PSF file found, checked and pinned by its SHA-256.
 
     Raises:
-        ManifestError: it is missing, or holds no point-spread function.
+        ManifestError: the file is missing, or contains no point-spread function.
     """
     value: dict[str, Any] = config.value
     named = value["psf"]["file"]
     if not isinstance(named, str):
         return value
     path, _, name = named.partition("#")
-    here = config.override(_PLACE, path, config.origin(_PLACE)[0]) if name else config
-    found = inputs.resolve(here, _PLACE)
+    here = config.override(_FILE_KEY, path, config.origin(_FILE_KEY)[0]) if name else config
+    found = inputs.resolve(here, _FILE_KEY)
     if len(found) != 1:
-        raise ManifestError([config.complaint(_PLACE, f"expected one file, got {len(found)}")])
+        raise ManifestError([config.complaint(_FILE_KEY, f"expected one file, got {len(found)}")])
     pinned = {**found[0], "name": name}
     try:
         _read(pinned["path"], name, pinned["sha256"])
     except DataError as error:
-        raise ManifestError([config.complaint(_PLACE, str(error))]) from None
+        raise ManifestError([config.complaint(_FILE_KEY, str(error))]) from None
     return {**value, "psf": {**value["psf"], "file": pinned}}
 
 
 def read(psf: PsfImage) -> np.ndarray:
-    """The image, shape (ny, nx), of unit sum.
+    """The image, shape (ny, nx), normalized to unit sum.
 
     Raises:
-        DataError: the file is gone, has changed, or holds no point-spread function.
+        DataError: the file is missing, has changed, or contains no point-spread function.
     """
     return _read(psf.file.path, psf.array, psf.file.sha256)
 
@@ -57,7 +57,7 @@ def _read(path: str, name: str, sha256: str) -> np.ndarray:
     try:
         raw = Store(folder).read(file)
     except FileNotFoundError:
-        raise DataError(f"{path}: is not there any more") from None
+        raise DataError(f"{path}: the file no longer exists") from None
     if (now := hashlib.sha256(raw).hexdigest()) != sha256:
         raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
     values = stamps.read(raw, path, name).values
@@ -65,15 +65,16 @@ def _read(path: str, name: str, sha256: str) -> np.ndarray:
         raise DataError(f"{path}: expected one image, got {len(values)}")
     image: np.ndarray = values[0].astype(np.float64)
     if not np.isfinite(image).all():
-        raise DataError(f"{path}: {int((~np.isfinite(image)).sum())} pixels are not finite; a PSF has none to mask")
+        count = int((~np.isfinite(image)).sum())
+        raise DataError(f"{path}: {count} pixels are not finite; pixels of a PSF cannot be masked")
     if image.sum() <= 0:
-        raise DataError(f"{path}: the pixels sum to {image.sum():g}; a PSF has a positive sum")
+        raise DataError(f"{path}: the pixels sum to {image.sum():g}; the sum of a PSF must be positive")
     scaled: np.ndarray = image / image.sum()
     return scaled
 
 
 def half_light_radius(psf: PsfImage) -> float:
-    """Radius around the centre that holds half of the light [arcsec]."""
+    """Radius of the circle around the image's centre that contains half of the light [arcsec]."""
     image = read(psf)
     y, x = (np.arange(size) - (size - 1) / 2 for size in image.shape)
     radius = np.hypot(y[:, None], x).ravel()
@@ -82,7 +83,7 @@ def half_light_radius(psf: PsfImage) -> float:
 
 
 def without_folders(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A resolved config without where its files lie."""
+    """A resolved config in which the PSF's path is reduced to the file name."""
     file = config.get("psf", {}).get("file")
     if not isinstance(file, Mapping):
         return config
@@ -90,11 +91,11 @@ def without_folders(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
-    """Transform at [rad/arcsec] of the surface that interpolates the image by GalSim's quintic kernel.
+    """Fourier transform of the image, interpolated by GalSim's quintic kernel, at kx, ky [rad/arcsec].
 
-    The centre is the image's own: the middle pixel of an odd size, the corner between the middle pixels of an even one.
-    GalSim's InterpolatedImage interpolates this transform a second time, and by default ends it at the image's own
-    band; here it is exact.
+    The origin is the centre of the image: the middle pixel of an odd size, the corner between the middle pixels of an
+    even one. GalSim's InterpolatedImage interpolates this transform a second time, and by default cuts it at the
+    Nyquist frequency of the image; here it is exact.
 
     Returns:
         Shape (len(ky), len(kx)), complex.
@@ -108,7 +109,7 @@ def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndar
 
 
 def _quintic(u: np.ndarray) -> np.ndarray:
-    """Transform of the kernel at u cycles per pixel.
+    """Transform of the interpolation kernel at u [cycles per pixel].
 
     Source:
         Bernstein & Gruen 2014, the piecewise quintic polynomial kernel of GalSim's `quintic`.

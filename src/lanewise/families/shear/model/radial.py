@@ -1,7 +1,7 @@
 """Radial transforms as Chebyshev series: smooth in the wave number and in a profile's shape, cheap on every device.
 
-The series is fitted when a problem is built, to the exact transform of `hankel`, over no more shapes than the prior
-allows, with as many terms as the precision asks for, and is compared with it between the nodes.
+The series is fitted to the exact transform of `hankel` when a problem is built. It covers only the shapes that the
+prior allows, has the number of terms that the precision needs, and is checked between the nodes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _TOLERANCES = {"float64": 1e-9, "float32": 1e-7}
 
 @dataclass(frozen=True)
 class Exact:
-    """A profile's exact transform, and the coordinates in which its series is short; chosen by trying.
+    """A profile's exact transform, and coordinates in which its series needs few terms (found by experiment).
 
     Attributes:
         transform: (t, shape) → T, on the host.
-        onset: shape → ln t₀; the series runs in ln(1 + t/t₀).
-        end: shape → ln of the t beyond which T keeps its value, far below anything that a pixel lets through.
+        onset: shape → ln t₀; the series is a polynomial in ln(1 + t/t₀).
+        end: shape → ln t_end; beyond t_end T is constant, at a level that the pixel suppresses.
     """
 
     transform: Callable[[np.ndarray, float], np.ndarray]
@@ -45,9 +45,9 @@ EXACT = {
 
 
 class RadialSeries:
-    """T(t, shape) for shapes from `low` to `high`, equal for a fixed shape; |error| below 1e-9, or 1e-7 in float32.
+    """T(t, shape) for shapes from `low` to `high` (equal if the shape is fixed); |error| < 1e-9, 1e-7 in float32.
 
-    t = |Sᵀk|² · half_light_radius². Shapes outside the range give numbers without meaning.
+    t = |Sᵀk|² · half_light_radius². The result is meaningless for shapes outside the range.
     """
 
     half_light = 1.0
@@ -61,17 +61,17 @@ class RadialSeries:
 
     @property
     def free(self) -> bool:
-        """Whether the shape may vary."""
+        """Whether the shape is a free parameter."""
         return self._high > self._low
 
     def transform(self, t: jax.Array, shape: Any) -> jax.Array:
-        """T, of the shape of t; differentiable in both."""
+        """T with the array shape of t; differentiable with respect to t and shape."""
         at, onset, length = self._coordinates(self._shape(shape))
         return self._value(self._y(t, onset, length), at)
 
     def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """T, ∂T/∂t and ∂T/∂shape; None for the last where the shape is fixed."""
-        (at, onset, length), (at_s, onset_s, length_s) = jax.jvp(
+        """T, ∂T/∂t and ∂T/∂shape, each with the array shape of t; the last is None if the shape is fixed."""
+        (at, onset, length), (at_slope, onset_slope, length_slope) = jax.jvp(
             self._coordinates, (self._shape(shape),), (jnp.ones((), self._dtype),)
         )
         y = self._y(t, onset, length)
@@ -79,14 +79,14 @@ class RadialSeries:
         value, by_y = self._value(y, at), self._value.along(y, at)
         if not self.free:
             return value, by_y * y_t, None
-        y_s = jnp.where(y < 1, -onset_s * t * y_t - length_s / length * (y + 1), 0.0)
-        return value, by_y * y_t, at_s * self._value.across(y, at) + by_y * y_s
+        y_s = jnp.where(y < 1, -onset_slope * t * y_t - length_slope / length * (y + 1), 0.0)
+        return value, by_y * y_t, at_slope * self._value.across(y, at) + by_y * y_s
 
     def _shape(self, shape: Any) -> jax.Array:
         return jnp.asarray(shape if self.free else math.exp(self._low), self._dtype)
 
     def _coordinates(self, shape: Any) -> tuple[Any, Any, Any]:
-        """Where the shape stands between −1 and 1, ln t₀, and ln(1 + t_end/t₀)."""
+        """The shape scaled to −1…1, ln t₀, and ln(1 + t_end/t₀)."""
         onset = self._exact.onset(shape)
         width = (self._high - self._low) or 1.0
         at = (2 * jnp.log(shape) - self._low - self._high) / width
@@ -97,10 +97,10 @@ class RadialSeries:
 
 
 class Polynomial:
-    """Σ C[i, j] T_i(s) T_j(y), y an array and s a number.
+    """Σ C[i, j] T_i(s) T_j(y) for an array y and a scalar s.
 
-    Its derivatives are polynomials with coefficients of their own: differentiating the recurrence step by step would
-    multiply the program's length with every order, and a Hessian's compilation would take a quarter of a minute.
+    Its derivatives are evaluated as polynomials with their own coefficients. Automatic differentiation of the
+    recurrence would multiply the program's length with every order; compiling a Hessian would take 15 s.
     """
 
     def __init__(self, coefficients: np.ndarray, dtype: Any) -> None:
@@ -110,18 +110,18 @@ class Polynomial:
         self._call.defjvp(self._jvp)
 
     def __call__(self, y: jax.Array, s: Any) -> jax.Array:
-        """Of the shape of y."""
+        """The sum, with the array shape of y."""
         found: jax.Array = self._call(y, s)
         return found
 
     @functools.cached_property
     def along(self) -> Polynomial:
-        """The derivative by y."""
+        """The derivative with respect to y."""
         return Polynomial(_derivative(self._coefficients, 1), self._dtype)
 
     @functools.cached_property
     def across(self) -> Polynomial:
-        """The derivative by s."""
+        """The derivative with respect to s."""
         return Polynomial(_derivative(self._coefficients, 0), self._dtype)
 
     def _evaluate(self, y: jax.Array, s: Any) -> jax.Array:
@@ -137,7 +137,7 @@ class Polynomial:
 
 
 def _series(coefficients: Any, y: Any) -> Any:
-    """Σ coefficients[k] T_k(y) by Clenshaw's recurrence, unrolled: one fused loop over y, without a gather."""
+    """Σ coefficients[k] T_k(y) by Clenshaw's recurrence; unrolled, so that XLA fuses it into one loop over y."""
     one = two = 0.0 * y
     for k in range(coefficients.shape[0] - 1, 0, -1):
         one, two = coefficients[k] + 2 * y * one - two, one
@@ -153,19 +153,19 @@ def _derivative(coefficients: np.ndarray, axis: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _fit(kind: str, low: float, high: float, tolerance: float) -> np.ndarray:
-    """Coefficients, shape (terms in the shape, terms in y), without those that do not matter."""
+    """Coefficients, shape (terms in the shape, terms in y), without negligible ones."""
     for nodes in (1,) if low == high else _SHAPE_NODES:
         table = _interpolate(kind, low, high, nodes)
-        # A quarter for each direction's dropped terms, half for the nodes' own error.
-        rows = _needed(np.abs(table).sum(axis=1), tolerance / 4)
-        columns = _needed(np.abs(table).sum(axis=0), tolerance / 4)
+        # A quarter of the tolerance for the dropped terms of each axis, half for the interpolation error.
+        rows = _n_terms(np.abs(table).sum(axis=1), tolerance / 4)
+        columns = _n_terms(np.abs(table).sum(axis=0), tolerance / 4)
         kept = table[:rows, :columns]
         if columns < _MOST_TERMS and (nodes == 1 or rows < nodes) and _error(kind, low, high, kept) < tolerance:
             return kept
     raise AssertionError(f"{kind} from {low} to {high}: the series did not reach {tolerance}")
 
 
-def _needed(sizes: np.ndarray, tolerance: float) -> int:
+def _n_terms(sizes: np.ndarray, tolerance: float) -> int:
     tails = np.cumsum(sizes[::-1])[::-1]
     return max(1, int(np.count_nonzero(tails > tolerance)))
 
@@ -175,7 +175,7 @@ def _nodes(count: int) -> np.ndarray:
     return found
 
 
-def _shapes(low: float, high: float, at: np.ndarray) -> np.ndarray:
+def _shapes_at(low: float, high: float, at: np.ndarray) -> np.ndarray:
     found: np.ndarray = np.exp(np.log(low) + (np.log(high) - np.log(low)) * (at + 1) / 2)
     return found
 
@@ -189,7 +189,7 @@ def _exact_at(kind: str, shape: float, y: np.ndarray) -> np.ndarray:
 
 def _interpolate(kind: str, low: float, high: float, nodes: int) -> np.ndarray:
     y = _nodes(_MOST_TERMS)
-    table = np.stack([_exact_at(kind, shape, y) for shape in _shapes(low, high, _nodes(nodes))])
+    table = np.stack([_exact_at(kind, shape, y) for shape in _shapes_at(low, high, _nodes(nodes))])
     for axis in (0, 1):
         count = table.shape[axis]
         angles = np.outer(np.arange(count), np.arccos(_nodes(count)))
@@ -200,11 +200,11 @@ def _interpolate(kind: str, low: float, high: float, nodes: int) -> np.ndarray:
 
 
 def _error(kind: str, low: float, high: float, coefficients: np.ndarray) -> float:
-    """Largest difference to the exact transform, away from the nodes."""
+    """Largest difference to the exact transform, between the nodes."""
     y = np.linspace(-1, 1, 97)
     worst = 0.0
     for at in np.linspace(-1, 1, 7) if low < high else (0.0,):
         row = np.polynomial.chebyshev.chebval(at, coefficients)
-        expected = _exact_at(kind, float(_shapes(low, high, np.asarray(at))), y)
+        expected = _exact_at(kind, float(_shapes_at(low, high, np.asarray(at))), y)
         worst = max(worst, float(np.abs(np.polynomial.chebyshev.chebval(y, row) - expected).max()))
     return worst

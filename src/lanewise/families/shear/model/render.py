@@ -1,6 +1,6 @@
-"""The renderer: parameters in, noise-free image out. A small interface, so that forms can be exchanged and compared.
+"""The renderers: from parameters to a noise-free image.
 
-`fourier` is ours and the default; `jax-galsim` is the reference: the same algorithm as GalSim's, differentiable.
+`fourier` is our own and the default. `jax-galsim` is the reference: GalSim's algorithm in JAX, differentiable.
 """
 
 from __future__ import annotations
@@ -25,19 +25,25 @@ from lanewise.families.shear.scene import DOMAINS, Psf, quantity
 # (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
 Renderer = Callable[[Mapping[str, Any]], jax.Array]
 
-# A shear that no pixel can tell from none.
-_ALMOST_ROUND = 1e-18
-# Predicted errors below this share of the peak shift no shear by more than 1e-6.
+# A shear too small to change any pixel.
+_TINY_SHEAR = 1e-18
+# Largest error of an image, relative to its peak: it shifts no shear estimate by more than 1e-6.
 TOLERANCE = 1e-6
-# What is predicted may be so much of it: places that no probe is at are up to a tenth worse.
-_PREDICTED = 0.75
+# The predicted error must be below this share of the tolerance: between the probes it can be a tenth larger.
+_PREDICTION_MARGIN = 0.75
 _PROBE_SHEAR, _PROBE_OFFSET_PIXELS = 0.1, 2.0
-_WIDENING = ("half_light_radius", "n", "beta")
+_SIZE_QUANTITIES = ("half_light_radius", "n", "beta")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of the renderer `fourier`: its size in stamps, its points per pixel along an axis, its refinement."""
+    """The grid of the renderer `fourier`.
+
+    Attributes:
+        padding: size of the grid in stamps.
+        oversampling: grid points per pixel along an axis.
+        levels: number of refinements around k = 0.
+    """
 
     padding: int
     oversampling: int
@@ -49,22 +55,22 @@ CAREFUL = Grid(3, 2, 4)
 
 
 def choose_grid(config: ShearConfig) -> Grid:
-    """The cheapest grid whose predicted error is tolerable around the priors' centres.
+    """The cheapest grid whose predicted error is below the tolerance around the centres of the priors.
 
-    The prediction compares with the careful grid at 1σ of the prior on size, a shear of 0.1 and a centre two pixels
-    off, in float64 whatever the campaign's precision: float32 could not see a millionth of the peak. A fit that ends
-    farther out is looked at by `ShearProblem.flaw`.
+    The prediction compares with the grid CAREFUL at the prior's centre, and at 1σ of the prior on size, a shear of 0.1
+    and a centre two pixels off. It runs in float64 for every precision of the campaign, because float32 cannot resolve
+    a millionth of the peak. `ShearProblem.flaw` checks fits that end farther out.
     """
     with jax.enable_x64(True):
-        return _predicted(in_precision(config, "float64"))
+        return _choose(in_precision(config, "float64"))
 
 
 def in_precision(config: ShearConfig, precision: str) -> ShearConfig:
-    """The config with another precision."""
+    """The config with `inference.precision` replaced, e.g. by `float32`."""
     return dataclasses.replace(config, inference=dataclasses.replace(config.inference, precision=precision))
 
 
-def _predicted(config: ShearConfig) -> Grid:
+def _choose(config: ShearConfig) -> Grid:
     padding = config.image.padding
     if padding == 1:
         return STAMP
@@ -77,37 +83,37 @@ def _predicted(config: ShearConfig) -> Grid:
     for grid in grids[:-1]:
         render = jax.jit(draw_on(config, grid))
         errors = [np.abs(np.asarray(render(p)) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
-        if max(errors) < _PREDICTED * TOLERANCE:
+        if max(errors) < _PREDICTION_MARGIN * TOLERANCE:
             return grid
     return grids[-1]
 
 
 def better(grid: Grid) -> Grid:
-    """A grid whose error is small beside that of `grid` where the latter is too large."""
+    """A more accurate grid: its error is negligible if that of `grid` is above the tolerance."""
     return Grid(2, 2, 1) if grid.padding == 1 else Grid(grid.padding, 2, grid.levels + 2)
 
 
 def _grids(padding: int) -> tuple[Grid, ...]:
-    """From cheap to accurate."""
+    """Candidate grids of one padding, from cheap to accurate."""
     return tuple(Grid(padding, oversampling, levels) for levels in (0, 2, 4) for oversampling in (1, 2))
 
 
 def draw_on(config: ShearConfig, grid: Grid) -> GridRenderer:
-    """The renderer `fourier` on a grid."""
+    """The renderer `fourier` on this grid, whatever `image.renderer` says."""
     return GridRenderer(config, grid.padding, grid.oversampling, grid.levels)
 
 
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
     centre = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
     priors = {name: p for name, p in config.galaxy.parameters if not isinstance(p, float)}
-    wide = {name: _widest(name, prior) for name, prior in priors.items() if quantity(name) in _WIDENING}
+    wide = {name: _widest(name, prior) for name, prior in priors.items() if quantity(name) in _SIZE_QUANTITIES}
     shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
     offset = {"x": _PROBE_OFFSET_PIXELS, "y": -_PROBE_OFFSET_PIXELS}
     return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, **wide}]
 
 
 def _widest(name: str, prior: Prior) -> float:
-    """The likely value with the longest wings: a large size or index, a small Moffat exponent."""
+    """The value with the longest wings within about 1σ: a large size or index, a small Moffat exponent."""
     low, high = prior.bounds
     least, most = DOMAINS[quantity(name)]
     if quantity(name) == "beta":
@@ -116,19 +122,19 @@ def _widest(name: str, prior: Prior) -> float:
 
 
 def build(config: ShearConfig, grid: Grid) -> Renderer:
-    """The renderer that the config asks for."""
+    """The renderer named by `image.renderer`; only `fourier` uses the grid."""
     if config.image.renderer == "jax-galsim":
         return jax_galsim(config)
     return draw_on(config, grid)
 
 
 def jax_galsim(config: ShearConfig) -> Renderer:
-    """The renderer of JAX-GalSim at the config's FFT size."""
-    # JAX-GalSim checks its arguments by host callbacks, which raise (a lane must not) and keep a program out of the
-    # compilation cache. Equinox reads this when it is first imported; the model sees to it that every argument exists.
+    """The renderer of JAX-GalSim with an FFT of `image.fft_size` points."""
+    # JAX-GalSim checks its arguments by host callbacks. They raise, which a lane must not, and keep the program out of
+    # the compilation cache. Equinox reads this variable at its first import; the model itself keeps arguments valid.
     os.environ.setdefault("EQX_ON_ERROR", "nan")
     with warnings.catch_warnings():
-        # JAX-GalSim asks for float64 constants while it is imported, also where float32 is wanted.
+        # JAX-GalSim requests float64 constants during its import, also in float32 mode.
         warnings.filterwarnings("ignore", message="Explicitly requested dtype")
         import jax_galsim as galsim
 
@@ -140,17 +146,17 @@ def jax_galsim(config: ShearConfig) -> Renderer:
         shape = {"flux": p["flux"], "half_light_radius": p["half_light_radius"], "gsparams": settings}
         galaxy = galsim.Exponential(**shape) if config.galaxy.type == "Exponential" else galsim.Gaussian(**shape)
         intrinsic = intrinsic_shear(p)
-        # JAX-GalSim's grid follows the major axis by a hypot, whose derivative JAX ≥ 0.12 calls NaN for a round galaxy.
+        # JAX-GalSim computes the major axis with a hypot; in JAX ≥ 0.12 its derivative is NaN for a round galaxy.
         is_round = (p["g1"] == 0) & (p["g2"] == 0) & (p["e1"] == 0) & (p["e2"] == 0)
-        g2 = jnp.where(is_round, _ALMOST_ROUND, 0.0) + p["g2"]
+        g2 = jnp.where(is_round, _TINY_SHEAR, 0.0) + p["g2"]
         return galaxy.shear(g1=intrinsic[0], g2=intrinsic[1]).shear(g1=p["g1"], g2=g2)
 
     def point_spread() -> Any:
-        # The checks have seen to it that the point-spread function is no image.
+        # The checks of the config refuse a PSF image with this renderer.
         assert isinstance(psf, Psf)
-        return round_one(psf).shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else round_one(psf)
+        return unsheared(psf).shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else unsheared(psf)
 
-    def round_one(psf: Psf) -> Any:
+    def unsheared(psf: Psf) -> Any:
         if psf.type == "Moffat":
             return galsim.Moffat(beta=psf.beta, fwhm=psf.sigma, gsparams=settings)
         return galsim.Gaussian(sigma=psf.sigma, gsparams=settings)
