@@ -171,7 +171,7 @@ def test_too_few_data_and_a_wrong_config_are_errors() -> None:
         fit(small)
     with pytest.raises(ManifestError, match=r"scaling\.mode"):
         fit(small, {"scaling": {"mode": "none"}})
-    with pytest.raises(DataError, match="fourier takes 5 angles, these data have 3"):
+    with pytest.raises(DataError, match="fourier needs 5 angles, these data have 3"):
         fit(reference("flat"), {"scaling": {"mode": "fourier"}})
 
 

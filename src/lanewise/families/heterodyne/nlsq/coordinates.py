@@ -1,15 +1,15 @@
-"""The 13 coordinates that a fit moves in, and the 14 parameters that it reports.
+"""The 13 coordinates in which a fit steps, and the 14 parameters that it reports.
 
-D0 and D_offset trade against each other over decades while J at the window's geometric mean time stays put; f0 and f2
-enter only as f0 exp(−f1 f2). So a fit moves in, in this order,
+D0 and D_offset are degenerate over decades, while J at the geometric mean age is well determined. f0 and f2 enter only
+as f0 exp(−f1 f2). The coordinates of a fit are therefore, in this order,
 
-    log J_ref(t_ref), alpha_ref, s_ref,  the same of the sample,  v(t_ref), beta, v_offset,  A, f1, f3,  phi0
+    log J_ref(t_ref), alpha_ref, s_ref,  the same three for the sample,  v(t_ref), beta, v_offset,  A, f1, f3,  phi0
 
-with J(t) = J(t_ref) [(1 − s)(t/t_ref)^alpha + s] and f(t) = exp(A + f1 (t − t_mid)) + f3. The drift stays linear where
-the rates are logarithmic, because its sign may change within the window.
+with J(t) = J(t_ref) [(1 − s)(t/t_ref)^alpha + s] and f(t) = exp(A + f1 (t − t_mid)) + f3. The rates are logarithmic;
+the drift is linear, because its sign may change within the window.
 
-Bounds and fixed values are those of the user's parameters: a step is taken in the coordinates, and cut to a box in
-the *box parameters*: the user's, without f2, and with log f0 at the f2 of the gauge.
+Bounds and fixed values refer to the user's parameters. A step is taken in the coordinates, and then cut to a box in the
+*box parameters*: the user's parameters without f2, and with log f0 at the f2 of the gauge.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from lanewise.families.heterodyne.config import HeterodyneConfig
 N_COORDINATES = 13
 BOX_NAMES = tuple(name for name in NAMES if name != "f2")
 _F0_FLOOR = 1e-6
-# With f2 free, f0 at mid-time may exceed its bound: f2 then moves to where it does not. e¹² is far into saturation.
-_LOG_F0_ROOM = 12.0
+# If f2 is free, f0 at mid-time may exceed its bound; `report` then moves f2 until it does not. e¹² saturates f.
+_LOG_F0_MARGIN = 12.0
 
 
 class Gauge(NamedTuple):
-    """The times that the coordinates refer to [s], and the room of A.
+    """The times to which the coordinates refer [s].
 
     Attributes:
         t_ref: geometric mean of the ages.
         t_mid: mean of the first and the last age.
-        f2: the f2 at which f0 is cut to its bounds while the fit runs.
-        room: how far f2 can move from t_mid to smaller and to larger values; zeros where f2 is fixed.
+        f2: the f2 at which f0 is cut to its bounds during the fit.
+        room: distance from t_mid to the lower and to the upper bound of f2, shape (2,); zeros if f2 is fixed.
     """
 
     t_ref: Any
@@ -50,7 +50,7 @@ class Gauge(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Bounds of the box parameters, shape (13,); equal ones fix a parameter."""
+    """Bounds of the box parameters, each of shape (13,); equal bounds fix a parameter."""
 
     low: Any
     high: Any
@@ -58,7 +58,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """Gauge and box of one fit, and the bounds of f0 and f2 that they stand for."""
+    """Gauge and box of one fit, with the user's bounds of f0 and whether f2 is fixed."""
 
     gauge: Gauge
     box: Box
@@ -67,7 +67,7 @@ class Setting:
 
 
 def setting(config: HeterodyneConfig, t: np.ndarray) -> Setting:
-    """Gauge and box of a fit over the ages t [s]."""
+    """Gauge and box of a fit over the ages t [s], shape (N,)."""
     positive = t[t > 0]
     t_ref, t_mid = float(np.exp(np.log(positive).mean())), float((t[0] + t[-1]) / 2)
     bounds = {name: config.parameters[name].bounds for name in NAMES}
@@ -78,14 +78,14 @@ def setting(config: HeterodyneConfig, t: np.ndarray) -> Setting:
     at = BOX_NAMES.index("f0")
     f0_low, f0_high = max(low[at], _F0_FLOOR), max(high[at], _F0_FLOOR)
     room = np.zeros(2) if fixed else np.array([max(t_mid - f2_low, 0.0), max(f2_high - t_mid, 0.0)])
-    spread = 0.0 if fixed else _LOG_F0_ROOM
-    low[at] = np.log(f0_low) - (spread if low[at] > _F0_FLOOR else 0.0)
-    high[at] = np.log(f0_high) + spread
+    log_f0_margin = 0.0 if fixed else _LOG_F0_MARGIN
+    low[at] = np.log(f0_low) - (log_f0_margin if low[at] > _F0_FLOOR else 0.0)
+    high[at] = np.log(f0_high) + log_f0_margin
     return Setting(Gauge(t_ref, t_mid, f2_low if fixed else t_mid, room), Box(low, high), (f0_low, f0_high), fixed)
 
 
 def to_box(x: jax.Array, gauge: Gauge) -> jax.Array:
-    """Box parameters of coordinates."""
+    """Box parameters, shape (13,), of the coordinates x, shape (13,)."""
     l_r, a_r, s_r, l_s, a_s, s_s, v, beta, v_off, a, f1, f3, phi0 = x
     rates = [
         part
@@ -97,7 +97,7 @@ def to_box(x: jax.Array, gauge: Gauge) -> jax.Array:
 
 
 def from_box(p: jax.Array, gauge: Gauge) -> jax.Array:
-    """Coordinates of box parameters; NaN where J(t_ref) is not positive."""
+    """Coordinates, shape (13,), of box parameters; log J is NaN if J(t_ref) is not positive."""
     d_r, a_r, o_r, d_s, a_s, o_s, v0, beta, v_off, log_f0, f1, f3, phi0 = p
     rates = []
     for d0, alpha, d_offset in ((d_r, a_r, o_r), (d_s, a_s, o_s)):
@@ -108,23 +108,23 @@ def from_box(p: jax.Array, gauge: Gauge) -> jax.Array:
 
 
 def cut(x: jax.Array, gauge: Gauge, box: Box) -> jax.Array:
-    """The coordinates whose box parameters are those of x, cut to the box."""
+    """The coordinates x after their box parameters are clipped to the box."""
     p = jnp.clip(to_box(x, gauge), box.low, box.high)
     cut_x = from_box(p, gauge)
     f1 = p[10]
-    # f0 at its upper bound needs f2 = t_mid + (log f0_max − A)/f1 within f2's own bounds.
-    reach = jnp.abs(f1) * jnp.where(f1 > 0, gauge.room[0], gauge.room[1])
-    limit = box.high[9] - jnp.where(jnp.any(gauge.room > 0), _LOG_F0_ROOM, 0.0) + reach
+    # f0 at its upper bound needs f2 = t_mid + (log f0_max − A)/f1, which must be within the bounds of f2.
+    largest_shift = jnp.abs(f1) * jnp.where(f1 > 0, gauge.room[0], gauge.room[1])
+    limit = box.high[9] - jnp.where(jnp.any(gauge.room > 0), _LOG_F0_MARGIN, 0.0) + largest_shift
     limited = jnp.minimum(cut_x[9], limit)
     return cut_x.at[9].set(jnp.where(jnp.any(gauge.room > 0), limited, cut_x[9]))
 
 
 @jax.jit
 def report(x: jax.Array, gauge: Gauge, log_f0: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The 14 parameters of coordinates, and J_ref, J_sample, |v| at t_ref.
+    """The 14 parameters at the coordinates x, and J_ref, J_sample, |v| at t_ref.
 
     Args:
-        log_f0: logarithms of f0's bounds; where f0 at the gauge's f2 is outside, f2 moves until it is not.
+        log_f0: logarithms of f0's bounds; if f0 at the gauge's f2 is outside, f2 is moved until it is on the bound.
     """
     p = to_box(x, gauge)
     at_gauge, f1 = p[9], p[10]
@@ -136,7 +136,10 @@ def report(x: jax.Array, gauge: Gauge, log_f0: jax.Array) -> tuple[jax.Array, ja
 
 
 class Profiles(NamedTuple):
-    """Integrals and fraction over the ages, and their derivatives by their own three coordinates, shape (N, 3)."""
+    """Rate integrals, path and fraction over the ages, shape (N,), and their derivatives `d_…`, shape (N, 3).
+
+    Each derivative is with respect to the three coordinates that the profile depends on.
+    """
 
     reference: jax.Array
     sample: jax.Array
@@ -149,32 +152,32 @@ class Profiles(NamedTuple):
 
 
 def profiles(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> Profiles:
-    """What the correlation is made of, at coordinates x."""
+    """The profiles that enter the correlation, at coordinates x, with their derivatives; t and dt [s]."""
     parts = _parts(x, t, dt, gauge, clip)
-    return Profiles(*(f(three) for f, three in parts), *(jax.jacfwd(f)(three) for f, three in parts))
+    return Profiles(*(f(own) for f, own in parts), *(jax.jacfwd(f)(own) for f, own in parts))
 
 
 def values(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> tuple[jax.Array, ...]:
-    """The first four of `profiles`: both integrals, the path and the fraction."""
-    return tuple(f(three) for f, three in _parts(x, t, dt, gauge, clip))
+    """The first four of `profiles`, without derivatives: both rate integrals, the path and the fraction."""
+    return tuple(f(own) for f, own in _parts(x, t, dt, gauge, clip))
 
 
 def _parts(
     x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip
 ) -> list[tuple[Callable[[jax.Array], jax.Array], jax.Array]]:
-    """Each profile as a function of its own three coordinates, and these."""
+    """Each profile as a function of three coordinates, and the values of these coordinates."""
 
-    def diffusion(three: jax.Array) -> jax.Array:
-        log_j, alpha, share = three
+    def diffusion(own: jax.Array) -> jax.Array:
+        log_j, alpha, share = own
         j = jnp.exp(log_j) * ((1 - share) * c2.power(t / gauge.t_ref, alpha) + share)
         return jnp.asarray(c2.cumulative(c2.floored(j), dt))
 
-    def drift(three: jax.Array) -> jax.Array:
-        v, beta, v_off = three
+    def drift(own: jax.Array) -> jax.Array:
+        v, beta, v_off = own
         return jnp.asarray(c2.cumulative((v - v_off) * c2.power(t / gauge.t_ref, beta) + v_off, dt))
 
-    def share(three: jax.Array) -> jax.Array:
-        a, f1, f3 = three
+    def share(own: jax.Array) -> jax.Array:
+        a, f1, f3 = own
         return jnp.asarray(c2.clip_fraction(jnp.exp(jnp.clip(a + f1 * (t - gauge.t_mid), -500.0, 100.0)) + f3, clip))
 
     return [(diffusion, x[0:3]), (diffusion, x[3:6]), (drift, x[6:9]), (share, x[9:12])]

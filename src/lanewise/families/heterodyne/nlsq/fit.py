@@ -1,4 +1,4 @@
-"""A fit: rounds of many starts, the best of them polished on all data, and the evidence that it is the minimum."""
+"""A fit: rounds of many starts, the best of them polished on all data, and evidence that the minimum is global."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Setting
 from lanewise.families.heterodyne.nlsq.solver import Anchor, Problem, Search
 from lanewise.machine import device
 
-# Starts per compiled call; fixed, so that one program serves search and polish whatever their numbers. A look at a
-# point costs so little that many are mapped at once.
-WIDTH, _LOOK_WIDTH = 8, 64
-# Blocks of data that a search descends on; candidates are looked at on the first alone.
+# Starts per compiled call; fixed, so that search and polish share one program for any number of starts. Screening a
+# point is cheap, so more points share a call.
+WIDTH, _SCREEN_WIDTH = 8, 64
+# A search descends on this many blocks of data; candidates are screened on the first block only.
 _SEARCH_BLOCKS = 4
-# Damping of a first step; polishing begins with what the search ended with, and not with less than the second.
+# Damping of a first step. Polishing starts with the final damping of the search, but at least with _DAMPING_MIN.
 _DAMPING, _DAMPING_MIN = 1e-2, 1e-7
-# Searches whose costs differ by less than this part are taken for the same minimum.
+# Searches whose costs differ by less than this relative amount count as the same minimum.
 _SAME_COST = 1e-3
-# The anchor's weight while the data are a sample.
-_PULL = 3.0
-# Parts of the sum of squares; while polishing, parts of χ², for which a hundredth changes no ranking.
+# Weight of the anchor in descents on a sample of the data.
+_ANCHOR_WEIGHT = 3.0
+# Relative changes of the sum of squares, except for polishing: a change of χ²; 0.01 does not change the ranking.
 _SEARCH_TOLERANCE, _POLISH_CHI2, _FINISH_TOLERANCE = 1e-4, 0.01, 1e-11
-# The best may take so many times the passes of any other.
+# The best start may use this many times the passes of the others.
 _FINISH_EFFORT = 3
-# Starts agree whose χ² differ by less than this, two standard deviations of one parameter: the data cannot tell them
-# apart. A wrong minimum is one of a thousandth of χ², fifteen for 3×100×100 values.
+# Starts agree if their χ² differ by less than this, two standard deviations of one parameter: the data do not
+# distinguish them. The χ² of a wrong minimum is larger by about 1e-3 of its value: by 15 for 3×100×100 values.
 _SAME_CHI2 = 4.0
-# Another minimum is close behind the best if its χ² is higher by less than this, five standard deviations; and so many
-# sets of hops challenge the best, at the most.
-_CLOSE_CHI2, _CHALLENGES = 25.0, 5
-# What a fit must gain in χ² over a constant: three standard deviations for each unknown, five for one alone. On pure
-# noise a search over all unknowns gained up to 22 in 16 trials, where 137 are asked for.
+# Another minimum is close to the best if its χ² is higher by less than this, five standard deviations. At most this
+# many sets of hops start from the best.
+_CLOSE_CHI2, _MAX_CHALLENGES = 25.0, 5
+# Required decrease of χ² against a constant: _PER_UNKNOWN per unknown plus _PER_FIT, so three standard deviations for
+# each unknown and five for a single one. On pure noise the decrease was at most 22 in 16 trials; 137 are required.
 _PER_UNKNOWN, _PER_FIT = 9.0, 16.0
-# A descent that was cut off is at its minimum as well if no more than this of χ² is promised below it.
-_LEFT = 0.01
+# A descent that reached the limit of passes also counts as done if the predicted further decrease of χ² is below this.
+_DONE_CHI2 = 0.01
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its standard error; the error is infinite where the data leave the value open."""
+    """A value and its standard error; the error is infinite if the data do not determine the value."""
 
     value: float
     error: float
@@ -59,26 +59,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit found, and how sure it is of it.
+    """The estimates of a fit, their errors, and whether it converged.
 
     Attributes:
-        parameters: the 14 of the model, in their order; a fixed one has error 0.
-        covariance: of the parameters, (14, 14).
-        j_ref, j_sample: rates at t_ref [Å²/s]; with v, what the data determine best.
+        parameters: the model's 14 parameters, in the order of `NAMES`; a fixed one has error 0.
+        covariance: covariance of the parameters, shape (14, 14).
+        j_ref, j_sample: rates at t_ref [Å²/s]; with v, the quantities that the data determine best.
         v: |drift| at t_ref [Å/s].
         t_ref: geometric mean of the ages [s].
-        contrast, offset: per angle.
-        ssr: sum of squared residuals over pairs of ages i < j, each once.
-        n_data, n_free: residuals, and unknowns free at the minimum.
-        noise: of one value, estimated from differences of neighbours [c2].
+        contrast, offset: one estimate per angle.
+        ssr: sum of squared residuals over pairs of ages i < j, each counted once.
+        n_data, n_free: number of residuals, and of unknowns that are free at the minimum.
+        noise: standard deviation of one value, estimated from differences of neighbours [c2].
         reduced_chi2: ssr / (n_data − n_free) / noise².
-        converged: whether `warnings` names no reason against it.
-        agreement: starts that ended in the minimum, of the n_polished that were fitted to all data.
-        rounds: of starts that were made.
-        warnings: every reason not to call this the minimum of a fitting model.
-        at_bounds: parameters that ended at a bound, of which the errors take no notice.
+        converged: whether `warnings` is empty.
+        agreement: starts that ended in the minimum, out of the n_polished that were fitted to all data.
+        rounds: number of rounds of starts.
+        warnings: every reason to doubt the minimum or the model.
+        at_bounds: parameters that ended at a bound; the errors ignore the bounds.
         degenerate: directions that the data hardly determine.
-        coordinates: of the minimum, in the fit's own terms.
+        coordinates: the minimum in the coordinates of the fit (`coordinates`), shape (13,).
     """
 
     parameters: Mapping[str, Estimate]
@@ -105,7 +105,7 @@ class FitResult:
 
     @property
     def vector(self) -> np.ndarray:
-        """The 14 parameters as `two_time_correlation` takes them."""
+        """The 14 parameters in the order of `NAMES`, the argument `params` of `two_time_correlation`."""
         return np.array([self.parameters[name].value for name in NAMES])
 
 
@@ -113,8 +113,8 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
     """Fit the model to one data set.
 
     Args:
-        config: a parsed config, a mapping as it stands in YAML, or nothing for the defaults. Its `data` section says
-            how files are read and plays no part here.
+        config: a parsed config, the mapping that its YAML file holds, or None for the defaults. Its section `data`
+            says how files are read, and is ignored here.
 
     Raises:
         ManifestError: the config is invalid.
@@ -144,7 +144,7 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
 
 
 def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> tuple[FitResult, ...]:
-    """Read a file as the config's `data` section says, and fit it: one result, or with `q: all` one for each q."""
+    """Read a file according to the config's section `data`, and fit it: one result, or one per q for `q: all`."""
     settings = _parsed(config)
     chosen = settings.data
     window = {"phi": chosen.phi, "dt": chosen.dt, "start_frame": chosen.start_frame, "end_frame": chosen.end_frame}
@@ -164,7 +164,7 @@ def _is_index(leaf: Any) -> bool:
 
 
 class _Stage(NamedTuple):
-    """How a set of descents is run: on so many blocks of the data, so many passes; the rest as in `solver.descend`."""
+    """Settings of a set of descents: number of data blocks, limit of passes; the rest as in `solver.descend`."""
 
     n_blocks: int
     passes: int
@@ -184,9 +184,9 @@ class _Searcher:
     def minimise(self, data: TwoTimeData, t: np.ndarray, n_data: int) -> tuple[Search, int]:
         """Every polished start, best first, and the number of rounds.
 
-        A minimum that enough starts agree on is challenged by hops from it. Where the first round comes to no such
-        agreement, or a hop to a better minimum, minima are hard to find here and every round is made; where χ² speaks
-        against what was found, a second round must come to the same.
+        If enough starts agree on a minimum, hops from it look for a better one. If they do not agree, or a hop finds a
+        better one, minima are hard to find in these data: all rounds are run. If χ² is too high for the noise, the
+        same minimum must come out of a second round.
         """
         limits = self.settings.fit
         expected = n_data * noise.sigma(data.c2) ** 2
@@ -216,7 +216,11 @@ class _Searcher:
         return self.finish(polished, n_data), rounds
 
     def finish(self, polished: Search, n_data: int) -> Search:
-        """The best to its very end; along a flat valley this leads on from where others came to it, and they follow."""
+        """Descend from the best start until convergence.
+
+        In a flat valley this can lead away from the points at which the other starts stopped. If too few agree then,
+        the nearest of them descend again.
+        """
         limits = self.settings.fit
         whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0)
         last = whole._replace(passes=_FINISH_EFFORT * limits.max_iterations, tolerance=_FINISH_TOLERANCE)
@@ -231,16 +235,16 @@ class _Searcher:
 
     @property
     def n_blocks(self) -> int:
-        """All of the data."""
+        """Number of blocks of all data."""
         return int(self.problem.data.weight.shape[0])
 
     def challenge(self, polished: Search, fresh: np.ndarray, seed: int, n_data: int) -> Search:
-        """What was polished, and hops from the best of it; more where others are close or better ones are found.
+        """The polished starts and those from hops around the best; more hops if others are close or better.
 
-        Where several minima differ by little, a better one that is as narrow may have been missed by them all.
+        If several minima differ little, all starts may have missed a better one that is as narrow.
         """
         n = self.settings.fit.hops
-        for turn in range(_CHALLENGES if n else 0):
+        for turn in range(_MAX_CHALLENGES if n else 0):
             points = fresh[turn * n : (turn + 1) * n]
             if not len(points):
                 break
@@ -255,18 +259,18 @@ class _Searcher:
         return polished
 
     def search(self, begin: np.ndarray, n_polish: int, n_data: int, known: float) -> Search:
-        """Descend on a sample of the data, and the best from there on all of it.
+        """Descend on a sample of the data, then continue the best descents on all data.
 
         Args:
             known: sum of squares of the best minimum found so far, NaN if there is none.
         """
         limits = self.settings.fit
-        sample = _Stage(min(_SEARCH_BLOCKS, self.n_blocks), limits.max_iterations, _SEARCH_TOLERANCE, _PULL)
+        sample = _Stage(min(_SEARCH_BLOCKS, self.n_blocks), limits.max_iterations, _SEARCH_TOLERANCE, _ANCHOR_WEIGHT)
         whole = _Stage(self.n_blocks, limits.max_iterations, _POLISH_CHI2 / n_data, 0.0)
         searched = self.descend(begin, np.full(len(begin), _DAMPING), sample, np.nan)
         chosen = _rows(searched, diverse(np.asarray(searched.at.ssr), n_polish, limits.agreement))
         damping = np.clip(chosen.damping, _DAMPING_MIN, _DAMPING)
-        # The best goes ahead; the others know what it found.
+        # The best one runs first; the others stop early against its result.
         first = self.descend(np.asarray(chosen.x[:1]), damping[:1], whole, known)
         known = float(np.fmin(known, first.at.ssr[0]))
         if len(damping) == 1:
@@ -275,30 +279,30 @@ class _Searcher:
         return _sorted(_concatenate(first, others))
 
     def screen(self, points: np.ndarray) -> np.ndarray:
-        """The points within the box, best first by a look at the first block of the data."""
-        padding = np.full((-len(points) % _LOOK_WIDTH, N_COORDINATES), np.nan)
+        """The points cut to the box, sorted by their sum of squares on the first block of data, best first."""
+        padding = np.full((-len(points) % _SCREEN_WIDTH, N_COORDINATES), np.nan)
         padded = np.concatenate([points, padding])
         parts = [
             solver.screen(
-                jnp.asarray(padded[k : k + _LOOK_WIDTH]), self.problem, self.kind, self.settings.model.fraction_clip
+                jnp.asarray(padded[k : k + _SCREEN_WIDTH]), self.problem, self.kind, self.settings.model.fraction_clip
             )
-            for k in range(0, len(padded), _LOOK_WIDTH)
+            for k in range(0, len(padded), _SCREEN_WIDTH)
         ]
         x, ssr = (np.concatenate(leaves)[: len(points)] for leaves in zip(*parts, strict=True))
         best: np.ndarray = x[np.argsort(np.where(np.isfinite(ssr), ssr, np.inf), kind="stable")]
         return best
 
     def descend(self, begin: np.ndarray, damping: np.ndarray, stage: _Stage, known: float) -> Search:
-        """Descents from every row, best first."""
-        # NaN lanes end after one pass.
+        """Descents from every row of `begin`, best first."""
+        # Padding lanes start at NaN and end after one pass.
         padding = -len(begin) % WIDTH
-        begin_, damping_ = (
+        padded_begin, padded_damping = (
             np.concatenate([rows, np.full((padding, *rows.shape[1:]), np.nan)]) for rows in (begin, damping)
         )
         parts = [
             solver.descend(
-                jnp.asarray(begin_[k : k + WIDTH]),
-                jnp.asarray(damping_[k : k + WIDTH]),
+                jnp.asarray(padded_begin[k : k + WIDTH]),
+                jnp.asarray(padded_damping[k : k + WIDTH]),
                 self.problem,
                 jnp.int32(stage.n_blocks),
                 jnp.int32(stage.passes),
@@ -309,16 +313,19 @@ class _Searcher:
                 self.settings.model.fraction_clip,
                 self.sequential,
             )
-            for k in range(0, len(begin_), WIDTH)
+            for k in range(0, len(padded_begin), WIDTH)
         ]
         whole: Search = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(begin)], *parts)
         return _sorted(whole)
 
 
 def diverse(ssr: np.ndarray, n: int, copies: int) -> np.ndarray:
-    """Which of the searches, sorted by cost, to polish: the best, but no more than `copies` of one minimum.
+    """Indices of the n searches to polish: the best, but at most `copies` of one minimum if others exist.
 
-    On a sample of the data a wide wrong minimum may be as deep as a narrow right one, and would crowd it out.
+    On a sample of the data a wide wrong minimum may be as deep as the narrow right one, and would displace it.
+
+    Args:
+        ssr: costs of the searches, ascending.
     """
     first: list[int] = []
     spare: list[int] = []
@@ -419,12 +426,12 @@ def _per_angle(
 
 
 def _no_signal(gained: float, unknowns: int) -> tuple[str, ...]:
-    """The reason against a fit whose χ² is hardly below that of a constant, if it is so."""
+    """A warning if χ² is not clearly lower than that of a constant; else empty."""
     needed = _PER_UNKNOWN * unknowns + _PER_FIT
     if gained > needed:
         return ()
-    less = f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {needed:g}"
-    return (f"{less}: these data show no correlation that could be fitted",)
+    comparison = f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {needed:g}"
+    return (f"{comparison}: these data show no correlation that could be fitted",)
 
 
 def _warnings(
@@ -436,7 +443,7 @@ def _warnings(
     per_angle: tuple[tuple[Estimate, ...], tuple[Estimate, ...]],
     settings: HeterodyneConfig,
 ) -> tuple[str, ...]:
-    """Every reason not to call this the minimum of a fitting model."""
+    """Every reason to doubt the minimum or the model, one sentence each."""
     found = []
     limits = settings.fit
     if agreement < limits.agreement:
@@ -444,7 +451,7 @@ def _warnings(
             f"{agreement} of {n_polished} polished starts ended here, {limits.agreement} are needed; "
             "raise fit.starts or fit.rounds"
         )
-    if not best.done and best.promised > _LEFT * best.at.ssr / n_data:
+    if not best.done and best.promised > _DONE_CHI2 * best.at.ssr / n_data:
         found.append(
             f"the best start was still descending after {_FINISH_EFFORT * limits.max_iterations} steps; "
             "raise fit.max_iterations"
@@ -458,7 +465,7 @@ def _warnings(
         ("contrast", per_angle[0], settings.scaling.contrast.bounds),
         ("offset", per_angle[1], settings.scaling.offset.bounds),
     ):
-        # Only the Fourier series is not kept within the bounds by the fit itself.
+        # The fit enforces these bounds in every mode but fourier.
         worst = max(values, key=lambda e: max(bounds[0] - e.value, e.value - bounds[1]))
         if settings.scaling.mode == "fourier" and not bounds[0] <= worst.value <= bounds[1]:
             found.append(f"the {name} of an angle is {worst.value:.3g}, outside {bounds[0]:g} to {bounds[1]:g}")

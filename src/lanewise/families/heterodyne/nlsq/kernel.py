@@ -4,12 +4,12 @@ The correlation is offset + contrast · g. For each angle the pass returns the G
 
     ∂g/∂x_1 … ∂g/∂x_13, g, 1, y
 
-over the pairs of ages i < j, each datum once. Whatever the scaling mode, cost, gradient and curvature follow from these
-16×16 matrices; no residual vector is kept, so that memory does not grow with the pairs.
+over the pairs of ages i < j, each datum once. In every scaling mode, cost, gradient and curvature follow from these
+16×16 matrices. No residual vector is kept, so memory does not grow with the number of pairs.
 
-The derivatives are products of what belongs to the pair and what belongs to one age: along a rate's coordinate,
-∂g/∂x = ∂g/∂ΔC · (∂C_j/∂x − ∂C_i/∂x). Two exponentials per pair serve every angle, and the phases' cosines follow from
-those of the ages by the addition theorem.
+Each derivative is the product of a factor per pair and a factor per age: for a coordinate x of a rate with integral C,
+∂g/∂x = ∂g/∂ΔC · (∂C_j/∂x − ∂C_i/∂x). Two exponentials per pair serve all angles; the cosines of the phases of a pair
+follow from those of its ages by the addition theorem.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pairs(NamedTuple):
         first, second: ages i < j of each pair, shape (n_blocks, BLOCK).
         weight: 1, or 0 for padding.
         y: data minus `centre`, shape (n_blocks, n_phi, BLOCK).
-        centre: mean of the data; taken off so that sums of squares keep their digits.
+        centre: mean of the data; subtracted so that sums of squares do not lose precision.
     """
 
     first: Any
@@ -47,7 +47,7 @@ class Pairs(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What the data were measured with: ages [s], their spacing [s], q [1/Å], angles [degree]."""
+    """Conditions of the measurement: ages [s], their spacing [s], q [1/Å], angles [degree]."""
 
     t: Any
     dt: Any
@@ -56,9 +56,12 @@ class Scene(NamedTuple):
 
 
 def pairs(matrices: np.ndarray, seed: int) -> Pairs:
-    """The data as blocks, in an order of which every beginning is a fair sample with a preference for short lags.
+    """The data as blocks, in a random order that favours short lags: the first blocks are a sample of all pairs.
 
-    A correlation that decays within a few frames shows in few of all pairs; the first block alone must show it too.
+    A correlation that decays within a few frames affects few of all pairs, and the first block must contain it too.
+
+    Args:
+        matrices: correlations, shape (n_phi, N, N).
     """
     n = matrices.shape[-1]
     first, second = np.triu_indices(n, 1)
@@ -76,7 +79,7 @@ def pairs(matrices: np.ndarray, seed: int) -> Pairs:
 
     return Pairs(
         blocks(first.astype(np.int32)),
-        # Padding pairs age 0 with age 1, where everything is finite.
+        # Padding uses the pair of ages 0 and 1, for which everything is finite.
         np.where(blocks(np.ones(len(lag))) > 0, blocks(second.astype(np.int32)), 1).astype(np.int32),
         blocks(np.ones(len(lag))),
         blocks(matrices[:, first, second] - centre),
@@ -98,7 +101,7 @@ def grams(x: jax.Array, data: Pairs, n_blocks: jax.Array, scene: Scene, gauge: G
 
 
 def look(x: jax.Array, data: Pairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
-    """`grams` of the first block without derivatives, whose rows and columns are 0: a quick look at a point."""
+    """Cheap `grams` of the first block, to screen a point: rows and columns of the derivatives are 0."""
     reference, sample, path, f = coordinates.values(x, scene.t, scene.dt, gauge, clip)
     first, second = data.first[0], data.second[0]
     h_r = c2.field_decay(reference[second] - reference[first], scene.q)
@@ -113,7 +116,13 @@ def look(x: jax.Array, data: Pairs, scene: Scene, gauge: Gauge, clip: FractionCl
 
 
 class _Ages(NamedTuple):
-    """Per age: a table of shape (N, n_columns), gathered whole rows at a time; per angle: wave numbers along v."""
+    """Factors per age and per angle.
+
+    Attributes:
+        table: one row per age, shape (N, n_columns), so that one gather fetches everything of an age.
+        wave: component of q along the drift, per angle [1/Å].
+        d_wave: its derivative with respect to phi0 [1/Å per degree].
+    """
 
     table: jax.Array
     wave: jax.Array
@@ -123,8 +132,8 @@ class _Ages(NamedTuple):
 def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
     f, r = p.f, 1 - p.f
     n = f**2 + r**2
-    turn = jnp.deg2rad(scene.phi + phi0)
-    wave, d_wave = scene.q * jnp.cos(turn), -scene.q * jnp.sin(turn) * (np.pi / 180)
+    angle = jnp.deg2rad(scene.phi + phi0)
+    wave, d_wave = scene.q * jnp.cos(angle), -scene.q * jnp.sin(angle) * (np.pi / 180)
     phase = p.path[:, None] * wave
     scalars = [p.reference, p.sample, p.path, r**2 / n, f**2 / n, f * r / n, 2 * f * r / n**2, (r - f) / n**2]
     vectors = [p.d_reference, p.d_sample, p.d_path, p.d_f, jnp.cos(phase), jnp.sin(phase)]
@@ -134,7 +143,7 @@ def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
 def _columns(ages: _Ages, block: Pairs, q: jax.Array) -> jax.Array:
     """∂g/∂x, g, 1, y of one block, shape (n_phi, 16, BLOCK); padding is 0."""
     n_phi = ages.wave.shape[0]
-    # Without the barriers the compiler gathers, and takes exponentials, once for each column that needs them.
+    # Without the barriers the compiler repeats the gathers and the exponentials for each column that uses them.
     at_i, at_j = jax.lax.optimization_barrier((ages.table[block.first].T, ages.table[block.second].T))
     c_r, c_s, path = at_j[:3] - at_i[:3]
     d_r, d_s, d_v = at_j[8:11] - at_i[8:11], at_j[11:14] - at_i[11:14], at_j[14:17] - at_i[14:17]
@@ -147,18 +156,18 @@ def _columns(ages: _Ages, block: Pairs, q: jax.Array) -> jax.Array:
     h_r, h_s = jax.lax.optimization_barrier((c2.field_decay(c_r, q), c2.field_decay(c_s, q)))
     decay_r, decay_s, both = h_r**2, h_s**2, 2 * h_r * h_s
     beat = m_i * m_j * both
-    along_r = -(q**2) * (u_i * u_j * decay_r + beat / 2 * cos)
-    along_s = -(q**2) * (w_i * w_j * decay_s + beat / 2 * cos)
-    along_v = -beat * sin
+    by_reference = -(q**2) * (u_i * u_j * decay_r + beat / 2 * cos)
+    by_sample = -(q**2) * (w_i * w_j * decay_s + beat / 2 * cos)
+    by_phase = -beat * sin
     by_f_i = dw_i * (w_j * decay_s - u_j * decay_r) + dm_i * m_j * both * cos
     by_f_j = dw_j * (w_i * decay_s - u_i * decay_r) + dm_j * m_i * both * cos
     g = u_i * u_j * decay_r + w_i * w_j * decay_s + beat * cos
     columns = [
-        along_r[:, None] * d_r,
-        along_s[:, None] * d_s,
-        (along_v * ages.wave[:, None])[:, None] * d_v,
+        by_reference[:, None] * d_r,
+        by_sample[:, None] * d_s,
+        (by_phase * ages.wave[:, None])[:, None] * d_v,
         by_f_i[:, None] * f_i + by_f_j[:, None] * f_j,
-        (along_v * ages.d_wave[:, None] * path)[:, None],
+        (by_phase * ages.d_wave[:, None] * path)[:, None],
         g[:, None],
         jnp.ones_like(g)[:, None],
         block.y[:, None],

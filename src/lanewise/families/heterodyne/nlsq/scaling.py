@@ -1,4 +1,4 @@
-"""Contrast and offset: linear in the data, so solved for exactly at every step instead of being walked to."""
+"""Contrast and offset: the model is linear in them, so every step solves for them exactly (variable projection)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lanewise.families.heterodyne.nlsq.kernel import ONE, G, Y
 
 Kind = Literal["groups", "series", "held"]
 _FOURIER_ORDER = 2
-_ONE_FOR_ALL_FROM = 3
+_MIN_ANGLES_FOR_SHARED = 3
 _ROUNDING = 1e-14
 
 
@@ -27,7 +27,7 @@ class Scaling(NamedTuple):
     Attributes:
         basis: shape (n_phi, n_coefficients).
         low, high: bounds of contrast and of offset, shape (2,); the offset's are relative to the data's centre.
-        held: coefficients of contrast and offset, shape (2, n_coefficients), where they are not fitted.
+        held: fixed coefficients of contrast and offset, shape (2, n_coefficients); used only if they are not fitted.
     """
 
     basis: Any
@@ -37,15 +37,15 @@ class Scaling(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """The least-squares problem at one point, contrast and offset solved for.
+    """The least-squares problem at one point, with the best contrast and offset.
 
     Attributes:
         ssr: sum of squared residuals.
         gradient: Jᵀr, the direction of descent, shape (13,).
         curvature: JᵀJ with contrast and offset projected out, shape (13, 13).
-        coefficients: of contrast and of offset, shape (2, n_coefficients).
-        free: which of these are not at a bound or held.
-        joint: JᵀJ of coordinates, contrast and offset coefficients together; those not free have zeros.
+        coefficients: coefficients of contrast and of offset, shape (2, n_coefficients).
+        free: which of the coefficients are fitted and not at a bound, shape (2, n_coefficients).
+        joint: JᵀJ of coordinates, contrast and offset coefficients together; zeros for coefficients that are not free.
     """
 
     ssr: jax.Array
@@ -59,7 +59,12 @@ class Normal(NamedTuple):
 def setting(
     scaling: heterodyne_config.Scaling, matrices: np.ndarray, phi: np.ndarray, centre: float
 ) -> tuple[Kind, Scaling]:
-    """The scaling of one data set.
+    """The scaling of one data set, and how its coefficients are solved for.
+
+    Args:
+        matrices: correlations, shape (n_phi, N, N).
+        phi: angle of each [degree].
+        centre: mean of the data, subtracted from the offset.
 
     Raises:
         DataError: there are too few angles for the mode.
@@ -76,25 +81,25 @@ def setting(
         case "fourier":
             needed = 1 + 2 * _FOURIER_ORDER
             if n_phi < needed:
-                raise DataError(f"scaling.mode fourier takes {needed} angles, these data have {n_phi}; use individual")
-            turn = np.deg2rad(phi)[:, None] * np.arange(1, _FOURIER_ORDER + 1)
-            basis = np.concatenate([np.ones((n_phi, 1)), np.cos(turn), np.sin(turn)], axis=1)
+                raise DataError(f"scaling.mode fourier needs {needed} angles, these data have {n_phi}; use individual")
+            angles = np.deg2rad(phi)[:, None] * np.arange(1, _FOURIER_ORDER + 1)
+            basis = np.concatenate([np.ones((n_phi, 1)), np.cos(angles), np.sin(angles)], axis=1)
             return "series", Scaling(basis, low, high, np.zeros((2, needed)))
-        case "auto" if n_phi >= _ONE_FOR_ALL_FROM:
+        case "auto" if n_phi >= _MIN_ANGLES_FOR_SHARED:
             return "groups", Scaling(np.ones((n_phi, 1)), low, high, np.zeros((2, 1)))
         case _:
             return "groups", Scaling(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
 
 
 def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
-    """Sum of squares over pairs i < j that a fit without any contrast leaves, offsets as in `basis`."""
+    """Sum of squared residuals over pairs i < j of a fit with contrast 0, and offsets from `basis`."""
     values = matrices[:, *np.triu_indices(matrices.shape[-1], 1)]
     offsets = basis @ np.linalg.lstsq(basis, values.mean(axis=1), rcond=None)[0]
     return float(((values - offsets[:, None]) ** 2).sum())
 
 
 def normal(gram: jax.Array, scaling: Scaling, kind: Kind) -> Normal:
-    """The least-squares problem that the angles' Gram matrices describe."""
+    """The least-squares problem at one point, from the Gram matrices of all angles, shape (n_phi, 16, 16)."""
     basis, k = scaling.basis, N_COORDINATES
     n_coefficients = basis.shape[1]
     # Normal matrix of the linear unknowns: contrast coefficients, then offset coefficients.
@@ -123,19 +128,22 @@ def normal(gram: jax.Array, scaling: Scaling, kind: Kind) -> Normal:
     linear = linear * jnp.outer(is_free, is_free)
     cross = cross * is_free
     shape = jnp.einsum("a,akl->kl", contrast**2, gram[:, :k, :k])
-    # A tiny ridge in units of each column: contrast and offset are not apart where g is flat.
+    # A tiny ridge relative to each column: contrast and offset are degenerate if g is flat.
     ridge = jnp.diag(jnp.where(is_free > 0, 1e-13 * jnp.diag(linear), 1.0))
     scale = 1 / jnp.sqrt(jnp.diag(linear + ridge))
     factor = jax.scipy.linalg.cho_factor((linear + ridge) * jnp.outer(scale, scale))
     solved = scale[:, None] * jax.scipy.linalg.cho_solve(factor, scale[:, None] * cross.T)
     joint = jnp.block([[shape, cross], [cross.T, linear]])
-    # Of data without noise only rounding is left; below it no sum of squares is better than another.
+    # For data without noise only rounding remains; differences below it do not count.
     ssr = jnp.maximum(ssr, _ROUNDING * gram[:, Y, Y].sum())
     return Normal(ssr, gradient, shape - cross @ solved, coefficients, free, joint)
 
 
 def _bounded(g: jax.Array, y: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """min ½ uᵀGu − yᵀu for two unknowns between bounds: inside, or on the best of the four edges."""
+    """Minimize ½ uᵀGu − yᵀu for two unknowns u between bounds; also say which of them are not at a bound.
+
+    The minimum is inside the bounds, or on the best of the four edges.
+    """
     det = g[0, 0] * g[1, 1] - g[0, 1] ** 2
     safe = jnp.where(det > 1e-13 * g[0, 0] * g[1, 1], det, jnp.nan)
     inside = jnp.stack([g[1, 1] * y[0] - g[0, 1] * y[1], g[0, 0] * y[1] - g[0, 1] * y[0]]) / safe

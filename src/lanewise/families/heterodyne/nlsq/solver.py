@@ -17,27 +17,27 @@ from lanewise.families.heterodyne.nlsq.kernel import Pairs, Scene
 from lanewise.families.heterodyne.nlsq.scaling import Kind, Normal, Scaling
 
 _DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e10
-# Instead of 0 under a square root.
+# Replaces 0 under a square root.
 _TINY = 1e-300
-# A descent has come to a known minimum if it is within this much of its χ² and its steps are no longer than that. After
-# so many passes it is given up where so many more at its pace would end this far above it, too far to count as close.
+# A descent has reached a known minimum if its χ² and the change of χ² per pass are within _SETTLED_CHI2 of it. After
+# _TRIAL_PASSES it stops if _MORE_PASSES further passes at its pace would end more than _FAR_CHI2 above that minimum.
 _SETTLED_CHI2 = 1.0
 _TRIAL_PASSES, _MORE_PASSES, _FAR_CHI2 = 15, 20, 25.0
-# Rounds in which walls that a step runs into are found; each finds at least one, most find all.
-_WALL_SOLVES = 4
-# Largest step of log J, exponent, share, …: beyond it the linear model says nothing. The drift's is relative.
-_REACH = (2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 0.5, 1.0, 50.0, 1.5, 2.0, 0.3, 5.0)
+# Largest number of solves to find the bounds that a step reaches; each solve finds at least one, most find all.
+_MAX_SOLVES = 4
+# Largest step of each coordinate, beyond which the linear model is useless; that of the drift is relative to |v| + 1.
+_MAX_STEP = (2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 0.5, 1.0, 50.0, 1.5, 2.0, 0.3, 5.0)
 
 
 class Anchor(NamedTuple):
-    """Where coordinates are expected, and within what spread; infinite where nothing is expected. Shape (13,)."""
+    """Expected values of the coordinates and their spread, shape (13,); an infinite spread means no expectation."""
 
     centre: Any
     spread: Any
 
 
 class Problem(NamedTuple):
-    """Everything that the starts of one fit share."""
+    """The inputs that all starts of one fit share."""
 
     data: Pairs
     scene: Scene
@@ -48,17 +48,17 @@ class Problem(NamedTuple):
 
 
 class Search(NamedTuple):
-    """Where the descent from one start stands.
+    """State of the descent from one start.
 
     Attributes:
         x: coordinates, shape (13,).
-        at: the least-squares problem there; its ssr is infinite before the first pass over the data.
-        candidate: coordinates that the next pass looks at.
-        promised: by how much the linear model says it lowers the sum of squares.
-        damping: of the step that led to the candidate.
-        growth: of the damping, should the candidate be refused.
-        passes: over the data so far.
-        done: whether no step is left that gains anything.
+        at: the least-squares problem at x; its ssr is infinite before the first pass over the data.
+        candidate: coordinates that the next pass evaluates.
+        promised: decrease of the sum of squares at the candidate that the linear model predicts.
+        damping: damping of the step to the candidate.
+        growth: factor by which the damping grows if the candidate is rejected.
+        passes: passes over the data so far.
+        done: whether the descent has ended before its limit of passes.
     """
 
     x: jax.Array
@@ -88,45 +88,47 @@ def descend(
     """Descend from each start, shape (n_starts, 13).
 
     Args:
-        damping: of each start's first step, shape (n_starts,).
-        n_blocks: how many blocks of the data count; fewer are a sample.
-        tolerance: a descent is done once a step promises and brings less than this part of the sum of squares.
-        pull: weight of the anchor, one standard deviation of the data per spread. A descent on few data needs it: rates
-            that are switched off for half the window, and other corners that the whole data exclude, draw it in.
-        known: sum of squares of the best minimum found so far, NaN if there is none. A descent ends early where it has
-            come to that, or crawls so far above it that it will not.
+        damping: damping of the first step of each start, shape (n_starts,).
+        n_blocks: number of data blocks to use; fewer than all are a sample.
+        tolerance: a descent is done when the predicted and the actual gain of a step are below this fraction of the
+            sum of squares.
+        pull: weight of the anchor; 1 means one standard deviation of the data per spread. A descent on few data needs
+            it, because it would end in regions that all data exclude, e.g. a rate that is 0 for half the window.
+        known: sum of squares of the best minimum found so far, NaN if there is none. A descent ends early if it has
+            reached that, or is too far above it at its pace.
     """
 
     def one(start: jax.Array, damping: jax.Array) -> Search:
         first = coordinates.cut(start, problem.gauge, problem.box)
-        before = _before(first, damping, problem.scaling.basis.shape[1])
-        return jax.lax.while_loop(lambda s: ~s.done & (s.passes < max_passes), step, before)
+        initial = _initial(first, damping, problem.scaling.basis.shape[1])
+        return jax.lax.while_loop(lambda s: ~s.done & (s.passes < max_passes), step, initial)
 
     def step(s: Search) -> Search:
         gram = kernel.grams(s.candidate, problem.data, n_blocks, problem.scene, problem.gauge, clip)
         at = scaling.normal(gram, problem.scaling, kind)
         count = gram[:, kernel.ONE, kernel.ONE].sum()
         at = _anchored(at, s.candidate, problem.anchor, pull / count)
-        began = s.passes == 0
+        is_first = s.passes == 0
         gained = s.at.ssr - at.ssr
         accept = jnp.isfinite(at.ssr) & (gained > 0)
-        ratio = jnp.where(began, 0.5, gained / jnp.where(s.promised > 0, s.promised, jnp.inf))
-        # Nielsen's rule: the damping falls smoothly with the quality of the step and rises ever faster when refused.
+        ratio = jnp.where(is_first, 0.5, gained / jnp.where(s.promised > 0, s.promised, jnp.inf))
+        # Nielsen's rule: the damping falls smoothly with the quality of an accepted step; each rejection doubles the
+        # factor by which it grows.
         factor = jnp.where(accept, jnp.maximum(1 / 5, 1 - (2 * ratio - 1) ** 3), s.growth)
         damping = jnp.clip(s.damping * factor, _DAMPING_MIN, _DAMPING_MAX)
         x = jnp.where(accept, s.candidate, s.x)
         at = jax.tree.map(lambda new, old: jnp.where(accept, new, old), at, s.at)
         candidate, promised = _candidate(x, at, damping, problem.gauge, problem.box)
-        # A step that the walls have bent may promise a loss: that is refused, and no sign of a minimum.
+        # Clipping to the bounds can make the predicted gain negative: such a step is rejected and proves no minimum.
         small = (s.promised >= 0) & (s.promised < tolerance * at.ssr) & (gained < tolerance * at.ssr)
         stuck = (damping >= _DAMPING_MAX) | ~jnp.isfinite(at.ssr)
         above = (at.ssr - known) * count / known
         pace = jnp.maximum(s.promised, gained) * count / known
         settled = (above < _SETTLED_CHI2) & (jnp.abs(pace) < _SETTLED_CHI2)
-        hopeless = (s.passes >= _TRIAL_PASSES) & (above > _FAR_CHI2 + _MORE_PASSES * jnp.maximum(pace, 0.0))
+        too_far = (s.passes >= _TRIAL_PASSES) & (above > _FAR_CHI2 + _MORE_PASSES * jnp.maximum(pace, 0.0))
         growth = jnp.where(accept, 2.0, 2 * s.growth)
         return Search(
-            x, at, candidate, promised, damping, growth, s.passes + 1, ~began & (small | settled | hopeless) | stuck
+            x, at, candidate, promised, damping, growth, s.passes + 1, ~is_first & (small | settled | too_far) | stuck
         )
 
     result: Search = over_lanes(one, sequential=sequential)(starts, damping)
@@ -147,7 +149,7 @@ def screen(points: jax.Array, problem: Problem, kind: Kind, clip: FractionClip) 
 
 
 def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> Normal:
-    """The problem whose cost is ssr · exp(weight Σz²), z = (x − centre)/spread: the noise need not be known for it."""
+    """The problem with cost ssr · exp(weight Σz²), z = (x − centre)/spread; it does not need the noise."""
     z = (x - anchor.centre) / anchor.spread
     cost = at.ssr * jnp.exp(weight * z @ z)
     return at._replace(
@@ -157,8 +159,8 @@ def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> No
     )
 
 
-def _before(start: jax.Array, damping: jax.Array, n_coefficients: int) -> Search:
-    """A descent that has not looked at the data yet."""
+def _initial(start: jax.Array, damping: jax.Array, n_coefficients: int) -> Search:
+    """State of a descent before its first pass over the data."""
     k, size = N_COORDINATES, N_COORDINATES + 2 * n_coefficients
     unknown = Normal(
         jnp.asarray(jnp.inf, start.dtype),
@@ -172,8 +174,15 @@ def _before(start: jax.Array, damping: jax.Array, n_coefficients: int) -> Search
     return Search(start, unknown, start, number(jnp.inf), damping, number(2.0), jnp.int32(0), jnp.asarray(False))
 
 
-class _Walls(NamedTuple):
-    """A step within the box in the making: parameters held at a wall, and the move of all in units of their scale."""
+class _BoxStep(NamedTuple):
+    """Iteration for a step within the box.
+
+    Attributes:
+        held: which box parameters are held at a bound, shape (13,).
+        move: the step in units of each parameter's scale, shape (13,).
+        solves: linear systems solved so far.
+        changed: whether the last solve added parameters to `held`.
+    """
 
     held: jax.Array
     move: jax.Array
@@ -182,7 +191,7 @@ class _Walls(NamedTuple):
 
 
 def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: Box) -> tuple[jax.Array, jax.Array]:
-    """Where the damped Gauss–Newton step within the box leads, and what the linear model promises of it."""
+    """The end of the damped Gauss–Newton step within the box, and the gain that the linear model predicts."""
     p = coordinates.to_box(x, gauge)
     to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
     gradient = to_x.T @ at.gradient
@@ -191,25 +200,25 @@ def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: 
     matrix = to_x.T @ damped @ to_x
     scale = 1 / jnp.sqrt(jnp.maximum(jnp.diag(matrix), _TINY))
     matrix, gradient = matrix * jnp.outer(scale, scale), gradient * scale
-    # In units of `scale` each parameter may move by this much; rounding may have left it just outside.
+    # How far each parameter may move, in units of `scale`. Rounding may have left it just outside, hence the clipping.
     down, up = jnp.minimum(box.low - p, 0.0) / scale, jnp.maximum(box.high - p, 0.0) / scale
 
-    def solve(s: _Walls) -> _Walls:
+    def solve(s: _BoxStep) -> _BoxStep:
         held = s.held
         fixed = jnp.where(held, s.move, 0.0)
         right = jnp.where(held, fixed, gradient - matrix @ fixed)
         system = jnp.where(held[:, None] | held[None, :], 0.0, matrix) + jnp.diag(jnp.where(held, 1.0, 1e-14))
         move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
         now = held | (move < down) | (move > up)
-        return _Walls(now, jnp.clip(move, down, up), s.solves + 1, jnp.any(now != held))
+        return _BoxStep(now, jnp.clip(move, down, up), s.solves + 1, jnp.any(now != held))
 
-    # Parameters that would leave the box go to its wall and stay; the others' step is solved again beside them.
-    at_wall = (down >= 0) & (gradient <= 0) | (up <= 0) & (gradient >= 0)
-    first = _Walls(at_wall | (box.low >= box.high), jnp.zeros_like(p), jnp.int32(0), jnp.asarray(True))
-    move = jax.lax.while_loop(lambda s: s.changed & (s.solves < _WALL_SOLVES), solve, first).move
+    # Parameters that would leave the box move to the bound and stay there; the step of the others is solved again.
+    at_bound = (down >= 0) & (gradient <= 0) | (up <= 0) & (gradient >= 0)
+    first = _BoxStep(at_bound | (box.low >= box.high), jnp.zeros_like(p), jnp.int32(0), jnp.asarray(True))
+    move = jax.lax.while_loop(lambda s: s.changed & (s.solves < _MAX_SOLVES), solve, first).move
     move = to_x @ (scale * move)
-    reach = jnp.asarray(_REACH).at[6].mul(jnp.abs(x[6]) + 1.0)
-    move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / reach))
+    max_step = jnp.asarray(_MAX_STEP).at[6].mul(jnp.abs(x[6]) + 1.0)
+    move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / max_step))
     candidate = coordinates.cut(x + move, gauge, box)
     moved = candidate - x
     return candidate, 2 * moved @ at.gradient - moved @ at.curvature @ moved

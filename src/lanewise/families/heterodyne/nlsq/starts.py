@@ -1,4 +1,4 @@
-"""Where descents begin: a seeded space-filling design over what the window could show."""
+"""Starting points of the descents: a seeded Latin hypercube over what the window can resolve."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES
 
-# log10 of q² ∫J dt and of q |∫v dt| over the window: from a correlation that hardly falls to one gone within a frame.
+# log10 of q² ∫J dt and of the phase q |∫v dt| [rad] over the window: from hardly any decay to decay within a frame.
 _DECAY = (-1.5, 2.0)
-_TURNS = (-1.0, 2.0)
+_PHASE = (-1.0, 2.0)
 _EXPONENT = (-1.0, 1.0)
 _SHARE = (0.0, 0.5)
 _FRACTION = (0.03, 0.97)
@@ -20,6 +20,9 @@ def design(n: int, seed: int, t: np.ndarray, q: float, phi: np.ndarray, phi0: tu
     """n points of a Latin hypercube, in the fit's coordinates, shape (n, 13).
 
     Args:
+        t: ages [s].
+        q: scattering vector [1/Å].
+        phi: angles [degree].
         phi0: bounds of phi0 [degree].
     """
     rng = np.random.default_rng(seed)
@@ -31,15 +34,15 @@ def design(n: int, seed: int, t: np.ndarray, q: float, phi: np.ndarray, phi0: tu
 
     span = t[-1] - t[0]
     log_j = [np.log(10.0) * between(k, *_DECAY) - np.log(q**2 * span) for k in (0, 3)]
-    along = max(float(np.abs(np.cos(np.deg2rad(phi + np.mean(phi0)))).max()), 0.1)
-    v = 10 ** between(6, *_TURNS) / (q * span * along)
-    # The share of the field at the first and the last age says more than A, f1 and f3 do.
+    largest_cosine = max(float(np.abs(np.cos(np.deg2rad(phi + np.mean(phi0)))).max()), 0.1)
+    v = 10 ** between(6, *_PHASE) / (q * span * largest_cosine)
+    # The fractions at the first and the last age are more natural ranges than those of A, f1 and f3.
     first, last = between(9, *_FRACTION), between(10, *_FRACTION)
-    bend = between(11, 0.3, 6.0) / span
-    f1 = np.where(last > first, bend, -bend)
-    grown = np.exp(f1 * span / 2)
-    amplitude = (last - first) / (grown - 1 / grown)
-    f3 = np.maximum(first - amplitude / grown, 0.0)
+    abs_f1 = between(11, 0.3, 6.0) / span
+    f1 = np.where(last > first, abs_f1, -abs_f1)
+    growth = np.exp(f1 * span / 2)
+    amplitude = (last - first) / (growth - 1 / growth)
+    f3 = np.maximum(first - amplitude / growth, 0.0)
     columns = [
         log_j[0],
         between(1, *_EXPONENT),
@@ -58,15 +61,15 @@ def design(n: int, seed: int, t: np.ndarray, q: float, phi: np.ndarray, phi0: tu
     return np.stack(columns, axis=1)
 
 
-# What describes one thing: a component's rate, the drift and its direction, the fraction.
+# Coordinates that belong together: the rate of each component, the drift with its direction, the fraction.
 _GROUPS = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 12), (9, 10, 11))
 
 
 def hops(x: np.ndarray, fresh: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
-    """Points that keep what x says of some things and take the rest from fresh points, one hop for each of these.
+    """Copies of x, one per row of `fresh`, in which one or two random groups of coordinates come from that row.
 
-    A weak component has minima of its own beside each minimum of the strong one; starts that must find both at once
-    find the right pair too seldom.
+    For each minimum of the strong component the weak one has several minima, and independent starts seldom find the
+    right pair.
     """
     rng = np.random.default_rng(seed)
     found = np.tile(x, (len(fresh), 1))
@@ -78,7 +81,10 @@ def hops(x: np.ndarray, fresh: np.ndarray, seed: int | Sequence[int]) -> np.ndar
 
 
 def anchor(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where shapes are expected and within what spread: no rate off for part of the window, no exponent extreme."""
+    """Expected value and spread of each coordinate, shape (13,), for ages t [s]; an infinite spread: no expectation.
+
+    They exclude rates that are 0 for part of the window, and extreme exponents.
+    """
     span = t[-1] - t[0]
     expected = {
         1: (0.0, 1.0),

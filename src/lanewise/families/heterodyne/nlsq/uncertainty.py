@@ -1,4 +1,4 @@
-"""Errors of a fit: the curvature at the minimum in the user's parameters, and what the data leave open."""
+"""Errors of a fit: from the curvature at the minimum, in the user's parameters, and the undetermined directions."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ _COORDINATES = (
     "f3",
     "phi0",
 )
-# Squares of column-normalised singular values: below the first no digit of an error is left; the second is the
-# square of a condition of 1000, six times that of a well-posed window.
+# Limits of squared singular values of the column-normalised Jacobian. Below _NULL an error has no correct digit. _WEAK
+# corresponds to a condition number of 1000, six times that of a well-posed window.
 _NULL, _WEAK = 1e-12, 1e-6
-_NAMED = 0.25
+# A direction is named by the coordinates whose component in it exceeds this.
+_NAMED_COMPONENT = 0.25
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Covariances of a fit, scaled by its residuals.
+    """Covariances of a fit for unit noise; the caller multiplies them by the variance of the residuals.
 
     Attributes:
-        parameters: of the 14 parameters, (14, 14); zero rows for those fixed, infinite variances for those that the
-            data leave open.
-        headline: of J_ref, J_sample and |v| at t_ref, (3, 3).
-        scaling: of contrast and offset coefficients, contrast first.
-        at_bounds: parameters that ended at a bound.
+        parameters: covariance of the 14 parameters, (14, 14); zero rows for fixed ones, infinite variances for those
+            that the data do not determine.
+        headline: covariance of J_ref, J_sample and |v| at t_ref, (3, 3).
+        scaling: covariance of the contrast coefficients, then the offset coefficients.
+        at_bounds: names of the parameters that ended at a bound.
         degenerate: directions that the data hardly determine, each named by the coordinates that it mixes.
-        n_free: unknowns that were free at the minimum.
+        n_free: number of unknowns that were free at the minimum.
     """
 
     parameters: np.ndarray
@@ -59,13 +60,13 @@ class Uncertainty:
 def assess(
     x: np.ndarray, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: Setting
 ) -> Uncertainty:
-    """Covariances for unit noise at the minimum x, as if no bound were there.
+    """Covariances for unit noise at the minimum x, without the bounds.
 
-    Given that D_offset is at its bound, alpha would seem known a hundred times better than it is.
+    With D_offset held at its bound, the error of alpha would be a hundred times too small.
 
     Args:
         joint: JᵀJ of coordinates, contrast and offset together.
-        curvature: of the coordinates alone, contrast and offset projected out.
+        curvature: JᵀJ of the coordinates alone, with contrast and offset projected out.
         free_scaling: which contrast and offset coefficients are free.
     """
     k, free_scaling = N_COORDINATES, free_scaling.reshape(-1)
@@ -73,7 +74,7 @@ def assess(
     p, to_x, to_parameters, to_headline = (np.asarray(part) for part in maps)
     user_fixed = where.box.low >= where.box.high
     margin = 1e-7 * np.maximum(np.abs(p), 1e-7)
-    wall = ~user_fixed & ((p <= where.box.low + margin) | (p >= where.box.high - margin))
+    at_bound = ~user_fixed & ((p <= where.box.low + margin) | (p >= where.box.high - margin))
     free = np.concatenate([~user_fixed, free_scaling])
     transform = np.block(
         [
@@ -81,30 +82,30 @@ def assess(
             [np.zeros((len(free_scaling), k)), np.eye(len(free_scaling))],
         ]
     )[:, free]
-    covariance, open_, scale = _invert(transform.T @ joint @ transform)
+    covariance, open_directions, scale = _invert(transform.T @ joint @ transform)
     full = np.zeros((len(free), len(free)))
     full[np.ix_(free, free)] = covariance
-    left_open = np.zeros((len(free), open_.shape[1]))
-    left_open[free] = open_
+    left_open = np.zeros((len(free), open_directions.shape[1]))
+    left_open[free] = open_directions
     scales = np.zeros(len(free))
     scales[free] = scale
     parameters = _propagate(to_parameters, full[:k, :k], left_open[:k], scales[:k])
-    # Exactly: a bounded rate goes through its coordinates and comes back with rounding.
+    # Set exact zeros: the transformation to coordinates and back adds rounding.
     held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and user_fixed[BOX_NAMES.index(name)]]
     parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
         parameters,
         _propagate(to_headline, full[:k, :k], left_open[:k], scales[:k]),
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
-        tuple(name for name, there in zip(BOX_NAMES, wall, strict=True) if there),
+        tuple(name for name, ended_at_bound in zip(BOX_NAMES, at_bound, strict=True) if ended_at_bound),
         _directions(curvature, to_x[:, ~user_fixed]),
-        int(free.sum() - wall.sum()),
+        int(free.sum() - at_bound.sum()),
     )
 
 
 @jax.jit
 def _maps(x: jax.Array, gauge: Gauge, log_f0: jax.Array) -> tuple[jax.Array, ...]:
-    """Box parameters of x, and the derivatives by them of the coordinates and of what is reported."""
+    """Box parameters of x, and derivatives of coordinates, parameters and headline values with respect to them."""
     p = coordinates.to_box(x, gauge)
     to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
     reported = jax.jacfwd(lambda box: coordinates.report(coordinates.from_box(box, gauge), gauge, log_f0))(p)
@@ -112,7 +113,7 @@ def _maps(x: jax.Array, gauge: Gauge, log_f0: jax.Array) -> tuple[jax.Array, ...
 
 
 def _invert(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The inverse on the directions that the matrix determines, those that it does not, and each unknown's scale."""
+    """The pseudo-inverse, the directions (as columns) that the matrix does not determine, and each unknown's scale."""
     diagonal = np.diag(matrix)
     scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
@@ -122,9 +123,9 @@ def _invert(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _propagate(jacobian: np.ndarray, covariance: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Covariance of derived quantities; infinite variance for those that change along an open direction."""
+    """Covariance of derived quantities; the variance of those that change along an open direction is infinite."""
     result = jacobian @ covariance @ jacobian.T
-    # Against each unknown's own scale: an open direction has rounding in unknowns that it does not move.
+    # Relative to each unknown's scale, because of the rounding in unknowns that do not take part in the direction.
     size = np.max(np.abs(jacobian) * scale, axis=1, keepdims=True)
     touched = np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1)
     result[touched, touched] = np.inf
@@ -132,16 +133,16 @@ def _propagate(jacobian: np.ndarray, covariance: np.ndarray, left_open: np.ndarr
 
 
 def _directions(curvature: np.ndarray, tangent: np.ndarray) -> tuple[str, ...]:
-    """Names of the directions within the tangent space that the curvature hardly sees."""
+    """Names of the directions within the tangent space in which the curvature is almost 0."""
     diagonal = np.diag(curvature)
-    dark = diagonal <= _NULL * diagonal.max()
-    scale = np.where(dark, 1.0, 1 / np.sqrt(np.where(dark, 1.0, diagonal)))
+    is_null = diagonal <= _NULL * diagonal.max()
+    scale = np.where(is_null, 1.0, 1 / np.sqrt(np.where(is_null, 1.0, diagonal)))
     basis, _ = np.linalg.qr(tangent / scale[:, None])
     values, vectors = np.linalg.eigh(basis.T @ (curvature * np.outer(scale, scale)) @ basis)
     found = []
     for value, vector in zip(values, (basis @ vectors).T, strict=True):
         if value < _WEAK:
-            mixed = [name for name, part in zip(_COORDINATES, vector, strict=True) if abs(part) > _NAMED]
+            mixed = [name for name, part in zip(_COORDINATES, vector, strict=True) if abs(part) > _NAMED_COMPONENT]
             found.append(_sentence(mixed, value < _NULL))
     return tuple(found)
 
