@@ -340,7 +340,7 @@ def test_a_file_that_changes_after_the_plan_is_not_fitted(place: Path, tmp_path:
     [
         ("q: 0.006", "holds no q 0.006 1/Å; it holds 0.0054"),
         ("phi: [7]", "holds no angle 7°; it holds -5, 0, 5"),
-        ("end_frame: 41", "holds frames 1 to 40; start_frame 1, end_frame 41 are not in it"),
+        ("end_frame: 41", "holds frames 1 to 40; start_frame 1, end_frame 41 are outside"),
         ("dt: 0.1", "has a time axis in steps of 0.25 s, but dt is 0.1 s"),
     ],
 )

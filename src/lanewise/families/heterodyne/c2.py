@@ -1,11 +1,11 @@
 """The two-time correlation of two components that diffuse, drift and interfere.
 
-Per component, J(t) = D0 t^alpha + D_offset [Å²/s] is a rate such that the field's correlation between two ages falls
-by exp(−q²/2 ∫J dt), and the intensity's by exp(−q² ∫J dt): J is twice the diffusion coefficient D of the usual
-exp(−2 q² D τ). The sample drifts against the reference at v(t) = v0 t^beta + v_offset [Å/s], in the direction −phi0
-[degree], and makes up the share f(t) = f0 exp(f1 (t − f2)) + f3 of the field, kept within [0, 1].
+Each component has a rate J(t) = D0 t^alpha + D_offset [Å²/s]. The correlation of its field between two ages decays by
+exp(−q²/2 ∫J dt), that of its intensity by exp(−q² ∫J dt). J is thus twice the diffusion coefficient D of the usual
+exp(−2 q² D τ). The sample drifts relative to the reference with v(t) = v0 t^beta + v_offset [Å/s], in the direction
+−phi0 [degree]. Its fraction of the field is f(t) = f0 exp(f1 (t − f2)) + f3, kept within [0, 1].
 
-Everything here takes NumPy arrays (float64, no JAX needed) and JAX arrays (traced, in their own precision) alike.
+All functions accept NumPy arrays (float64, no JAX needed) and JAX arrays (traced, in their own precision).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES = (
     "f3",
     "phi0",
 )
-# What data determine best: both rates J and the drift |v| at the geometric mean age.
+# The quantities that the data determine best: both rates J and the drift |v|, at the geometric mean age.
 HEADLINE = ("J_ref", "J_sample", "v")
 FractionClip = Literal["soft", "hard"]
 TimeOrigin = Literal["window", "absolute"]
@@ -47,8 +47,8 @@ def time_grid(n_frames: int, dt: float, start_frame: int = 1, time_origin: TimeO
 
     Args:
         start_frame: first frame of the window, counted from 1.
-        time_origin: `window` begins at dt whatever the window; `absolute` counts from the file's first frame, so that
-            windows of one file share the meaning of D0, alpha, v0, beta and f.
+        time_origin: with `window`, the first age is dt for every window; with `absolute`, ages count from the first
+            frame of the file, so that D0, alpha, v0, beta and f mean the same in all windows of a file.
     """
     first = start_frame if time_origin == "absolute" else 1
     return (first + np.arange(n_frames)) * dt
@@ -73,14 +73,14 @@ def two_time_correlation(
         dt: time between frames [s].
         phi: angle of each matrix, shape (n_phi,) [degree]; phi0 is added to it.
         contrast: height of the correlation; one number, or one per angle.
-        offset: its value without correlation; one number, or one per angle.
-        fraction_clip: how f is kept within [0, 1]: `soft` smoothly (f = 0 becomes 0.014), `hard` exactly.
+        offset: value without any correlation; one number, or one per angle.
+        fraction_clip: how f is kept within [0, 1]: `soft` is smooth (f = 0 becomes 0.014), `hard` is exact.
 
     Returns:
         Shape (n_phi, N, N), exactly symmetric; the diagonal is offset + contrast.
 
     Raises:
-        ValueError: there are not 14 parameters, or the fraction's clip is unknown.
+        ValueError: there are not 14 parameters, or fraction_clip is unknown.
     """
     xp, params = _namespace(params)
     if params.shape != (len(NAMES),):
@@ -96,46 +96,46 @@ def two_time_correlation(
     angle = q * xp.cos(xp.deg2rad(phi + phi0))
     n = f**2 + (1 - f) ** 2
     u, w, m = (1 - f) ** 2, f**2, f * (1 - f)
-    still = outer(u) * reference**2 + outer(w) * sample**2
-    beating = 2 * outer(m) * reference * sample * xp.cos(angle[:, None, None] * abs(path))
-    shape = (still + beating) / outer(n)
-    # One value per angle broadcasts over its matrix.
+    decays = outer(u) * reference**2 + outer(w) * sample**2
+    interference = 2 * outer(m) * reference * sample * xp.cos(angle[:, None, None] * abs(path))
+    shape = (decays + interference) / outer(n)
+    # Each value per angle broadcasts over the matrix of that angle.
     return offset[..., None, None] + contrast[..., None, None] * shape
 
 
 def power(t: Any, exponent: Any) -> Any:
-    """t^exponent, and 0 where t ≤ 0 whatever the exponent."""
+    """t^exponent for t > 0; 0 for t ≤ 0 and every exponent."""
     xp, t = _namespace(t)
     return xp.where(t > 0, xp.where(t > 0, t, 1.0) ** exponent, 0.0)
 
 
 def rate(d0: Any, alpha: Any, d_offset: Any, t: Any) -> Any:
-    """J(t) [Å²/s], not below 0."""
+    """J(t) = d0 t^alpha + d_offset [Å²/s], with negative values set to 0."""
     return floored(d0 * power(t, alpha) + d_offset)
 
 
 def floored(j: Any) -> Any:
-    """A rate, 0 where it would be negative."""
+    """The rate j with negative values set to 0."""
     xp, j = _namespace(j)
     return xp.maximum(j, 0.0)
 
 
 def cumulative(x: Any, dt: Any) -> Any:
-    """∫x dt from the first age by the trapezoidal rule, shape of x."""
+    """∫x dt from the first age to each age, by the trapezoidal rule; same shape as x."""
     xp, x = _namespace(x)
     steps = dt * (x[:-1] + x[1:]) / 2
     return xp.concatenate([xp.zeros(1, dtype=x.dtype), xp.cumsum(steps)])
 
 
 def fraction(f0: Any, f1: Any, f2: Any, f3: Any, t: Any, clip: FractionClip) -> Any:
-    """f(t), the sample's share of the field."""
+    """f(t) = f0 exp(f1 (t − f2)) + f3, the sample's fraction of the field, kept within [0, 1]."""
     xp, t = _namespace(t)
     limit = _EXPONENT[clip]
     return clip_fraction(f0 * xp.exp(xp.clip(f1 * (t - f2), -limit, limit)) + f3, clip)
 
 
 def clip_fraction(raw: Any, clip: FractionClip) -> Any:
-    """A share kept within [0, 1]: softly, by two softplus functions of sharpness 50, or exactly."""
+    """The fraction kept within [0, 1]: `soft` by two softplus functions of sharpness 50, `hard` exactly."""
     xp, raw = _namespace(raw)
     if clip == "hard":
         return xp.clip(raw, 0.0, 1.0)
@@ -160,7 +160,7 @@ def field_decay(integral: Any, q: Any) -> Any:
 
 
 def _namespace(x: Any) -> tuple[ModuleType, Any]:
-    """The module whose functions take x, NumPy or jax.numpy, and x as an array of it."""
+    """The array module of x, NumPy or jax.numpy, and x as an array of that module."""
     if isinstance(x, np.ndarray | float | int | list | tuple):
         return np, np.asarray(x, dtype=np.float64)
     return x.__array_namespace__(), x

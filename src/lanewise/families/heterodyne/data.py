@@ -1,4 +1,4 @@
-"""Measured two-time correlations: one window of frames, one q, chosen angles; anything doubtful is an error."""
+"""Read measured two-time correlations: one window of frames, one q, chosen angles; ambiguous data are an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lanewise.storage.store import Store, split
 
 All = Literal["all"]
 
-# Files carry float32: a chosen value must be the file's to that precision, not merely near it.
+# Files store float32: a chosen value must equal a value of the file to that precision; the nearest is not enough.
 _Q_RTOL = 1e-5
 _PHI_ATOL = 1e-3
 _DT_RTOL = 1e-3
@@ -25,18 +25,18 @@ _DT_RTOL = 1e-3
 
 @dataclass(frozen=True)
 class TwoTimeData:
-    """What one fit is made from.
+    """The data of one fit.
 
     Attributes:
-        c2: symmetric, shape (n_phi, N, N); the diagonal is replaced by its neighbours' mean.
+        c2: symmetric correlations, shape (n_phi, N, N); the diagonal is replaced by the mean of its neighbours.
         q: scattering vector [1/Å].
         dt: time between frames [s].
         phi: angle of each matrix [degree].
         start_frame: first frame of the window, counted from 1.
-        source: the file as the user named it.
-        sha256: of the whole file.
-        layout: the layout that was found.
-        notes: what was done to the file's numbers beyond reading them, one sentence each.
+        source: path or URL of the file, as the user gave it.
+        sha256: SHA-256 of the whole file.
+        layout: name of the layout that was recognised.
+        notes: changes made to the numbers of the file, one sentence each.
     """
 
     c2: np.ndarray
@@ -51,7 +51,7 @@ class TwoTimeData:
 
     @property
     def n_frames(self) -> int:
-        """Frames in the window."""
+        """Number of frames in the window."""
         return int(self.c2.shape[-1])
 
 
@@ -68,15 +68,15 @@ def load_data(
 
     Args:
         source: path or fsspec URL. The layout is recognised: APS-U, APS, an `exchange` group, or flat keys.
-        q: scattering vector [1/Å]; must be one of the file's. None takes the file's, if it holds exactly one.
-        phi: angles [degree], each one of the file's (modulo 360), or all of them. Where the file names no angles,
-            these are the angles of its matrices.
-        dt: time between frames [s]; None takes it from the file's time axis, where that is in seconds.
+        q: scattering vector [1/Å]; must be in the file. None takes the only q of the file.
+        phi: angles [degree], each of which must be in the file (modulo 360), or all of them. If the file has no
+            angles, these are the angles of its matrices.
+        dt: time between frames [s]; None takes it from the file's time axis, if that is in seconds.
         start_frame: first frame, counted from 1.
         end_frame: last frame, inclusive; −1 means the last of the file.
 
     Raises:
-        DataError: the file cannot be read, or anything asked for is not in it.
+        DataError: the file cannot be read, or does not contain the requested q, angles, frames or dt.
         StorageError: storage cannot be reached.
     """
     raw, catalogue = _open(source)
@@ -91,10 +91,15 @@ def load_each_q(
     start_frame: int = 1,
     end_frame: int = -1,
 ) -> tuple[TwoTimeData, ...]:
-    """`load_data` for every q that the file holds, in ascending order."""
+    """`load_data` for every q in the file, in ascending order.
+
+    Raises:
+        DataError: as `load_data`, or the file has no q.
+        StorageError: storage cannot be reached.
+    """
     raw, catalogue = _open(source)
     if catalogue.q is None:
-        raise DataError(f"{source}: holds no q; name its q [1/Å]")
+        raise DataError(f"{source}: holds no q; give its q [1/Å]")
     return tuple(
         _load(raw, catalogue, source, float(q), phi, dt, (start_frame, end_frame)) for q in _distinct(catalogue.q)
     )
@@ -151,12 +156,12 @@ def _choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.nda
     every = np.arange(catalogue.n_matrices)
     if catalogue.q is None:
         if wanted is None:
-            raise layouts.Unreadable("holds no q; name its q [1/Å]")
+            raise layouts.Unreadable("holds no q; give its q [1/Å]")
         return float(wanted), every
     held = _distinct(catalogue.q)
     if wanted is None:
         if len(held) > 1:
-            raise layouts.Unreadable(f"holds {len(held)} q, choose one of {_list(held)} 1/Å, or all")
+            raise layouts.Unreadable(f"holds {len(held)} q values, choose one of {_list(held)} 1/Å, or all")
         wanted = float(held[0])
     near = np.isclose(catalogue.q, wanted, rtol=_Q_RTOL, atol=0)
     if not near.any():
@@ -167,31 +172,31 @@ def _choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.nda
 def _choose_phi(
     catalogue: Catalogue, candidates: np.ndarray, wanted: Sequence[float] | All
 ) -> tuple[np.ndarray, list[int]]:
-    """The angles and the index of each one's matrix."""
+    """The chosen angles [degree], and the index of the matrix of each."""
     if catalogue.phi is None:
         if wanted == "all":
             raise layouts.Unreadable(
-                f"names no angles; give phi [degree], one for each of its {len(candidates)} matrices"
+                f"holds no angles; give phi [degree], one for each of its {len(candidates)} matrices"
             )
         if len(wanted) != len(candidates):
             raise layouts.Unreadable(
-                f"names no angles and holds {len(candidates)} matrices, but phi has {len(wanted)} values; give one each"
+                f"holds {len(candidates)} matrices without angles, but phi has {len(wanted)} values; give one each"
             )
         return np.asarray(wanted, dtype=np.float64), [int(i) for i in candidates]
     held = catalogue.phi[candidates]
     if len(_distinct(held)) < len(held):
-        raise layouts.Unreadable(f"holds more than one matrix for an angle of this q (angles {_list(held)})")
+        raise layouts.Unreadable(f"holds more than one matrix for an angle at this q (angles {_list(held)})")
     if wanted == "all":
         return held, [int(i) for i in candidates]
     if not len(wanted):
-        raise layouts.Unreadable("phi is an empty list; name angles [degree], or all")
+        raise layouts.Unreadable("phi is an empty list; give angles [degree], or all")
     chosen = []
     for angle in wanted:
         near = np.flatnonzero(np.abs((held - angle + 180) % 360 - 180) < _PHI_ATOL)
         if not len(near):
             raise layouts.Unreadable(f"holds no angle {angle:g}°; it holds {_list(held)}")
         if int(near[0]) in chosen:
-            raise layouts.Unreadable(f"the angle {angle:g}° is asked for twice")
+            raise layouts.Unreadable(f"the angle {angle:g}° is requested twice")
         chosen.append(int(near[0]))
     return held[chosen], [int(candidates[i]) for i in chosen]
 
@@ -199,20 +204,20 @@ def _choose_phi(
 def _window(n_frames: int, first: int, last: int) -> tuple[int, int]:
     end = n_frames if last == -1 else last
     if not 1 <= first <= end <= n_frames:
-        raise layouts.Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are not in it")
+        raise layouts.Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
     if end - first < 4:
-        raise layouts.Unreadable(f"the window from frame {first} to {end} is too short; a fit takes 5 frames")
+        raise layouts.Unreadable(f"the window from frame {first} to {end} is too short; a fit needs 5 frames")
     return first, end
 
 
 def _time_step(catalogue: Catalogue, dt: float | None) -> float:
-    """dt [s], compared with the file's time axis unless that counts frames."""
+    """dt [s]; it must agree with the file's time axis, unless that contains frame numbers."""
     if dt is not None and not (np.isfinite(dt) and dt > 0):
         raise layouts.Unreadable(f"expected dt > 0 s, got {dt:g}")
     axis = catalogue.t
     if axis is None:
         if dt is None:
-            raise layouts.Unreadable("holds no time axis; name dt [s]")
+            raise layouts.Unreadable("holds no time axis; give dt [s]")
         return dt
     if axis.shape != (catalogue.n_frames,):
         raise layouts.Unreadable(f"has a time axis of shape {axis.shape} for {catalogue.n_frames} frames")
@@ -222,12 +227,12 @@ def _time_step(catalogue: Catalogue, dt: float | None) -> float:
     step = float(np.median(steps))
     if np.abs(steps - step).max() > _DT_RTOL * step:
         raise layouts.Unreadable(
-            f"has frames at uneven times (steps from {steps.min():g} to {steps.max():g}); the model takes even ones"
+            f"has uneven times (steps from {steps.min():g} to {steps.max():g}); the model needs equal steps"
         )
     if np.allclose(axis, np.round(axis), rtol=0, atol=1e-9) and abs(step - 1) < 1e-9:
         # 0, 1, 2, … are frame numbers far more often than seconds.
         if dt is None:
-            raise layouts.Unreadable("has a time axis that counts frames; name dt [s]")
+            raise layouts.Unreadable("has a time axis that counts frames; give dt [s]")
         return dt
     if dt is None:
         return step
@@ -237,7 +242,10 @@ def _time_step(catalogue: Catalogue, dt: float | None) -> float:
 
 
 def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[str]) -> np.ndarray:
-    """A full symmetric matrix, its diagonal replaced; halves are mirrored, whole ones taken as they are."""
+    """The full symmetric matrix with its diagonal replaced: a triangle is mirrored, a full matrix symmetrised.
+
+    A sentence is added to `notes` if the matrix differs from what the layout promises.
+    """
     n = len(block)
     upper, lower = np.triu_indices(n, 1), np.tril_indices(n, -1)
     off_diagonal = ~np.eye(n, dtype=bool)
@@ -268,7 +276,7 @@ def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list
 
 
 def without_diagonal(matrix: np.ndarray) -> np.ndarray:
-    """A symmetric matrix with the mean of the neighbours on its diagonal, where measured ones hold shot noise."""
+    """The matrix with its diagonal, which contains shot noise in measured data, replaced by the neighbours' mean."""
     beside = np.diagonal(matrix, 1)
     replaced = matrix.copy()
     np.fill_diagonal(replaced, np.concatenate([beside[:1], (beside[:-1] + beside[1:]) / 2, beside[-1:]]))
@@ -276,7 +284,7 @@ def without_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:
-    """Values that differ by more than float32 rounding, ascending."""
+    """The values in ascending order, without those that differ from the previous one by float32 rounding only."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     new = np.concatenate([[True], np.diff(ordered) > _Q_RTOL * np.abs(ordered[1:])])
     return np.asarray(ordered[new])

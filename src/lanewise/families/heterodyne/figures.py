@@ -1,4 +1,4 @@
-"""Plots of a heterodyne campaign as SVG: parameters over what was swept, and what the worst fits leave over."""
+"""Plots of a heterodyne campaign as SVG: parameters against the swept values, and residuals of the worst fits."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _SHOWN = {
     "beta": "beta",
 }
 _COLUMNS = 3
-# Wider spans of a swept value are shown as logarithms.
-_DECADE = 20.0
+# Swept values with a larger ratio of maximum to minimum get a logarithmic axis.
+_LOG_AXIS_RATIO = 20.0
 _TICKS = 12
 
 
 def over(summary: pd.DataFrame, key: str) -> bytes:
-    """What the data determine, over one swept key; over the files where the key is `input_filename`."""
+    """The parameters of `_SHOWN` against one swept key, or against the files if the key is `input_filename`; SVG."""
     return svg(f"over-{key}", partial(_over, summary, key), size=(9.6, 4.8))
 
 
 def residuals(task: str, blocks: np.ndarray, phi: Sequence[float]) -> bytes:
-    """A residual map, one panel per angle.
+    """Residual maps of one fit as SVG, one panel per angle; at most three angles, those with the largest residuals.
 
     Args:
-        blocks: mean residuals in units of their error, (n_phi, M, M).
-        phi: angle of each [degree].
+        blocks: mean residuals in units of their standard error, shape (n_phi, M, M).
+        phi: angle of each map [degree].
     """
     shown = min(len(phi), _COLUMNS)
     worst = np.argsort([-np.nanmean(one**2) for one in blocks], kind="stable")[:shown]
@@ -50,11 +50,12 @@ def residuals(task: str, blocks: np.ndarray, phi: Sequence[float]) -> bytes:
 def fit_maps(
     task: str, maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float]
 ) -> bytes:
-    """Data, model and residuals of one fit, a column per angle.
+    """Data, model and residuals of one fit as SVG, one column per angle.
 
     Args:
-        maps: each (n_phi, M, M), the M of its own; residuals in units of their error.
-        phi: angle of each [degree].
+        maps: data, model and residuals, each of shape (n_phi, M, M), where M may differ; residuals in units of their
+            standard error.
+        phi: angle of each column [degree].
         span: first and last age [s].
     """
     return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.7 + 2.4 * len(phi), 7.4))
@@ -62,16 +63,16 @@ def fit_maps(
 
 def _over(summary: pd.DataFrame, key: str, figure: Figure) -> None:
     places, labels = _places(summary[key])
-    # Tasks of one file at one value are told apart by a small step aside.
+    # Shift tasks with the same value slightly, so that their points do not overlap.
     span = float(np.ptp(places)) or 1.0
     rank = summary.groupby(pd.Series(places, index=summary.index)).cumcount().to_numpy()
-    aside = places + 0.004 * span * rank * (labels is not None or places.min() <= 0 or not _is_wide(places))
+    shifted = places + 0.004 * span * rank * (labels is not None or places.min() <= 0 or not _is_wide(places))
     files = list(dict.fromkeys(summary["input_filename"]))
     for at, (name, title) in enumerate(_SHOWN.items()):
         axes = figure.add_subplot(len(_SHOWN) // _COLUMNS, _COLUMNS, at + 1)
         for colour, label, rows in _by_file(summary, files, key):
-            _points(axes, aside[rows], summary[rows], name, colour)
-            # For the legend, whatever the row's outcome.
+            _points(axes, shifted[rows], summary[rows], name, colour)
+            # An empty series for the legend, because the points may all be hollow.
             axes.plot([], [], "o", color=colour, markersize=4, label=label)
         axes.set_ylabel(title)
         if labels is not None:
@@ -89,7 +90,7 @@ def _points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, name: str, colour: st
     value, error = rows[name].to_numpy(float), rows[f"{name}_error"].to_numpy(float)
     known = np.where(np.isfinite(error), error, 0.0)
     good = (rows["status"] == "ok").to_numpy() & np.isfinite(error)
-    # Hollow: not converged, or an error that is not known.
+    # Hollow markers: not converged, or the error is not finite.
     for chosen, face in ((good, colour), (~good & np.isfinite(value), "none")):
         axes.errorbar(
             x[chosen],
@@ -104,7 +105,7 @@ def _points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, name: str, colour: st
 
 
 def _places(values: pd.Series[str]) -> tuple[np.ndarray, list[str] | None]:
-    """Where each value stands on an axis, and labels where values are no numbers."""
+    """The coordinate of each value on the axis, and tick labels if the values are not numbers."""
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all() and values.map(lambda value: not isinstance(value, bool)).all():
         return numbers.to_numpy(float), None
@@ -117,11 +118,11 @@ def _places(values: pd.Series[str]) -> tuple[np.ndarray, list[str] | None]:
 
 
 def _is_wide(places: np.ndarray) -> bool:
-    return bool(places.min() > 0 and places.max() / places.min() > _DECADE)
+    return bool(places.min() > 0 and places.max() / places.min() > _LOG_AXIS_RATIO)
 
 
 def _by_file(summary: pd.DataFrame, files: list[str], key: str) -> list[tuple[str, str, np.ndarray]]:
-    """Colour, label and rows: by file where there are two, all together otherwise."""
+    """Colour, label and rows (a mask) of each series: one per file if there are two files, else a single one."""
     if len(files) != 2 or key == "input_filename":
         return [(PALETTE["g1"], "", np.ones(len(summary), bool))]
     return [

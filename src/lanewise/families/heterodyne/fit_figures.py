@@ -1,4 +1,4 @@
-"""Figures of single fits, on request: what was measured, what the model says of it, and what is left over."""
+"""Figures of single fits, on request: data, model and residuals."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lanewise.storage import commits
 if TYPE_CHECKING:
     from lanewise.api import Campaign
 
-# Blocks of frames along each axis; more is megabytes and no clearer.
+# Largest number of blocks of frames along each axis; more make the file megabytes large and show no more.
 _BLOCKS = 128
 
 
 def draw(campaign: Campaign) -> Iterator[LanewiseError | str]:
-    """Write `<run id>/<task>.svg` of every committed fit; the data are read again.
+    """Write `<run id>/<task>.svg` for every committed fit; the data files are read again.
 
     Yields:
-        The file of each fit, or why it could not be drawn.
+        The path of each figure in the store, or the error that prevented it.
     """
     members: dict[str, Task] = {r.run_id: r.member for r in campaign.plan.realizations}
     for commit in campaign.survey()[0].values():
@@ -44,8 +44,8 @@ def picture(task: Task, result: TaskResult) -> bytes:
     """The figure of one fit, as SVG.
 
     Raises:
-        DataError: its file cannot be read, or is no longer what was fitted.
-        StorageError: storage does not give it.
+        DataError: the data file cannot be read, or has changed since the fit.
+        StorageError: storage cannot be reached.
     """
     arrays = result.arrays
     data = tasks.read(task)

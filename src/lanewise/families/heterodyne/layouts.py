@@ -1,4 +1,4 @@
-"""Where the numbers stand in a file: four HDF5 layouts, and NPZ with the keys of the flat one."""
+"""File layouts, i.e. the keys of the arrays: four HDF5 layouts, and NPZ with the keys of the flat one."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _T_KEYS = ("tau", "t", "times", "delay_time")
 _Q_KEYS = ("q_val", "q_values", "q", "qval")
 _PHI_KEYS = ("phi", "phi_angles", "azimuth")
 
-File = Any  # h5py.File, or the mapping of an NPZ: both are read as file[key], `key in file`
+File = Any  # h5py.File, or a mapping of the arrays of an NPZ: both support file[key] and `key in file`
 
 
 class Unreadable(Exception):
-    """The file does not hold what was asked for; the text is a predicate of the file."""
+    """The file does not contain what was requested; the text follows "<file>: ", e.g. "has no c2"."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a file holds, without its matrices.
+    """The contents of a file, without its matrices.
 
     Attributes:
-        layout: its name.
-        keys: dataset of each matrix; one key for all of them where they stand in one array.
-        n_matrices: how many there are.
-        n_frames: rows of each.
-        halved: whether the layout stores one triangle.
-        q, phi: of each matrix, shape (n_matrices,), or None where the file does not say.
-        t: the file's time axis, or None.
+        layout: name of the layout.
+        keys: key of each matrix; a single key if all matrices are in one array.
+        n_matrices: number of matrices.
+        n_frames: number of rows of each matrix.
+        halved: whether the layout stores one triangle only.
+        q, phi: q [1/Å] and angle [degree] of each matrix, shape (n_matrices,); None if they are not in the file.
+        t: time axis of the file, shape (n_frames,), in seconds or frame numbers; None if there is none.
     """
 
     layout: str
@@ -57,7 +57,11 @@ class Catalogue:
 
 @contextlib.contextmanager
 def opened(raw: io.BytesIO) -> Iterator[File]:
-    """An HDF5 or NPZ file, told apart by its first bytes."""
+    """The opened HDF5 or NPZ file; its first bytes say which.
+
+    Raises:
+        Unreadable: it is neither, or damaged.
+    """
     magic = raw.read(8)
     raw.seek(0)
     if magic == b"\x89HDF\r\n\x1a\n":
@@ -78,7 +82,11 @@ def opened(raw: io.BytesIO) -> Iterator[File]:
 
 
 def catalogue(file: File) -> Catalogue:
-    """What the file holds; the first layout whose marks are there counts."""
+    """The contents of the file, in the first layout whose keys are present.
+
+    Raises:
+        Unreadable: no layout matches, or its arrays are inconsistent.
+    """
     if APS_U_MAP in file and APS_U_Q in file:
         return _aps_u(file)
     if APS_Q in file and APS_MAP in file:
@@ -89,7 +97,7 @@ def catalogue(file: File) -> Catalogue:
 
 
 def matrix(file: File, where: Catalogue, index: int, start: int, stop: int) -> np.ndarray:
-    """Frames start to stop (0-based, exclusive) of one matrix, as float64."""
+    """Frames start to stop (0-based, stop exclusive) of one matrix, shape (stop − start,) * 2, float64."""
     if where.halved:
         block = file[where.keys[index]][start:stop, start:stop]
     else:
@@ -132,7 +140,7 @@ def _aps(file: File) -> Catalogue:
 
 
 def _stack(group: Mapping[str, Any], layout: str, prefix: str, names: tuple[str, ...]) -> Catalogue:
-    """All matrices in one array, (N, N) or (n, N, N)."""
+    """The contents of a layout with all matrices in one array, of shape (N, N) or (n, N, N)."""
     name = next((name for name in names if name in group), None)
     if name is None:
         raise Unreadable(
@@ -191,7 +199,7 @@ def _axis(file: File, key: str | None) -> np.ndarray | None:
 
 
 def _numbers(file: File, key: str) -> Any:
-    """The dataset at a key, unread."""
+    """The dataset at a key, not read yet; it must contain real numbers."""
     found = file[key]
     if isinstance(found, h5py.Group) or found.dtype.kind not in "fiu":
         raise Unreadable(f"has no array of real numbers at {key}")

@@ -1,4 +1,4 @@
-"""What a task leaves behind: the content of its result.json and the arrays of its NPZ."""
+"""The result of a task: the content of its result.json and the arrays of its NPZ."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from lanewise.families.heterodyne.nlsq.fit import Estimate, FitResult
 from lanewise.families.heterodyne.tasks import Task
 
 FORMAT_VERSION = 1
-# Blocks of frames along each axis of a residual map.
+# Largest number of blocks of frames along each axis of a residual map.
 _MAP_BLOCKS = 32
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task, done.
+    """The result of one task.
 
     Attributes:
-        task: its readable name.
-        swept: what the sweep set, by dotted config path.
-        content: of result.json, as its schema has it; empty if there is no fit.
-        arrays: of the NPZ, float64; empty if there is no fit.
-        tries: every attempt, the first run with them; empty if it was never retried.
+        task: readable name of the task.
+        reason: why the fit failed or did not converge; empty if it converged.
+        swept: values set by the sweep, by dotted config path.
+        content: content of result.json, according to its schema; empty if there is no fit.
+        arrays: arrays of the NPZ, float64; empty if there is no fit.
+        tries: every attempt, including the first run; empty if the task was never retried.
     """
 
     run_id: str
@@ -50,9 +51,9 @@ class TaskResult:
 
 
 def failed(task: Task, error: Exception) -> TaskResult:
-    """The result of a task whose data or config allow no fit."""
+    """The result of a task that raised this error instead of a fit."""
     reason = str(error) if isinstance(error, LanewiseError) else f"{type(error).__name__}: {error}"
-    # Where the file lies is no part of a result; its name is.
+    # The result contains the name of the file, not its path.
     reason = reason.replace(task.input.path, task.input.filename)
     return _result(task, LaneStatus.FAILED, reason)
 
@@ -119,7 +120,7 @@ def _data(task: Task, data: TwoTimeData) -> dict[str, Any]:
 
 
 def _numbers(fit: FitResult) -> dict[str, Any]:
-    """The section `nlsq`; an error that is infinite, for a value that the data leave open, is null."""
+    """The section `nlsq`; an infinite error (the data do not determine the value) becomes null."""
     estimates = {**fit.parameters, **headline(fit)}
     per_angle: dict[str, Sequence[Estimate]] = {"contrast": fit.contrast, "offset": fit.offset}
     values: dict[str, Any] = {name: estimate.value for name, estimate in estimates.items()}
@@ -147,7 +148,7 @@ def _numbers(fit: FitResult) -> dict[str, Any]:
 
 
 def headline(fit: FitResult) -> dict[str, Estimate]:
-    """What the data determine best, by name."""
+    """The quantities that the data determine best, by their names in `HEADLINE`."""
     return dict(zip(HEADLINE, (fit.j_ref, fit.j_sample, fit.v), strict=True))
 
 
@@ -178,10 +179,10 @@ def _ages(task: Task, data: TwoTimeData) -> np.ndarray:
 
 
 def residual_map(task: Task, data: TwoTimeData, fit: FitResult) -> np.ndarray:
-    """Mean residual of blocks of frame pairs in units of its error, (n_phi, M, M), M ≤ 32.
+    """Mean residual per block of frame pairs in units of its standard error, shape (n_phi, M, M), M ≤ 32.
 
-    Where the model describes the data this is standard normal; what it misses stands out in blocks though every single
-    value be lost in its noise. Blocks with no pair off the diagonal are NaN.
+    If the model describes the data, the values are standard normal. Averaging shows deviations that are below the
+    noise of a single value. Blocks without a pair off the diagonal are NaN.
     """
     model = c2.two_time_correlation(
         fit.vector,
@@ -196,7 +197,7 @@ def residual_map(task: Task, data: TwoTimeData, fit: FitResult) -> np.ndarray:
     n = data.n_frames
     edges = block_edges(n, _MAP_BLOCKS)
     upper = np.triu(np.ones((n, n)), 1)
-    # Each pair once: in a block on the diagonal the two halves are the same numbers.
+    # Count each pair once: in a block on the diagonal, both triangles hold the same numbers.
     total, count = block_sums((data.c2 - model) * upper, edges), block_sums(upper, edges)
     scale = fit.noise if fit.noise > 0 else math.sqrt(fit.ssr / fit.n_data)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -207,17 +208,17 @@ def residual_map(task: Task, data: TwoTimeData, fit: FitResult) -> np.ndarray:
 
 
 def block_edges(n_frames: int, most: int) -> np.ndarray:
-    """First frame, from 0, of each of at most `most` blocks of frames."""
+    """First frame (0-based) of each block, if frames are split into at most `most` blocks of nearly equal size."""
     return np.linspace(0, n_frames, min(n_frames, most) + 1).astype(int)[:-1]
 
 
 def block_sums(matrices: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Sums over blocks of frames along the last two axes."""
+    """Sums over blocks of frames along the last two axes, shape (…, M, M) for M edges."""
     return np.asarray(np.add.reduceat(np.add.reduceat(matrices, edges, axis=-2), edges, axis=-1))
 
 
 def _rms(blocks: np.ndarray) -> float:
-    """Root mean square of a residual map, each block once: near 1 where the model describes the data."""
+    """Root mean square of a residual map, each block counted once; near 1 if the model describes the data."""
     each = blocks[:, *np.triu_indices(blocks.shape[-1])]
     return float(np.sqrt(np.nanmean(each**2)))
 

@@ -1,4 +1,4 @@
-"""Synthetic data sets: a truth, its correlation, noise, and files in the layouts that instruments write."""
+"""Synthetic data sets: a truth, its correlation, noise, and files in the layouts of the instruments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lanewise.families.heterodyne.layouts import APS_MAP, APS_PHI, APS_Q, APS_U_
 Layout = Literal["flat", "exchange", "aps", "aps-u", "npz"]
 TRUTH = "lanewise_truth"
 
-# A window in which both components, the drift and the fraction's growth can be told apart.
+# With these, the data distinguish both components, the drift and the change of the fraction.
 EXAMPLE: Mapping[str, float] = {
     "D0_ref": 2e4,
     "alpha_ref": -0.2,
@@ -34,18 +34,23 @@ EXAMPLE: Mapping[str, float] = {
     "f3": 0.2,
     "phi0": 2.0,
 }
+# Allowed range of the decay of the correlation within the window, as a share of the contrast.
 _FALL = (0.2, 0.9)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a synthetic data set is measured with.
+    """Conditions of a synthetic measurement.
 
     Attributes:
+        n_frames: number of frames N.
         dt: time between frames [s].
         q: scattering vector [1/Å].
         phi: angles [degree].
+        contrast: height of the correlation, at every angle.
+        offset: value without any correlation, at every angle.
         noise: standard deviation of one value of c2.
+        fraction_clip: see `two_time_correlation`.
     """
 
     n_frames: int = 100
@@ -66,7 +71,7 @@ class Truth:
 
     @property
     def vector(self) -> np.ndarray:
-        """In the order of the model."""
+        """The parameters in the order of `NAMES`, shape (14,)."""
         return np.array([self.parameters[name] for name in NAMES])
 
 
@@ -89,7 +94,7 @@ def simulate(truth: Truth, where: Experiment, seed: int) -> np.ndarray:
 def draw_truth(where: Experiment, seed: int) -> Truth:
     """A random truth whose correlation falls by 20 to 90 % of the contrast within the window.
 
-    Rates are log-uniform around those that the window can show, exponents and shares uniform.
+    Rates are log-uniform around those that the window resolves; exponents and fractions are uniform.
     """
     rng = np.random.default_rng(seed)
     span = where.n_frames * where.dt
@@ -116,16 +121,18 @@ def draw_truth(where: Experiment, seed: int) -> Truth:
 
 
 def encode(c2: np.ndarray, truth: Truth, where: Experiment, layout: Layout) -> bytes:
-    """A file of one data set; the truth stands in its attribute (in NPZ: its text array) `lanewise_truth`."""
+    """A file with one data set; its attribute (in NPZ: its text array) `lanewise_truth` contains the truth as JSON."""
     t = time_grid(where.n_frames, where.dt)
-    story = json.dumps({**truth.parameters, "contrast": where.contrast, "offset": where.offset, "noise": where.noise})
+    truth_json = json.dumps(
+        {**truth.parameters, "contrast": where.contrast, "offset": where.offset, "noise": where.noise}
+    )
     n = len(where.phi)
     stream = io.BytesIO()
     if layout == "npz":
-        np.savez_compressed(stream, c2=c2, t=t, q=where.q, phi=np.array(where.phi), lanewise_truth=np.array(story))
+        np.savez_compressed(stream, c2=c2, t=t, q=where.q, phi=np.array(where.phi), lanewise_truth=np.array(truth_json))
         return stream.getvalue()
     with h5py.File(stream, "w") as file:
-        file.attrs[TRUTH] = story
+        file.attrs[TRUTH] = truth_json
         match layout:
             case "flat":
                 arrays = {"c2": c2, "t": t, "q": where.q, "phi": where.phi}
@@ -140,11 +147,11 @@ def encode(c2: np.ndarray, truth: Truth, where: Experiment, layout: Layout) -> b
                 arrays = {APS_U_Q: np.array([where.q]), APS_U_PHI: where.phi, APS_U_BINS: bins, "xpcs/twotime/t": t}
                 arrays |= _halves(f"{APS_U_MAP}/c2_", c2)
         for key, value in arrays.items():
-            # A creation time would make equal data sets unequal files.
+            # With creation times, equal data sets would give different files.
             file.create_dataset(key, data=value, track_times=False)
     return stream.getvalue()
 
 
 def _halves(prefix: str, c2: np.ndarray) -> dict[str, np.ndarray]:
-    """Upper triangles in float32, as instruments write them."""
+    """Upper triangles in float32, as in files of instruments; keys end in 00001, 00002, …"""
     return {f"{prefix}{k + 1:05d}": np.triu(matrix).astype(np.float32) for k, matrix in enumerate(c2)}

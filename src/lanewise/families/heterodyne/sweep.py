@@ -1,4 +1,4 @@
-"""A sweep: the same fit with some keys of the config changed, once for every point."""
+"""A sweep: the same fit repeated with other values of some config keys, once per point."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Point = Mapping[str, Any]  # dotted config path → value
 
 
 def check(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """What the schema cannot say of a sweep: where, and the complaint."""
+    """Errors of a sweep that the schema cannot express: the place below `sweep`, and the complaint."""
     if len(value) != 1:
         got = " and ".join(value) or "none"
         yield (), f"expected one of 'grid' (all combinations), 'zip' (side by side) or 'list' (points), got {got}"
@@ -35,7 +35,10 @@ def check(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def points(value: Mapping[str, Any] | None) -> tuple[Point, ...]:
-    """The points of a checked sweep, in order, of a grid the last key fastest; one without changes if there is none."""
+    """The points of a checked sweep, in order; in a grid the last key varies fastest.
+
+    Without a sweep: one point that changes nothing.
+    """
     if value is None:
         return ({},)
     kind, content = next(iter(value.items()))
@@ -50,7 +53,7 @@ def points(value: Mapping[str, Any] | None) -> tuple[Point, ...]:
 
 
 def applied(config: Mapping[str, Any], point: Point) -> dict[str, Any]:
-    """The config at a point, still unchecked."""
+    """The config with the values of a point; it is not checked yet."""
     value: dict[str, Any] = dict(config)
     for path, leaf in point.items():
         value = document.put(value, tuple(path.split(".")), leaf)
@@ -58,19 +61,19 @@ def applied(config: Mapping[str, Any], point: Point) -> dict[str, Any]:
 
 
 def labels(chosen: Sequence[Point]) -> list[str]:
-    """A readable name for each point, unique among them: `start_frame_100`; empty where there is no sweep."""
+    """A readable name for each point, unique within the sweep: `start_frame_100`; empty without a sweep."""
     short = [key.rsplit(".", 1)[-1] for key in chosen[0]]
     keys = short if len(set(short)) == len(short) else [key.replace(".", "_") for key in chosen[0]]
     found = [
         "_".join(f"{key}_{_text(value, at)}" for key, value in zip(keys, point.values(), strict=True))
         for at, point in enumerate(chosen)
     ]
-    # Texts may differ only in what a file name cannot carry.
+    # Different values may give the same text, because a file name cannot contain every character.
     return [text if found.count(text) == 1 else f"{text}_{at + 1}" for at, text in enumerate(found)]
 
 
 def plain(text: str) -> str:
-    """What is left of a text in a file name that every system takes."""
+    """The text as part of a file name that every system accepts: other characters become `-`."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)
 
 
