@@ -1,4 +1,4 @@
-"""Inference methods: a file each, and a line in `METHODS`."""
+"""Inference methods; each has its own file and one line in `METHODS`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ METHODS = {
     "hmc": "lanewise.methods.hmc:Hmc",
     "nuts": "lanewise.methods.nuts:Nuts",
 }
-# A method that is a cascade of others: each runs on what those before it did not settle.
+# A method that is a cascade: each stage runs on the realizations that the stages before it did not settle.
 STAGES = {"auto": ("importance", "hmc", "nuts")}
 
 
 def build(name: str, settings: Any) -> Method[Any]:
-    """The method `name` with its settings; imports JAX."""
+    """The method `name` with its settings; this imports JAX.
+
+    Raises:
+        KeyError: there is no such method.
+    """
     module, _, attribute = METHODS[name].partition(":")
     method: Method[Any] = getattr(importlib.import_module(module), attribute)(settings)
     return method

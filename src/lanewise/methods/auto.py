@@ -1,7 +1,7 @@
-"""`auto`: for each realization the cheapest method that carries it.
+"""`auto`: for each realization the cheapest method that is reliable for it.
 
-A cascade and no method of its own: the engine runs the stages one after the other, each on the realizations that the
-one before did not settle, so that few expensive ones fill lanes of their own.
+It is a cascade of methods: the engine runs the stages one after the other, each on the realizations that the stage
+before did not settle. The few expensive realizations are thus collected, and fill whole batches of lanes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from lanewise.methods.settings import AutoSettings
 
 
 def settled(result: Result, settings: AutoSettings) -> bool:
-    """Whether a realization needs no further stage: converged, and far from where its weights could not be believed."""
+    """Whether a realization needs no further stage: it converged, and k̂ of its weights is below `khat_max`."""
     khat = result.diagnostics.khat
-    open_ends = {LaneStatus.NOT_CONVERGED, LaneStatus.NON_FINITE}
-    return result.status not in open_ends and (khat is None or khat < settings.khat_max)
+    unfinished = {LaneStatus.NOT_CONVERGED, LaneStatus.NON_FINITE}
+    return result.status not in unfinished and (khat is None or khat < settings.khat_max)

@@ -1,4 +1,4 @@
-"""What an inference method is: three pure functions on one lane."""
+"""The interface of an inference method: three pure functions on one lane."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Record = Mapping[str, jax.Array]
 
 
 class Kind(Enum):
-    """What a method leaves behind, and so how it is judged; `judgement` has a function for each."""
+    """The form of a method's output, which decides how its convergence is judged."""
 
     MODE = "one point, in `finish`: gradient norm and Hessian"
     CHAINS = "draws of Markov chains: R̂, ESS, divergences, BFMI"
@@ -26,23 +26,23 @@ class Kind(Enum):
 class Method(Protocol[State]):
     """An inference algorithm on one lane; the engine maps it over lanes and runs `advance` in rounds.
 
-    A state is a NamedTuple with a field `status` (`LaneStatus` as an int32). A lane never raises: it gets a status. A
-    lane whose status is not RUNNING must come out of `advance` unchanged; the engine sees to that.
+    A state is a NamedTuple with a field `status` (`LaneStatus` as an int32). A lane never raises: it gets a status. The
+    engine leaves a lane whose status is not RUNNING unchanged.
     """
 
     @property
     def units(self) -> int:
-        """Lanes that one realization needs: its chains, unless one lane holds them all."""
+        """Number of lanes per realization: one per chain, or 1 if a lane computes all chains."""
         ...
 
     @property
     def rounds(self) -> int:
-        """Rounds after which every lane has stopped."""
+        """Largest number of rounds: after these every lane has stopped."""
         ...
 
     @property
     def kind(self) -> Kind:
-        """What the lanes leave behind."""
+        """The form of the output of a lane."""
         ...
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> State:
@@ -53,12 +53,12 @@ class Method(Protocol[State]):
         """One round: a fixed amount of work.
 
         Returns:
-            The new state, and the round's records: arrays whose first axis is the step; `keep` (bool) tells which
-            steps are draws of the posterior, `position` is always there, the rest become sample statistics. Where a
-            lane holds several chains, their axis is the second.
+            The new state, and the records of the round: arrays whose first axis is the step. `keep` (bool) says which
+            steps are draws of the posterior; `position` is always present; all others become sample statistics. If a
+            lane computes several chains, the second axis is the chain. A method without draws returns an empty dict.
         """
         ...
 
     def finish(self, problem: Problem, state: State, data: Data) -> tuple[jax.Array, Record]:
-        """The final status, and what describes the lane as a whole: scalars, or vectors over the latents."""
+        """The final status, and records of the lane as a whole: scalars, or vectors over the latents."""
         ...

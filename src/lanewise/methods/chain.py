@@ -1,4 +1,4 @@
-"""What methods of Markov chains have in common: a round of transitions, and when a lane is done."""
+"""A round of transitions, shared by the methods of Markov chains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ State = TypeVar("State", bound=Any)
 def round_of(
     transition: Callable[[State], tuple[State, Record]], state: State, total: int, length: int
 ) -> tuple[State, Record]:
-    """`length` transitions; those past the chain's end, after `total` of them, change nothing and record noughts."""
+    """`length` transitions; those after the chain's end at `total` change nothing and record zeros.
+
+    Returns:
+        The new state, whose status is OK at the chain's end and else RUNNING, and the records, first axis: transition.
+    """
 
     def rest(state: State) -> tuple[State, Record]:
         return state, noughts(transition, state)

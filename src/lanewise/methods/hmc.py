@@ -1,7 +1,7 @@
-"""`hmc`: Hamiltonian Monte Carlo of fixed length in Laplace-whitened coordinates, a realization's chains in one lane.
+"""`hmc`: Hamiltonian Monte Carlo of fixed length in Laplace-whitened coordinates; one lane computes all chains.
 
-In these coordinates the posterior is near a standard normal: the step size is known before the first step, there is
-nothing to adapt, and no lane waits for another's trajectory.
+In these coordinates the posterior is close to a standard normal: the step size is known in advance, nothing is adapted,
+and all trajectories have the same length, so that no lane waits for another.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from lanewise.methods.settings import HmcSettings
 from lanewise.methods.whitening import Whitening
 
 _STEPS_PER_ROUND = 50
-# An energy error beyond it is a trajectory that has left the posterior, as NUTS counts them.
+# A trajectory with a larger energy error is divergent; the same limit as in NUTS.
 _DIVERGENT = 1000.0
 
 
 class HmcState(NamedTuple):
-    """The chains between two transitions.
+    """State of all chains between two transitions.
 
     Attributes:
-        w, energy, gradient: whitened positions, potential energies and gradients there; leading axis: chain.
-        key: of the lane; transition t draws from fold_in(key, t).
+        step: transitions made so far.
+        w, energy, gradient: whitened positions, and potential energies and gradients there; leading axis: chain.
+        key: random key of the lane; transition t uses fold_in(key, t).
     """
 
     status: jax.Array
@@ -42,7 +43,7 @@ class HmcState(NamedTuple):
 
 
 class Hmc:
-    """Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011) of a jittered step size."""
+    """Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011) with a jittered step size."""
 
     units = 1
     kind = Kind.CHAINS
@@ -57,7 +58,10 @@ class Hmc:
         return -(-self._total // _STEPS_PER_ROUND)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> HmcState:
-        """Fit the whitening, and draw the starts from it: further out a fixed step may be too long to come back."""
+        """Fit the whitening, and draw the starts from its Gaussian.
+
+        Starts farther out could be lost: a fixed step size may be too large there, and every move would be rejected.
+        """
         fit = whitening.fit(problem, data)
         key, key_start = jax.random.split(key)
         shape = (self._settings.chains, fit.whitening.centre.size)
@@ -68,18 +72,18 @@ class Hmc:
         return HmcState(status, jnp.int32(0), fit.whitening, w, energy, gradient, key)
 
     def advance(self, problem: Problem, state: HmcState, data: Data) -> tuple[HmcState, Record]:
-        """Fifty transitions of every chain; those past the chains' end change nothing."""
+        """Fifty transitions of every chain; those after the chains' end change nothing."""
         potential = _potential(problem, data, state.whitening)
 
         def move(state: HmcState) -> tuple[HmcState, Record]:
             keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
             momentum = jax.random.normal(keys[0], state.w.shape, state.w.dtype)
             chains = state.energy.shape
-            stretch = jax.random.uniform(keys[1], chains, state.w.dtype, -1.0, 1.0)
-            step_size = self._settings.step_size * (1 + self._settings.jitter * stretch)
+            jitter = jax.random.uniform(keys[1], chains, state.w.dtype, -1.0, 1.0)
+            step_size = self._settings.step_size * (1 + self._settings.jitter * jitter)
             end = self._trajectory(potential, _Point(state.w, momentum, state.energy, state.gradient), step_size)
             before = state.energy + 0.5 * jnp.sum(momentum**2, axis=1)
-            # No number is no place to go to.
+            # Reject a trajectory that ends in NaN.
             error = jnp.nan_to_num(end.energy + 0.5 * jnp.sum(end.momentum**2, axis=1) - before, nan=jnp.inf)
             acceptance = jnp.exp(-jnp.maximum(error, 0.0))
             accept = jax.random.uniform(keys[2], chains, state.w.dtype) < acceptance
@@ -100,25 +104,25 @@ class Hmc:
         return chain.round_of(move, state, self._total, _STEPS_PER_ROUND)
 
     def finish(self, problem: Problem, state: HmcState, data: Data) -> tuple[jax.Array, Record]:
-        """Nothing beyond the draws."""
+        """The status; this method has no records beyond its draws."""
         return state.status, {}
 
     def _trajectory(self, potential: _Potential, start: _Point, step_size: jax.Array) -> _Point:
-        """Leapfrog steps of every chain."""
-        long = step_size[:, None]
+        """The leapfrog trajectory of every chain; step_size has shape (chain,)."""
+        step = step_size[:, None]
 
         def leap(_: int, at: _Point) -> _Point:
-            momentum = at.momentum - 0.5 * long * at.gradient
-            w = at.w + long * momentum
+            momentum = at.momentum - 0.5 * step * at.gradient
+            w = at.w + step * momentum
             energy, gradient = potential(w)
-            return _Point(w, momentum - 0.5 * long * gradient, energy, gradient)
+            return _Point(w, momentum - 0.5 * step * gradient, energy, gradient)
 
         end: _Point = jax.lax.fori_loop(0, self._settings.leapfrog_steps, leap, start)
         return end
 
 
 class _Point(NamedTuple):
-    """Of phase space; leading axis: chain."""
+    """A point in phase space per chain, with potential energy and its gradient; leading axis: chain."""
 
     w: jax.Array
     momentum: jax.Array
@@ -130,6 +134,6 @@ _Potential = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def _potential(problem: Problem, data: Data, at: Whitening) -> _Potential:
-    """Energies and gradients of all chains."""
+    """The function from whitened positions of all chains to potential energies and their gradients."""
     log_density = at.log_density(problem, data)
     return jax.vmap(jax.value_and_grad(lambda w: -log_density(w)))

@@ -1,4 +1,4 @@
-"""`importance`: draws of a Student t about the mode, resampled by their smoothed weights."""
+"""`importance`: draws of a Student t around the mode, resampled with smoothed weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lanewise.methods.settings import ImportanceSettings
 
 
 class Importance:
-    """Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv:1507.02646) from the Laplace fit.
+    """Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv:1507.02646); the proposal is the Laplace fit.
 
-    Converged: k̂ of the weights, and an effective sample size of 1/Σw².
+    Convergence is judged by k̂ of the weights, and by their effective sample size 1/Σw².
     """
 
     units = 1
@@ -25,18 +25,18 @@ class Importance:
 
     @property
     def rounds(self) -> int:
-        """Rounds after which every lane has its draws."""
+        """Number of rounds after which every lane has its draws."""
         return proposal.rounds(self._settings.samples)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> Drawing:
-        """Fit the proposal."""
+        """Fit the proposal at the mode; no draws yet."""
         return independent.begin(problem, key, data)
 
     def advance(self, problem: Problem, state: Drawing, data: Data) -> tuple[Drawing, Record]:
-        """A round of draws."""
+        """One round of draws of the proposal, with their log weights."""
         return independent.round_of(proposal.student_t, problem, state, data, self._settings.samples)
 
     def finish(self, problem: Problem, state: Drawing, data: Data) -> tuple[jax.Array, Record]:
-        """The number between 0 and 1 that places the resampling's comb."""
+        """The gradient norm, and `comb`: the uniform random offset in [0, 1) of the systematic resampling."""
         comb = jax.random.uniform(jax.random.fold_in(state.key, state.drawn), (), state.gradient_norm.dtype)
         return state.status, {"gradient_norm": state.gradient_norm, "comb": comb}

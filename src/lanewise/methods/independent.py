@@ -1,4 +1,4 @@
-"""What methods of independent draws have in common: a round of them, and when a lane is done."""
+"""State and rounds shared by the methods of independent draws."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Proposal = Callable[[Problem, Data, Whitening, jax.Array], Record]
 
 
 class Drawing(NamedTuple):
-    """A lane between two rounds.
+    """State of a lane between two rounds.
 
     Attributes:
-        drawn: draws made so far.
+        drawn: number of draws made so far.
         gradient_norm: see `whitening.Fit`.
-        key: of the lane; the round after `drawn` draws uses fold_in(key, drawn).
+        key: random key of the lane; the round after `drawn` draws uses fold_in(key, drawn).
     """
 
     status: jax.Array
@@ -35,18 +35,22 @@ class Drawing(NamedTuple):
 
 
 def begin(problem: Problem, key: jax.Array, data: Data) -> Drawing:
-    """Fit the whitening; no draws yet."""
+    """The state before the first draw, with the fitted whitening; NON_FINITE if the fit is not finite."""
     fit = whitening.fit(problem, data)
     status = jnp.where(fit.sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)
     return Drawing(status, jnp.int32(0), fit.whitening, fit.gradient_norm, key)
 
 
 def round_of(proposal: Proposal, problem: Problem, state: Drawing, data: Data, samples: int) -> tuple[Drawing, Record]:
-    """One round of draws; those beyond `samples` are not kept."""
+    """One round of draws; those beyond `samples` are not kept.
+
+    Returns:
+        The new state: OK after `samples` draws, NON_FINITE if a log density is NaN or +∞ or all are −∞. The records.
+    """
     record = proposal(problem, data, state.whitening, jax.random.fold_in(state.key, state.drawn))
     keep = state.drawn + jnp.arange(DRAWS_PER_ROUND) < samples
     drawn = state.drawn + DRAWS_PER_ROUND
-    # A density of −∞ is a weight of nought; one that is no number is a fault, and so is nothing else about the mode.
+    # A log density of −∞ is a valid weight of 0. NaN and +∞ are faults, and so is −∞ for every draw around the mode.
     density = record["lp"]
     fault = jnp.any(jnp.isnan(density) | jnp.isposinf(density)) | jnp.all(jnp.isneginf(density))
     status = jnp.select(

@@ -1,4 +1,4 @@
-"""`laplace`: draws of the Gaussian at the mode, with the weights that tell whether to believe it."""
+"""`laplace`: draws of the Gaussian at the mode, with importance weights that show how good it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lanewise.methods.settings import LaplaceSettings
 
 
 class Laplace:
-    """The Laplace approximation of the density over the position; converged: k̂ of its weights."""
+    """The Laplace approximation of the density over the position; convergence is judged by k̂ of its weights."""
 
     units = 1
     kind = Kind.APPROXIMATION
@@ -22,17 +22,17 @@ class Laplace:
 
     @property
     def rounds(self) -> int:
-        """Rounds after which every lane has its draws."""
+        """Number of rounds after which every lane has its draws."""
         return proposal.rounds(self._settings.samples)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> Drawing:
-        """Fit the Gaussian."""
+        """Fit the Gaussian at the mode; no draws yet."""
         return independent.begin(problem, key, data)
 
     def advance(self, problem: Problem, state: Drawing, data: Data) -> tuple[Drawing, Record]:
-        """A round of draws."""
+        """One round of draws of the Gaussian, with their log weights."""
         return independent.round_of(proposal.gaussian, problem, state, data, self._settings.samples)
 
     def finish(self, problem: Problem, state: Drawing, data: Data) -> tuple[jax.Array, Record]:
-        """How well the mode was found."""
+        """The gradient norm at the mode, see `mode.Mode`."""
         return state.status, {"gradient_norm": state.gradient_norm}

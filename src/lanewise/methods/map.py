@@ -1,4 +1,4 @@
-"""`map`: the posterior mode, and the width of its Laplace approximation."""
+"""`map`: the posterior mode, and the standard deviations of its Laplace approximation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _STEPS_PER_ROUND = 10
 
 
 class MapState(NamedTuple):
-    """A lane's search."""
+    """State of a lane: its status, and the search for the mode."""
 
     status: jax.Array
     mode: mode.Mode
 
 
 class Map:
-    """Posterior mode with respect to the latents; converged: small gradient norm, positive Hessian."""
+    """Posterior mode with respect to the latents; converged if the gradient norm is small and −Hessian positive."""
 
     units = 1
     kind = Kind.MODE
@@ -34,18 +34,18 @@ class Map:
 
     @property
     def rounds(self) -> int:
-        """Rounds after which every lane has stopped."""
+        """Number of rounds after which every lane has stopped."""
         return -(-self._settings.max_iterations // _STEPS_PER_ROUND)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> MapState:
-        """Start at the problem's own start; no randomness."""
+        """The state at `problem.start`; the key is not used."""
         begin = mode.start(mode.of_latents(problem, data), problem.start(data))
         status = jnp.where(jnp.isfinite(begin.value), LaneStatus.RUNNING, LaneStatus.NON_FINITE)
         return MapState(status.astype(jnp.int32), begin)
 
     def advance(self, problem: Problem, state: MapState, data: Data) -> tuple[MapState, Record]:
-        """Up to ten steps."""
-        hill = mode.of_latents(problem, data)
+        """Up to ten damped steps; no records."""
+        target = mode.of_latents(problem, data)
 
         def unfinished(carry: tuple[jax.Array, mode.Mode]) -> jax.Array:
             count, at = carry
@@ -53,7 +53,7 @@ class Map:
 
         def one(carry: tuple[jax.Array, mode.Mode]) -> tuple[jax.Array, mode.Mode]:
             count, at = carry
-            return count + 1, mode.step(hill, at)
+            return count + 1, mode.step(target, at)
 
         _, at = jax.lax.while_loop(unfinished, one, (jnp.int32(0), state.mode))
         converged = at.gradient_norm <= self._settings.gradient_norm
@@ -65,12 +65,12 @@ class Map:
         return MapState(status.astype(jnp.int32), at), {}
 
     def finish(self, problem: Problem, state: MapState, data: Data) -> tuple[jax.Array, Record]:
-        """The mode as one draw, and its Laplace width from the exact Hessian."""
+        """The mode as one draw, and Laplace standard deviations of the latents from the exact Hessian."""
         at = state.mode.position
         hessian = -jax.hessian(mode.of_latents(problem, data).log_density)(at)
         factor = jnp.linalg.cholesky(hessian)
         positive = jnp.all(jnp.isfinite(factor))
-        # Columns of the Jacobian carry the covariance from the position to the latents.
+        # The Jacobian transforms the covariance from the position to the latents.
         jacobian = jax.jacfwd(problem.constrain)(at)
         half = jax.scipy.linalg.solve_triangular(factor, jacobian.T, lower=True)
         width = jnp.sqrt(jnp.sum(half**2, axis=0))

@@ -11,17 +11,17 @@ import numpy as np
 
 from lanewise.manifest.protocols import Data, Problem
 
-# Nielsen's start for well-scaled problems; the diagonal scaling makes it free of units.
+# Initial damping of Nielsen for well-scaled problems; the diagonal scaling makes it dimensionless.
 _DAMPING = 1e-3
 _DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e12
 
 
 class Hill(NamedTuple):
-    """What is climbed.
+    """The function to maximise.
 
     Attributes:
-        log_density: of a position, up to a constant.
-        curvature: a positive semi-definite stand-in for its negative Hessian.
+        log_density: position, shape (n,) → log density up to a constant.
+        curvature: position → positive semi-definite approximation of the negative Hessian, shape (n, n).
     """
 
     log_density: Callable[[jax.Array], jax.Array]
@@ -29,16 +29,16 @@ class Hill(NamedTuple):
 
 
 class Mode(NamedTuple):
-    """Where the search stands.
+    """State of the search.
 
     Attributes:
         position: unconstrained position, shape (n,).
-        value, gradient: of the log density there.
-        scale: diagonal of the damping, shape (n,): the largest curvatures met so far.
-        damping: of the next step.
+        value, gradient: log density and its gradient at the position.
+        scale: diagonal of the damping matrix, shape (n,): the largest curvatures so far.
+        damping: damping of the next step.
         gradient_norm: √(gᵀ H⁻¹ g) before the last step: the length of the remaining Newton step in units of the
             posterior's width; 1e-3 means that the mode is off by a thousandth of a standard deviation.
-        iterations: steps taken, accepted or not.
+        iterations: number of steps, accepted or not.
     """
 
     position: jax.Array
@@ -51,18 +51,18 @@ class Mode(NamedTuple):
 
 
 def of_latents(problem: Problem, data: Data) -> Hill:
-    """The posterior density with respect to the latents, whose mode does not depend on the position's coordinates."""
+    """The posterior density with respect to the latents: its mode does not depend on the choice of the position."""
     return Hill(lambda u: problem.log_density(u, data) - problem.log_jacobian(u), lambda u: problem.curvature(u, data))
 
 
 def of_position(problem: Problem, data: Data) -> Hill:
-    """The posterior density with respect to the position, which samplers see: the Jacobian bends it too."""
-    bend = jax.hessian(problem.log_jacobian)
-    return Hill(lambda u: problem.log_density(u, data), lambda u: problem.curvature(u, data) - bend(u))
+    """The posterior density with respect to the position, as for samplers; it includes the log Jacobian."""
+    log_jacobian_hessian = jax.hessian(problem.log_jacobian)
+    return Hill(lambda u: problem.log_density(u, data), lambda u: problem.curvature(u, data) - log_jacobian_hessian(u))
 
 
 def start(hill: Hill, position: jax.Array) -> Mode:
-    """The search before its first step."""
+    """The state of a search before its first step; its gradient norm is infinite."""
     value, gradient = jax.value_and_grad(hill.log_density)(position)
     infinite = jnp.asarray(jnp.inf, value.dtype)
     return Mode(
@@ -77,15 +77,15 @@ def start(hill: Hill, position: jax.Array) -> Mode:
 
 
 def step(hill: Hill, mode: Mode) -> Mode:
-    """One damped step; refused, with ten times the damping, where the density would fall."""
+    """One damped step; if the density would decrease, it is rejected and the damping multiplied by ten."""
     curvature = hill.curvature(mode.position)
-    # Moré's scaling: where a latent runs into its bound its curvature vanishes, and its step must stay bounded.
+    # Moré's scaling: the curvature of a latent vanishes at its bound, but its step must stay finite.
     scale = jnp.maximum(mode.scale, jnp.diag(curvature))
-    # Clipped: rounding can push gᵀH⁻¹g of a converged lane below zero.
+    # Clip at 0: by rounding, gᵀH⁻¹g of a converged lane can be negative.
     norm = jnp.sqrt(jnp.maximum(mode.gradient @ jnp.linalg.solve(curvature, mode.gradient), 0.0))
     position = mode.position + jnp.linalg.solve(curvature + mode.damping * jnp.diag(scale), mode.gradient)
     value, gradient = jax.value_and_grad(hill.log_density)(position)
-    # Near the mode the gain drowns in the rounding of the value itself: a step may lose that much.
+    # Near the mode the gain is below the rounding error of the value, so a decrease of that size is allowed.
     slack = 8 * float(np.finfo(value.dtype).eps) * jnp.abs(mode.value)
     accept = jnp.isfinite(value) & (value >= mode.value - slack)
     damping = jnp.clip(jnp.where(accept, mode.damping / 10, mode.damping * 10), _DAMPING_MIN, _DAMPING_MAX)
@@ -101,7 +101,7 @@ def step(hill: Hill, mode: Mode) -> Mode:
 
 
 def find(hill: Hill, position: jax.Array, gradient_norm: float, max_iterations: int) -> Mode:
-    """Step until the gradient norm before the last step is below `gradient_norm`, or the iterations run out."""
+    """Step until the gradient norm before the last step is at most `gradient_norm`, or to `max_iterations`."""
 
     def unfinished(mode: Mode) -> jax.Array:
         return (mode.gradient_norm > gradient_norm) & (mode.iterations < max_iterations) & jnp.isfinite(mode.value)

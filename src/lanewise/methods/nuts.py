@@ -1,7 +1,7 @@
 """`nuts`: one No-U-Turn sampler per lane, each with its own step size and metric, in Laplace-whitened coordinates.
 
 The transition and the adaptation are NumPyro's building blocks (iterative NUTS with multinomial draws, dual
-averaging, Welford windows); what is ours is that every lane runs its own, in rounds.
+averaging, Welford windows). Here every lane runs them independently, in rounds.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from lanewise.methods.settings import NutsSettings
 from lanewise.methods.whitening import Whitening
 
 _STEPS_PER_ROUND = 100
-# Starts are wider than the posterior, so that R̂ can tell chains that have not found it.
+# Starts are drawn wider than the posterior, so that R̂ shows chains that have not reached it.
 _START_SPREAD = 2.0
 
 
 class NutsState(NamedTuple):
-    """A chain between two transitions.
+    """State of a chain between two transitions.
 
     Attributes:
-        whitening: the chain's coordinates.
-        w, energy, gradient: whitened position, potential energy and its gradient there.
-        adapt: step size and metric with their adaptation.
-        key: of the chain; transition t draws from fold_in(key, t).
+        step: transitions made so far.
+        whitening: the coordinates of the chain.
+        w, energy, gradient: whitened position, and potential energy and its gradient there.
+        adapt: step size and metric, with the state of their adaptation.
+        key: random key of the chain; transition t uses fold_in(key, t).
     """
 
     status: jax.Array
@@ -65,7 +66,7 @@ class Nuts:
 
     @property
     def units(self) -> int:
-        """Chains per realization."""
+        """Number of lanes per realization: one per chain."""
         return self._settings.chains
 
     @property
@@ -74,7 +75,7 @@ class Nuts:
         return -(-self._total // _STEPS_PER_ROUND)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> NutsState:
-        """Fit the mode, whiten by its curvature, and start the chain around it."""
+        """Fit the whitening at the mode, and start the chain at twice the width of its Gaussian."""
         fit = whitening.fit(problem, data)
         n = fit.whitening.centre.size
         key, key_start, key_adapt = jax.random.split(key, 3)
@@ -86,7 +87,7 @@ class Nuts:
         return NutsState(status, jnp.int32(0), fit.whitening, w, energy, gradient, adapt, key)
 
     def advance(self, problem: Problem, state: NutsState, data: Data) -> tuple[NutsState, Record]:
-        """A hundred transitions; those past the chain's end change nothing."""
+        """A hundred transitions; those after the chain's end change nothing."""
         potential = _potential(problem, data, state.whitening)
         _, leapfrog = velocity_verlet(potential, euclidean_kinetic_energy)
 
@@ -128,7 +129,7 @@ class Nuts:
         return chain.round_of(move, state, self._total, _STEPS_PER_ROUND)
 
     def finish(self, problem: Problem, state: NutsState, data: Data) -> tuple[jax.Array, Record]:
-        """Nothing beyond the draws."""
+        """The status; this method has no records beyond its draws."""
         return state.status, {}
 
 

@@ -1,4 +1,4 @@
-"""Settings of the methods, apart from their code so that a manifest is read without importing JAX."""
+"""Settings of the methods; separate from their code, so that reading a manifest does not import JAX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class MapSettings:
 
     Attributes:
         gradient_norm: converged below this; in units of the posterior's width, see `mode.Mode.gradient_norm`.
-        max_iterations: second-order steps at the most.
+        max_iterations: largest number of second-order steps.
     """
 
     gradient_norm: float = 1e-3
@@ -34,9 +34,9 @@ class ViSettings:
     """Settings of `vi`.
 
     Attributes:
-        guide: `full_rank`, a Gaussian with every correlation, or `mean_field`, one without.
-        num_steps: of the optimiser.
-        learning_rate: of the optimiser (Adam), in units of the posterior's width.
+        guide: `full_rank`, a Gaussian with all correlations, or `mean_field`, one without correlations.
+        num_steps: steps of the optimiser (Adam).
+        learning_rate: step size of the optimiser, in units of the posterior's width.
         num_samples: independent draws of the fitted guide.
     """
 
@@ -51,7 +51,7 @@ class ImportanceSettings:
     """Settings of `importance`.
 
     Attributes:
-        samples: draws of the proposal, and as many of the posterior, resampled from them.
+        samples: number of draws of the proposal, and of posterior draws that are resampled from them.
     """
 
     samples: int = 2000
@@ -62,12 +62,12 @@ class HmcSettings:
     """Settings of `hmc`.
 
     Attributes:
-        burn_in: transitions per chain that are thrown away; nothing is adapted in them.
+        burn_in: transitions per chain that are discarded; nothing is adapted in them.
         samples: draws kept per chain.
-        chains: chains per realization, side by side in one lane.
-        leapfrog_steps: of every trajectory.
-        step_size: of a leapfrog step, in units of the posterior's width.
-        jitter: every trajectory's step size is drawn within this share of `step_size`.
+        chains: chains per realization, all in one lane.
+        leapfrog_steps: number of leapfrog steps per trajectory.
+        step_size: size of a leapfrog step, in units of the posterior's width.
+        jitter: step sizes are uniform within `step_size` · (1 ± jitter), one per trajectory.
     """
 
     burn_in: int = 20
@@ -85,9 +85,9 @@ class NutsSettings:
     Attributes:
         warmup: adaptation steps per chain.
         samples: draws kept per chain.
-        chains: chains per realization, a lane each.
+        chains: chains per realization, one lane each.
         dense_mass: adapt a full metric on top of the whitening, not only its diagonal.
-        target_accept: acceptance probability that the step size is adapted to.
+        target_accept: acceptance probability to which the step size is adapted.
         max_tree_depth: trajectories have at most 2^depth − 1 leapfrog steps.
     """
 
@@ -104,7 +104,7 @@ class AutoSettings:
     """Settings of `auto`.
 
     Attributes:
-        khat_max: a realization keeps the draws of `importance` below this k̂.
+        khat_max: below this k̂ a realization keeps its draws of `importance`; otherwise the next stage runs.
     """
 
     khat_max: float = 0.5
