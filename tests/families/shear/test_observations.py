@@ -190,7 +190,7 @@ def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: 
             {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g1\n0,0\n"},
             {"images": "a.npy", "truths": "t.csv"},
             "observations.truths",
-            "t.csv: line 1: the column 'g1' stands twice; keep one",
+            "t.csv: line 1: the column 'g1' appears twice; keep one",
         ),
         (
             {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,fluxx\n0,1\n"},

@@ -71,10 +71,10 @@ def remarks(*overrides: str) -> str:
 
 def test_a_prior_that_speaks_and_a_stamp_that_cuts_are_told() -> None:
     assert remarks() == ""
-    assert "gal.shear.g1: the prior's sigma is 0.02, and one image tells g1 to about 0.02" in remarks(
+    assert "gal.shear.g1: the prior's sigma is 0.02, and one image measures g1 to about ±0.02" in remarks(
         "gal.shear.g1={type: Normal, mean: 0, sigma: 0.02}"
     )
-    assert "gal.shear.g1: the prior ends at -0.03 and 0.03, and one image tells g1 to about 0.02" in remarks(
+    assert "gal.shear.g1: the prior ends at -0.03 and 0.03, and one image measures g1 to about ±0.02" in remarks(
         "gal.shear.g1={type: Uniform, min: -0.03, max: 0.03}"
     )
     assert remarks("gal.shear.g1={type: Uniform, min: -0.1, max: 0.1}") == ""

@@ -1,7 +1,7 @@
-"""What can be foreseen of a scene before anything runs: its S/N, the width of g, and light that the stamp cuts off.
+"""Estimates for a scene before a run: its S/N, the error of g from one image, and the light outside the stamp.
 
-Rules of thumb, right to some ten percent: the galaxy, seen through the point-spread function, as a Gaussian of the same
-half-light radius. They decide what a user is told, never a number of the results.
+They approximate the galaxy convolved with the point-spread function by a Gaussian of the same half-light radius, and
+are correct to about ten percent. They affect warnings to the user, never a number of the results.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from lanewise.families.shear.config import ShearConfig
     from lanewise.families.shear.scene import Component
 
-# A Gaussian's half-light radius in σ.
+# Half-light radius of a Gaussian in units of σ.
 _HALF_LIGHT = math.sqrt(2 * math.log(2))
 _SERSIC_INDEX = {"Gaussian": 0.5, "Exponential": 1.0, "DeVaucouleurs": 4.0}
-# Above it float32 rounds more than the noise moves (measured: nothing is lost up to 1e3, level 0 at 1e5 is lost).
+# Above this S/N, rounding in float32 exceeds the noise (measured: no loss up to 1e3; `level0` at 1e5 is lost).
 FLOAT32_SIGNAL_TO_NOISE = 1e4
 _SHRINKAGE, _LIGHT_OUTSIDE = 0.9, 0.05
 
 
 def remarks(config: ShearConfig) -> Iterator[str]:
-    """What a user should know of a scene that is valid."""
+    """Warnings about a valid scene: a prior that is narrow against the error of g, a stamp that is too small."""
     width = shear_width(config)
     for name in ("g1", "g2"):
         prior = config.latents.get(name)
@@ -37,44 +37,45 @@ def remarks(config: ShearConfig) -> Iterator[str]:
             kept = prior.sigma**2 / (prior.sigma**2 + width**2)
             if kept < _SHRINKAGE:
                 yield (
-                    f"gal.shear.{name}: the prior's sigma is {prior.sigma:g}, and one image tells {name} to about "
-                    f"{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); the bias is "
-                    f"corrected for it, at a cost in precision; a sigma of {3 * width:.2g} or more avoids it"
+                    f"gal.shear.{name}: the prior's sigma is {prior.sigma:g}, and one image measures {name} to about "
+                    f"±{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); the bias is "
+                    f"corrected for this, at a loss of precision; a sigma of {3 * width:.2g} or more avoids it"
                 )
         if isinstance(prior, Uniform):
             kept = _kept_between((prior.max - prior.min) / 2 / width)
             if kept < _SHRINKAGE:
                 yield (
-                    f"gal.shear.{name}: the prior ends at {prior.min:g} and {prior.max:g}, and one image tells {name} "
-                    f"to about {width:.2g}: posterior means keep about {kept:.0%} of the shear in the middle "
+                    f"gal.shear.{name}: the prior ends at {prior.min:g} and {prior.max:g}, and one image measures "
+                    f"{name} to about ±{width:.2g}: posterior means keep about {kept:.0%} of the shear in the middle "
                     f"(λ ≈ {kept:.2f}), less at the ends; bounds {8 * width:.2g} apart or more avoid it"
                 )
     lost = light_outside(config)
     if lost > _LIGHT_OUTSIDE:
         yield (
-            f"image: about {lost:.0%} of the galaxy's light falls outside the stamp; the model knows that, and a "
-            "larger image.size_x and size_y would tell more"
+            f"image: about {lost:.0%} of the galaxy's light falls outside the stamp; the model accounts for it, but a "
+            "larger image.size_x and size_y would lower the error"
         )
 
 
 def signal_to_noise(config: ShearConfig) -> float:
-    """S/N of the flux where all else is known: flux √Σp² / σ; infinite if no σ is given."""
+    """S/N of the flux if all other parameters are known: flux √Σp² / σ, p = image of unit flux; ∞ without σ."""
     if not config.image.noise.sigma:
         return math.inf
     sigma_pixel = gaussian_sigma(config) / config.image.pixel_scale
-    # A profile smaller than a pixel fills one.
+    # A profile smaller than a pixel puts all its flux into one pixel: Σp² ≤ 1.
     squares = min(1.0, 1 / (4 * math.pi * sigma_pixel**2))
     return _centre(config, "flux") * math.sqrt(squares) / config.image.noise.sigma
 
 
 def gaussian_sigma(config: ShearConfig) -> float:
-    """Standard deviation of the Gaussian that stands for the galaxy seen through the point-spread function [arcsec]."""
+    """Standard deviation of the Gaussian that approximates the galaxy convolved with the PSF [arcsec]."""
     return math.hypot(_galaxy_radius(config), _psf_radius(config)) / _HALF_LIGHT
 
 
 def shear_width(config: ShearConfig) -> float:
-    """Standard deviation of g that one image allows [reduced shear]: √2 / (S/N), over the share of the shape that the
-    point-spread function leaves.
+    """Standard error of g from one image [reduced shear].
+
+    √2 / (S/N) divided by R² = r_galaxy² / (r_galaxy² + r_psf²), by which the point-spread function dilutes the shape.
     """
     galaxy = _galaxy_radius(config)
     response = galaxy**2 / (galaxy**2 + _psf_radius(config) ** 2)
@@ -82,20 +83,20 @@ def shear_width(config: ShearConfig) -> float:
 
 
 def light_outside(config: ShearConfig) -> float:
-    """Share of the galaxy's light beyond the circle that fits the stamp."""
+    """Fraction of the galaxy's light outside the largest circle inside the stamp."""
     edge = min(config.image.size_x, config.image.size_y) * config.image.pixel_scale / 2
     blur = math.hypot(1.0, _psf_radius(config) / _galaxy_radius(config))
     return sum(share * _outside(config, part, edge / blur) for part, share in _shares(config))
 
 
 def _kept_between(half: float) -> float:
-    """Variance of a unit Gaussian between ±`half`: the response of its mean to a shift of the Gaussian."""
+    """Variance of a unit Gaussian truncated at ±`half`; it equals the response of its mean to a shift."""
     density = math.exp(-(half**2) / 2) / math.sqrt(2 * math.pi)
     return 1 - 2 * half * density / math.erf(half / math.sqrt(2))
 
 
 def _outside(config: ShearConfig, part: Component, radius: float) -> float:
-    """Share of a component's light beyond a radius [arcsec]."""
+    """Fraction of a component's light outside a radius [arcsec]."""
     ratio = radius / _centre(config, part.half_light_radius)
     if part.type == "Moffat":
         slope = 1 - _centre(config, part.shape or "beta")
@@ -107,7 +108,7 @@ def _outside(config: ShearConfig, part: Component, radius: float) -> float:
 
 
 def _galaxy_radius(config: ShearConfig) -> float:
-    """Half-light radius, of a sum the mean by flux [arcsec]."""
+    """Half-light radius of the galaxy [arcsec]; for a sum, the mean weighted by flux."""
     return sum(share * _centre(config, part.half_light_radius) for part, share in _shares(config))
 
 
@@ -124,7 +125,7 @@ def _psf_radius(config: ShearConfig) -> float:
 
 
 def _shares(config: ShearConfig) -> list[tuple[Component, float]]:
-    """Each component with its share of the flux."""
+    """Each component with its fraction of the flux."""
     parts = [part for _, part in config.galaxy.components]
     given = {part: _centre(config, part.fraction) for part in parts if part.fraction}
     return [(part, given.get(part, 1 - sum(given.values()))) for part in parts]

@@ -1,6 +1,6 @@
-"""Priors of a galaxy's parameters; a new one is a class here, an entry in `PRIORS` and one in the schema.
+"""Priors of a galaxy's parameters; a new one needs a class here, an entry in `PRIORS` and one in the schema.
 
-Nothing here imports NumPyro before a distribution is asked for: a config is checked without it.
+Only `distribution` imports NumPyro, so that a config can be checked without it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _UNBOUNDED = (-math.inf, math.inf)
 
 
 class Prior(Protocol):
-    """One latent's prior."""
+    """The prior of one latent."""
 
     @property
     def centre(self) -> float:
-        """The value that a simulated truth takes."""
+        """The default value of a simulated truth."""
         ...
 
     @property
@@ -30,15 +30,15 @@ class Prior(Protocol):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Bounds that the user gave, infinite where there are none."""
+        """Lower and upper bound given by the user; infinite if there are none."""
         ...
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below; at a uniform random share, a draw from it."""
+        """Inverse cumulative distribution at `share` in (0, 1); a uniform random share gives a draw of the prior."""
         ...
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """The prior as a NumPyro distribution of a scalar."""
         ...
 
 
@@ -61,11 +61,11 @@ class Normal:
         return self.mean + self.sigma
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return self.mean + self.sigma * float(special.ndtri(share))
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's Normal with `mean` and `sigma`; a scalar."""
         import numpyro.distributions as dist
 
         return dist.Normal(self.mean, self.sigma)
@@ -90,11 +90,11 @@ class LogNormal:
         return self.mean * math.exp(self.sigma)
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return self.mean * math.exp(self.sigma * float(special.ndtri(share)))
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's LogNormal whose `loc` is log(mean); a scalar."""
         import numpyro.distributions as dist
 
         return dist.LogNormal(math.log(self.mean), self.sigma)
@@ -119,15 +119,15 @@ class Uniform:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Both."""
+        """Lower and upper bound."""
         return self.min, self.max
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return self.min + (self.max - self.min) * share
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's Uniform between `min` and `max`; a scalar."""
         import numpyro.distributions as dist
 
         return dist.Uniform(self.min, self.max)
@@ -154,16 +154,16 @@ class TruncatedNormal:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Both."""
+        """Lower and upper bound."""
         return self.min, self.max
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         low, high = (float(special.ndtr((bound - self.mean) / self.sigma)) for bound in self.bounds)
         return self.mean + self.sigma * float(special.ndtri(low + (high - low) * share))
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's TruncatedNormal with support `min`…`max`; a scalar."""
         import numpyro.distributions as dist
 
         return dist.TruncatedNormal(self.mean, self.sigma, low=self.min, high=self.max)
@@ -187,11 +187,11 @@ class HalfNormal:
         return self.centre + self.sigma * math.sqrt(1 - 2 / math.pi)
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return self.sigma * float(special.ndtri((1 + share) / 2))
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's HalfNormal with scale `sigma`; a scalar."""
         import numpyro.distributions as dist
 
         return dist.HalfNormal(self.sigma)
@@ -216,11 +216,11 @@ class Gamma:
         return self.centre + math.sqrt(self.concentration) / self.rate
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return float(special.gammaincinv(self.concentration, share)) / self.rate
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's Gamma with `concentration` and `rate`; a scalar."""
         import numpyro.distributions as dist
 
         return dist.Gamma(self.concentration, self.rate)
@@ -246,11 +246,11 @@ class Beta:
         return min(mean + math.sqrt(mean * (1 - mean) / (self.concentration1 + self.concentration0 + 1)), 1.0)
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return float(special.betaincinv(self.concentration1, self.concentration0, share))
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's Beta with support 0…1; a scalar."""
         import numpyro.distributions as dist
 
         return dist.Beta(self.concentration1, self.concentration0)
@@ -267,20 +267,20 @@ class StudentT:
 
     @property
     def centre(self) -> float:
-        """The median, which is the mean where there is one."""
+        """The median; for df > 1 also the mean."""
         return self.mean
 
     @property
     def high(self) -> float:
-        """One scale above the centre: below two degrees of freedom there is no standard deviation."""
+        """One `sigma` above the centre; a standard deviation exists only for df > 2."""
         return self.mean + self.sigma
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """Inverse cumulative distribution at `share`, 0 < share < 1."""
         return self.mean + self.sigma * float(special.stdtrit(self.df, share))
 
     def distribution(self) -> Any:
-        """The NumPyro distribution."""
+        """NumPyro's StudentT with `df`, shifted and scaled; a scalar."""
         import numpyro.distributions as dist
 
         return dist.StudentT(self.df, self.mean, self.sigma)
@@ -293,7 +293,7 @@ Parameter = float | Prior
 
 
 def parameter(value: float | Mapping[str, Any]) -> Parameter:
-    """A checked number, or the prior of a checked mapping with `type`."""
+    """A fixed value from a number, or a prior from a mapping with `type`; the schema has checked both."""
     if isinstance(value, Mapping):
         made: Prior = PRIORS[value["type"]](**{key: float(n) for key, n in value.items() if key != "type"})
         return made

@@ -1,4 +1,4 @@
-"""The scene as frozen types: stamp, point-spread function and galaxy; what each key means is written in the schema."""
+"""The scene as frozen types: stamp, point-spread function and galaxy; the schema documents each key."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lanewise.manifest import typed
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
-# The parameter that a profile has beside its size.
+# The shape parameter of a profile, besides its size.
 SHAPES = {"Sersic": "n", "Moffat": "beta"}
-# Where a galaxy exists, and is drawn to 1e-9: Sersic profiles of n < ½ ring in Fourier space, the wings of a Moffat of
-# β < 2 fit no stamp.
+# Domains of the parameters, in which a galaxy is drawn to 1e-9. Sersic profiles with n < ½ oscillate in Fourier space;
+# the wings of a Moffat profile with β < 2 do not fit any stamp.
 DOMAINS = {
     "flux": (0.0, float("inf")),
     "half_light_radius": (0.0, float("inf")),
@@ -29,16 +29,18 @@ DOMAINS = {
 
 
 def quantity(name: str) -> str:
-    """What a parameter is, `n` for `n` and for `bulge_n`; a key of DOMAINS, or x or y."""
+    """The quantity of a parameter, e.g. `n` for `n` and for `bulge_n`: a key of DOMAINS, or x or y."""
     return next((kind for kind in DOMAINS if name == kind or name.endswith(f"_{kind}")), name)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise per pixel; `simulated: false` leaves it out of the image only.
+    """Gaussian noise per pixel.
 
     Attributes:
-        sigma: of every pixel; None where the type is PerPixel and the variances come with the images.
+        sigma: standard deviation of every pixel [flux]; None if the type is PerPixel and the images have variances.
+        type: Gaussian or PerPixel.
+        simulated: whether simulated images contain the noise; the likelihood always does.
     """
 
     sigma: float | None = None
@@ -48,7 +50,14 @@ class Noise:
 
 @dataclass(frozen=True)
 class Image:
-    """The stamp [pixel, arcsec], and how the model draws it; `padding` None chooses by the predicted error."""
+    """The stamp, and how the model draws it.
+
+    Attributes:
+        pixel_scale: size of a pixel [arcsec].
+        size_x, size_y: size of the stamp [pixel].
+        fft_size: FFT size of the renderer `jax-galsim`.
+        padding: size of the renderer's grid in stamps; None chooses it by the predicted error.
+    """
 
     pixel_scale: float
     size_x: int
@@ -62,10 +71,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Psf:
-    """Point-spread function; `sigma` is the standard deviation of a Gaussian, the FWHM of a Moffat [arcsec].
+    """Analytic point-spread function.
 
     Attributes:
-        e1, e2: ellipticity [distortion], which keeps the area.
+        sigma: standard deviation of a Gaussian, or full width at half maximum of a Moffat [arcsec].
+        beta: exponent of a Moffat.
+        e1, e2: ellipticity [distortion]; the area does not depend on it.
     """
 
     sigma: float
@@ -76,7 +87,7 @@ class Psf:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What changes a number."""
+        """The values that affect the numbers of a realization, for the identity."""
         found = asdict(self)
         if self.type != "Moffat":
             del found["beta"]
@@ -87,11 +98,11 @@ class Psf:
 
 @dataclass(frozen=True)
 class PsfImage:
-    """A point-spread function as an image, without the pixel of the stamp, centred on the image's centre.
+    """A point-spread function as an image, centred on the image's centre; it excludes the pixel of the stamp.
 
     Attributes:
         array: name of the array in the file; empty: the only one.
-        pixel_scale: of the image [arcsec].
+        pixel_scale: size of a pixel of this image [arcsec].
     """
 
     file: Input
@@ -101,19 +112,19 @@ class PsfImage:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What changes a number; not where the file lies."""
+        """The values that affect the numbers of a realization, for the identity; the path of the file does not."""
         return {"type": "Image", "sha256": self.file.sha256, "array": self.array, "pixel_scale": self.pixel_scale}
 
 
 @dataclass(frozen=True)
 class Component:
-    """One profile of a galaxy, and the names of the parameters that it reads.
+    """One profile of a galaxy, and the names of its parameters.
 
     Attributes:
-        type: profile.
-        half_light_radius: name of its size.
-        shape: name of its index or exponent, None for a profile without.
-        fraction: name of its share of the flux, None for what the others leave.
+        type: name of the profile.
+        half_light_radius: name of the size parameter.
+        shape: name of the Sersic index or Moffat exponent; None for other profiles.
+        fraction: name of the fraction of the flux; None for the component that has the rest of the flux.
     """
 
     type: str
@@ -127,11 +138,11 @@ class Galaxy:
     """The galaxy: one profile, or several that share centre, ellipticity and shear.
 
     Attributes:
-        type: profile, or Sum.
-        components: by name; a single profile's name is empty.
-        parameters: by name: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre's offset from the image
-            centre [pixel], and per component half_light_radius [arcsec], n or beta, and fraction, preceded by the
-            component's name and `_` in a sum.
+        type: name of the profile, or Sum.
+        components: components with their names; the name of a single profile is empty.
+        parameters: parameters with their names: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre's
+            offset from the image centre [pixel], and per component half_light_radius [arcsec], n or beta, and
+            fraction; in a sum, these are preceded by the component's name and `_`.
     """
 
     type: str
@@ -140,7 +151,7 @@ class Galaxy:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What changes a number."""
+        """The values that affect the numbers of a realization, for the identity."""
         named = {"components": {name: part.type for name, part in self.components}} if self.type == "Sum" else {}
         values = {
             name: p if isinstance(p, float) else {"type": type(p).__name__, **vars(p)} for name, p in self.parameters
@@ -149,16 +160,16 @@ class Galaxy:
 
 
 def image(value: Mapping[str, Any]) -> Image:
-    """A checked `image`."""
+    """The stamp from the section `image` of a config, which the schema has checked."""
     return typed.build(Image, {**value, "noise": typed.build(Noise, value["noise"])})
 
 
 def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
-    """A checked and resolved `psf`."""
+    """The point-spread function from the section `psf` of a config, which is checked."""
     if value.get("type") == "Image":
         file = value["file"]
         if isinstance(file, str):
-            # Outside a manifest nobody has looked at it before.
+            # A config without a manifest has not been resolved: pin the file here.
             path, _, name = file.partition("#")
             return PsfImage(inputs.pin(path), name, float(value["pixel_scale"]))
         return PsfImage(Input(file["path"], file["sha256"]), file.get("name", ""), float(value["pixel_scale"]))
@@ -167,7 +178,7 @@ def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
 
 
 def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
-    """A checked `gal`."""
+    """The galaxy from the section `gal` of a config, which is checked; the stamp gives the bounds of the position."""
     kind = value.get("type", "Exponential")
     ellipticity = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
     position = value.get("position", {})
@@ -189,7 +200,7 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
 
 
 def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, Component], ...], dict[str, Parameter]]:
-    """The profiles in the order of their names, and their own parameters."""
+    """The components in the order of their names, and their parameters by name."""
     described = value["components"] if kind == "Sum" else {"": {**value, "type": kind}}
     parts: list[tuple[str, Component]] = []
     parameters: dict[str, Parameter] = {}
@@ -206,6 +217,6 @@ def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, C
 
 
 def position_bounds(position: Mapping[str, Any], axis: str, size: int) -> tuple[float, float]:
-    """Bounds of the centre in pixels from the lower left; below 1 they are fractions of the image."""
+    """Bounds of the centre along an axis [pixel from the lower left]; values below 1 are fractions of `size`."""
     low, high = position.get(f"{axis}_min", 0.3), position.get(f"{axis}_max", 0.7)
     return tuple(bound * size if bound < 1 else float(bound) for bound in (low, high))  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Images with a known shear, drawn by GalSim: the oracle is independent of our renderer."""
+"""Images with a known shear, drawn by GalSim, so that the simulation is independent of our renderer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lanewise.manifest.protocols import Member, Observation
 
 
 def simulate(config: ShearConfig, member: Member) -> Observation:
-    """One image, drawn with GalSim's default accuracy, with the noise of its seed.
+    """One image, drawn with GalSim's default accuracy; the member's seed sets its noise.
 
-    Latents that the campaign does not set take the central value of their prior, and the position the image centre.
+    Parameters that the campaign does not set are at the centre of their prior; the position is the image centre.
 
     Returns:
-        data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, the same for every
-            pixel; `given`, the parameters that the model is given at their truth, if there are any.
+        The truth, and data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, of
+        the same shape, the inverse variance [1/flux²]; `given`, the true values that the model is given, if any.
     """
     truth = {name: p if isinstance(p, float) else p.centre for name, p in config.simulated_galaxy.parameters}
     truth |= {"x": 0.0, "y": 0.0, **member.truth}
@@ -43,8 +43,8 @@ def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
     rest = 1.0 - sum(truth[c.fraction] for c in components if c.fraction)
     parts = [_profile(c, truth, truth["flux"] * (truth[c.fraction] if c.fraction else rest)) for c in components]
     galaxy = parts[0] if len(parts) == 1 else galsim.Add(parts)
-    planted = config.simulation.bias
-    g1, g2 = ((1 + planted.m) * truth[name] + planted.c for name in ("g1", "g2"))
+    bias = config.simulation.bias
+    g1, g2 = ((1 + bias.m) * truth[name] + bias.c for name in ("g1", "g2"))
     return galaxy.shear(e1=truth["e1"], e2=truth["e2"]).shear(g1=g1, g2=g2)
 
 
@@ -62,12 +62,12 @@ def _profile(component: Component, truth: Mapping[str, float], flux: float) -> g
 
 def _psf(psf: Psf | PsfImage) -> galsim.GSObject:
     if isinstance(psf, PsfImage):
-        # By default GalSim leaves out what the interpolation has beyond the image's own band.
+        # By default GalSim cuts the interpolated PSF at a maximum wave number; the model does not.
         image = galsim.Image(psf_image.read(psf))
         return galsim.InterpolatedImage(image, scale=psf.pixel_scale, flux=1.0, calculate_maxk=False)
     if psf.type == "Moffat":
-        round_one = galsim.Moffat(beta=psf.beta, fwhm=psf.sigma)
+        unsheared = galsim.Moffat(beta=psf.beta, fwhm=psf.sigma)
     else:
-        round_one = galsim.Gaussian(sigma=psf.sigma)
-    # A transformation by nothing is one too, and would change the last bits.
-    return round_one.shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else round_one
+        unsheared = galsim.Gaussian(sigma=psf.sigma)
+    # Even a shear of 0 is a transformation in GalSim, and would change the last bits.
+    return unsheared.shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else unsheared

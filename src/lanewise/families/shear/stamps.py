@@ -1,4 +1,4 @@
-"""Stamps in files: FITS, NPZ, NPY or HDF5, one image or an array of them."""
+"""Read stamps from FITS, NPZ, NPY or HDF5 files: one image or an array of them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Stamps:
     """The images of one file.
 
     Attributes:
-        values: shape (n, ny, nx), as they stand in the file.
-        pixel_scale: [arcsec], where the file says it: FITS with a world coordinate system; else None.
+        values: pixel values in the file's own units, shape (n, ny, nx).
+        pixel_scale: size of a pixel [arcsec] from a FITS world coordinate system; None if the file has none.
     """
 
     values: np.ndarray
@@ -31,9 +31,9 @@ def read(raw: bytes, path: str, name: str = "") -> Stamps:
     """The images in a file.
 
     Args:
-        raw: its bytes.
-        path: how complaints call it; its suffix says the format.
-        name: of the array in an NPZ or HDF5 file, or of the FITS extension (or its number); empty: the only one.
+        raw: content of the file.
+        path: path of the file, for error messages; its suffix decides the format.
+        name: name of the array in an NPZ or HDF5 file, or name or number of the FITS extension; empty: the only one.
 
     Raises:
         DataError: the file cannot be read as images.
@@ -56,7 +56,7 @@ def _suffix(path: str) -> str:
 
 
 def _npy(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
-    # Pickled objects would run what the file says.
+    # Pickled objects could run arbitrary code.
     return np.load(io.BytesIO(raw), allow_pickle=False), None
 
 
@@ -85,16 +85,16 @@ def _fits(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
             if len(with_data) != 1:
                 raise DataError(f"{path}: has {len(with_data)} images; name one of them: {path}#1 or #NAME")
             unit = with_data[0]
-        # FITS is big-endian; arithmetic is faster in the machine's own order.
+        # FITS is big-endian; arithmetic is faster in the native byte order.
         return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), _pixel_scale(unit.header)
 
 
 def _pixel_scale(header: Any) -> float | None:
-    """Geometric mean of the pixel's sides [arcsec], if the header has celestial coordinates."""
+    """Square root of the pixel area [arcsec]; None if the header has no celestial coordinates."""
     from astropy import wcs
 
     with warnings.catch_warnings():
-        # Old keywords are astropy's to complain about, not ours.
+        # Suppress astropy's warnings about deprecated keywords.
         warnings.simplefilter("ignore")
         coordinates = wcs.WCS(header)
         if not coordinates.has_celestial:

@@ -1,6 +1,6 @@
 """True parameters drawn from their priors, one galaxy per seed.
 
-NumPy and SciPy alone: the plan names its realizations by their truths, and is made without JAX.
+It uses NumPy and SciPy only: the plan is made without JAX, and needs the truths for the names of its realizations.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import numpy as np
 from lanewise.families.shear.priors import Parameter
 from lanewise.families.shear.scene import DOMAINS, quantity
 
-# Beside the seed, so that no other use of the seed shares these random numbers; part of every result.
+# Combined with the seed, so that no other use of the seed gets these random numbers. Changing it changes every truth.
 _PURPOSE = 2
 _PAIRS = (("g1", "g2"), ("e1", "e2"))
 
 
 def truth(parameters: Mapping[str, Parameter], seed: int) -> dict[str, float]:
-    """A galaxy from the priors, given that it exists: this is the prior that the model's density has, too.
+    """A galaxy drawn from the priors, restricted to valid galaxies; the model's density has the same prior.
 
     Args:
-        parameters: of the galaxy; a number stays as it is.
-        seed: of the realization.
+        parameters: parameters of the galaxy; a number is fixed.
+        seed: seed of the realization.
+
+    Returns:
+        All parameters by name.
     """
     random = np.random.default_rng((seed, _PURPOSE))
     while True:
@@ -36,13 +39,13 @@ def truth(parameters: Mapping[str, Parameter], seed: int) -> dict[str, float]:
 
 
 def exists(p: Mapping[str, float]) -> bool:
-    """Whether there is a galaxy with these parameters; as in `model.ShearProblem`."""
-    whole = all(p[a] ** 2 + p[b] ** 2 < 1 for a, b in _PAIRS)
+    """Whether the parameters are inside their domains; the same condition as in `model.ShearProblem`."""
+    valid = all(p[a] ** 2 + p[b] ** 2 < 1 for a, b in _PAIRS)
     fractions = 0.0
     for name, value in p.items():
         kind = quantity(name)
         if kind in ("half_light_radius", "n", "beta", "fraction"):
             low, high = DOMAINS[kind]
-            whole &= low < value < high if high == float("inf") else low <= value <= high
+            valid &= low < value < high if high == float("inf") else low <= value <= high
         fractions += value if kind == "fraction" else 0.0
-    return whole and fractions <= 1
+    return valid and fractions <= 1

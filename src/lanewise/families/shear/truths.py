@@ -1,4 +1,4 @@
-"""What is known to be true of images from files: a table with a row per image and a column per parameter."""
+"""Known true parameters of images from files: a table with a row per image and a column per parameter."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lanewise.storage.store import Store, beside, split
 
 
 def read(manifest: Document, place: Path) -> list[dict[str, float]]:
-    """The rows of the CSV that the value at `place` names.
+    """The rows of the CSV file that the manifest names at `place`, each with values by column.
 
     Raises:
-        ManifestError: the file is missing, or is no table of finite numbers under a header.
+        ManifestError: the file is missing, or is not a table of finite numbers with a header.
     """
     where = beside(manifest.source, manifest.at(place))
     folder, file = split(where)
@@ -31,7 +31,7 @@ def read(manifest: Document, place: Path) -> list[dict[str, float]]:
     found, complaints = [], []
     header = [name.strip() for name in lines[0]] if lines else []
     for name in sorted({name for name in header if header.count(name) > 1}):
-        complaints.append(manifest.complaint(place, f"{where}: line 1: the column '{name}' stands twice; keep one"))
+        complaints.append(manifest.complaint(place, f"{where}: line 1: the column '{name}' appears twice; keep one"))
     for number, row in enumerate(lines[1:], start=2):
         try:
             if row:
@@ -44,11 +44,11 @@ def read(manifest: Document, place: Path) -> list[dict[str, float]]:
 
 
 def misfits(truths: Sequence[Mapping[str, float]], known: Collection[str], place: Path) -> Iterator[tuple[Path, str]]:
-    """Truths of parameters that the galaxy does not have, and shears that no galaxy has.
+    """Complaints about parameters that the galaxy does not have, and about |g| ≥ 1.
 
     Args:
-        known: the parameters of the galaxy.
-        place: of the table in the manifest.
+        known: names of the galaxy's parameters.
+        place: place of the table in the manifest.
     """
     for name in dict.fromkeys(name for row in truths for name in row):
         if name not in known:
