@@ -1,7 +1,7 @@
-"""Checkpoints: how far a long chunk has come, so that another process can go on from there to the same bits.
+"""Checkpoints: the state of a long chunk, from which another process can continue to bit-identical results.
 
-One object per chunk, replaced whole. It is believed only by the same chunk in the same surroundings: identities,
-versions, device and XLA flags; otherwise the chunk begins anew.
+One object per chunk, replaced atomically. It is used only for the same chunk in the same environment (identities,
+versions, device and XLA flags); otherwise the chunk starts again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lanewise.manifest.plan import Chunk
 from lanewise.storage import commits
 from lanewise.storage.store import Store
 
-# Bytes of the SHA-256 that a checkpoint begins with.
+# Length of the SHA-256 at the start of a checkpoint [bytes].
 _DIGEST = 32
 
 
@@ -30,9 +30,9 @@ class Saved:
     """A block of lanes between two rounds.
 
     Attributes:
-        rounds: those that are done.
-        state: the leaves of the lanes' states.
-        records: arrays per name over all rounds so far.
+        rounds: number of finished rounds.
+        state: leaves of the lanes' state, each with a leading lane axis.
+        records: one array per name, over all rounds so far.
     """
 
     rounds: int
@@ -42,12 +42,12 @@ class Saved:
 
 @dataclass(frozen=True)
 class Policy:
-    """When a checkpoint is worth its writing.
+    """When to write a checkpoint.
 
     Attributes:
-        long_s: a chunk predicted to take longer than this has checkpoints.
-        interval_s: between two of them, at the least.
-        share: of the time that writing them may take.
+        long_s: only chunks predicted to take longer than this get checkpoints [s].
+        interval_s: shortest time between two checkpoints [s].
+        share: largest fraction of the time that writing may take.
     """
 
     long_s: float = 60.0
@@ -56,7 +56,7 @@ class Policy:
 
 
 def snapshot(rounds: int, state: Any, records: Mapping[str, np.ndarray]) -> Saved:
-    """A block between two rounds, on the host."""
+    """Copy a block between two rounds to the host."""
     import jax
 
     leaves = (jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state))
@@ -64,7 +64,7 @@ def snapshot(rounds: int, state: Any, records: Mapping[str, np.ndarray]) -> Save
 
 
 def restored(init: Callable[..., Any], inputs: tuple[Any, Any, Any], saved: Sequence[np.ndarray]) -> Any:
-    """The state that `snapshot` took; `init` is not run, it only tells the structure."""
+    """The state from `snapshot`. `init` is not run; it only defines the structure and the types."""
     import jax
     import jax.numpy as jnp
 
@@ -87,7 +87,7 @@ class Keeper:
     """Keeps the blocks of one chunk in storage.
 
     Args:
-        surroundings: what must be the same when a checkpoint is taken up, besides the chunk.
+        surroundings: environment that must be equal when a checkpoint is loaded, besides the chunk.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Keeper:
         self.blocks: dict[int, Saved] = {}
 
     def load(self) -> int:
-        """Take up what was left; returns the number of rounds that need not be computed again."""
+        """Load the checkpoint, if there is one; returns the number of rounds that it saves."""
         try:
             data = self._store.read(self._path)
         except FileNotFoundError:
@@ -116,13 +116,13 @@ class Keeper:
         return self._resumed
 
     def due(self, done: int, total: int) -> bool:
-        """Whether it is time for a checkpoint, after `done` of the chunk's `total` rounds."""
+        """Whether to write a checkpoint after `done` of the chunk's `total` rounds."""
         now = time.monotonic()
         predicted_s = (now - self._began) * (total - self._resumed) / max(done - self._resumed, 1)
         return predicted_s > self._policy.long_s and now - self._last >= self._wait
 
     def save(self) -> None:
-        """Write all blocks as they stand."""
+        """Write all blocks in their current state."""
         began = time.monotonic()
         self._store.put(self._path, _encode(self.blocks, self._fingerprint))
         self._in_storage = True
@@ -130,13 +130,13 @@ class Keeper:
         self._wait = max(self._policy.interval_s, (self._last - began) / self._policy.share)
 
     def clear(self) -> None:
-        """Remove the chunk's checkpoints, once it is committed."""
+        """Remove the chunk's checkpoints; call it after the commit."""
         if self._in_storage:
             self._store.remove(f"{commits.CHECKPOINTS}/{self._chunk.name}")
 
 
 def surroundings() -> dict[str, Any]:
-    """What fixes the bits besides the identity."""
+    """Everything besides the identity that can change the bits: versions, source, flags, device."""
     machine = provenance.machine()
     device = {name: machine[name] for name in ("platform", "device", "processor")}
     return {"versions": provenance.versions(), "source": provenance.source(), "flags": provenance.flags(), **device}
@@ -155,8 +155,8 @@ def _encode(blocks: Mapping[int, Saved], fingerprint: str) -> bytes:
 
 
 def _decode(data: bytes, fingerprint: str) -> dict[int, Saved] | None:
-    """The blocks; None if the object is damaged or of another chunk: then it is no use, and no harm."""
-    # NPZ checks its arrays, not their names: a changed byte there could put one in the place of another.
+    """The blocks; None if the object is damaged or belongs to another chunk or environment."""
+    # NPZ has checksums for arrays but not for their names: a changed byte in a name could swap two arrays.
     digest, body = data[:_DIGEST], data[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         return None

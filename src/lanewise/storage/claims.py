@@ -1,8 +1,8 @@
-"""Claims: which processes are at work on a campaign, on which chunk, and that they still are.
+"""Claims: which processes work on a campaign, on which chunk, and whether they are alive.
 
-Each process keeps one small object, written again every few seconds by a thread, so that `status` can tell a chunk
-that is computed from one whose process is gone. Nothing depends on it: two processes may claim one chunk, and a claim
-that cannot be written is done without.
+Each process has one small object that a thread rewrites every few seconds. From it, `status` can distinguish a chunk
+in progress from one whose process has died. No result depends on claims: two processes may claim one chunk, and a
+claim that cannot be written is ignored.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ CLAIMS = f"{HOME}/claims"
 NODE_VARIABLE = "LANEWISE_NODE"
 _SUFFIX = ".claim"
 _BEAT_S = 20.0
-# A process that is done sooner leaves no trace, and no two writings follow each other faster.
+# No claim is written in the first two seconds; later writes are at least this far apart.
 _PAUSE_S = 2.0
-# A heart that has missed so many beats has stopped.
+# A claim is dead after this many missed intervals.
 _MISSED = 3.5
-_LATE_S = 1.0
+# At exit, wait this long for the thread.
+_JOIN_S = 1.0
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A claim as it stands in storage.
+    """A claim as read from storage.
 
     Attributes:
-        chunk: that the process was at when it last wrote; None between two.
-        beat_s: seconds between two writings.
-        done, total: steps of the chunk.
-        age_s: since the last writing, by the store's clock.
+        chunk: index of the chunk at the last write; None between two chunks.
+        beat_s: interval between writes [s].
+        done, total: finished and total steps of the chunk.
+        age_s: time since the last write, by the store's clock [s].
     """
 
     chunk: int | None
@@ -59,17 +60,17 @@ class Claimed:
 
     @property
     def alive(self) -> bool:
-        """Whether its process may still be at work."""
+        """Whether its process may still be running."""
         return self.age_s <= _MISSED * self.beat_s
 
 
 class Claim(Silent):
-    """This process's claim while it computes; hears of its progress and passes it on.
+    """The claim of this process; it records the progress and forwards it to another reporter.
 
     Args:
-        progress: told what this is told.
-        beat_s: between two writings.
-        pause_s: before the first, and after one before a new chunk is told.
+        progress: reporter to forward to.
+        beat_s: interval between writes [s].
+        pause_s: time before the first write, and shortest time between two writes [s].
     """
 
     def __init__(self, store: Store, progress: Reporter, *, beat_s: float = _BEAT_S, pause_s: float = _PAUSE_S) -> None:
@@ -91,33 +92,33 @@ class Claim(Silent):
         with self._changed:
             self._over = True
             self._changed.notify()
-        # A store that does not answer must not hold up the end; what it writes late will look lost, and is.
-        self._thread.join(timeout=_LATE_S)
+        # A store that does not answer must not delay the exit. A claim that is written late then counts as dead.
+        self._thread.join(timeout=_JOIN_S)
         if isinstance(error, StorageError):
-            return  # it was waited for until the deadline; another call would wait as long again
+            return  # storage failed until the deadline; another call would wait as long again
         if self._written and not self._thread.is_alive():
             with contextlib.suppress(StorageError):
                 self._store.remove(self._path)
 
     def take(self, chunk: Chunk | None) -> None:
-        """The process is at this chunk now."""
+        """Set the current chunk; None between two chunks."""
         with self._changed:
             self._chunk, self._done, self._total = (None if chunk is None else chunk.index), 0, 0
             self._news = True
             self._changed.notify()
 
     def begin(self, what: str, total: int) -> None:
-        """Pass it on."""
+        """Reset the step count and forward."""
         self._done, self._total = 0, total
         self._progress.begin(what, total)
 
     def step(self, done: int, note: str = "") -> None:
-        """Pass it on."""
+        """Record the step and forward."""
         self._done = done
         self._progress.step(done, note)
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """Pass it on."""
+        """Forward."""
         self._progress.say(event, text, **fields)
 
     def _beat(self) -> None:
@@ -154,7 +155,7 @@ class Claim(Silent):
 
 @contextlib.contextmanager
 def held(store: Store, progress: Reporter) -> Iterator[Claim]:
-    """The claim of this process: the one that listens already, or a new one."""
+    """The claim of this process: `progress` itself if it is a claim, else a new one."""
     if isinstance(progress, Claim):
         yield progress
         return
@@ -163,20 +164,20 @@ def held(store: Store, progress: Reporter) -> Iterator[Claim]:
 
 
 def node() -> str:
-    """What a cluster calls this machine, or its own name."""
+    """Node name from LANEWISE_NODE, or this machine's host name."""
     return os.environ.get(NODE_VARIABLE) or platform.node()
 
 
 def survey(store: Store) -> list[Claimed]:
-    """Every claim that is there; one that goes while it is read is passed over."""
+    """All claims; one that is removed during the listing is skipped."""
     return list(_read(store).values())
 
 
 def lost(claimed: Iterable[Claimed], done: Container[int]) -> list[Claimed]:
-    """Claims whose process is gone, of chunks that no other process is at.
+    """Dead claims whose chunk is neither committed nor claimed by a live process.
 
     Args:
-        done: chunks that are committed.
+        done: indexes of committed chunks.
     """
     every = list(claimed)
     at_work = {claim.chunk for claim in every if claim.alive}
@@ -184,7 +185,7 @@ def lost(claimed: Iterable[Claimed], done: Container[int]) -> list[Claimed]:
 
 
 def withdraw(store: Store, pid: int) -> None:
-    """Remove the claim of a process of this node that has ended without doing so."""
+    """Remove the claim of a process on this node that ended without removing it."""
     for path, claim in _read(store).items():
         if (claim.node, claim.pid) == (node(), pid):
             store.remove(path)
@@ -206,7 +207,7 @@ def _read(store: Store) -> dict[str, Claimed]:
 
 
 def _now(store: Store) -> float:
-    """The store's clock; ours, for a reader who may not write."""
+    """Time by the store's clock; by our clock if this user may not write."""
     try:
         return store.now()
     except StorageError:

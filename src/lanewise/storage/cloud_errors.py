@@ -1,8 +1,8 @@
-"""What the clients of the clouds raise, said with Python's own errors.
+"""Translate the errors of cloud clients into Python's built-in errors.
 
-S3's client does so itself; those of Azure and Google have errors of their own for an object that is absent and for a
-user who is refused, which would otherwise look like a store that might answer another time. They are told by name and
-number, since the clients are optional.
+The S3 client does this itself. The clients of Azure and Google have their own errors for a missing object and for a
+refused user; without translation these errors would be retried. They are identified by class name and status code,
+because the clients are optional dependencies.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _NO_CREDENTIALS = ("Credentials", "Authentication", "Signing")
 
 
 def plain(function: Callable[[], T]) -> T:
-    """The function's value.
+    """Call the function and return its value.
 
     Raises:
-        FileNotFoundError: there is no such object, or no such bucket.
-        PermissionError: the credentials are missing or not enough.
-        Exception: as the function raised it.
+        FileNotFoundError: the object or the bucket does not exist.
+        PermissionError: the credentials are missing or insufficient.
+        Exception: any other error of the function, unchanged.
     """
     try:
         return function()
@@ -32,7 +32,7 @@ def plain(function: Callable[[], T]) -> T:
         number = getattr(error, "status_code", getattr(error, "code", None))
         if name == "ResourceNotFoundError" or number == 404:
             raise FileNotFoundError(text) from error
-        # gcsfs has no better for 403 than an OSError with this word.
+        # For 403, gcsfs raises only an OSError whose text begins with this word.
         forbidden = isinstance(error, OSError) and text.startswith("Forbidden")
         if forbidden or number in _REFUSED or any(word in name for word in _NO_CREDENTIALS):
             raise PermissionError(text) from error
@@ -40,7 +40,7 @@ def plain(function: Callable[[], T]) -> T:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's text without the answer of the server that some clients append to it."""
+    """First line of an error's text; some clients append the whole server response."""
     first, *rest = [*str(error).splitlines(), ""]
-    # "Parameter validation failed:", and what is wrong on the next line.
+    # For example "Parameter validation failed:", with the reason on the next line.
     return f"{first} {rest[0]}" if first.endswith(":") else first or type(error).__name__

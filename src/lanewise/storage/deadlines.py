@@ -1,7 +1,7 @@
-"""Calls that may fail or hang: a deadline of our own, and tries again with jitter.
+"""Calls that may fail or hang: a deadline, and retries with jitter.
 
-The clients of object storage retry too, but one that waits for a server that has stopped answering may wait for ever:
-each try runs in a thread that is left behind when its time is over.
+The clients of object storage retry too, but they may wait forever for a server that does not answer. Therefore each
+try runs in its own thread, which is abandoned when its time is over.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 DEADLINE_VARIABLE = "LANEWISE_STORAGE_DEADLINE"
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 20.0
-# A large object may take its time, beyond what any call is given: this many bytes a second are expected.
+# Large objects get extra time: their size divided by this rate.
 _SLOWEST_BYTES_PER_S = 1e6
-# The answers of a store that another try does not change.
+# Errors that a retry cannot change.
 _FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, StorageError)
 _FINAL_ERRNO = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.EMSGSIZE}
 
 
 class _NoAnswer(Exception):
-    """A try was given up."""
+    """A try was abandoned: no answer in time."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class Patience:
     def call(
         self, function: Callable[[], T], where: str, size: int = 0, given_up: Callable[[], None] = lambda: None
     ) -> T:
-        """The function's value, within the deadline.
+        """Call the function, with retries, within the deadline.
 
         Args:
-            function: may be called again, also while a try that was given up is still under way.
-            where: what errors are about.
-            size: bytes that it moves.
-            given_up: called after a try that gave no answer.
+            function: may be called again while an abandoned try is still running.
+            where: path or URL, for error messages.
+            size: amount of data that it transfers [bytes].
+            given_up: called after each abandoned try.
 
         Raises:
-            StorageTimeout: there was no answer until the deadline.
-            StorageError: there was one, and it was an error to the end.
-            OSError, ValueError: as the function raised it, where another try is no use.
+            StorageTimeout: no answer until the deadline.
+            StorageError: every try failed until the deadline.
+            OSError, ValueError: raised by the function, where a retry cannot help.
         """
         began = time.monotonic()
         end = began + self.deadline_s + size / _SLOWEST_BYTES_PER_S
@@ -71,7 +71,7 @@ class Patience:
         while True:
             tries += 1
             try:
-                return _within(min(try_s, max(0.0, end - time.monotonic())), function)
+                return _with_time_limit(min(try_s, max(0.0, end - time.monotonic())), function)
             except Exception as error:
                 if is_final(error):
                     raise
@@ -82,17 +82,17 @@ class Patience:
                     time.sleep(pause)
                     continue
                 spent = f"{tries} {'try' if tries == 1 else 'tries'} in {time.monotonic() - began:.0f} s"
-                remedy = "what is committed stays, run again to go on"
+                remedy = "committed results are kept; run again to continue"
                 if isinstance(error, _NoAnswer):
                     raise StorageTimeout(f"{where}: gave no answer, {spent}; {remedy}") from None
                 raise StorageError(f"{where}: cannot be reached, {spent}: {first_line(error)}; {remedy}") from error
 
 
 def from_environment() -> Patience:
-    """The default, or what LANEWISE_STORAGE_DEADLINE says.
+    """Time limits from LANEWISE_STORAGE_DEADLINE [s], or the default.
 
     Raises:
-        UsageError: it is not a positive number.
+        UsageError: the variable is not a positive number.
     """
     text = os.environ.get(DEADLINE_VARIABLE)
     if not text:
@@ -107,20 +107,20 @@ def from_environment() -> Patience:
 
 
 def is_final(error: Exception) -> bool:
-    """Whether another try is no use."""
+    """Whether a retry cannot help."""
     if isinstance(error, TimeoutError | _NoAnswer):
         return False
     if isinstance(error, OSError) and error.errno in _FINAL_ERRNO:
         return True
-    # Told by name: the clients of the clouds are optional, and each has errors of its own; see also answers.py.
+    # By name: the cloud clients are optional dependencies, each with its own error classes; see also cloud_errors.py.
     useless = any(word in type(error).__name__ for word in ("Validation", "Profile"))
     return useless or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
 
 
 def side_by_side(function: Callable[[Item], T], items: Iterable[Item], n_threads: int) -> list[T]:
-    """The function of each item, in order; the first error ends all.
+    """Apply the function to each item in threads; results in order. The first error stops the rest.
 
-    A signal is obeyed at once: no executor of Python's, which waits for its threads, also at the end of the process.
+    Daemon threads instead of an executor: an executor waits for its threads, also when the process exits on a signal.
     """
     pairs = [(item, Future[T]()) for item in items]
     left = deque(pairs)
@@ -145,15 +145,15 @@ def side_by_side(function: Callable[[Item], T], items: Iterable[Item], n_threads
         raise
 
 
-def _within(seconds: float, function: Callable[[], T]) -> T:
-    """The function's value, or _NoAnswer; its thread never keeps the process from ending."""
+def _with_time_limit(seconds: float, function: Callable[[], T]) -> T:
+    """The function's value; _NoAnswer after the time limit. A daemon thread, so that the process can exit."""
     future: Future[T] = Future()
     threading.Thread(target=_settle, args=(future, function), daemon=True, name="lanewise-storage").start()
     try:
         return future.result(timeout=seconds)
     except TimeoutError:
         if future.done():
-            raise  # the function's own
+            raise  # TimeoutError of the function itself
         raise _NoAnswer from None
 
 

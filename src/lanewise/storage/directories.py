@@ -1,4 +1,4 @@
-"""The directories of the realizations: a view of the committed data, which can be written again from it."""
+"""The directories of the realizations: a copy of the committed data that can be rebuilt from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Iterable[tuple[str, bytes]]:
-    """Path and bytes of every file of the realizations' directories."""
+    """Path and content of every file in the realizations' directories."""
     outputs = commits.outputs_of(settings)
     for result in results:
         for name, data in outputs.files(result).items():
@@ -26,12 +26,12 @@ def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[st
     """Write the run-id directories of a committed chunk.
 
     Args:
-        files: those of the commit, if they are at hand: all are written. Else they are made from the committed data,
-            and only if some are missing or of another size.
+        files: path and content, all of which are written. None: make them from the committed data, but only if a
+            file is missing or has the wrong size.
     """
     if files is None:
         view = commits.load_view(store, commit)
-        # After two attempts without conditional writes, files of the same size may be the other's.
+        # After two attempts without conditional writes, a file of the right size may come from the other attempt.
         contested = len(commits.attempts(store, chunk)) > 1
         if view and not contested and not list(missing(store, chunk, view)):
             return
@@ -40,7 +40,7 @@ def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[st
 
 
 def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write the files of realizations: directories side by side, the files of each in their order."""
+    """Write files of realizations: directories in parallel, the files of one directory in order."""
     directories: dict[str, list[tuple[str, bytes]]] = {}
     for path, data in files:
         directories.setdefault(path.rpartition("/")[0], []).append((path, data))
@@ -53,7 +53,7 @@ def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def missing(store: Store, chunk: Chunk, view: Iterable[File]) -> Iterable[File]:
-    """Files of the directories that are not there, or not of their size."""
+    """Files of the directories that are missing or have the wrong size."""
     found = dict(zip(chunk.run_ids, store.map(store.sizes, chunk.run_ids), strict=True))
     for file in view:
         run_id, _, name = file.path.rpartition("/")

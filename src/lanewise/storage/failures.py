@@ -1,4 +1,4 @@
-"""Word of chunks that could not be committed: what a record of results cannot tell."""
+"""Records of chunks that could not be committed; such a chunk has no results that could say why."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FAILURES = f"{HOME}/failures"
 
 @dataclass(frozen=True)
 class Failure:
-    """Word of a chunk that could not be committed.
+    """Record of a chunk that could not be committed.
 
     Attributes:
-        time: when, by the clock of the node.
-        node: where.
-        cause: the error's class.
-        message: what it said.
+        time: by the node's clock, UTC.
+        node: name of the machine.
+        cause: class of the error.
+        message: text of the error.
     """
 
     chunk: int
@@ -35,7 +35,7 @@ class Failure:
 
 
 def record(store: Store, chunk: Chunk, node: str, error: Exception) -> None:
-    """Leave word of a chunk that could not be committed."""
+    """Record that a chunk could not be committed."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     failure = Failure(chunk.index, now, node, type(error).__name__, str(error))
     path = f"{FAILURES}/{chunk.name}-{stamp()}.failure"
@@ -43,10 +43,10 @@ def record(store: Store, chunk: Chunk, node: str, error: Exception) -> None:
 
 
 def survey(store: Store) -> list[Failure]:
-    """Every failure, also of chunks that are committed by now; of each chunk the last one last."""
+    """All failures, sorted by chunk and time, including those of chunks that were committed later."""
 
     def one(name: str) -> Failure | None:
-        # Word of a failure is no result: one that cannot be read is passed over.
+        # A failure record is not a result: skip one that cannot be read.
         with contextlib.suppress(ValueError, TypeError, KeyError, FileNotFoundError):
             return Failure(**json.loads(store.read(f"{FAILURES}/{name}")))
         return None

@@ -1,4 +1,4 @@
-"""The door to storage: everything lanewise writes goes through fsspec here, whole or not at all."""
+"""Storage access: lanewise writes every file through fsspec here, and each write is atomic."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from lanewise.storage.deadlines import Patience
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-# Everything of ours below an output URL.
+# The folder below an output URL for all files that are not results of one realization.
 HOME = "_lanewise"
 PROBES = f"{HOME}/probes"
-# The beginning of a temporary file's name; what a killed process leaves behind is told by it.
+# Prefix of temporary files; it identifies the files that a killed process leaves behind.
 TEMPORARY = ".lanewise-"
-_SIDE_BY_SIDE = 16
+_N_THREADS = 16
 _TRIES = 20
+# The file system does not support hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-# user:password@; not a port, nor an ARN of S3. What follows the first colon may hold slashes.
+# user:password@, but neither a port nor an S3 ARN. The password may contain slashes.
 _PASSWORD = re.compile(r"://(?!arn:)[^/:@]*:(?!\d+(?:/|$)).*@")
 _REMEDIES = {
     errno.ENOSPC: "make room and run again; what is committed stays",
@@ -47,25 +48,25 @@ _REMEDIES = {
 class Store:
     """Files below one URL.
 
-    Paths are relative to it, with forward slashes. An object is replaced in one step: no reader sees half of one.
-    Every call to a remote store has a deadline and is tried again; listings are never taken from a cache.
+    Paths are relative to it, with forward slashes. An object is replaced atomically: no reader sees part of one.
+    Calls to a remote store have a deadline and are retried; listings are never cached.
 
     Args:
         url: local path or fsspec URL; credentials come from the environment, a profile or a role.
-        wait: default: what LANEWISE_STORAGE_DEADLINE says, else five minutes.
+        wait: time limits of a call; default: LANEWISE_STORAGE_DEADLINE, else five minutes.
 
     Raises:
-        StorageError: the URL's scheme is unknown, its package is not installed, or it carries a password.
+        StorageError: the URL's scheme is unknown, its package is not installed, or it contains a password.
     """
 
     def __init__(self, url: str, wait: Patience | None = None) -> None:
         self.url = url.rstrip("/")
         if _PASSWORD.search(self.url):
-            # Not shown: it would end in a log.
+            # The message must not show the URL: it would put the password in a log.
             raise StorageError("the URL carries a password; leave it to the environment, a profile or a role")
         self._patience = wait or deadlines.from_environment()
         try:
-            # The root directory is the one path that ends in a slash.
+            # "/" is the only path that must keep its trailing slash.
             self._fs, self._root = fsspec.core.url_to_fs(self.url or url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise StorageError(f"{url}: cannot be opened: {error}") from None
@@ -74,7 +75,7 @@ class Store:
 
     @property
     def free_bytes(self) -> int | None:
-        """Room on a local disk; None elsewhere, or where it cannot be told."""
+        """Free space on a local disk [bytes]; None for remote storage, or if it is unknown."""
         if not self._local:
             return None
         place = Path(self._root or "/")
@@ -83,10 +84,10 @@ class Store:
         return None
 
     def read(self, path: str) -> bytes:
-        """The bytes of an object.
+        """Content of an object.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: the object does not exist.
         """
         data: bytes = self._call(path, lambda: self._fs.cat_file(self._full(path)))
         return data
@@ -100,11 +101,11 @@ class Store:
         """Write an object unless it exists already.
 
         Returns:
-            Whether this call wrote it. False may also be the answer to our own second try, after the answer to the
-            first was lost: read the object back to know the winner. A store that ignores conditions says True to all.
+            Whether this call wrote it. False is also possible if our first try succeeded but its answer was lost:
+            read the object back to see which writer won. A store that ignores write conditions always gives True.
 
         Raises:
-            ConditionsUnsupported: the store says that it has no conditional write.
+            ConditionsUnsupported: the store reports that it has no conditional write.
         """
         with self._writing(path):
             try:
@@ -114,8 +115,8 @@ class Store:
             return True
 
     def exists(self, path: str) -> bool:
-        """Whether an object is there now."""
-        # Not fsspec's exists: of a directory that may not be read, it says that nothing is there.
+        """Whether an object exists now."""
+        # Not fsspec's exists: it returns False for an object in a directory that cannot be read.
         try:
             self.size(path)
         except FileNotFoundError:
@@ -123,35 +124,35 @@ class Store:
         return True
 
     def size(self, path: str) -> int:
-        """Bytes of an object.
+        """Size of an object [bytes].
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: the object does not exist.
         """
         return self._call(path, lambda: int(self._fresh().info(self._full(path))["size"]))
 
     def names(self, path: str) -> list[str]:
-        """Names directly below a path, sorted; empty where there is nothing."""
+        """Names directly below a path, sorted; empty if the path does not exist."""
         return sorted(name for name, _ in self._list(path))
 
     def sizes(self, path: str) -> dict[str, int]:
-        """Bytes of the objects directly below a path, by name."""
+        """Sizes of the objects directly below a path [bytes], by name."""
         return dict(self._list(path))
 
     def remove(self, path: str) -> None:
-        """Remove an object or all below a path; nothing there is fine."""
+        """Remove an object, or everything below a path; no error if it does not exist."""
         with contextlib.suppress(FileNotFoundError):
             self._call(path, lambda: self._remove(path))
 
     def modified(self, path: str) -> float:
-        """When an object was written, by the store's own clock [s since 1970]; infinity if there is none."""
+        """When an object was written, by the store's clock [s since 1970]; infinity if it does not exist."""
         try:
             return self._call(path, lambda: float(self._fresh().modified(self._full(path)).timestamp()))
         except FileNotFoundError:
             return math.inf
 
     def now(self) -> float:
-        """The time by the store's own clock, to hold against `modified`: clocks of machines may differ by hours."""
+        """Time by the store's clock [s since 1970], to compare with `modified`: machine clocks may differ by hours."""
         path = f"{PROBES}/{stamp()}"
         self.put(path, b"")
         written = self.modified(path)
@@ -159,35 +160,35 @@ class Store:
         return written
 
     def leftovers(self) -> list[str]:
-        """Temporary files, of processes that write now or were killed; only a local store has them."""
+        """Temporary files of processes that are writing now or were killed; only a local store has them."""
         found = Path(self._root).rglob(f"{TEMPORARY}*") if self._local else ()
         return sorted(str(p.relative_to(self._root)) for p in found)
 
     def where(self, path: str = "") -> str:
-        """The path as a user would name it."""
+        """Full path or URL, for messages."""
         return f"{self.url}/{path}" if path else self.url
 
     def map(self, function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
-        """The function of each item, in order; side by side where each waits for a network."""
+        """Apply the function to each item; results in order. Remote stores use several threads."""
         if self._local:
             return [function(item) for item in items]
-        return deadlines.side_by_side(function, items, _SIDE_BY_SIDE)
+        return deadlines.side_by_side(function, items, _N_THREADS)
 
     @cached_property
     def conditional(self) -> bool:
-        """Whether the store keeps an object that `create` finds, as it says; found out by trying."""
+        """Whether `create` really refuses to replace an existing object; tested by writing twice."""
         path = f"{PROBES}/{stamp()}"
         try:
             self.create(path, b"first")
             answer = not self.create(path, b"second")
         except ConditionsUnsupported:
             answer = False
-        # Not after an error: a store that gave no answer until the deadline would be waited for once more.
+        # Not in a finally: after a timeout, this call would wait for the full deadline again.
         self.remove(path)
         return answer
 
     def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
-        """The function's value; what it raises is told in our words, but for absence and presence."""
+        """Call the function; turn its errors into StorageError, except FileNotFoundError and FileExistsError."""
         try:
             if self._local:
                 return function()
@@ -201,13 +202,13 @@ class Store:
             remedy = _REMEDIES.get(error.errno or 0, "")
             text = f"{error.strerror or error}{'; ' if remedy else ''}{remedy}"
             raise StorageError(f"{self.where(path)}: {text}") from error
-        except Exception as error:  # the border to clients of storage, each with errors of its own
+        except Exception as error:  # each storage client has its own error classes
             raise StorageError(
                 f"{self.where(path)}: {type(error).__name__}: {cloud_errors.first_line(error)}"
             ) from error
 
     def _renew(self) -> None:
-        """Go on with a new client: tries that were given up may hold all connections of the old one."""
+        """Use a new client: abandoned tries may hold all connections of the old one."""
         self._fs, _ = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
 
     def _fresh(self) -> fsspec.AbstractFileSystem:
@@ -231,7 +232,7 @@ class Store:
         if not self._local:
             remove()
         elif os.path.lexists(self._full(path)):
-            _beside_others(remove)
+            _retry_race(remove)
 
     def _put(self, path: str, data: bytes) -> None:
         if self._local:
@@ -240,7 +241,7 @@ class Store:
                 with self._temporary(path, data) as name:
                     os.replace(name, self._full(path))
 
-            _beside_others(put)
+            _retry_race(put)
         else:
             self._fs.pipe_file(self._full(path), data)
 
@@ -272,7 +273,7 @@ class Store:
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes) -> Iterator[str]:
-        """A fsynced file in the target's own directory, gone afterwards; then the directory is fsynced."""
+        """A temporary, fsynced file in the target's directory; on exit it is removed and the directory is fsynced."""
         target = Path(self._full(path))
         _make(target.parent)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
@@ -281,7 +282,7 @@ class Store:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            # mkstemp gives 0600; results are for whoever the umask lets in.
+            # mkstemp sets mode 0600; results get the mode that the umask allows.
             os.chmod(name, 0o666 & ~_umask())
             yield name
         finally:
@@ -291,38 +292,41 @@ class Store:
 
 
 def split(path: str) -> tuple[str, str]:
-    """The folder and the name of a path or URL, the folder as `Store` takes it."""
+    """Folder and name of a path or URL; the folder can be passed to `Store`."""
     folder, slash, name = path.rpartition("/")
     return folder or slash or ".", name
 
 
 def beside(file: str, path: str) -> str:
-    """A path that stands in a file: relative ones are relative to that file's folder."""
+    """Resolve a path that is written in a file: a relative path is relative to that file's folder."""
     if "://" in path or os.path.isabs(path):
         return path
     return f"{split(file)[0].rstrip('/')}/{path}"
 
 
 def stamp() -> str:
-    """A name that is never given twice; later ones of one machine sort after earlier ones."""
+    """A unique name from time [s] and random bits; names of one machine sort by time."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
 def is_stamp(name: str) -> bool:
-    """Whether `stamp` may have given the name."""
+    """Whether the name has the format of `stamp`."""
     return re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) is not None
 
 
 @cache
 def _umask() -> int:
-    """Of this process; asked once, since asking sets it for a moment, for all threads."""
+    """Umask of this process; read only once, because reading it changes it briefly for all threads."""
     umask = os.umask(0)
     os.umask(umask)
     return umask
 
 
-def _beside_others(function: Callable[[], None]) -> None:
-    """Again, where another process removes or fills the directory meanwhile, as two that overwrite one chunk do."""
+def _retry_race(function: Callable[[], None]) -> None:
+    """Call the function; retry if another process removes or fills the directory at the same time.
+
+    This happens when two processes overwrite one chunk.
+    """
     for left in reversed(range(_TRIES)):
         try:
             return function()
@@ -341,7 +345,7 @@ def _link(name: str, target: str) -> None:
 
 
 def _make(directory: Path) -> None:
-    """Make a directory that lasts: its parent is fsynced."""
+    """Make a directory and its parents; fsync each parent."""
     if directory.is_dir():
         return
     if directory.parent != directory:
@@ -354,8 +358,8 @@ def _make(directory: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    # Without it a rename may be lost in a power failure, though the file's own bytes are safe. Some network file
-    # systems refuse to fsync a directory, and keep a rename without.
+    # Without this fsync, a power failure may undo a rename although the file's bytes are safe. Some network file
+    # systems refuse to fsync a directory; they keep a rename anyway.
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
