@@ -84,10 +84,10 @@ def test_a_run_ends_within_the_grace_and_the_next_one_completes_to_the_same_byte
     ended = _signalled(phase, "run", path, sent=sent)
     assert ended.code == CODES[sent], ended.err
     assert ended.took_s < GRACE_S + SLACK_S
-    assert "what was committed stays, run again to go on" in ended.err
+    assert "committed results are kept; run again to continue" in ended.err
     campaign = load(path)
     left = {phase: campaign.store.names(f"_lanewise/{phase}") for phase in ("commits", "checkpoints")}
-    outlasted = "within a step that outlasts the grace of 3 s" in ended.err
+    outlasted = "during a step longer than the grace period of 3 s" in ended.err
     if phase == "sampling":
         assert (left, outlasted) == ({"commits": [], "checkpoints": ["00000"]}, False)
     elif phase == "writing":

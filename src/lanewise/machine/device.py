@@ -11,7 +11,7 @@ from lanewise.errors import MachineError
 
 
 def prepare(device: str, precision: str) -> bool:
-    """Set JAX up before its first computation.
+    """Configure JAX; must run before its first computation.
 
     Args:
         device: `auto`, `cpu` or `gpu`.
@@ -21,7 +21,7 @@ def prepare(device: str, precision: str) -> bool:
         Whether lanes should run one after the other (CPU) rather than side by side.
 
     Raises:
-        MachineError: a GPU is required and JAX has none.
+        MachineError: JAX finds no usable device, or a GPU is required and JAX has none.
     """
     import jax
 
@@ -32,7 +32,7 @@ def prepare(device: str, precision: str) -> bool:
     try:
         backend = jax.default_backend()
     except (RuntimeError, AssertionError) as error:
-        # With JAX_PLATFORMS=cuda and no GPU, JAX raises an AssertionError without a text.
+        # With JAX_PLATFORMS=cuda and no GPU, JAX raises an AssertionError without text.
         raise MachineError(
             f"JAX found no usable device: {error or 'no GPU'}; check the driver and JAX_PLATFORMS"
         ) from None
@@ -45,7 +45,7 @@ def prepare(device: str, precision: str) -> bool:
 
 
 def cache_directory() -> Path:
-    """Where compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR overrides it."""
+    """Directory for compiled programs, kept between runs; JAX_COMPILATION_CACHE_DIR overrides it."""
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("lanewise")) / "jax"
 
@@ -57,7 +57,7 @@ def _use_cache() -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
-        # A read-only home costs seconds of compilation, no more.
+        # Without a cache, each run only compiles again (seconds).
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)

@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT: what is under way is brought to a safe place within a grace; a second signal ends at once.
+"""SIGTERM and SIGINT: stop at the next safe point within a grace period; a second signal ends the process at once.
 
-Python runs a handler only when the interpreter is back from what it called, and a compilation may take minutes. So the
-signal also wakes a thread, through a pipe, which ends the process when the grace is over: what is committed is safe at
-every moment.
+Python runs a signal handler only after the current C call returns, and a compilation may take minutes. Therefore the
+signal also wakes a thread through a pipe, and this thread ends the process after the grace period. Committed results
+are safe at any time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ GRACE_VARIABLE = "LANEWISE_GRACE"
 _GRACE_S = 10.0
 _CODES = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
 _WORDS = {TERMINATED: "terminated", INTERRUPTED: "interrupted"}
-_STAYS = "what was committed stays, run again to go on"
+_STAYS = "committed results are kept; run again to continue"
 
 
 class _State:
-    """Of this process: the exit code that a signal asked for, and how many stretches of work want to hear of it."""
+    """State of this process: exit code requested by a signal, and number of open `deferred` blocks."""
 
     code: int | None = None
     deferring: int = 0
@@ -35,7 +35,7 @@ _state = _State()
 
 
 def install() -> None:
-    """Handle both signals from now on; the grace is ten seconds, or what LANEWISE_GRACE says.
+    """Install the handlers of both signals; the grace period is LANEWISE_GRACE [s], default ten seconds.
 
     Raises:
         UsageError: LANEWISE_GRACE is not a number of seconds.
@@ -52,7 +52,7 @@ def install() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """In here a first signal does not end the process: `stop_here` does, at the next safe place."""
+    """Inside this block the first signal does not end the process; the next call of `stop_here` does."""
     _state.deferring += 1
     try:
         yield
@@ -61,15 +61,15 @@ def deferred() -> Iterator[None]:
 
 
 def pending() -> bool:
-    """Whether a signal has asked for the end."""
+    """Whether a signal has been received."""
     return _state.code is not None
 
 
 def stop_here() -> None:
-    """End the process if a signal has asked for it.
+    """End the process if a signal has been received.
 
     Raises:
-        SystemExit: with 143 or 130.
+        SystemExit: with code 143 (SIGTERM) or 130 (SIGINT).
     """
     if _state.code is not None:
         _say(f"{_WORDS[_state.code]}; {_STAYS}")
@@ -99,12 +99,12 @@ def _watch(reader: int, grace_s: float) -> None:
     assert code is not None
     second = _next(reader, grace_s)
     if second is None:
-        _say(f"{_WORDS[code]} within a step that outlasts the grace of {grace_s:g} s; {_STAYS}")
+        _say(f"{_WORDS[code]} during a step longer than the grace period of {grace_s:g} s; {_STAYS}")
     os._exit(second or code)
 
 
 def _next(reader: int, timeout_s: float | None) -> int | None:
-    """The exit code of the next signal of ours; None if there is none in time."""
+    """Exit code for the next SIGTERM or SIGINT; None after the timeout."""
     while select.select([reader], [], [], timeout_s)[0]:
         number = os.read(reader, 1)[0]
         if number in _CODES:
@@ -113,5 +113,5 @@ def _next(reader: int, timeout_s: float | None) -> int | None:
 
 
 def _say(text: str) -> None:
-    # Not print: the signal may have come in the middle of one.
+    # Not print: the signal may have interrupted a print.
     os.write(2, f"{text}\n".encode())

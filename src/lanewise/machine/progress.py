@@ -1,4 +1,4 @@
-"""Progress: a bar where somebody looks, JSON lines where a log is kept."""
+"""Progress reports: a bar on a terminal, JSON lines otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Reporter(Protocol):
-    """Told what happens while a campaign runs."""
+    """Receives progress and events while a campaign runs."""
 
     def __enter__(self) -> Self: ...
 
@@ -22,20 +22,20 @@ class Reporter(Protocol):
     ) -> None: ...
 
     def begin(self, what: str, total: int) -> None:
-        """A stretch of `total` steps begins."""
+        """Start of a task with `total` steps."""
         ...
 
     def step(self, done: int, note: str = "") -> None:
-        """`done` steps of it are done."""
+        """`done` steps of the task are finished."""
         ...
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """Something happened: a name for machines, a sentence for people, and its numbers."""
+        """An event: its name, a sentence for the user, and its numbers."""
         ...
 
 
 class Silent:
-    """Says nothing; for the Python door and tests."""
+    """Ignores everything; for the Python interface and tests."""
 
     def __enter__(self) -> Self:
         return self
@@ -44,13 +44,13 @@ class Silent:
         return None
 
     def begin(self, what: str, total: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, done: int, note: str = "") -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class JsonLines(Silent):
@@ -62,18 +62,18 @@ class JsonLines(Silent):
         self._what, self._total, self._last = "", 0, 0.0
 
     def begin(self, what: str, total: int) -> None:
-        """Remember the stretch."""
+        """Store the task's name and number of steps."""
         self._what, self._total, self._last = what, total, time.monotonic()
 
     def step(self, done: int, note: str = "") -> None:
-        """A line, unless the last one is fresh."""
+        """Print a line, unless the last one is less than five seconds old."""
         now = time.monotonic()
         if now - self._last >= self._INTERVAL_S:
             self._last = now
             self.say("progress", note, what=self._what, done=done, total=self._total)
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """A line."""
+        """Print one JSON object."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         print(json.dumps({"time": stamp, "event": event, "text": text, **fields}), flush=True)
 
@@ -103,7 +103,7 @@ class Bar(Silent):
         self._progress.stop()
 
     def begin(self, what: str, total: int) -> None:
-        """Start the bar anew."""
+        """Reset the bar."""
         self._progress.reset(self._task, total=total, description=what, note="", visible=True)
 
     def step(self, done: int, note: str = "") -> None:
@@ -111,12 +111,12 @@ class Bar(Silent):
         self._progress.update(self._task, completed=done, note=note)
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """A line above the bar."""
+        """Print the text above the bar."""
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def watched() -> Reporter:
-    """A bar if standard output is a terminal, nothing otherwise: for a command whose output is its answer."""
+    """A bar if standard output is a terminal, else nothing: for commands that print their result."""
     return Bar() if sys.stdout.isatty() else Silent()
 
 
