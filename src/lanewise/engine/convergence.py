@@ -1,6 +1,6 @@
-"""From the lanes of a realization to its result: draws or a mode, diagnosed and held against the manifest's thresholds.
+"""From the lanes of a realization to its result: compute diagnostics and compare them with the manifest's thresholds.
 
-What "converged" means depends on what a method leaves behind, see `methods.base.Kind`.
+The meaning of "converged" depends on what a method returns, see `methods.base.Kind`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from lanewise.engine.results import Diagnostics, Result
 from lanewise.manifest.loading import Convergence
 from lanewise.methods.base import Kind
 
-# k̂ of an approximation that is not corrected by its weights (Yao, Vehtari, Simpson & Gelman 2018, arXiv:1802.02538).
+# Largest k̂ of an approximation without importance resampling (Yao, Vehtari, Simpson & Gelman 2018, arXiv:1802.02538).
 _KHAT_MAX = 0.7
-_OWN = {"keep", "position", "latents"}
+# Records that are not sampler statistics.
+_NOT_STATS = {"keep", "position", "latents"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Lane:
     """A lane after its last round.
 
     Attributes:
-        records: arrays per name, by step; of a lane that holds several chains, by step and chain.
-        whole: what describes it as a whole.
-        flaw: error of the fast model at its centre, in tolerances; see `Problem.flaw`.
+        records: arrays by name, shape (step, …), or (step, chain, …) if the lane holds several chains.
+        whole: arrays by name that describe the whole lane.
+        flaw: error of the fast model at the lane's centre, in units of the tolerance; see `Problem.flaw`.
     """
 
     status: LaneStatus
@@ -39,7 +40,7 @@ class Lane:
 
     @property
     def centre(self) -> np.ndarray:
-        """The position that stands for the lane: its mode, or the mean of its draws."""
+        """Representative position of the lane: its mode, or the mean of its draws, shape (n,)."""
         if "position" in self.whole:
             return self.whole["position"]
         draws = self.records["position"][self.records["keep"]]
@@ -47,21 +48,22 @@ class Lane:
         return mean
 
     def kept(self, name: str) -> np.ndarray:
-        """A record of the steps that are draws, shape (chain, draw, …)."""
+        """A record at the steps that are kept as draws, shape (chain, draw, …)."""
         values = self.records[name][self.records["keep"]]
         several = self.records["position"].ndim == 3
         return np.moveaxis(values, 1, 0) if several else values[None]
 
 
-def judge(
+def assess(
     kind: Kind, begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
 ) -> list[Result]:
     """The results of realizations that one method inferred.
 
     Args:
-        begun: results without draws, whose status is the worst of their lanes' and at least not FAILED.
-        lanes: of each.
+        begun: results without draws. Their status is the worst of their lanes, and better than NON_FINITE.
+        lanes: the lanes of each realization.
         names: latents, in the order of the position.
+        criteria: thresholds of the manifest.
     """
     if not begun:
         return []
@@ -71,7 +73,7 @@ def judge(
 def _modes(
     begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
 ) -> list[Result]:
-    """A mode is one draw of one chain."""
+    """Results from modes: a mode is stored as one draw of one chain."""
     found = []
     for result, (lane,) in zip(begun, lanes, strict=True):
         whole = dict(lane.whole)
@@ -99,14 +101,14 @@ def _modes(
 def _chains(
     begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
 ) -> list[Result]:
-    """All realizations at once: R̂, ESS, divergences, BFMI."""
+    """Results from chains: R̂, ESS, divergences and BFMI, computed for all realizations in one call."""
     drawn = [_with_draws(result, own, names) for result, own in zip(begun, lanes, strict=True)]
     summary = diagnostics.summarise(np.stack([[result.posterior[name] for name in names] for result in drawn]))
 
     def by_latent(values: np.ndarray) -> dict[str, float | None]:
         return dict(zip(names, map(_defined, values), strict=True))
 
-    judged = []
+    assessed = []
     for at, result in enumerate(drawn):
         diverging = result.stats["diverging"]
         found = Diagnostics(
@@ -121,17 +123,17 @@ def _chains(
             bfmi=tuple(_defined(b) for b in diagnostics.bfmi(result.stats["energy"])),
             acceptance_rate=float(result.stats["acceptance_rate"].mean()),
         )
-        judged.append(_held(replace(result, diagnostics=found), _of_chains(found, criteria)))
-    return judged
+        assessed.append(_with_shortcomings(replace(result, diagnostics=found), _chain_shortcomings(found, criteria)))
+    return assessed
 
 
 def _weighted(
     begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
 ) -> list[Result]:
-    """Draws of a proposal, resampled; ESS before that, since it makes copies and no information."""
+    """Results from weighted draws, resampled. ESS is that before resampling, which only copies draws."""
     weights, shapes = _weights(lanes)
     limit = psis.threshold(weights.shape[-1])
-    judged = []
+    assessed = []
     for result, (lane,), w, khat in zip(begun, lanes, weights, shapes, strict=True):
         latents = lane.kept("latents")[0].astype(np.float64)
         ess = float(psis.effective_size(w))
@@ -144,17 +146,17 @@ def _weighted(
         )
         chosen = psis.resample(w, float(lane.whole["comb"]))
         drawn = _with_draws(result, [lane], names, chosen)
-        short = [*_of_weights(khat, limit), *_of_size(found, criteria)]
-        judged.append(_held(replace(drawn, diagnostics=found), short))
-    return judged
+        short = [*_weight_shortcomings(khat, limit), *_size_shortcomings(found, criteria)]
+        assessed.append(_with_shortcomings(replace(drawn, diagnostics=found), short))
+    return assessed
 
 
 def _approximations(
     begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
 ) -> list[Result]:
-    """Independent draws as they are; the weights only tell how far they can be believed."""
+    """Results from independent draws of an approximation; the weights only give k̂."""
     _, shapes = _weights(lanes)
-    judged = []
+    assessed = []
     for result, (lane,), khat in zip(begun, lanes, shapes, strict=True):
         latents = lane.kept("latents")[0].astype(np.float64)
         whole: dict[str, Any] = {name: float(value) for name, value in lane.whole.items()}
@@ -165,16 +167,16 @@ def _approximations(
             **whole,
             **_errors(latents, np.full(len(latents), 1 / len(latents)), names),
         )
-        short = [*_of_weights(khat, _KHAT_MAX), *_of_size(found, criteria)]
+        short = [*_weight_shortcomings(khat, _KHAT_MAX), *_size_shortcomings(found, criteria)]
         if result.status is LaneStatus.NOT_CONVERGED:
             short = [f"the ELBO still changes by {whole['elbo_change']:.3g}", *short]
         drawn = replace(_with_draws(result, [lane], names), status=LaneStatus.OK, diagnostics=found)
-        judged.append(_held(drawn, short))
-    return judged
+        assessed.append(_with_shortcomings(drawn, short))
+    return assessed
 
 
-_Judge = Callable[[Sequence[Result], Sequence[Sequence[Lane]], Sequence[str], Convergence], list[Result]]
-_BY_KIND: dict[Kind, _Judge] = {
+_Assess = Callable[[Sequence[Result], Sequence[Sequence[Lane]], Sequence[str], Convergence], list[Result]]
+_BY_KIND: dict[Kind, _Assess] = {
     Kind.MODE: _modes,
     Kind.CHAINS: _chains,
     Kind.WEIGHTED: _weighted,
@@ -185,26 +187,26 @@ _BY_KIND: dict[Kind, _Judge] = {
 def _with_draws(
     result: Result, lanes: Sequence[Lane], names: Sequence[str], chosen: np.ndarray | slice = slice(None)
 ) -> Result:
-    """The result with its lanes' draws as chains, or those of them that are chosen."""
+    """The result with its lanes' draws as chains; `chosen` selects draws."""
     latents = np.concatenate([lane.kept("latents") for lane in lanes])[:, chosen].astype(np.float64)
     stats = {
         name: np.concatenate([lane.kept(name) for lane in lanes])[:, chosen]
         for name in lanes[0].records
-        if name not in _OWN
+        if name not in _NOT_STATS
     }
     return replace(result, posterior={name: latents[..., at] for at, name in enumerate(names)}, stats=stats)
 
 
 def _weights(lanes: Sequence[Sequence[Lane]]) -> tuple[np.ndarray, np.ndarray]:
-    """Smoothed weights and k̂ of every realization."""
+    """Smoothed weights, shape (realization, draw), and k̂, shape (realization,)."""
     return psis.smooth(np.stack([lane.kept("log_weight")[0] for (lane,) in lanes]))
 
 
 def _errors(latents: np.ndarray, weights: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Monte Carlo standard errors of mean and standard deviation, of independent draws with weights.
+    """Monte Carlo standard errors of the mean and standard deviation, from independent weighted draws.
 
     Source:
-        Owen 2013, Monte Carlo theory, methods and examples, eq. 9.13; for the width by its influence function.
+        Owen 2013, Monte Carlo theory, methods and examples, eq. 9.13; for the width, its influence function.
     """
     off = latents - weights @ latents
     width = np.sqrt(weights @ off**2)
@@ -217,37 +219,37 @@ def _errors(latents: np.ndarray, weights: np.ndarray, names: Sequence[str]) -> d
     }
 
 
-def _held(result: Result, shortcomings: Iterator[str] | Sequence[str]) -> Result:
+def _with_shortcomings(result: Result, shortcomings: Iterator[str] | Sequence[str]) -> Result:
     short = list(shortcomings)
     if not short or result.status is not LaneStatus.OK:
         return result
     return replace(result, status=LaneStatus.NOT_CONVERGED, reason=f"Not converged: {'; '.join(short)}.")
 
 
-def _of_chains(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
+def _chain_shortcomings(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
     for name, value in found.rhat.items():
         if value is None or value > criteria.rhat_max:
-            yield f"R̂ of {name} is {_show(value)}, allowed is {criteria.rhat_max:g}"
+            yield f"R̂ of {name} is {_show(value)}, the limit is {criteria.rhat_max:g}"
     for name, value in found.ess.items():
         if value is None or value < criteria.ess_min:
-            yield f"the effective sample size of {name} is {_show(value)}, needed is {criteria.ess_min:g}"
+            yield f"the effective sample size of {name} is {_show(value)}, the minimum is {criteria.ess_min:g}"
     if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
-        yield f"{found.divergence_frac:.1%} of the transitions diverge, allowed is {criteria.divergence_frac_max:.1%}"
+        yield f"{found.divergence_frac:.1%} of the transitions diverge, the limit is {criteria.divergence_frac_max:.1%}"
     for value in found.bfmi or ():
         if value is None or value < criteria.bfmi_min:
-            yield f"the BFMI of a chain is {_show(value)}, needed is {criteria.bfmi_min:g}"
+            yield f"the BFMI of a chain is {_show(value)}, the minimum is {criteria.bfmi_min:g}"
 
 
-def _of_weights(khat: float, limit: float) -> Iterator[str]:
+def _weight_shortcomings(khat: float, limit: float) -> Iterator[str]:
     if not khat < limit:
         yield f"k̂ of the weights is {_show(_defined(khat))}, it must be below {limit:.2g}"
 
 
-def _of_size(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
-    """All latents of independent draws have one effective sample size."""
+def _size_shortcomings(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
+    """For independent draws; all latents have the same effective sample size."""
     size = next(iter(found.ess.values()))
     if size is None or size < criteria.ess_min:
-        yield f"the effective sample size is {_show(size)}, needed is {criteria.ess_min:g}"
+        yield f"the effective sample size is {_show(size)}, the minimum is {criteria.ess_min:g}"
 
 
 def _show(value: float | None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lanewise.engine import keys, programs, uninformative, widths
-from lanewise.engine.convergence import Lane, judge
+from lanewise.engine.convergence import Lane, assess
 from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Result
 from lanewise.engine.rounds import Rounds, joined
@@ -321,7 +321,7 @@ class Engine:
         """The results of realizations from their lanes, by place in the chunk."""
         begun = {index: self._begun(work, stage, index, own) for index, own in lanes.items()}
         ended = [index for index, result in begun.items() if result.status < LaneStatus.NON_FINITE]
-        judged = judge(
+        assessed = assess(
             stage.method.kind,
             [begun[index] for index in ended],
             [lanes[index] for index in ended],
@@ -329,7 +329,7 @@ class Engine:
             self._manifest.convergence,
         )
         return begun | {
-            index: self._believed(result, lanes[index]) for index, result in zip(ended, judged, strict=True)
+            index: self._believed(result, lanes[index]) for index, result in zip(ended, assessed, strict=True)
         }
 
     def _begun(self, work: _Work, stage: Stage, index: int, lanes: Sequence[Lane]) -> Result:
@@ -346,7 +346,7 @@ class Engine:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
             reason = f"{error}; {self._problem.remedy}."
             return replace(result, status=LaneStatus.FAILED, reason=reason)
-        return uninformative.judge(result, self._problem.prior_widths)
+        return uninformative.mark_uninformative(result, self._problem.prior_widths)
 
 
 @dataclass

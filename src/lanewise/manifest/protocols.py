@@ -109,7 +109,7 @@ class Problem(Protocol):
 
     @property
     def prior_widths(self) -> Mapping[str, float]:
-        """Standard deviation of the prior of each latent that the campaign asks for; see `information.judge`."""
+        """Standard deviation of the prior of each latent that the campaign asks for; see `mark_uninformative`."""
         ...
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
