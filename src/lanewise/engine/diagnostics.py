@@ -1,8 +1,8 @@
 """Convergence diagnostics of many quantities at once.
 
-Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021 (arXiv:1903.08008), as ArviZ computes them. Unlike ArviZ's, R̂ of one
-chain is defined: it compares the chain's halves. What is found for one quantity does not depend, to the bit, on the
-quantities that stand beside it.
+Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021 (arXiv:1903.08008), as ArviZ computes them. Unlike in ArviZ, R̂ of one
+chain is defined: it compares the two halves of the chain. The result for one quantity is bit-identical whatever other
+quantities are in the call.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from scipy import fft, special
 Array = np.ndarray
 
 _TAILS = (0.05, 0.95)
-# Draws in a block of quantities: few enough that its arrays stay near a core, enough that threads hold the interpreter
-# for a small part of their time.
+# Draws in a block of quantities: small enough for the cache of a core, large enough that threads spend little time
+# holding the interpreter lock.
 _BLOCK_DRAWS = 1 << 17
-# Lags that are summed one by one; most chains are uncorrelated before that, and the rest take a Fourier transform.
+# Lags that are summed directly. Most chains are uncorrelated by then; for the others, use a Fourier transform.
 _SHORT = 8
 
 
@@ -32,8 +32,8 @@ class Summary:
         rhat: rank-normalised split R̂, the larger of bulk and folded.
         ess: bulk effective sample size.
         ess_tail: the smaller of the effective sample sizes of the 5 % and 95 % quantiles.
-        ess_sd: effective sample size of the squared deviations, on which the error of the width rests; unlike that of
-            the mean it gains nothing from antithetic chains.
+        ess_sd: effective sample size of the squared deviations, which sets the error of the standard deviation.
+            Antithetic chains do not increase it, unlike that of the mean.
         mcse_mean, mcse_sd: Monte Carlo standard error of the mean and of the standard deviation.
     """
 
@@ -46,12 +46,12 @@ class Summary:
 
 
 def summarise(draws: Array) -> Summary:
-    """The diagnostics of draws of shape (…, chain, draw), each of shape (…)."""
+    """Diagnostics of draws, shape (…, chain, draw); each result has shape (…)."""
     n_chains, n_draws = draws.shape[-2:]
     flat = draws.reshape(-1, n_chains, n_draws).astype(float, copy=False)
     step = max(1, _BLOCK_DRAWS // (n_chains * n_draws))
     blocks = [flat[at : at + step] for at in range(0, len(flat), step)]
-    # NumPy's sorts, transforms and sums let go of the interpreter: threads are enough.
+    # NumPy releases the interpreter lock in sorts, transforms and sums: threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(_block, blocks))
     shape = draws.shape[:-2]
@@ -66,12 +66,12 @@ def bfmi(energy: Array) -> Array:
 
 
 def _block(draws: Array) -> Summary:
-    """Of draws of shape (quantity, chain, draw)."""
+    """Diagnostics of draws, shape (quantity, chain, draw)."""
     flat = draws.reshape(len(draws), -1)
     with np.errstate(invalid="ignore"):
         spread = flat.max(axis=-1) - flat.min(axis=-1)
     usable = np.isfinite(spread) & (spread > 0)
-    # Unusable draws go along as zeros: they must neither warn nor cost.
+    # Replace unusable draws by zeros, to avoid warnings and slow arithmetic.
     draws = draws if usable.all() else np.where(usable[:, None, None], draws, 0.0)
     split = _split(draws)
     bulk, ordered = _rank_normalise(split)
@@ -97,16 +97,16 @@ def _block(draws: Array) -> Summary:
 
 
 def _split(draws: Array) -> Array:
-    """Each chain as two; the middle draw of an odd length is dropped."""
+    """Split each chain into halves; the middle draw of an odd length is dropped."""
     half = draws.shape[-1] // 2
     return np.concatenate([draws[..., :half], draws[..., -half:]], axis=-2)
 
 
 def _rank_normalise(draws: Array) -> tuple[Array, Array]:
-    """Normal scores of the ranks, ties sharing their mean rank; and the draws in order, shape (quantity, all)."""
+    """Normal scores of the ranks (ties get their mean rank), and the sorted draws, shape (quantity, all)."""
     flat = draws.reshape(len(draws), -1)
     total = flat.shape[-1]
-    # Ranks are halves of whole numbers: a table of their scores replaces a million normal quantiles by its few.
+    # Ranks are multiples of ½, so one table of normal scores serves all quantities.
     scores = special.ndtri((np.arange(2 * total + 1) / 2 - 0.375) / (total + 0.25))
     order = np.argsort(flat, axis=-1)
     ordered = np.take_along_axis(flat, order, axis=-1)
@@ -116,7 +116,7 @@ def _rank_normalise(draws: Array) -> tuple[Array, Array]:
     np.equal(ordered[:, 1:], ordered[:, :-1], out=equal[:, :-1])
     place = np.flatnonzero(equal)
     if place.size:
-        # Runs of equals, from their first place to their last.
+        # Runs of equal draws, from first to last position.
         begins = np.flatnonzero(np.diff(place, prepend=-2) != 1)
         length = np.diff(begins, append=place.size) + 1
         first = np.repeat(place[begins], length)
@@ -127,14 +127,14 @@ def _rank_normalise(draws: Array) -> tuple[Array, Array]:
 
 
 def _median(ordered: Array) -> Array:
-    """Shape (quantity, 1, 1); rounded as by NumPy, because the two draws beside it tie in their distance to it."""
+    """Median, shape (quantity, 1, 1), rounded as by NumPy: the two middle draws must tie in their distance to it."""
     n = ordered.shape[-1]
     found: Array = ((ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2)[:, None, None]
     return found
 
 
 def _quantile(ordered: Array, probability: float) -> Array:
-    """Linear between the order statistics, as NumPy's default; shape (quantity, 1, 1)."""
+    """Quantile, shape (quantity, 1, 1), linear between the order statistics like NumPy's default."""
     at = probability * (ordered.shape[-1] - 1)
     below = int(at)
     share = at - below
@@ -152,7 +152,7 @@ def _rhat(draws: Array) -> Array:
 
 
 def _mixing(draws: Array) -> tuple[Array, Array]:
-    """R̂, and the effective sample size by Geyer's initial sequence over the chains' joint autocorrelation."""
+    """R̂, and the effective sample size from Geyer's initial sequence of the chains' joint autocorrelation."""
     n_chains, n = draws.shape[-2:]
     mean = draws.mean(-1)
     centred = draws - mean[..., None]
@@ -168,7 +168,7 @@ def _mixing(draws: Array) -> tuple[Array, Array]:
 
 
 def _first_lags(centred: Array) -> Array:
-    """Autocovariance, the mean over the chains, shape (quantity, lag)."""
+    """Autocovariance of the first lags, mean over the chains, shape (quantity, lag)."""
     n = centred.shape[-1]
     lags = [np.einsum("qcn,qcn->qc", centred[..., : n - lag], centred[..., lag:]) for lag in range(_SHORT)]
     found: Array = np.stack(lags, axis=-1).mean(axis=-2) / n
@@ -176,7 +176,7 @@ def _first_lags(centred: Array) -> Array:
 
 
 def _all_lags(centred: Array) -> Array:
-    """The same up to the last lag."""
+    """Autocovariance of all lags, mean over the chains, shape (quantity, lag)."""
     n = centred.shape[-1]
     size = fft.next_fast_len(2 * n, real=True)
     spectrum = fft.rfft(centred, size, axis=-1)
@@ -186,15 +186,15 @@ def _all_lags(centred: Array) -> Array:
 
 
 def _geyer(rho: Array, n: int) -> tuple[Array, Array]:
-    """The autocorrelation time, and whether the sequence ends within these lags of n.
+    """Autocorrelation time, and whether the sequence ends within the given lags; n is the chain length.
 
-    The pairs ρ₂ₖ + ρ₂ₖ₊₁ are summed while positive, made monotone, and the even term of the pair that ended them.
+    Sums the pairs ρ₂ₖ + ρ₂ₖ₊₁, made monotone, while they are positive. Then adds the even term of the next pair.
     """
     rho[:, 0] = 1.0
     n_pairs = rho.shape[-1] // 2
     even = rho[:, 0 : 2 * n_pairs : 2]
     pairs = even + rho[:, 1::2]
-    # The last lags are averages of a handful of products: none beyond n − 3 is looked at.
+    # The last lags are means of very few products: ignore lags beyond n − 3.
     limit = max(0, (n - 3) // 2)
     stops = ~(pairs > 0)
     stops[:, limit:] = True
@@ -202,6 +202,6 @@ def _geyer(rho: Array, n: int) -> tuple[Array, Array]:
     end = np.argmax(stops, axis=1)
     at = np.arange(len(rho))
     last = np.where((even[at, end] > 0) | (pairs[at, end] >= 0), even[at, end], 0.0)
-    # Running sums: a long sequence beside it changes no bit of a short one.
+    # Running sums: a longer sequence in the same call does not change the bits of a short one.
     sums = np.cumsum(np.minimum.accumulate(pairs[:, : max(1, end.max())], axis=1), axis=1)
     return -1 + 2 * np.where(end > 0, sums[at, end - 1], 0.0) + last, ended

@@ -1,4 +1,4 @@
-"""Random keys: from the realization's seed, never from its place in a chunk or a clock."""
+"""Random keys: derived from the realization's seed, never from its position in a chunk or from a clock."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Purpose(IntEnum):
 def lane_keys(
     root_seed: int, seeds: Sequence[int], purpose: Purpose, units: Sequence[int], retry: int = 0
 ) -> jax.Array:
-    """The key of each lane.
+    """The key of each lane, shape (lane,).
 
     Args:
         root_seed: the config's `rng_seed`.
-        seeds: of the realizations' data.
+        seeds: seed of each lane's realization.
         units: number of each lane within its realization: its chain or start.
-        retry: 0 for a first run and every resume of it.
+        retry: 0 for a first run and each of its resumes.
     """
     numbers = [(seed, purpose, retry, unit) for seed, unit in zip(seeds, units, strict=True)]
     keys: jax.Array = _folded(root_seed, np.array(numbers, dtype=np.uint32))
@@ -36,7 +36,7 @@ def lane_keys(
 
 @partial(jax.jit, static_argnums=0)
 def _folded(root_seed: int, numbers: jax.Array) -> jax.Array:
-    """All lanes in one call: one after the other they cost more than a mode does."""
+    """Keys of all lanes in one call: one call per lane would take longer than finding a mode."""
 
     def of_lane(row: jax.Array) -> jax.Array:
         key = jax.random.key(root_seed)

@@ -1,4 +1,4 @@
-"""Lanes: the slots of the mapped axis, what becomes of each, and how a function of one is mapped over many."""
+"""Lanes: the slots of the mapped axis, their status, and how to map a function of one lane over many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class LaneStatus(IntEnum):
-    """What became of a lane; a lane never raises. Larger is worse: a realization takes the worst of its lanes."""
+    """Status of a lane; a lane never raises. Larger is worse: a realization has the worst status of its lanes."""
 
     RUNNING = 0
     OK = 1
@@ -21,19 +21,19 @@ class LaneStatus(IntEnum):
 
     @property
     def word(self) -> str:
-        """The status as files and columns carry it."""
+        """The status as written in files and table columns."""
         return self.name.lower()
 
     @property
     def sentence(self) -> str:
-        """What it means, for the user."""
+        """The meaning of the status, for the user."""
         return _SENTENCES[self]
 
 
 _SENTENCES = {
     LaneStatus.RUNNING: "The lane has rounds left to run.",
     LaneStatus.OK: "Done.",
-    LaneStatus.UNINFORMATIVE: "The posterior is the prior: the data say nothing of what they were asked.",
+    LaneStatus.UNINFORMATIVE: "The posterior is as wide as the prior: the data do not constrain the parameters.",
     LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
     LaneStatus.NON_FINITE: (
         "The data, the log density or its gradient are not finite; look at the image and the noise sigma."
@@ -47,12 +47,11 @@ def over_lanes(function: Callable[..., Any], *, sequential: bool, at_once: int |
 
     Args:
         function: pure, of pytrees of arrays.
-        sequential: one lane after the other in one compiled loop. On the CPU that measures three times faster than
-            vmap for the
-            JAX-GalSim renderer (no lane waits for the slowest, and the working set stays in cache); accelerators want
-            vmap.
-        at_once: lanes side by side on an accelerator, all of them if none is given: for what needs more room than a
-            round does, by which the width is chosen.
+        sequential: run the lanes one after the other in one compiled loop. On the CPU this is three times faster than
+            vmap for the JAX-GalSim renderer: no lane waits for the slowest, and the working set stays in cache.
+            Accelerators need vmap.
+        at_once: number of lanes in parallel on an accelerator; None: all. Use it for a function that needs more memory
+            than a round, because the width is chosen for the memory of a round.
     """
     import jax
 
@@ -63,13 +62,14 @@ def over_lanes(function: Callable[..., Any], *, sequential: bool, at_once: int |
 
 
 class SharedOut:
-    """A map over lanes, compiled, that every local device computes a share of.
+    """A compiled map over lanes, divided among the local devices.
 
-    Each device runs the program of a single one on its own lanes and waits for no other, so that where lanes run one
-    after the other a lane's bits are those of one device. Of as many devices as divide the number of lanes.
+    Each device runs the single-device program on its own lanes, without synchronisation. With sequential lanes, a lane
+    is therefore bit-identical on one or several devices. The number of devices used is the largest that divides the
+    number of lanes.
 
     Args:
-        mapped: of pytrees of arrays whose leading axis is the lane.
+        mapped: function of pytrees of arrays whose leading axis is the lane.
     """
 
     def __init__(self, mapped: Callable[..., Any]) -> None:
@@ -78,7 +78,7 @@ class SharedOut:
         self.jitted = jax.jit(mapped)
 
     def __call__(self, *arguments: Any) -> Any:
-        """The results, spread over the devices as the arguments were."""
+        """The results, sharded over the devices like the arguments."""
         import jax
 
         leaves = jax.tree.leaves(arguments)
@@ -88,7 +88,7 @@ class SharedOut:
             return self.jitted(*arguments)
         mesh = jax.sharding.Mesh(np.array(devices[:count]), ("lane",))
         spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lane"))
-        # What an earlier call has left there is not moved.
+        # Arrays that an earlier call left on the right device are not copied.
         placed, tree = jax.tree.flatten(jax.device_put(arguments, spread))
         pieces = [sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0) for leaf in placed]
         shares = [self.jitted(*jax.tree.unflatten(tree, [piece[at].data for piece in pieces])) for at in range(count)]
@@ -100,15 +100,15 @@ class SharedOut:
         return jax.tree.map(joined, *shares)
 
     def lower(self, *arguments: Any) -> Any:
-        """The program of one device on all of the lanes."""
+        """The lowered single-device program for all lanes."""
         return self.jitted.lower(*arguments)
 
 
 def noughts(function: Callable[..., tuple[Any, Any]], *arguments: Any) -> Any:
-    """Zeros in the place of the records that a step would leave; nothing is computed.
+    """Zeros with the shapes of the records that a step would return; the step is not computed.
 
     Args:
-        function: a step: returns a state and records.
+        function: a step that returns a state and records.
     """
     import jax
     import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Latents with NumPyro priors, and the unconstrained position that stands for them."""
+"""Latents with NumPyro priors, and their unconstrained position."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import jax
 import jax.numpy as jnp
 from numpyro.distributions import biject_to, constraints
 
-# Share of an interval on which its latent is its own position.
+# Inner fraction of an interval on which position and latent are equal.
 _LINEAR = 0.8
 
 
 class Latents:
     """Independent scalar latents.
 
-    The position holds one unconstrained number per latent: the latent itself where it is unbounded, its logarithm
-    where it is positive, and within bounds an `Interval`.
+    The position holds one unconstrained number per latent: the latent itself if it is unbounded, its logarithm if it
+    is positive, and the inverse of an `Interval` if it has two bounds.
 
     Args:
-        priors: NumPyro distribution per latent.
+        priors: NumPyro distribution of each latent, by name.
     """
 
     def __init__(self, priors: Mapping[str, Any]) -> None:
@@ -30,12 +30,12 @@ class Latents:
         self._transforms = tuple(_transform(prior.support) for prior in self._priors)
 
     def width(self, name: str) -> float:
-        """Standard deviation of a prior; infinite where it has none."""
+        """Standard deviation of a latent's prior; infinite if it has none."""
         variance: float = self._priors[self.names.index(name)].variance
         return math.sqrt(variance)
 
     def position(self, values: Mapping[str, Any], dtype: Any) -> jax.Array:
-        """The position of given latents, shape (n,)."""
+        """The position of the given latents, shape (n,)."""
         return jnp.stack(
             [jnp.asarray(t.inv(values[name]), dtype) for name, t in zip(self.names, self._transforms, strict=True)]
         )
@@ -54,10 +54,10 @@ class Latents:
         return jnp.sum(jnp.stack(parts))
 
     def precision(self, position: jax.Array) -> jax.Array:
-        """How sharply each prior bends the latents' density along its position, shape (n,); never negative.
+        """Negative second derivative of each log prior with respect to the position, shape (n,); at least 0.
 
-        A prior within bounds counts for at least the inverse variance of a uniform one: it tells that much, though it
-        bends nothing.
+        For a prior with two bounds, the value is at least the inverse variance of the uniform prior, whose second
+        derivative is 0 although it carries information.
         """
         curves = []
         for prior, transform, u in zip(self._priors, self._transforms, position, strict=True):
@@ -69,15 +69,15 @@ class Latents:
     def log_prior(self, position: jax.Array) -> jax.Array:
         """Log prior density with respect to the *latents*."""
         values = self.constrain(position)
-        # validate_args would turn a bound touched by rounding into an exception; the transforms keep values inside.
+        # No validate_args: it would raise if rounding puts a value on its bound; the transforms keep values inside.
         return jnp.sum(jnp.stack([p.log_prob(value) for p, value in zip(self._priors, values, strict=True)]))
 
 
 class Interval:
-    """All numbers onto an interval: the identity on its inner part, tanh beyond.
+    """Map the real line onto an interval: the identity in its inner part, tanh outside.
 
-    A posterior that the data place well inside its bounds keeps its shape, where a logit would bend it; one that leans
-    on a bound meets no wall. Twice continuously differentiable, so that energies are conserved to the integrator's
+    A posterior well inside its bounds keeps its shape, which a logit would distort; a posterior at a bound meets no
+    discontinuity. The map is twice continuously differentiable, so that energies are conserved to the integrator's
     order.
     """
 
@@ -87,17 +87,17 @@ class Interval:
         self._reach, self._rest = _LINEAR * half, (1 - _LINEAR) * half
 
     def __call__(self, position: jax.Array) -> jax.Array:
-        """The latent."""
+        """The latent of a position, same shape."""
         inner = self._inner(position)
         return inner + self._rest * jnp.tanh((position - inner) / self._rest)
 
     def inv(self, latent: Any) -> jax.Array:
-        """The position."""
+        """The position of a latent, same shape."""
         inner = self._inner(latent)
         return inner + self._rest * jnp.arctanh((latent - inner) / self._rest)
 
     def log_abs_det_jacobian(self, position: jax.Array, latent: jax.Array) -> jax.Array:
-        """log sech² of the tanh's argument, without overflow."""
+        """log |d latent / d position| = log sech² of the argument of tanh, computed without overflow."""
         beyond = jnp.abs(position - self._inner(position)) / self._rest
         return 2 * (jnp.log(2.0) - beyond - jax.nn.softplus(-2 * beyond))
 
@@ -106,7 +106,7 @@ class Interval:
 
 
 def _transform(support: Any) -> Any:
-    # The unit interval has a class of its own kind in NumPyro; both have the bounds.
+    # NumPyro has a separate class for the unit interval; both classes have bounds.
     if isinstance(support, type(constraints.unit_interval) | type(constraints.interval(0, 1))):
         return Interval(float(support.lower_bound), float(support.upper_bound))
     return biject_to(support)

@@ -1,4 +1,4 @@
-"""A method on lanes as compiled programs, and the memory that they take of a device."""
+"""A method on lanes as compiled programs, and the device memory that they need."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
-# Lanes whose flaw an accelerator tells side by side: a careful form may need far more room than the fast one.
-_LOOKED_AT = 16
+# Lanes checked for flaws in parallel on an accelerator: the accurate model may need far more memory than the fast one.
+_FLAW_LANES = 16
 
 
 @dataclass(frozen=True)
 class Program:
-    """The method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
+    """A method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
 
     init: SharedOut
     advance: SharedOut
@@ -37,7 +37,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Stage:
-    """A method by its name, and its program."""
+    """A method with its name and its program."""
 
     name: str
     method: Method[Any]
@@ -46,25 +46,25 @@ class Stage:
 
 @functools.lru_cache(maxsize=4)
 def of_family(kind: str, config: Any, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
-    """The stages of a family's own posterior; campaigns of one config in one process share them."""
+    """The problem and stages of a family; cached, so that campaigns with equal configs share them in one process."""
     problem = registry.lane_family(kind).problem(config)
     return problem, stages(config, problem, sequential=sequential)
 
 
 def stages(config: Any, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
-    """The methods of a config, in the order in which they run; what is not run is not compiled."""
+    """The methods of a config, in the order in which they run; each is compiled at its first call."""
     built = [(name, methods.build(name, settings)) for name, settings in config.stages]
     return tuple(Stage(name, method, build(method, problem, sequential=sequential)) for name, method in built)
 
 
 def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program:
-    """Map the method over lanes; a lane that has stopped, or was never active, is left as it is."""
+    """Map the method over lanes; lanes that have stopped, and padding lanes, do not change."""
     import jax
     import jax.numpy as jnp
 
     def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
         state = method.init(problem, key, data)
-        # Padding counts as done before it begins.
+        # Padding lanes start with status OK.
         return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
 
     def advance(state: Any, data: Any) -> Any:
@@ -90,12 +90,12 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
         finish=SharedOut(over_lanes(finish, sequential=sequential)),
         constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
-        flaw=SharedOut(over_lanes(flaw, sequential=sequential, at_once=_LOOKED_AT)),
+        flaw=SharedOut(over_lanes(flaw, sequential=sequential, at_once=_FLAW_LANES)),
     )
 
 
 def within_memory(call: Callable[[], Result]) -> Result | None:
-    """What the call returns; None if the device, or the host, has no room for it."""
+    """Result of the call; None if the device or the host runs out of memory."""
     import jax
 
     try:
@@ -109,13 +109,13 @@ def within_memory(call: Callable[[], Result]) -> Result | None:
 
 
 def footprint(program: Program, inputs: Any) -> tuple[int, int]:
-    """What the compiled programs take, by XLA's own analysis.
+    """Memory of the compiled programs, from XLA's memory analysis.
 
     Args:
-        inputs: keys, data and activity of a block of lanes, or their shapes.
+        inputs: keys, data and active flags of a block of lanes, or their shapes.
 
     Returns:
-        Arguments, results and temporaries of the largest of them [bytes]; records of one round, all lanes [bytes].
+        Arguments, results and temporaries of the largest program [bytes]; records of all lanes in one round [bytes].
     """
     import jax
 

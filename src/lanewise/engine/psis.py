@@ -9,23 +9,23 @@ import numpy as np
 
 Array = np.ndarray
 
-# Of the tail's draws, the least that a Pareto distribution is fitted to.
-_FEWEST = 5
-# Log weights whose upper fifth is level to within this are equal: there is no tail, however rounding scatters them.
-_LEVEL = 1e-9
-# Prior of the shape, as of ten draws at one half; and of the fit's grid (Zhang & Stephens 2009).
+# Smallest number of tail draws for a Pareto fit.
+_MIN_TAIL = 5
+# If the log weights of the tail differ by less than this, they are equal up to rounding: there is no tail to fit.
+_EQUAL_WITHIN = 1e-9
+# Prior of the shape, equivalent to ten draws at 0.5, and the grid of the fit (Zhang & Stephens 2009).
 _PRIOR_DRAWS, _PRIOR_SHAPE, _PRIOR_SCALE, _GRID = 10, 0.5, 3, 30
 
 
 def smooth(log_weights: Array) -> tuple[Array, Array]:
-    """Smoothed weights that sum to one, and k̂ of their tail.
+    """Smoothed weights that sum to one, and their Pareto shape k̂.
 
     Args:
-        log_weights: up to a constant, of independent draws; −∞ is a weight of nought.
+        log_weights: of independent draws, up to a constant, shape (…, draw); −∞ is a weight of zero.
 
     Returns:
-        Weights, shape (…, draw), and k̂, shape (…): infinite where too few weights are left for a tail, 0 where they
-            are equal.
+        Weights, shape (…, draw), and k̂, shape (…): infinite if too few weights are in the tail, 0 if the weights are
+            equal.
     """
     n = log_weights.shape[-1]
     flat = log_weights.reshape(-1, n).astype(np.float64)
@@ -36,19 +36,19 @@ def smooth(log_weights: Array) -> tuple[Array, Array]:
     cut = np.maximum(ordered[:, -tail - 1], np.log(np.finfo(float).tiny))
     shapes = np.full(len(flat), np.inf)
     for row, values in enumerate(ordered):
-        if -cut[row] < _LEVEL:
+        if -cut[row] < _EQUAL_WITHIN:
             shapes[row] = 0.0
             continue
-        # Ties with the cut are no tail.
+        # Draws that tie with the cut are not in the tail.
         inside = np.searchsorted(values, cut[row], side="right")
         excess = np.exp(values[inside:]) - np.exp(cut[row])
-        if excess.size < _FEWEST:
+        if excess.size < _MIN_TAIL:
             continue
         shapes[row], scale = _fit(excess)
         if np.isfinite(shapes[row]):
             middles = (np.arange(excess.size) + 0.5) / excess.size
             values[inside:] = np.log(_quantiles(middles, shapes[row], scale) + np.exp(cut[row]))
-    # Smoothing may not raise a weight above the largest there was.
+    # Smoothing must not raise a weight above the largest raw weight.
     np.put_along_axis(flat, order, np.minimum(ordered, 0.0), axis=-1)
     weights = np.exp(flat)
     weights /= weights.sum(axis=-1, keepdims=True)
@@ -56,30 +56,30 @@ def smooth(log_weights: Array) -> tuple[Array, Array]:
 
 
 def effective_size(weights: Array) -> Array:
-    """1 / Σw² of weights that sum to one; shape (…)."""
+    """Effective sample size 1 / Σw² of weights that sum to one, shape (…)."""
     found: Array = 1 / np.sum(weights**2, axis=-1)
     return found
 
 
 def threshold(n_draws: int) -> float:
-    """k̂ below which so many draws carry their estimates: min(1 − 1 / log10 S, 0.7)."""
+    """k̂ below which S draws give reliable estimates: min(1 − 1 / log10 S, 0.7)."""
     return float(min(1 - 1 / np.log10(n_draws), 0.7))
 
 
 def resample(weights: Array, comb: float) -> Array:
-    """Indices of as many draws, each as often as its weight asks for, to within one; shape (draw,).
+    """Indices of n resampled draws, shape (draw,); each draw occurs n·w times, to within one.
 
-    Systematic resampling: teeth at (i + comb) / n, comb in [0, 1), over the cumulative weights.
+    Systematic resampling: points (i + comb) / n, with comb in [0, 1), on the cumulative weights.
     """
     n = weights.size
     found: Array = np.searchsorted(np.cumsum(weights), (np.arange(n) + comb) / n, side="right")
-    # Rounding can leave the sum a hair below one.
+    # Rounding can leave the sum slightly below one.
     last: Array = np.minimum(found, n - 1)
     return last
 
 
 def _fit(excess: Array) -> tuple[float, float]:
-    """Shape and scale of a generalised Pareto distribution, of excesses in ascending order.
+    """Shape and scale of a generalised Pareto distribution fitted to excesses in ascending order.
 
     Source:
         Zhang & Stephens 2009, with the weakly informative prior of Vehtari et al. 2024.

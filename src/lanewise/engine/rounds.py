@@ -1,4 +1,4 @@
-"""Between two rounds of a block of lanes: progress is told, and a checkpoint written if it is time."""
+"""Between two rounds of a block of lanes: report progress, and write a checkpoint if one is due."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Where a block stands among its chunk's rounds, and who is told.
+    """Progress and checkpoints of one block of a chunk's lanes.
 
     Attributes:
-        first: place of the block's first lane among the chunk's.
-        before, total: rounds of the chunk, before this block and in all.
+        first: index of the block's first lane in the chunk.
+        before, total: rounds of the chunk before this block, and in total.
+        progress: receives the number of finished rounds of the chunk.
+        keeper: writes the checkpoints; None for a run without them.
     """
 
     first: int
@@ -33,15 +35,15 @@ class Rounds:
 
     @property
     def saved(self) -> Saved | None:
-        """What a checkpoint has of this block."""
+        """This block's part of the loaded checkpoint; None if there is none."""
         return self.keeper.blocks.get(self.first) if self.keeper else None
 
     def step(self, done: int, note: str = "") -> None:
-        """Report `done` rounds of this block."""
+        """Report that `done` rounds of this block are finished."""
         self.progress.step(self.before + done, note)
 
     def pause(self, done: int, state: Any, parts: Sequence[dict[str, np.ndarray]]) -> None:
-        """Before a round: write a checkpoint if it is time, or if a signal ends the process here.
+        """Before a round: write a checkpoint if one is due, or if a signal ends the process here.
 
         Raises:
             SystemExit: after a signal.
@@ -52,12 +54,12 @@ class Rounds:
         interrupts.stop_here()
 
     def end(self, done: int, state: Any, records: Mapping[str, np.ndarray]) -> None:
-        """Report the block's end, and have it in the checkpoints of the blocks after it."""
+        """Report that the block is finished, and keep it in the checkpoints of later blocks."""
         self.step(done)
         if self.keeper:
             self.keeper.blocks[self.first] = checkpoints.snapshot(done, state, records)
 
 
 def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The records of all rounds, per name."""
+    """Concatenate the records of all rounds along the round axis (axis 1), by name."""
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in (parts[0] if parts else {})}

@@ -1,7 +1,7 @@
-"""How many lanes of a program a kind of device holds, where it was found out by running out of memory.
+"""Cache of the width that fits into a device, found after a program ran out of memory.
 
-Kept in the user's cache directory, one small file for each device and program, so that a later run begins where this
-one ended up. Each may be removed: the next run tries the manifest's width again.
+One small file per device and program in the user's cache directory, so that a later run starts with the width that
+worked. The files may be removed: the next run then tries the manifest's width again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from lanewise.manifest import identity
 from lanewise.operations import doctor
 from lanewise.storage.store import Store
 
-# What of the settings changes nothing that lies in memory.
+# Settings that do not affect memory.
 _IRRELEVANT = {"width", "convergence"}
 
 
 def path(settings: Mapping[str, Any]) -> Path:
-    """The file of this device and the program that the settings of a plan fix."""
+    """Cache file for this device and the program defined by a plan's settings."""
     program = {key: value for key, value in settings.items() if key not in _IRRELEVANT}
     return _folder() / f"{identity.of({'device': _device(), 'program': program})[:16]}.json"
 
 
 def find(settings: Mapping[str, Any]) -> int | None:
-    """The width that was found; None if none was, or its file cannot be read."""
+    """The cached width [lanes]; None if there is none or its file cannot be read."""
     try:
         width = int(json.loads(path(settings).read_text())["width"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -39,7 +39,7 @@ def find(settings: Mapping[str, Any]) -> int | None:
 
 
 def record(settings: Mapping[str, Any], width: int) -> None:
-    """Keep a width; a cache that cannot be written costs the next run the same discovery, no more."""
+    """Store a width; if the cache cannot be written, the next run has to find the width again."""
     content = {**_device(), "width": width, "found": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     target = path(settings)
     try:
@@ -53,7 +53,7 @@ def _folder() -> Path:
 
 
 def _device() -> dict[str, Any]:
-    """The device's kind, and its memory [GiB]: slices of one kind have different amounts."""
+    """The device's kind and its memory [GiB]: partitions of one kind of GPU differ in memory."""
     import jax
 
     device = jax.devices()[0]
@@ -62,7 +62,7 @@ def _device() -> dict[str, Any]:
 
 
 def device_bytes() -> int | None:
-    """Memory of the device that JAX may use [bytes]; None where it has none of its own."""
+    """Device memory that JAX may use [bytes]; None for a device without its own memory."""
     import jax
 
     stats = jax.devices()[0].memory_stats() or {}
