@@ -1,6 +1,6 @@
-"""Drawing as SVG: the same drawing gives the same bytes.
+"""Draw figures as SVG, with reproducible bytes.
 
-Colours are few and fixed (`PALETTE`), so that a page can exchange them for its own, dark ones included.
+The colours are few and fixed (`PALETTE`), so that a page can replace them, for example in dark mode.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ _STYLE: dict[Any, Any] = {
 
 
 def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> bytes:
-    """What `draw` makes of an empty figure, as SVG: the same drawing gives the same bytes.
+    """Draw a figure as SVG; equal arguments give equal bytes.
 
     Args:
-        name: the plot's own; it keeps the ids in it apart from those of others.
-        size: [inch].
+        name: unique per plot on a page; it makes the ids in the SVG unique.
+        draw: draws on the empty figure that it is given.
+        size: width and height [inch].
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure

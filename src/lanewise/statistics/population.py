@@ -1,11 +1,11 @@
-"""The shear of a population: n galaxies that share g, each with draws from an interim posterior.
+"""Shear of a population: n galaxies with a common shear g, each with draws from an interim posterior.
 
 With draws e_ik ~ p(e | d_i) ∝ L(d_i | e) p0(e) of the *sheared* ellipticity,
 
     ln L(g) = Σ_i ln (1/K) Σ_k p(e_ik | g) / p0(e_ik),     p(e | g) = p_int(e_s) (1 − |g|²)² / |1 − g* e|⁴,
 
-and e_s = (e − g) / (1 − g* e). The interim prior p0 must be wider than p_int and cover the sheared range. Finitely many
-independent draws bias m, by −0.12/K for σ_e = .2, σ_m = .1 and an interim prior of .3: compare K with K/2.
+and e_s = (e − g) / (1 − g* e). The interim prior p0 must be wider than p_int and cover the sheared range. A finite
+number K of draws biases m: by −0.12/K for σ_e = 0.2, σ_m = 0.1 and an interim prior of width 0.3. Compare K with K/2.
 
 Source:
     Schneider et al. 2015, arXiv:1411.2608.
@@ -26,10 +26,12 @@ Complex = NDArray[np.complex128]
 
 @dataclass(frozen=True)
 class Peak:
-    """The most likely value on a grid, and the width of a parabola through its top.
+    """Maximum of a likelihood on a grid.
 
     Attributes:
-        ess: weights' effective draws of the worst galaxy there, 1/Σw².
+        value: position of the maximum, from a parabola through the three highest points.
+        error: from the curvature of the parabola.
+        ess: effective sample size 1/Σw² at `value`, of the galaxy where it is smallest.
     """
 
     value: float
@@ -38,7 +40,7 @@ class Peak:
 
 
 def log_ratio(e: Complex, g: complex, log_intrinsic: Callable[[Complex], Array], log_interim: Array) -> Array:
-    """ln p(e | g) / p0(e) of every draw.
+    """ln p(e | g) / p0(e) of each draw, shape (n, K).
 
     Args:
         e: draws of the sheared ellipticity, g-convention, shape (n, K).
@@ -56,11 +58,11 @@ def peak(grid: Array, ratios: Callable[[float], Array]) -> Peak:
     """Maximise Σ_i ln (1/K) Σ_k exp(ratio_ik) over one parameter.
 
     Args:
-        grid: values to try, evenly spaced and rising.
-        ratios: log ratio of every draw at a value, shape (n, K).
+        grid: values of the parameter, evenly spaced and ascending.
+        ratios: function from a value to the log ratio of each draw, shape (n, K).
 
     Raises:
-        ValueError: the most likely value is at an end of the grid.
+        ValueError: the maximum is at an end of the grid.
     """
     likelihood = np.array([float(np.sum(special.logsumexp(ratios(x), axis=1))) for x in grid])
     top = int(np.argmax(likelihood))

@@ -1,4 +1,4 @@
-"""How much of a shear a prior that is not Gaussian leaves: no correction, but a number to judge by."""
+"""Response of the posterior mean under a prior that is not Gaussian: a diagnostic, not a correction."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import numpy as np
 from scipy import optimize
 
 _NODES = 4001
-# A posterior so much narrower than its prior is not pulled, as far as these nodes can tell.
+# Below this ratio of posterior to prior width, the pull is too small to compute with these nodes.
 _NARROW = 0.02
 
 
 class HasQuantiles(Protocol):
-    """A prior, by its quantiles."""
+    """A prior with a quantile function."""
 
     def quantile(self, share: float) -> float:
-        """The value that a share of the prior lies below."""
+        """The value below which this fraction of the prior lies."""
         ...
 
 
 def kept(prior: HasQuantiles, variance: float) -> float:
-    """The response of the posterior mean to a shift of the data, at the prior's median: 1 is no pull at all.
+    """Response of the posterior mean to a shift of the data, at the prior's median; 1 means no pull.
 
-    The likelihood is taken as Gaussian, of the width that gives the posterior this variance; the response of a mean to
-    its data is then the posterior's variance over the likelihood's.
+    Assumes a Gaussian likelihood whose width gives the posterior this variance. The response is then the posterior
+    variance divided by the likelihood variance.
 
     Args:
-        variance: of the posterior, the mean over a campaign.
+        prior: of the parameter.
+        variance: posterior variance, mean over a campaign.
     """
     nodes = np.array([prior.quantile((k + 0.5) / _NODES) for k in range(_NODES)])
     centre, spread = float(np.median(nodes)), float(np.std(nodes))

@@ -1,4 +1,4 @@
-"""Lines through estimates by least squares, with errors that know which realizations share their noise.
+"""Linear least squares on estimates, with errors that account for realizations with common noise.
 
 Never weight by a posterior width: it depends on the estimate itself, and the weights would bias m.
 """
@@ -20,12 +20,12 @@ class Measure:
 
     Attributes:
         value: the estimate.
-        error: what a verdict uses, the larger of the two below: with few realizations the realised
-            scatter may be small by accident. Where no error is predicted, the realised one is widened by
-            Student's t, so that three of it hold 99.73 % at any number of seeds. None where neither exists.
-        error_realised: from the scatter between seeds (sandwich); None if there are too few of them.
-        error_predicted: from the posterior widths; None if a width is missing or zero, or if seeds are
-            shared, since the widths do not tell how much noise the members of a pair share.
+        error: used by the verdict. The larger of the two errors below, because with few realizations the realised
+            scatter may be small by chance. Without a predicted error, the realised one is widened by Student's t, so
+            that ± 3 errors contain 99.73 % for any number of seeds. None if neither exists.
+        error_realised: from the scatter between seeds (sandwich); None if there are too few seeds.
+        error_predicted: from the posterior widths; None if a width is missing or zero, or if realizations share
+            seeds, because the widths do not give the correlation of their noise.
     """
 
     value: float
@@ -36,11 +36,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class Relative:
-    """A factor common to all estimates, divided out of them, and what its error does.
+    """A common factor by which all estimates were divided, for error propagation.
 
     Attributes:
-        error: of the factor, over the factor.
-        centre: the value that no factor moves; the prior's mean.
+        error: relative error of the factor.
+        centre: the fixed point of the division, i.e. the prior mean.
     """
 
     error: float
@@ -49,7 +49,7 @@ class Relative:
 
 @dataclass(frozen=True)
 class Fit:
-    """Least squares with equal weights: coefficients (k,), their two errors (k,), residuals (n,)."""
+    """Result of least squares: coefficients (k,), realised and predicted errors (k,), residuals (n,)."""
 
     beta: Array
     realised: Array | None
@@ -59,16 +59,16 @@ class Fit:
 
 
 def design(truth: Array) -> Array:
-    """1 and the truth; 1 alone where the truths are all equal."""
+    """Design matrix with columns 1 and truth, shape (n, 2); only 1, shape (n, 1), if all truths are equal."""
     ones = np.ones_like(truth)
     return ones[:, None] if len(np.unique(truth)) == 1 else np.stack([ones, truth], axis=1)
 
 
 def fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> Fit | None:
-    """Least squares with equal weights, cluster-robust errors; None if a value is undefined or there is none.
+    """Least squares with equal weights and cluster-robust errors; None if a value is undefined or there are no values.
 
-    The sandwich scales each cluster's score by (1 − leverage)^(−1/2), which leaves the variance unbiased
-    in small samples if the noise is the same everywhere. Undefined if one cluster alone fixes a coefficient.
+    The sandwich scales each cluster's score by (1 − leverage)^(−1/2). The variance is then unbiased in small samples
+    if the noise is homoscedastic. It is undefined if a coefficient depends on a single cluster.
 
     Source:
         Bell & McCaffrey 2002 (CR2), in the orthonormal basis of the design, where leverages are k × k.
@@ -95,7 +95,10 @@ def fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> F
 
 
 def measures(fit: Fit, factor: Relative | None) -> list[Measure]:
-    """The coefficients with their errors, a common factor's included: d ĝ / d ln λ̂ = μ − ĝ, and −b for a slope b."""
+    """The coefficients with their errors.
+
+    Includes the error of a common factor λ̂: d ĝ / d ln λ̂ = μ − ĝ for the intercept, −b for a slope b.
+    """
     sensitivity, relative = fit.beta.copy(), 0.0
     if factor is not None:
         sensitivity[0] -= factor.centre
@@ -115,12 +118,12 @@ def measures(fit: Fit, factor: Relative | None) -> list[Measure]:
 
 
 def shifted(measure: Measure, by: float) -> Measure:
-    """The same number, counted from elsewhere."""
+    """The measure plus a constant; the errors do not change."""
     return Measure(measure.value + by, measure.error, measure.error_realised, measure.error_predicted)
 
 
 def ratio(mean: Measure, truth: float) -> Measure | None:
-    """mean/truth − 1; None at a truth of zero."""
+    """mean/truth − 1 with its errors; None if the truth is zero."""
     if truth == 0:
         return None
     errors = (mean.error, mean.error_realised, mean.error_predicted)

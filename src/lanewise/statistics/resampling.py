@@ -1,7 +1,7 @@
-"""Errors from the independent groups themselves: each left out in turn, or as many drawn again.
+"""Jackknife and bootstrap errors from independent groups.
 
-A group is what shares a seed: a realization, a pair, a ring. All numbers come from the same groups in each repetition,
-λ̂ among them, so that what varies together varies together here, too.
+A group is all realizations with one seed: a single realization, a pair or a ring. In each repetition, all numbers
+(including λ̂) come from the same groups, so that correlations between them are preserved.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from lanewise.statistics.regression import Array
 
 N_BOOTSTRAP = 1000
 _SEED = 1
-_BLOCK = 10_000_000  # counts in memory at a time
+_BLOCK = 10_000_000  # largest number of bootstrap counts in memory
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A number with errors from its groups.
+    """A number with jackknife and bootstrap errors.
 
     Attributes:
-        value: of all groups, less the bias that leaving one out shows: n θ − (n − 1) mean of θ without one.
-        jackknife: √((n − 1)/n Σ(θ_j − mean)²).
-        bootstrap: standard deviation over 1000 campaigns of as many groups, drawn with replacement.
+        value: jackknife estimate, bias-corrected: n θ − (n − 1) mean of θ_j, where θ_j is θ without group j.
+        jackknife: error √((n − 1)/n Σ(θ_j − mean)²).
+        bootstrap: standard deviation over 1000 samples of n groups, drawn with replacement.
     """
 
     value: float
@@ -36,13 +36,13 @@ class Resampled:
 
 
 class Line(NamedTuple):
-    """A line through raw posterior means, with what frees it of the prior.
+    """A regression of raw posterior means, with the data for removing the prior's pull.
 
     Attributes:
-        columns: design, shape (n, k); the first column is 1.
+        columns: design matrix, shape (n, k); the first column is 1.
         raw: posterior means, shape (n,).
-        share: posterior variance over that of the prior, shape (n,); NaN where it is not known.
-        prior_mean: None for a prior that is not Gaussian: the means are taken as they are.
+        share: posterior variance / prior variance, shape (n,); NaN if unknown.
+        prior_mean: None for a prior that is not Gaussian; then no pull is removed.
     """
 
     columns: Array
@@ -52,15 +52,15 @@ class Line(NamedTuple):
 
 
 def coefficients(lines: Sequence[Line], seed: NDArray[np.int64]) -> tuple[Array, Array, Array] | None:
-    """The coefficients of several lines: of all groups, without each, and of groups drawn again.
+    """The coefficients of several lines: from all groups, without each group, and from bootstrap samples.
 
     Args:
         lines: over the same realizations.
-        seed: of each realization; those of one seed are one group.
+        seed: of each realization; realizations with one seed form a group.
 
     Returns:
-        Shapes (q,), (group, q) and (1000, q), q coefficients of all lines, one line after the other. None with fewer
-        than three groups, or where one of them alone fixes a coefficient.
+        Shapes (q,), (group, q) and (1000, q), with the q coefficients of all lines in sequence. None if there are
+        fewer than three groups, or if a coefficient depends on a single group.
     """
     seeds, group = np.unique(seed, return_inverse=True)
     if len(seeds) < 3:
@@ -82,10 +82,12 @@ def coefficients(lines: Sequence[Line], seed: NDArray[np.int64]) -> tuple[Array,
 
 
 def resampled(whole: float, without: Array, again: Array) -> Resampled:
-    """One number's errors.
+    """Jackknife and bootstrap errors of one number.
 
     Args:
-        without: shape (group,). again: shape (1000,); repetitions that do not fix the number are left out.
+        whole: the number from all groups.
+        without: the number without each group, shape (group,).
+        again: the number from each bootstrap sample, shape (1000,); NaN values are ignored.
     """
     n = len(without)
     mean = float(without.mean())
@@ -94,7 +96,7 @@ def resampled(whole: float, without: Array, again: Array) -> Resampled:
 
 
 def _sums(line: Line, group: NDArray[np.int64], n_groups: int) -> Array:
-    """XᵀX, Xᵀy, the shares and their number, summed over each group, shape (group, k² + k + 2)."""
+    """XᵀX, Xᵀy, the shares and their count, summed over each group, shape (group, k² + k + 2)."""
     columns = line.columns
     known = np.isfinite(line.share)
     parts = np.concatenate(
@@ -112,7 +114,7 @@ def _sums(line: Line, group: NDArray[np.int64], n_groups: int) -> Array:
 
 
 def _solve(line: Line, sums: Array) -> Array:
-    """The line's coefficients, freed of the prior, shape (repetition, k); NaN where the truths do not fix them."""
+    """Coefficients without the prior's pull, shape (repetition, k); NaN if the truths do not determine them."""
     k = line.columns.shape[1]
     matrix, vector = sums[:, : k * k].reshape(-1, k, k), sums[:, k * k : k * k + k]
     scale = np.sqrt(np.maximum(np.einsum("rii->ri", matrix), np.finfo(float).tiny))
@@ -131,7 +133,7 @@ def _solve(line: Line, sums: Array) -> Array:
 
 
 def _counts(n_groups: int) -> Iterator[Array]:
-    """How often each group is drawn, shape (repetition, group), in blocks; the same for every number."""
+    """How often each group is drawn, shape (repetition, group), in blocks; always the same random numbers."""
     rng = np.random.default_rng(_SEED)
     block = max(1, min(N_BOOTSTRAP, _BLOCK // n_groups))
     sizes = [min(block, N_BOOTSTRAP - at) for at in range(0, N_BOOTSTRAP, block)]

@@ -1,7 +1,7 @@
-"""Are ranks uniform? Pearson's χ², and the ECDF within bands that hold everywhere at once.
+"""Tests for uniform ranks: Pearson's χ², and the ECDF with simultaneous confidence bands.
 
-A rank is one of 0…L, each equally likely; it is looked at in units of 1/(L + 1), where its distribution is exact
-whatever L.
+A rank is one of 0…L with equal probability. Bins and steps are multiples of 1/(L + 1), so that the distributions are
+exact for any L.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Ranks = NDArray[np.int64]
 
 BAND = 0.95
 _BINS_MOST, _PER_BIN_LEAST = 20, 5
-# Finer steps cost time and show nothing more.
+# More steps take longer and do not make the test more sensitive.
 _STEPS_MOST = 96
 
 
 def n_bins(n: int, n_ranks: int) -> int:
-    """Bins for χ² of n ranks: the most, up to twenty, that divide L + 1 and expect five ranks each.
+    """Bins for χ² of n ranks: the largest divisor of L + 1 that is at most 20 and gives at least five ranks per bin.
 
     Args:
         n_ranks: L + 1.
@@ -31,12 +31,12 @@ def n_bins(n: int, n_ranks: int) -> int:
 
 
 def n_steps(n_ranks: int) -> int:
-    """Places at which the ECDF is looked at: the most, up to 96, that divide L + 1."""
+    """Number of steps of the ECDF: the largest divisor of L + 1 that is at most 96."""
     return _largest_divisor(n_ranks, _STEPS_MOST)
 
 
 def histogram(rank: Ranks, n_ranks: int, bins: int) -> Ranks:
-    """How many ranks fall into each of the bins of equal width, shape (bins,)."""
+    """Number of ranks in each of the bins of equal width, shape (bins,)."""
     return np.bincount(rank * bins // n_ranks, minlength=bins)
 
 
@@ -48,34 +48,35 @@ def chi2(counts: Ranks) -> tuple[float, float]:
 
 
 def ecdf_counts(rank: Ranks, n_ranks: int, steps: int) -> Ranks:
-    """How many ranks lie in the first 1/steps, 2/steps, … of 0…L, shape (steps − 1,)."""
+    """Number of ranks in the first 1/steps, 2/steps, … of 0…L, shape (steps − 1,)."""
     return np.cumsum(histogram(rank, n_ranks, steps))[:-1]
 
 
 def ecdf_p(rank: Ranks, n_ranks: int, steps: int) -> float:
-    """How often uniform ranks leave a band as wide as these do somewhere: the p-value of the worst place.
+    """p-value of the largest deviation of the ECDF from uniform, over all steps.
 
     Source:
-        Säilynoja, Bürkner & Vehtari 2022, arXiv:2103.10522, whose γ is here that of the observed ranks.
+        Säilynoja, Bürkner & Vehtari 2022, arXiv:2103.10522, with γ computed from the observed ranks.
     """
     n = len(rank)
     below = ecdf_counts(rank, n_ranks, steps)
     share = np.arange(1, steps) / steps
     tails = np.minimum(stats.binom.cdf(below, n, share), stats.binom.sf(below - 1, n, share))
     worst = float(tails.min())
-    # What is as improbable as the worst place counts as worse. All places together are left more often than that one,
-    # which is what is left of a p-value below the rounding of 1.
+    # Ties count as more extreme (1e-9). The p-value over all steps is at least that of the worst step, which replaces
+    # it where 1 − P is below the rounding error.
     return min(1.0, max(worst, outside(n, steps, 2 * worst * (1 + 1e-9))))
 
 
 def outside(n: int, steps: int, gamma: float) -> float:
-    """The probability that the ECDF of n uniform values leaves its γ-bands at one of the places or more.
+    """Probability that the ECDF of n uniform values is outside its γ-bands at one or more steps.
 
-    By the counts at one place after another: between two of them a value that is still above falls with the same
-    probability.
+    Computed recursively over the steps: given the count at one step, the increase to the next is binomial.
 
     Args:
-        gamma: probability that the band at a single place is left, both tails together, at most.
+        n: number of values.
+        steps: number of equal steps on [0, 1].
+        gamma: largest probability of being outside the band at a single step, both tails together.
     """
     share = np.arange(1, steps) / steps
     low, high = limits(n, steps, gamma)
@@ -85,16 +86,19 @@ def outside(n: int, steps: int, gamma: float) -> float:
     previous = 0.0
     for z, first, last in zip(share, low, high, strict=True):
         to = np.arange(first, last + 1)
-        # Rows: from; columns: to. Impossible falls have probability 0.
+        # Rows: old count; columns: new count. A decrease has probability 0.
         step = stats.binom.pmf(to[None, :] - at[:, None], (n - at)[:, None], (z - previous) / (1 - previous))
         at, weight, previous = to, weight @ step, z
     return max(0.0, 1.0 - float(weight.sum()))
 
 
 def limits(n: int, steps: int, gamma: float) -> tuple[Ranks, Ranks]:
-    """Least and largest count at each place whose smaller tail has more than γ/2, shapes (steps − 1,)."""
+    """Smallest and largest count inside the γ-band at each step, shapes (steps − 1,).
+
+    A count is inside if both of its tails have a probability above γ/2.
+    """
     share = np.arange(1, steps) / steps
-    # ppf is the least k with cdf(k) ≥ γ/2; one whose cdf is γ/2 itself is outside.
+    # ppf is the smallest k with cdf(k) ≥ γ/2; k with cdf(k) = γ/2 is outside the band.
     low = stats.binom.ppf(gamma / 2, n, share).astype(np.int64)
     low += stats.binom.cdf(low, n, share) <= gamma / 2
     high = n - stats.binom.ppf(gamma / 2, n, 1 - share).astype(np.int64)
@@ -104,21 +108,21 @@ def limits(n: int, steps: int, gamma: float) -> tuple[Ranks, Ranks]:
 
 @cache
 def band(n: int, steps: int) -> float:
-    """The γ of each place at which the bands of all places hold n uniform values with 95 % together.
+    """γ of a single step for which all bands together contain the ECDF of n uniform values with 95 %.
 
-    The bands move by whole counts, so that the probability jumps: this is the largest γ that keeps 95 %.
+    The bands change by whole counts, so the probability is discontinuous: this is the largest γ with at least 95 %.
     """
 
     def excess(log_gamma: float) -> float:
         return outside(n, steps, float(np.exp(log_gamma))) - (1 - BAND)
 
-    # Below (1 − 95 %)/steps the bands hold by Bonferroni, above 1 − 95 % one place alone breaks them.
+    # Bounds of γ: (1 − 95 %)/steps is low enough by Bonferroni, 1 − 95 % is too high even for one step.
     low, high = np.log((1 - BAND) / steps / 10), np.log(1 - BAND)
     return float(np.exp(optimize.bisect(excess, low, high, xtol=1e-3)))
 
 
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a share of which k of n were seen."""
+    """Exact (Clopper–Pearson) confidence interval of a fraction, from k successes in n trials."""
     tail = (1 - level) / 2
     low = 0.0 if k == 0 else float(stats.beta.ppf(tail, k, n - k + 1))
     high = 1.0 if k == n else float(stats.beta.isf(tail, k + 1, n - k))

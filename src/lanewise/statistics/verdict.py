@@ -1,9 +1,8 @@
-"""The verdict on a campaign: PASS, FAIL, INCONCLUSIVE or INVALID, with its numbers and in plain words.
+"""The verdict on a campaign: PASS, FAIL, INCONCLUSIVE or INVALID, with its numbers and in words.
 
-A bound is judged at three errors: PASS if |x| + 3σ is below it, FAIL if |x| − 3σ is above it, else
-INCONCLUSIVE with the number of realizations that would decide. INVALID outranks FAIL, FAIL outranks
-INCONCLUSIVE, and that outranks PASS. A noisier campaign never passes more easily, and one that lost
-realizations never in silence.
+A number is compared with its bound at three errors: PASS if |x| + 3σ is below the bound, FAIL if |x| − 3σ is above it,
+else INCONCLUSIVE with the number of realizations that would decide. INVALID outranks FAIL, FAIL outranks INCONCLUSIVE,
+and INCONCLUSIVE outranks PASS. A noisier campaign never passes more easily. Lost realizations are always reported.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from lanewise.statistics.regression import Measure
 
 
 class Verdict(StrEnum):
-    """What a campaign, or one criterion of it, comes to."""
+    """Outcome of a campaign or of one criterion."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -26,21 +25,21 @@ class Verdict(StrEnum):
 
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 3, Verdict.INCONCLUSIVE: 4, Verdict.INVALID: 5}
-# The worst first: the verdict on a campaign is the first that any of its criteria has.
+# Worst first: the verdict on a campaign is the worst verdict of its criteria.
 RANK = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One criterion.
+    """The outcome of one criterion.
 
     Attributes:
-        criterion: which one; the schemas of the results list them.
+        criterion: its name; the schemas of the results list all names.
         component: g1, g2 or another quantity; None if the criterion is about the whole campaign.
-        verdict: None for a criterion that is reported and decides nothing.
+        verdict: None for a criterion that is only reported.
         value, error, bound: in the unit of the criterion.
-        n_needed: realizations in all that would decide; None if that cannot be told or nothing is open.
-        sentence: all of it in words.
+        n_needed: total realizations that would decide; None if unknown, or if the criterion is decided.
+        sentence: the outcome in words.
     """
 
     criterion: str
@@ -58,10 +57,10 @@ class Decision:
     """The verdict on the whole campaign.
 
     Attributes:
-        headline, reasons: it in words.
-        n_needed: realizations in all that would decide.
-        extend_count: `lanewise extend --count` that brings them; None if nothing is open, or the number has no limit.
-        judgements: every criterion.
+        headline, reasons: the verdict in words.
+        n_needed: total realizations that would decide.
+        extend_count: the value for `lanewise extend --count`; None if decided, or if `n_needed` is unknown.
+        judgements: outcomes of all criteria.
     """
 
     verdict: Verdict
@@ -75,15 +74,15 @@ class Decision:
 def judge(
     name: str, component: Component, measure: Measure | None, bound: float, n: int, *, how: str = ""
 ) -> Judgement:
-    """Hold one number against its bound at three errors.
+    """Compare one number with its bound at three errors.
 
     Args:
         name: m or c.
-        component: whose.
-        measure: None if it is undefined.
-        bound: for the absolute value, in the unit of the number.
-        n: realizations behind it.
-        how: said of the number in the sentence, e.g. how it was obtained.
+        component: g1 or g2.
+        measure: the number; None if it is undefined.
+        bound: of the absolute value, in the unit of the number.
+        n: number of realizations that entered.
+        how: text after the number's name in the sentence, e.g. how it was obtained.
     """
     what = f"{name} of {component}{how}"
     if measure is None or measure.error is None:
@@ -121,9 +120,9 @@ def judge(
 
 
 def n_needed(measure: Measure, bound: float, n: int) -> int | None:
-    """Realizations that bring three errors down to the distance from the bound, n (3σ / |bound − |x||)².
+    """Total realizations for which 3σ equals the distance from the bound: n (3σ / |bound − |x||)².
 
-    None within one error of the bound: the distance itself is then unknown, and the number without bound.
+    None within one error of the bound: the distance may then be zero, and the number has no upper limit.
     """
     gap = abs(bound - abs(measure.value))
     if measure.error is None or gap <= measure.error:
@@ -132,7 +131,7 @@ def n_needed(measure: Measure, bound: float, n: int) -> int | None:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """A number as people write it: two digits of its error, a power of ten where it is small or large."""
+    """A number with its error to two digits, and a power of ten if it is small or large."""
     known = error if error is not None and error > 0 else None
     largest = max(abs(value), known or 0.0)
     power = math.floor(math.log10(largest)) if largest > 0 else 0
@@ -149,12 +148,12 @@ def with_error(value: float, error: float | None) -> str:
 
 
 def superscript(power: int) -> str:
-    """An exponent as it is set: −4 is ⁻⁴."""
+    """An exponent in superscript: −4 gives ⁻⁴."""
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def completeness(planned: int, used: int, excluded: int, missing: int, limit: float) -> Judgement:
-    """Whether the share of realizations that are excluded or missing is within its limit."""
+    """Compare the fraction of realizations that are excluded or missing with its limit."""
     if used == 0:
         text = f"None of {planned} planned realizations entered: {missing} missing, {excluded} excluded."
         share = 1.0 if planned else None
@@ -165,7 +164,7 @@ def completeness(planned: int, used: int, excluded: int, missing: int, limit: fl
         text = f"{lost}, more than the allowed {limit:.1%}: what is left may be a biased choice."
         return Judgement("completeness", None, Verdict.INVALID, share, None, limit, None, text)
     if missing:
-        # What is excluded was computed and is told; what is missing may still say otherwise, and one command brings it.
+        # Excluded realizations are computed and reported. Missing ones could change the verdict and can be computed.
         text = f"{lost}, within the allowed {limit:.1%}; `lanewise retry` and `run` compute what is missing."
         return Judgement("completeness", None, Verdict.INCONCLUSIVE, share, None, limit, None, text)
     text = f"{lost}, within the allowed {limit:.1%}." if share else f"All {planned} planned realizations entered."
