@@ -1,4 +1,4 @@
-"""Plots of a calibration campaign: ECDF of the ranks within its bands, histograms, coverage."""
+"""Figures of a calibration campaign: ECDF of the ranks with its bands, histograms, coverage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS, _WIDTH, _HEIGHT = 3, 7.6, 1.75  # [inch]
 
 
 def figures(results: CalibrationResults, ranks: Ranks) -> dict[str, bytes]:
-    """Every plot that the campaign has the numbers for: name (a file stem) → SVG."""
+    """All figures of the campaign: name (a file stem) → SVG; empty without ranks."""
     if not results.quantities:
         return {}
     rows = -(-len(results.quantities) // _COLUMNS)
@@ -34,7 +34,7 @@ def figures(results: CalibrationResults, ranks: Ranks) -> dict[str, bytes]:
 
 
 def _panels(results: CalibrationResults, draw: Callable[[Axes, int], None], label: str, figure: Figure) -> None:
-    """A small plot per quantity."""
+    """One panel per quantity."""
     n = len(results.quantities)
     rows = -(-n // _COLUMNS)
     axes = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
@@ -53,7 +53,7 @@ def _panels(results: CalibrationResults, draw: Callable[[Axes, int], None], labe
 
 
 def _ecdf(results: CalibrationResults, ranks: Ranks, axes: Axes, at: int) -> None:
-    """ECDF − uniform, over the band that holds everywhere at once with 95 %."""
+    """ECDF − uniform, with the simultaneous 95 % band."""
     test, n, steps = results.quantities[at], results.tally.n_used, results.n_steps
     assert results.band_gamma is not None
     share = np.arange(1, steps) / steps
@@ -68,7 +68,7 @@ def _ecdf(results: CalibrationResults, ranks: Ranks, axes: Axes, at: int) -> Non
 
 
 def _histogram(results: CalibrationResults, axes: Axes, at: int) -> None:
-    """Ranks per bin, over the range that one bin keeps to with 95 %."""
+    """Ranks per bin, with the 95 % range of a single bin."""
     test, n, bins = results.quantities[at], results.tally.n_used, results.n_bins
     low, high = uniformity.limits(n, bins, 1 - uniformity.BAND)
     axes.axhspan(int(low[0]), int(high[0]), color=PALETTE["band"], linewidth=0)
@@ -81,7 +81,7 @@ def _histogram(results: CalibrationResults, axes: Axes, at: int) -> None:
 
 
 def _coverage(results: CalibrationResults, figure: Figure) -> None:
-    """Share of truths inside minus its nominal value, with intervals of 95 %."""
+    """Coverage minus its nominal value, with 95 % intervals."""
     shown = [test for test in results.quantities if test.coverage]
     axes = figure.subplots(1, len(LEVELS), sharey=True, squeeze=False).ravel()
     figure.subplots_adjust(0.16, 0.15, 0.99, 0.9, wspace=0.08)

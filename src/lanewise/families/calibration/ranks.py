@@ -1,4 +1,4 @@
-"""Where the truth of each realization stands among its own draws."""
+"""Ranks of the true values among the draws of each realization."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lanewise.manifest.protocols import Member
 
 LOG_LIKELIHOOD = "log_likelihood"
-# Ranks are told in sixteenths or finer, and finer than 1/256 says no more about the draws.
-_COARSEST, _FINEST = 16, 256
+# Smallest and largest L + 1. Finer ranks than 1/256 do not make the tests more sensitive.
+_FEWEST_RANKS, _MOST_RANKS = 16, 256
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Ranks:
 
     Attributes:
         n_ranks: L + 1; each rank is one of 0…L.
-        table: run_id, seed, and a column of ranks per quantity: the latents in the order of the model, and the log
-            likelihood.
+        table: columns run_id, seed, and the ranks of each quantity: the latents in the order of the model, then the
+            log likelihood.
     """
 
     n_ranks: int
@@ -39,17 +39,17 @@ class Ranks:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What is ranked."""
+        """Names of the ranked quantities."""
         return tuple(str(name) for name in self.table.columns if name not in ("run_id", "seed"))
 
 
 def n_ranks(ess: float) -> int:
-    """L + 1 for draws that are worth `ess` independent ones: a multiple of sixteen, from 16 to 256."""
-    return min(_FINEST, max(_COARSEST, int(ess + 1) // _COARSEST * _COARSEST))
+    """L + 1 for draws with effective sample size `ess`: a multiple of 16, from 16 to 256."""
+    return min(_MOST_RANKS, max(_FEWEST_RANKS, int(ess + 1) // _FEWEST_RANKS * _FEWEST_RANKS))
 
 
 def thinned(draws: np.ndarray, n: int) -> np.ndarray:
-    """`n` of the draws at equal distances along the chains, one chain after the other, shape (n,).
+    """`n` draws, equally spaced along the concatenated chains, shape (n,).
 
     Args:
         draws: shape (chain, draw).
@@ -59,12 +59,13 @@ def thinned(draws: np.ndarray, n: int) -> np.ndarray:
 
 
 def of_campaign(campaign: Campaign, counted: Sequence[str]) -> tuple[Ranks, dict[int, Damaged]]:
-    """The ranks of the realizations that count, in the plan's order, and by index why chunks cannot be read.
+    """The ranks of the realizations that count, in the plan's order, and the errors of damaged chunks, by chunk index.
 
-    L is about the fewest effective draws that a realization may count with, `convergence.ess_min`.
+    L is about `convergence.ess_min`, the smallest effective sample size of a realization that counts.
 
     Args:
-        counted: their run ids.
+        campaign: with its plan and its committed results.
+        counted: run ids of the realizations that count.
     """
     chosen = set(counted)
     depth = n_ranks(campaign.manifest.convergence.ess_min)
@@ -84,7 +85,7 @@ def of_campaign(campaign: Campaign, counted: Sequence[str]) -> tuple[Ranks, dict
         for result in results:
             if result.run_id in chosen and isinstance(result, Result):
                 assert likelihood is not None
-                if not rows:  # antithetic draws may be worth more than they are
+                if not rows:  # antithetic chains can have more effective draws than draws
                     depth = min(depth, n_ranks(result.shape[0] * result.shape[1]))
                 rows.append(_row(result, depth, likelihood, members[result.run_id]))
     latents = list(campaign.manifest.config.latents)
@@ -92,7 +93,7 @@ def of_campaign(campaign: Campaign, counted: Sequence[str]) -> tuple[Ranks, dict
 
 
 def _row(result: Result, depth: int, likelihood: _LogLikelihood, member: Member) -> dict[str, Any]:
-    """How many of L draws are below the truth, of each latent and of the likelihood."""
+    """Number of L draws below the truth, for each latent and for the log likelihood."""
     chosen = {name: thinned(draws, depth - 1) for name, draws in result.posterior.items()}
     found = {name: int(np.sum(draws < result.truth[name])) for name, draws in chosen.items()}
     values = likelihood(member, {name: np.append(draws, result.truth[name]) for name, draws in chosen.items()})
@@ -105,7 +106,7 @@ def _row(result: Result, depth: int, likelihood: _LogLikelihood, member: Member)
 
 
 class _LogLikelihood:
-    """The log likelihood of given latents, of an image that is simulated again from its seed."""
+    """Log likelihood of given latents, for an image that is simulated again from its seed."""
 
     def __init__(self, campaign: Campaign) -> None:
         import jax
@@ -114,7 +115,7 @@ class _LogLikelihood:
         from lanewise.families.shear.model.problem import ShearProblem
 
         self._config = campaign.manifest.config
-        # The few thousand likelihoods need no GPU, and an aggregation has none.
+        # A few thousand likelihoods do not need a GPU, and an aggregation pod has none.
         device.prepare("auto", self._config.inference.precision)
         self._problem: ShearProblem = ShearProblem(self._config)
         self._observe = family.observe

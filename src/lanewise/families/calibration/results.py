@@ -1,4 +1,4 @@
-"""From ranks to everything that `stats/calibration_results.json` says, in one tree of values."""
+"""From ranks to the content of `stats/calibration_results.json`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, comp
 FORMAT_VERSION = 1
 RANK_P_MIN = 0.01
 LEVELS = (0.5, 0.68, 0.9, 0.95)
-# So many find a width that is wrong by a factor of two, and fewer may not (tests/aggregate/test_calibration.py).
+# Smallest number that detects a posterior width wrong by a factor of two (tests/families/calibration).
 FEWEST = 100
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A realization of the plan that is not computed yet, or whose chunk is damaged."""
+    """A planned realization that is not computed yet, or whose chunk is damaged."""
 
     run_id: str
     seed: int
@@ -33,14 +33,14 @@ class Missing:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the truth lies in the central part of the draws.
+    """How often the truth is inside the central interval of the draws.
 
     Attributes:
-        level: the share of the draws that was asked for.
-        nominal: the share that this many ranks can have nearest to it; what a calibrated posterior covers.
-        n_inside: truths in it.
-        value: their share.
-        low, high: its Clopper–Pearson interval of 95 %.
+        level: requested probability of the interval.
+        nominal: probability closest to `level` that L + 1 ranks allow; the coverage of a calibrated posterior.
+        n_inside: number of truths inside.
+        value: fraction of truths inside.
+        low, high: 95 % Clopper–Pearson interval of `value`.
         p: two-sided p-value of the binomial test against `nominal`.
     """
 
@@ -55,16 +55,16 @@ class Coverage:
 
 @dataclass(frozen=True)
 class RankTest:
-    """One quantity's ranks.
+    """Uniformity tests of one quantity's ranks.
 
     Attributes:
         quantity: a latent, or the log likelihood.
         counts: ranks per bin.
-        chi2, p_chi2: of the bins, at their number − 1 degrees of freedom.
-        p_ecdf: of the ECDF's worst place, all places together.
-        p: twice the smaller of the two, at most 1.
-        mean: of (rank + ½)/(L + 1): below ½ the draws lie above the truth.
-        coverage: at 50, 68, 90 and 95 %; empty for the log likelihood, whose centre has no meaning.
+        chi2, p_chi2: Pearson's test of the bins, with (bins − 1) degrees of freedom.
+        p_ecdf: p-value of the largest deviation of the ECDF, over all steps.
+        p: twice the smaller of the two p-values, at most 1.
+        mean: of (rank + ½)/(L + 1); below ½, the draws are too large on average.
+        coverage: at 50, 68, 90 and 95 %; empty for the log likelihood, whose central interval has no meaning.
     """
 
     quantity: str
@@ -79,13 +79,13 @@ class RankTest:
 
 @dataclass(frozen=True)
 class CalibrationResults:
-    """What a calibration campaign came to; the content of `stats/calibration_results.json`.
+    """Results of a calibration campaign; the content of `stats/calibration_results.json`.
 
     Attributes:
-        rank_p_min, max_excluded_frac: what the manifest asked for.
+        rank_p_min, max_excluded_frac: limits from the manifest.
         n_ranks: L + 1.
-        n_bins, n_steps: of χ², and of the ECDF.
-        band_gamma: probability that the 95 % bands give to leaving them at a single step; None without ranks.
+        n_bins, n_steps: bins of χ² and steps of the ECDF.
+        band_gamma: probability of being outside the simultaneous 95 % bands at a single step; None without ranks.
     """
 
     format_version: int
@@ -117,8 +117,8 @@ def evaluate(
         summary: the table of `summary.csv`.
         ranks: of the realizations that count.
         acceptance: the manifest's bounds.
-        missing: realizations of the plan that the table does not hold.
-        damaged: committed chunks that cannot be read; what they held is missing.
+        missing: planned realizations that are not in the table.
+        damaged: committed chunks that cannot be read; their realizations are missing.
     """
     n, planned = len(ranks.table), len(summary) + len(missing)
     p_min = RANK_P_MIN if acceptance.rank_p_min is None else acceptance.rank_p_min
@@ -151,7 +151,7 @@ def evaluate(
 
 
 def rank_test(name: str, ranks: Ranks, bins: int, steps: int) -> RankTest:
-    """One quantity's ranks, tested for uniformity."""
+    """Test the ranks of one quantity for uniformity."""
     found = ranks.table[name].to_numpy(np.int64)
     counts = uniformity.histogram(found, ranks.n_ranks, bins)
     chi2, p_chi2 = uniformity.chi2(counts)
@@ -169,7 +169,7 @@ def rank_test(name: str, ranks: Ranks, bins: int, steps: int) -> RankTest:
 
 
 def coverage(rank: uniformity.Ranks, n_ranks: int, level: float) -> Coverage:
-    """How many ranks lie in the central `level`, as far as ranks can tell: as many at either end stay out."""
+    """Coverage of the central interval of probability `level`, rounded to an equal number of ranks at each end."""
     outer = round(n_ranks * (1 - level) / 2)
     nominal = 1 - 2 * outer / n_ranks
     inside, n = int(np.sum((rank >= outer) & (rank < n_ranks - outer))), len(rank)
@@ -216,5 +216,5 @@ def _judge(test: RankTest, n_tests: int, p_min: float) -> Judgement:
 
 
 def said(quantity: str) -> str:
-    """A quantity in a sentence."""
+    """Name of a quantity for a sentence: spaces instead of underscores."""
     return quantity.replace("_", " ")

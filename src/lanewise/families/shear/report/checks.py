@@ -1,4 +1,4 @@
-"""What the report of a shear campaign tells beside m and c: one line each, with what it means."""
+"""Additional numbers in the report of a shear campaign, each with a short explanation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lanewise.statistics.verdict import with_error
 
 @dataclass(frozen=True)
 class Check:
-    """A number, and what it says."""
+    """A number with its name, formatted value and explanation."""
 
     name: str
     value: str
@@ -21,7 +21,7 @@ class Check:
 
 
 def checks(results: BiasResults) -> list[Check]:
-    """Every check that the campaign has the numbers for."""
+    """All checks for which the campaign has numbers."""
     return [*_pairs(results), *_line(results), *_joint(results)]
 
 
@@ -51,7 +51,7 @@ def _joint(results: BiasResults) -> Iterator[Check]:
     joint = results.joint
     for entry in joint.matrix:
         name = f"m{entry.estimate[1]}{entry.truth[1]}"
-        yield Check(name, _again(entry.m), f"response of {entry.estimate} to a true {entry.truth}")
+        yield Check(name, _resampled(entry.m), f"response of {entry.estimate} to a true {entry.truth}")
     for found in joint.finite_draws:
         value = with_error(found.shift.value, found.shift.jackknife)
         meaning = "m from half of the draws, less m from all: what more of them would still change"
@@ -64,7 +64,7 @@ def _shown(measure: Measure) -> str:
     return with_error(measure.value, measure.error)
 
 
-def _again(resampled: Resampled) -> str:
+def _resampled(resampled: Resampled) -> str:
     return with_error(resampled.value, resampled.jackknife)
 
 

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_RASTER_ABOVE = 2000  # dots; beyond it a vector plot is megabytes and no clearer
+_RASTER_ABOVE = 2000  # points; with more, draw them as an image, because a vector plot takes megabytes
 _DASHES = (0, (4, 3))
 _DOTS = (0, (1, 2))
-# Bounds nearer to zero than this share of the axis cannot be told from it.
+# Do not draw bounds closer to zero than this fraction of the axis.
 _LABEL_SHARE = 0.06
 _SURVEYS = {"lsst": "LSST", "desc": "DESC", "euclid": "Euclid"}
 
 
 def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
-    """Every plot that the campaign has the numbers for, in the order of the report.
+    """All figures for which the campaign has numbers, in the order of the report.
 
     Args:
         results: from `results.evaluate`.
-        summary: the table that they came from.
+        summary: the table from which `results` were computed.
 
     Returns:
         Name (a file stem) → SVG: `m_c`, `points`, `pairs`, `bias_g1`, `bias_g2`, `pulls`.
@@ -66,7 +66,10 @@ def _one(draw: Callable[[Axes], None], figure: Figure) -> None:
 
 
 def _bias(numbers: ComponentBias, data: Estimates, axes: Axes) -> None:
-    """Estimate − truth against the truth, with the line m g + c and its 1σ band; in order if g is one."""
+    """Estimate − truth against the truth, with the line m g + c and its 1σ band.
+
+    If all truths are equal, the horizontal axis is the number of the realization.
+    """
     assert numbers.c is not None
     component, colour = numbers.component, PALETTE[numbers.component]
     offset, error_c = data.value - data.truth, numbers.c.error or 0.0
@@ -81,7 +84,7 @@ def _bias(numbers: ComponentBias, data: Estimates, axes: Axes) -> None:
         x = data.truth + 0.02 * span * (_spread(data.truth) - 0.5)
         line_x = np.linspace(data.truth.min() - 0.04 * span, data.truth.max() + 0.04 * span, 101)
         line, centre = numbers.c.value + numbers.m.value * line_x, data.truth.mean()
-        # With equal weights the height of the line at the mean truth does not depend on its slope.
+        # With equal weights, the line's value at the mean truth is not correlated with its slope.
         at_centre = max(error_c**2 - (centre * error_m) ** 2, 0.0)
         band = np.sqrt(at_centre + ((line_x - centre) * error_m) ** 2)
         axes.set_xlabel(f"true {component}")
@@ -120,7 +123,10 @@ def _pulls(shown: Sequence[tuple[ComponentBias, Estimates]], axes: Axes) -> None
 
 
 def _m_c(results: BiasResults, axes: Axes) -> None:
-    """c against m, thick to 1σ and thin to 3σ; band: the manifest's bound on m, dashes: on c, dots: surveys' bounds."""
+    """c against m, with thick 1σ and thin 3σ error bars.
+
+    Band: the manifest's bound on m; dashed lines: its bound on c; dotted lines: the requirements of surveys.
+    """
     bounds = results.acceptance
     shown = [(b.component, b.m, b.c) for b in results.components if b.m and b.c]
     reach_m = [bounds.max_abs_m or 0.0, *(abs(m.value) + 3 * (m.error or 0.0) for _, m, _ in shown)]
@@ -163,7 +169,7 @@ def _m_c(results: BiasResults, axes: Axes) -> None:
 
 
 def _points(results: BiasResults, axes: Axes) -> None:
-    """Mean − truth at every shear point, thick to 1σ and thin to 3σ, and the lines that they make."""
+    """Mean − truth at each shear point, with thick 1σ and thin 3σ error bars, and the line m g + c."""
     found: list[tuple[str, float, float, float]] = []
     for point in results.points:
         for component, truth, at in (("g1", point.g1_true, point.g1), ("g2", point.g2_true, point.g2)):
@@ -176,10 +182,10 @@ def _points(results: BiasResults, axes: Axes) -> None:
     for bias_ in results.components:
         component = bias_.component
         own = [(truth, offset, error) for name, truth, offset, error in found if name == component]
-        if not own:  # no point of this component has an estimate, e.g. where the prior's pull cannot be taken out
+        if not own:  # no estimate at any point, e.g. if the prior's pull cannot be removed
             continue
         x, y, error = np.array(own).T
-        # Points at one truth stand side by side, in the order of the table.
+        # Spread points with equal truth horizontally, in table order.
         x = x + 0.03 * span * (_spread(x) - 0.5) * (np.array([np.sum(x == one) for one in x]) > 1)
         for times, width in ((3, 0.9), (1, 2.4)):
             axes.errorbar(x, y / scale, times * error / scale, fmt="none", color=PALETTE[component], linewidth=width)
@@ -213,14 +219,14 @@ def _legend(axes: Axes) -> None:
 
 
 def _unit(values: Array) -> tuple[float, str]:
-    """A power of ten to divide an axis by, and what to write behind its label."""
+    """Power of ten by which to divide an axis, and the unit to append to its label."""
     largest = float(np.max(np.abs(values), initial=0.0))
     power = math.floor(math.log10(largest)) if largest > 0 else 0
     return (1.0, "") if -1 <= power <= 3 else (10.0**power, f" [10{superscript(power)}]")
 
 
 def _spread(truth: Array) -> Array:
-    """A place in [0, 1] for each realization among those of its truth, so that dots do not hide others."""
+    """Position in [0, 1] of each realization among those with the same truth, to avoid overlapping points."""
     place = np.empty(len(truth))
     for value in np.unique(truth):
         rows = np.flatnonzero(truth == value)

@@ -1,4 +1,4 @@
-"""Realizations to look at: those farthest from their truth with data, model and residual, and the worst chains."""
+"""Example realizations for the report: outliers with data, model and residual, and the worst-mixed chains."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Outlier:
     """A realization far from its truth.
 
     Attributes:
-        component, pull: (estimate − truth) / width of the component that is farther off.
-        chi2, n_pixels: of the image at the mean of the draws, without masked pixels.
+        component, pull: the component with the larger |pull|, and its (estimate − truth) / width.
+        chi2, n_pixels: of the image against the model at the posterior mean, without masked pixels.
     """
 
     run_id: str
@@ -49,10 +49,10 @@ class Outlier:
 
 @dataclass(frozen=True)
 class Chains:
-    """The realization whose chains agree least.
+    """The realization with the largest R̂.
 
     Attributes:
-        rhat, ess: the worse of g1 and g2.
+        rhat, ess: of g1 or g2, whichever is worse.
     """
 
     run_id: str
@@ -63,7 +63,7 @@ class Chains:
 
 
 def look(campaign: Campaign, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, bytes]]:
-    """The results with the realizations to look at, and their plots: name (a file stem) → SVG."""
+    """The results with example realizations added, and their figures: name (a file stem) → SVG."""
     gone = {one.run_id for one in results.excluded}
     farthest = outliers(summary, [str(name) for name in summary["run_id"] if name not in gone])
     mixed = least_mixed(summary)
@@ -75,7 +75,7 @@ def look(campaign: Campaign, summary: pd.DataFrame, results: BiasResults) -> tup
         try:
             images = stamps(campaign, committed[one.run_id])
         except (LanewiseError, OSError):
-            continue  # images from files need not be at hand where results are aggregated
+            continue  # image files may not be available where results are aggregated
         shown.append(replace(one, chi2=float(np.sum(images.residual**2)), n_pixels=int(np.sum(images.counted))))
         plots[f"stamps_{one.run_id}"] = draw_stamps(one.run_id, images)
     chains = chains_of(committed[mixed]) if mixed in committed else None
@@ -86,10 +86,10 @@ def look(campaign: Campaign, summary: pd.DataFrame, results: BiasResults) -> tup
 
 @dataclass(frozen=True)
 class Stamps:
-    """An image, the model at the mean of its draws, and their difference in units of the noise, each (ny, nx).
+    """An image, the model at the posterior mean, and their difference / noise σ, each of shape (ny, nx).
 
     Attributes:
-        counted: pixels that are not masked; the residual of others is 0.
+        counted: pixels that are not masked; the residual of a masked pixel is 0.
     """
 
     data: Array
@@ -99,9 +99,13 @@ class Stamps:
 
 
 def outliers(summary: pd.DataFrame, counted: Sequence[str]) -> list[Outlier]:
-    """The realizations that count and lie farthest from their truths, farthest first; their images are not seen yet.
+    """The counted realizations with the largest |pull|, largest first; `chi2` and `n_pixels` are not set yet.
 
-    One of each seed: the arms of a pair or ring lie off together.
+    At most one per seed, because the arms of a pair or ring have similar offsets.
+
+    Args:
+        summary: the whole table.
+        counted: run ids of the realizations that count.
     """
     rows = summary[summary["run_id"].isin(set(counted))]
     names, found = [str(name) for name in rows["run_id"]], []
@@ -120,14 +124,14 @@ def outliers(summary: pd.DataFrame, counted: Sequence[str]) -> list[Outlier]:
 
 
 def least_mixed(summary: pd.DataFrame) -> str | None:
-    """The run id of the largest R̂; None without chains."""
+    """Run id of the realization with the largest R̂; None if there is no R̂."""
     rhat = summary[["rhat_g1", "rhat_g2"]].to_numpy(np.float64)
     worst = np.where(np.isfinite(rhat), rhat, -np.inf).max(axis=1, initial=-np.inf)
     return str(summary["run_id"].iloc[int(worst.argmax())]) if np.isfinite(worst).any() else None
 
 
 def results_of(campaign: Campaign, run_ids: Sequence[str]) -> dict[str, Result]:
-    """What is committed of these realizations; without those whose chunk cannot be read."""
+    """Committed results of these realizations, by run id; chunks that cannot be read are skipped."""
     wanted = set(run_ids)
     found: dict[str, Result] = {}
     holding = [chunk for chunk in campaign.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
@@ -141,7 +145,7 @@ def results_of(campaign: Campaign, run_ids: Sequence[str]) -> dict[str, Result]:
 
 
 def stamps(campaign: Campaign, result: Result) -> Stamps:
-    """The image of a realization, made or read again, beside the model at the mean of its draws."""
+    """The image of a realization, simulated or read again, and the model at the posterior mean."""
     from lanewise.families.shear.model.draw import draw
     from lanewise.machine import device
 
@@ -159,7 +163,7 @@ def stamps(campaign: Campaign, result: Result) -> Stamps:
 
 
 def chains_of(result: Result) -> Chains:
-    """How well the chains of g1 and g2 agree."""
+    """Convergence of the chains of g1 and g2: largest R̂, smallest ESS."""
     named = [name for name in COMPONENTS if name in result.posterior]
     rhat = [value for name in named if (value := result.diagnostics.rhat.get(name)) is not None]
     ess = [value for name in named if (value := result.diagnostics.ess.get(name)) is not None]
@@ -167,12 +171,12 @@ def chains_of(result: Result) -> Chains:
 
 
 def draw_stamps(name: str, shown: Stamps) -> bytes:
-    """Data, model and residual side by side, as SVG."""
+    """Data, model and residual in three panels, as SVG."""
     return svg(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
 
 
 def draw_chains(result: Result) -> bytes:
-    """Traces of g1 and g2, and how often each chain holds each rank, as SVG."""
+    """Traces and rank histograms per chain, of g1 and g2, as SVG."""
     posterior: dict[str, np.ndarray] = {k: result.posterior[k] for k in COMPONENTS if k in result.posterior}
     return svg("chains", partial(_chains, posterior), (7.6, 0.5 + 1.7 * len(posterior)))
 

@@ -1,8 +1,8 @@
 """Multiplicative and additive shear bias from a summary table: ĝ = (1 + m) g + c, per component.
 
-Each component goes through three steps. The posterior means are freed of the prior's pull (`Shrinkage`),
-regressed on the truth with equal weights (`component_bias`), and given two errors (`Measure`): one from the
-scatter that was realised, one predicted from the posterior widths.
+There are three steps per component: remove the prior's pull from the posterior means (`Shrinkage`), regress them on the
+truth with equal weights (`component_bias`), and compute two errors (`Measure`), one from the realised scatter and one
+predicted from the posterior widths.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class GaussianPrior:
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """How far the prior on g lets the data speak: λ̂ = 1 − ⟨σ_i²⟩ / σ_prior², pooled over the campaign.
+    """Shrinkage of the posterior means towards the prior: λ̂ = 1 − ⟨σ_i²⟩ / σ_prior², pooled over the campaign.
 
-    One posterior mean is λ ĝ_lik + (1 − λ) μ_prior. Pooled, since posterior variances estimate λ without
-    bias, while a division per realization does not (it gave m = +4 % at S/N 20 and 1000 draws).
+    A posterior mean is λ ĝ_lik + (1 − λ) μ_prior. λ̂ is pooled because the mean posterior variance gives an unbiased λ̂,
+    while dividing by a separate λ̂ per realization is biased (m = +4 % at S/N 20 and 1000 draws).
 
     Attributes:
-        prior: the prior that pulls.
-        lambda_hat: 1 is no pull at all; None if no posterior width is known.
+        prior: the Gaussian prior.
+        lambda_hat: 1 means no pull; None if no posterior width is known.
         error: of `lambda_hat`, the larger of the scatter between seeds and 2 σ⁴/ESS per variance.
     """
 
@@ -48,19 +48,18 @@ class Shrinkage:
 
 @dataclass(frozen=True)
 class Estimates:
-    """One component of all realizations that count, freed of the prior's pull.
+    """One component of all realizations that count, without the prior's pull; arrays have shape (realization,).
 
     Attributes:
         run_id: one per realization.
         seed: the realizations of one seed share their noise.
         truth: true shear [reduced shear].
-        value: μ + (posterior mean − μ)/λ̂; the posterior mean itself where there is no Gaussian prior, NaN
-            where λ̂ ≤ 0.
+        value: μ + (posterior mean − μ)/λ̂; the posterior mean itself without a Gaussian prior, NaN if λ̂ ≤ 0.
         width: width of the likelihood, σ/√λ̂.
-        raw: posterior mean as it stands in the table.
-        raw_width: posterior width as it stands in the table.
+        raw: posterior mean from the table.
+        raw_width: posterior width from the table.
         shrinkage: None if the prior is not Gaussian.
-        half, half_width: posterior mean and width of the first half of every chain; NaN where there is none.
+        half, half_width: posterior mean and width from the first half of each chain; NaN if not available.
     """
 
     run_id: tuple[str, ...]
@@ -76,14 +75,14 @@ class Estimates:
 
     @property
     def relative(self) -> Relative | None:
-        """What the error of λ̂ does to the estimates."""
+        """The relative error of λ̂, for error propagation; None without a usable λ̂."""
         found = self.shrinkage
         if found is None or not found.lambda_hat or found.error is None:
             return None
         return Relative(found.error / found.lambda_hat, found.prior.mean)
 
     def at(self, rows: NDArray[np.bool_]) -> Estimates:
-        """The estimates of some of the realizations, with the λ̂ of all."""
+        """The estimates of the selected realizations; λ̂ stays that of all realizations."""
         names = tuple(name for name, kept in zip(self.run_id, rows, strict=True) if kept)
         return Estimates(
             names,
@@ -101,7 +100,7 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Pulls:
-    """(estimate − truth) / width over the realizations; about N(0, 1) if widths and model are right."""
+    """Statistics of (estimate − truth) / width; about N(0, 1) if widths and model are correct."""
 
     n: int
     rms: float
@@ -116,15 +115,15 @@ class ComponentBias:
     Attributes:
         component: g1 or g2.
         n: realizations that entered.
-        n_clusters: distinct seeds among them.
+        n_clusters: number of distinct seeds.
         m: slope − 1; None if the truths are all equal.
         c: intercept at zero shear [reduced shear]; mean − truth if the truths are all equal.
-        m_single_point: ĝ/g − 1 of a campaign with one nonzero truth, c taken to be zero; else None.
-        raw_m, raw_c: the same regression of the raw posterior means, prior's pull included.
-        cubic: coefficient of g³, in a fit of its own; None if the truths cannot tell.
+        m_single_point: ĝ/g − 1 for a campaign with one nonzero truth, assuming c = 0; else None.
+        raw_m, raw_c: m and c from the raw posterior means, with the prior's pull.
+        cubic: coefficient of g³ from a separate fit; None if the truths do not determine it.
         shrinkage: None if the prior on this component is not Gaussian or the component is not inferred.
-        chi2, dof: of the residuals of the line against the posterior widths.
-        pulls: None where a width is missing or zero.
+        chi2, dof: of the residuals from the line, with the posterior widths as errors.
+        pulls: None if a width is missing or zero.
         pairs: m and c from the differences and sums of ±g pairs; None without pairs.
     """
 
@@ -149,10 +148,10 @@ class PointEstimate:
     """One component at one shear point.
 
     Attributes:
-        mean: of the pooled estimates.
-        std: scatter of one realization.
+        mean: mean of the estimates.
+        std: standard deviation of the estimates; None for a single one.
         m: ĝ/g − 1; None at g = 0.
-        product: the peak of the product of likelihoods, which knows no λ̂; None without Gaussian prior and widths.
+        product: g at the maximum of the product of likelihoods, without λ̂; None without Gaussian prior and widths.
     """
 
     mean: Measure
@@ -163,14 +162,14 @@ class PointEstimate:
 
 @dataclass(frozen=True)
 class PointBias:
-    """One shear point: what was planned, computed and left out there, and what came out.
+    """Counts and estimates at one shear point.
 
     Attributes:
         g1_true, g2_true: the true shear [reduced shear].
-        n_planned: computed and missing.
-        n_used, n_excluded, n_missing: entered; computed, but does not count; not computed yet.
-        n_unpaired: of the excluded, arms of a ±g pair whose other arm is not computed yet.
-        g1, g2: None where nothing entered.
+        n_planned: computed plus missing.
+        n_used, n_excluded, n_missing: entered; computed but not counted; not computed yet.
+        n_unpaired: excluded arms of a ±g pair whose other arm is not computed yet.
+        g1, g2: None if no realization entered.
     """
 
     g1_true: float
@@ -187,12 +186,12 @@ class PointBias:
 def estimates(
     summary: pd.DataFrame, component: Component, prior: GaussianPrior | None, missing: Sequence[ShearTruth] = ()
 ) -> Estimates:
-    """The realizations that count, with the prior's pull on this component taken out.
+    """The estimates of the realizations that count, with the prior's pull on this component removed.
 
     Args:
-        summary: the whole table; rows that do not count are left out here.
+        summary: the whole table; rows that do not count are dropped here.
         component: g1 or g2.
-        prior: None if it is not Gaussian; the posterior means are then taken as they are.
+        prior: None if it is not Gaussian; then no pull is removed.
         missing: realizations of the plan that are not in the table.
     """
     rows = ordered(summary[counts(summary, missing)])
@@ -216,8 +215,8 @@ def estimates(
 def component_bias(component: Component, data: Estimates) -> ComponentBias:
     """m and c of one component.
 
-    λ̂ is common to all realizations: a raw line a + b g becomes 1 + m = b/λ̂ and c = (a − (1 − λ̂) μ)/λ̂. The
-    error of λ̂ enters in quadrature: where σ_i varies, slope and λ̂ vary together, and this overstates it.
+    λ̂ is common to all realizations: a raw line a + b g gives 1 + m = b/λ̂ and c = (a − (1 − λ̂) μ)/λ̂. The error of λ̂ is
+    added in quadrature. This overstates the error if σ_i varies, because slope and λ̂ are then correlated.
     """
     n, one_truth = len(data.truth), len(np.unique(data.truth)) == 1
     line = fit(design(data.truth), data.value, data.width, data.seed)
@@ -249,7 +248,7 @@ def component_bias(component: Component, data: Estimates) -> ComponentBias:
 
 
 def point_estimate(data: Estimates) -> PointEstimate | None:
-    """Mean and scatter of one component over realizations of one truth; None if nothing counts there."""
+    """Mean and scatter of one component over realizations with one truth; None if no realization counts."""
     line = fit(np.ones((len(data.truth), 1)), data.value, data.width, data.seed)
     if line is None:
         return None
@@ -259,9 +258,9 @@ def point_estimate(data: Estimates) -> PointEstimate | None:
 
 
 def _product(data: Estimates) -> Measure | None:
-    """The peak of Σ ln L_i(g), each posterior and the prior Gaussian: the prior is divided out of every factor.
+    """The g that maximises Σ ln L_i(g), where L_i = posterior / prior, both Gaussian.
 
-    A check, not what decides: it weights by posterior widths. None if the factors together have no peak.
+    Only a check, not used for the verdict: it weights by posterior widths. None if the sum has no maximum.
     """
     if data.shrinkage is None or not usable(data.raw_width):
         return None
@@ -275,7 +274,7 @@ def _product(data: Estimates) -> Measure | None:
 
 
 def _cubic(data: Estimates) -> Measure | None:
-    """The coefficient of g³ in ĝ = c + (1 + m) g + k g³; None where the truths cannot tell it from the slope."""
+    """The coefficient k in ĝ = c + (1 + m) g + k g³; None if the truths cannot separate it from the slope."""
     reach = float(np.max(np.abs(data.truth), initial=0.0))
     if reach == 0:
         return None
@@ -301,7 +300,7 @@ def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.
     errors = [] if mean.realised is None else [float(mean.realised[0])]
     if np.all(np.nan_to_num(ess[known]) > 0):
         errors.append(float(np.sqrt(np.sum(2 * share**2 / ess[known])) / len(share)))
-    # With neither, ⟨σ²⟩ is taken to be as unsure as it is large.
+    # If neither error exists, assume 100 % error on ⟨σ²⟩.
     return Shrinkage(prior, float(1 - mean.beta[0]), max(errors, default=float(mean.beta[0])))
 
 

@@ -1,4 +1,4 @@
-"""What a shear campaign is judged by: what makes its numbers unusable, and the bounds on m and c."""
+"""Criteria for a shear campaign: validity checks, and the bounds on m and c."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, comp
 
 LEVEL_0 = "level_0"
 LEVEL_0_MAX_ABS_M = 0.01
-COLLAPSED_WIDTH = 0.01  # [reduced shear]; a posterior narrower than this has its offset judged absolutely
+COLLAPSED_WIDTH = 0.01  # [reduced shear]; only posteriors narrower than this are tested for their offset
 COLLAPSED_OFFSET = 0.01  # [reduced shear]
 LAMBDA_MIN = 0.5
-# Of a prior whose pull cannot be taken out.
+# Smallest response of the posterior mean under a prior that is not Gaussian.
 KEPT_MIN = 0.9
 EXCLUSION_P_MIN = 1e-3
-# A shift of m between half and all draws matters from this share of the bound on.
-_SHIFT_SHARE = 1 / 3
-# |m| and |c| that surveys ask for: LSST for isolated galaxies at 0.01 ≤ g ≤ 0.05, DESC and Euclid for the mean shear.
+# Largest shift of m between half and all draws, as a fraction of the bound.
+_MAX_SHIFT_SHARE = 1 / 3
+# Survey requirements (|m|, |c|): LSST for isolated galaxies at 0.01 ≤ g ≤ 0.05, DESC and Euclid for the mean shear.
 REQUIREMENTS: dict[str, tuple[float, float | None]] = {
     "lsst": (1e-3, 1e-4),
     "desc": (2e-3, None),
@@ -40,7 +40,7 @@ _HEADLINE = {
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a shear campaign is held against: the manifest's own numbers, else its requirement's, else its level's."""
+    """Bounds for a shear campaign: from the manifest, else from its requirement, else from its level."""
 
     level: str | None
     requirement: str | None
@@ -50,7 +50,7 @@ class Bounds:
 
 
 def bounds_of(acceptance: Acceptance) -> Bounds:
-    """The bounds that the manifest sets, and where it is silent those of its requirement, or level."""
+    """Bounds from the manifest, else from its requirement, else from its level."""
     required_m, required_c = REQUIREMENTS.get(acceptance.requirement or "", (None, None))
     of_level = LEVEL_0_MAX_ABS_M if acceptance.level == LEVEL_0 else None
     max_abs_m = next((m for m in (acceptance.max_abs_m, required_m, of_level) if m is not None), None)
@@ -60,17 +60,17 @@ def bounds_of(acceptance: Acceptance) -> Bounds:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a campaign is judged from.
+    """Input to the decision on a campaign.
 
     Attributes:
         biases: of the components that were inferred.
-        data: the estimates behind them, in the same order.
-        points: every shear point of the plan.
+        data: the estimates of these components, in the same order.
+        points: all shear points of the plan.
         signs: failures by the sign of g; None without pairs.
-        draws: what few draws do to m; empty where there are none.
-        kept: how much of a shear a prior leaves that is not Gaussian, by component.
-        n_unknown: realizations whose true shear is not known; they enter nothing.
-        n_per_count: realizations that one more of `realizations.count` brings; None where that is not known.
+        draws: effect of finite draws on m; empty if not available.
+        kept: response of the posterior mean under a prior that is not Gaussian, by component.
+        n_unknown: realizations without a known true shear; they are not used.
+        n_per_count: realizations added by one more `realizations.count`; None if unknown.
     """
 
     biases: Sequence[ComponentBias]
@@ -84,7 +84,7 @@ class Evidence:
 
 
 def decide(found: Evidence, bounds: Bounds) -> Decision:
-    """Judge a campaign."""
+    """Apply all criteria and combine them into the verdict on the campaign."""
     points, biases = found.points, found.biases
     if found.n_unknown and not points:
         text = f"{found.n_unknown} realizations stand without a truth; give observations.truths to judge a bias."
@@ -118,7 +118,7 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     n_needed = max((n for n in needs if n is not None), default=None) if None not in needs else None
     extend = None
     if n_needed is not None and found.n_per_count and used:
-        # As many as before will be lost of those that are added.
+        # Assume the same exclusion rate.
         extend = math.ceil((n_needed - used) * planned / used / found.n_per_count)
     return Decision(verdict, _HEADLINE[verdict], tuple(reasons), n_needed, extend, judgements)
 
@@ -137,10 +137,10 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgemen
 
 
 def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
-    """Are realizations excluded at some shears rather than at others? A permutation test with a fixed seed.
+    """Test whether exclusion depends on the shear, by a permutation test with a fixed seed.
 
-    A missing chunk says nothing here, nor does what it leaves without a partner: it is missing for reasons of the
-    machine, not of the data.
+    Missing realizations, and arms without a partner because of them, are not used: they are missing because of the
+    machine, not because of the data.
     """
     excluded = np.array([p.n_excluded - p.n_unpaired for p in points])
     computed = np.array([p.n_used for p in points]) + excluded
@@ -161,7 +161,7 @@ def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
 
 
 def _exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
-    """Are arms of one sign of g lost rather than those of the other?"""
+    """Test whether exclusion depends on the sign of g."""
     if signs is None or signs.n_only_plus + signs.n_only_minus == 0:
         return []
     lost = f"of {signs.n_pairs} pairs {signs.n_only_plus} lost the arm of +g alone, {signs.n_only_minus} that of −g"
@@ -173,14 +173,14 @@ def _exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
 
 
 def _finite_draws(found: FiniteDraws, bound: float | None) -> Judgement:
-    """Does m still move with the number of draws, by more than chance and by a share of the bound that matters?"""
+    """Test whether m changes with the number of draws by more than 3σ and by more than a third of the bound."""
     k, error = found.component, found.shift.jackknife
     moved = found.shift.value
     text = (
         f"m of {k} from half of the draws differs by {moved:+.2g} ± {error:.1g}; a bias that falls as 1/draws "
         f"would end at {found.extrapolated:+.3g}"
     )
-    serious = bound is not None and abs(moved) > 3 * error and abs(moved) > _SHIFT_SHARE * bound
+    serious = bound is not None and abs(moved) > 3 * error and abs(moved) > _MAX_SHIFT_SHARE * bound
     if serious:
         text = f"{text}, which is too far: take more draws"
     verdict = Verdict.INCONCLUSIVE if serious else None
@@ -216,7 +216,10 @@ def _kept(component: Component, share: float) -> Judgement:
 
 
 def _level_0(component: Component, data: Estimates) -> list[Judgement]:
-    """Width < 0.01, and offset < 0.01 where it is; offset < 1σ is only told: a third of right ones miss."""
+    """Test width < 0.01, and offset < 0.01 for those posteriors.
+
+    The fraction with offset < 1σ is only reported: a third of correct posteriors exceed 1σ.
+    """
     width, offset = data.raw_width, np.abs(data.raw - data.truth)
     known = np.isfinite(width) & np.isfinite(offset)
     width, offset = width[known], offset[known]

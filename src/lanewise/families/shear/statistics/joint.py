@@ -1,4 +1,4 @@
-"""Numbers of both components together: resampled errors, the 2×2 response, PSF leakage, and what few draws do."""
+"""Numbers from both components: resampled errors, the 2×2 response, PSF leakage, and the effect of finite draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lanewise.statistics.resampling import Line, Resampled
 
 @dataclass(frozen=True)
 class Again:
-    """m or c of one component, from the groups left out in turn and drawn again."""
+    """m or c of one component, with jackknife and bootstrap errors."""
 
     number: str
     component: Component
@@ -28,8 +28,8 @@ class Entry:
     """One entry of ĝ_i = Σ_j (δ_ij + m_ij) g_j + c_i.
 
     Attributes:
-        estimate, truth: i and j.
-        m: m_ij.
+        estimate, truth: components i and j.
+        m: the element m_ij.
     """
 
     estimate: Component
@@ -39,12 +39,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class FiniteDraws:
-    """m from the first half of every chain against m from all: what more draws would still change.
+    """m from the first half of each chain compared with m from all draws: the effect of finite draws.
 
     Attributes:
-        m_half: from half of the draws.
-        shift: m_half − m, with errors from the same groups.
-        extrapolated: 2 m − m_half, where a bias that falls as 1/draws would end.
+        m_half: m from half of the draws.
+        shift: m_half − m, with errors from resampling the same groups for both.
+        extrapolated: 2 m − m_half, the limit of infinite draws if the bias is proportional to 1/draws.
     """
 
     component: Component
@@ -55,10 +55,11 @@ class FiniteDraws:
 
 @dataclass(frozen=True)
 class Leakage:
-    """PSF leakage α, if all of c is leakage: c_k = α e_k.
+    """PSF leakage α in c_k = α e_k, assuming that all of c is leakage.
 
     Attributes:
-        e1, e2: shape of the point-spread function [reduced shear].
+        e1, e2: ellipticity of the PSF [reduced shear].
+        alpha: least-squares estimate.
     """
 
     e1: float
@@ -68,7 +69,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Joint:
-    """Numbers that need the groups, or both components; empty where a campaign does not have them."""
+    """Numbers that need groups or both components; empty if a campaign cannot provide them."""
 
     resampled: tuple[Again, ...] = ()
     matrix: tuple[Entry, ...] = ()
@@ -78,7 +79,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a line's coefficients stand among those of all lines."""
+    """Position of a line's coefficients among those of all lines."""
 
     kind: str
     component: Component
@@ -90,12 +91,12 @@ def joint(
     biases: Mapping[Component, ComponentBias],
     psf_shape: tuple[float, float] = (0.0, 0.0),
 ) -> Joint:
-    """What both components say together.
+    """Compute all numbers that need groups or both components.
 
     Args:
         data: estimates of the components that were inferred, over the same realizations.
         biases: from `bias.component_bias`.
-        psf_shape: ellipticity of the point-spread function [reduced shear].
+        psf_shape: ellipticity (e1, e2) of the PSF [reduced shear].
     """
     leakage = _leakage(biases, psf_shape)
     lines, places = _lines(data)
@@ -134,7 +135,7 @@ def joint(
 
 
 def _lines(data: Mapping[Component, Estimates]) -> tuple[list[Line], list[_Place]]:
-    """Every line that the data allow: of each component, of half its draws, and on both truths."""
+    """All possible regressions: per component, per component with half of the draws, and on both truths."""
     lines: list[Line] = []
     places: list[_Place] = []
 
@@ -160,7 +161,7 @@ def _lines(data: Mapping[Component, Estimates]) -> tuple[list[Line], list[_Place
 
 
 def _leakage(biases: Mapping[Component, ComponentBias], shape: tuple[float, float]) -> Leakage | None:
-    """Least squares of c on the shape of the point-spread function, through zero."""
+    """Least squares of c on the PSF ellipticity, without intercept."""
     parts = [(biases[k].c, e) for k, e in zip(COMPONENTS, shape, strict=True) if k in biases]
     size = sum(e**2 for c, e in parts if c is not None)
     if size == 0:

@@ -1,4 +1,4 @@
-"""Pairs of ±g and rings of e and −e: what their arms share, and what is left of it in m and c."""
+"""Pairs of ±g and rings of e and −e: noise correlation of their arms, and m and c from pairs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lanewise.statistics.regression import Array, Measure, fit, measures, shifte
 
 
 class Arms(Protocol):
-    """Estimates of one component, each an arm of a pair or ring that shares its seed."""
+    """Estimates of one component; the arms of a pair or ring have the same seed. Shapes (arm,)."""
 
     @property
     def run_id(self) -> tuple[str, ...]:
-        """One per arm; that of a galaxy turned by 90° ends in `_r90`."""
+        """One per arm; it ends in `_r90` for a galaxy rotated by 90°."""
         ...
 
     @property
     def seed(self) -> NDArray[np.int64]:
-        """The arms of one seed share galaxy and noise."""
+        """Arms with one seed have the same galaxy and noise."""
         ...
 
     @property
@@ -40,16 +40,16 @@ class Arms(Protocol):
 class Pairs:
     """m and c of ±g pairs.
 
-    Of a noise s that correlates by ρ between the arms, Var m = s² (1 − ρ) / (2 g² Np), Var c = s² (1 + ρ) / (2 Np):
-    pairs help m, and hurt c.
+    For Np pairs with noise s per arm and correlation ρ between the arms, Var m = s² (1 − ρ) / (2 g² Np) and
+    Var c = s² (1 + ρ) / (2 Np): for ρ > 0, pairs make m more precise and c less precise.
 
     Attributes:
-        n_pairs: pairs with both arms.
-        n_groups: seeds among them; the independent unit, a ring of two pairs where galaxies are turned.
-        m: mean response (ĝ₊ − ĝ₋) / 2g − 1, by least squares where there are several |g|.
+        n_pairs: number of complete pairs.
+        n_groups: number of seeds, i.e. of independent groups; with rotated galaxies, a group is a ring of two pairs.
+        m: mean of (ĝ₊ − ĝ₋) / 2g − 1; by least squares if there are several |g|.
         c: mean of (ĝ₊ + ĝ₋) / 2 [reduced shear].
-        correlation: ρ of the noise of the two arms; None for fewer than three pairs, or without noise.
-        ring_correlation: of the noise of a galaxy and the same one turned; None without rings.
+        correlation: ρ between the noise of the two arms; None with fewer than three pairs, or without noise.
+        ring_correlation: between the noise of a galaxy and of the same galaxy rotated; None without rings.
     """
 
     n_pairs: int
@@ -61,7 +61,7 @@ class Pairs:
 
 
 def pairs(data: Arms) -> Pairs | None:
-    """The pairs among the estimates; None without any at a shear that is not zero in this component."""
+    """m and c from the pairs with nonzero shear in this component; None if there are no such pairs."""
     turned = np.array([name.endswith(TURNED) for name in data.run_id], dtype=bool)
     found = _matched(data.seed, data.truth, turned, opposite=True)
     if len(found) == 0:
@@ -86,7 +86,7 @@ def pairs(data: Arms) -> Pairs | None:
 
 
 def responses(data: Arms) -> Array:
-    """(ĝ₊ − ĝ₋) / 2g of every pair, shape (pair,)."""
+    """Response (ĝ₊ − ĝ₋) / 2g of each pair, shape (pair,)."""
     turned = np.array([name.endswith(TURNED) for name in data.run_id], dtype=bool)
     plus, minus = _matched(data.seed, data.truth, turned, opposite=True).T
     found: Array = (data.value[plus] - data.value[minus]) / (2 * data.truth[plus])
@@ -94,7 +94,7 @@ def responses(data: Arms) -> Array:
 
 
 def _matched(seed: NDArray[np.int64], truth: Array, turned: NDArray[np.bool_], *, opposite: bool) -> NDArray[np.int64]:
-    """Rows of both arms, shape (pair, 2): of +g and −g, or of a galaxy and the same one turned."""
+    """Row numbers of both arms, shape (pair, 2): of +g and −g, or of a galaxy and the same galaxy rotated."""
     at = {(int(s), float(g), bool(t)): row for row, (s, g, t) in enumerate(zip(seed, truth, turned, strict=True))}
     found = [
         (row, at[partner])

@@ -1,4 +1,4 @@
-"""Which realizations count: converged, finite, and whole as a group of arms that share a seed."""
+"""Select the realizations that count: converged, finite, and in a complete group of arms with one seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMPONENTS: tuple[Component, Component] = ("g1", "g2")
 
 @dataclass(frozen=True)
 class ShearTruth:
-    """What a realization was, or would have been, simulated with; the shear is reduced shear."""
+    """True reduced shear and seed of a realization, computed or only planned."""
 
     run_id: str
     g1: float
@@ -28,7 +28,7 @@ class ShearTruth:
 
 
 class _Arm(NamedTuple):
-    """What tells the arms of a group from each other: ±g, and the galaxy as it is or turned by 90°."""
+    """Key of an arm in its group: ±g, and whether the galaxy is rotated by 90°."""
 
     seed: int
     g1: float
@@ -37,29 +37,29 @@ class _Arm(NamedTuple):
 
     @property
     def opposite(self) -> _Arm:
-        """The arm of the other sign; itself at zero shear."""
-        # 0.0 − g, since −0.0 is no shear of a plan.
+        """The arm with shear −g; the arm itself at zero shear."""
+        # 0.0 − g, because −g would give −0.0, which is not a planned shear.
         return self._replace(g1=0.0 - self.g1, g2=0.0 - self.g2)
 
     @property
     def other_turn(self) -> _Arm:
-        """The arm of the galaxy turned by 90°, or turned back."""
+        """The arm with the other rotation of the galaxy."""
         return self._replace(turned=not self.turned)
 
     @property
     def partners(self) -> tuple[_Arm, _Arm, _Arm]:
-        """All other arms that its group may have."""
+        """All other possible arms of the group."""
         return self.opposite, self.other_turn, self.other_turn.opposite
 
 
 @dataclass(frozen=True)
 class Signs:
-    """Failures of the arms of ±g pairs.
+    """Failures of arms of ±g pairs, by the sign of g.
 
     Attributes:
-        n_pairs: pairs of which both arms were computed.
-        n_only_plus, n_only_minus: pairs of which that arm alone does not count.
-        p: of so uneven a split or worse, if the sign did not matter (McNemar's exact test).
+        n_pairs: pairs with both arms computed.
+        n_only_plus, n_only_minus: pairs in which only the +g arm, or only the −g arm, does not count.
+        p: two-sided p-value of McNemar's exact test that failures do not depend on the sign.
     """
 
     n_pairs: int
@@ -69,15 +69,15 @@ class Signs:
 
 
 def ordered(summary: pd.DataFrame) -> pd.DataFrame:
-    """The table in the order of shear, seed and run id, so that no number depends on the order of chunks."""
+    """The table sorted by shear, seed and run id, so that no number depends on the order of chunks."""
     return summary.sort_values(["g1_true", "g2_true", "seed", "run_id"], kind="stable", ignore_index=True)
 
 
 def counts(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
-    """Which rows count: convergence passed, a finite estimate of every component that is inferred, and a group whole.
+    """Which rows count: converged, finite estimates of all inferred components, and a complete group.
 
-    The arms of a ±g pair or a ring share their seed, and what they share cancels only between them: an arm of whose
-    partners one does not count, or is not there, is left out too.
+    The arms of a ±g pair or a ring have the same seed, and their common noise cancels only within the group. Therefore
+    an arm does not count if one of its partners does not count or is missing.
 
     Args:
         missing: realizations of the plan that are not in the table.
@@ -88,12 +88,12 @@ def counts(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Seri
 
 
 def unpaired(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> pd.Series[bool]:
-    """Which rows would count, were the other arms of their group in the table."""
+    """Which rows are converged and finite, but have a partner that is missing from the table."""
     return passed(summary) & _partner_in(summary, _absent(summary, missing))
 
 
 def passed(summary: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows count for themselves, whatever became of the other arms of their group."""
+    """Which rows are converged and finite, regardless of the other arms of their group."""
     fine = summary["passed_convergence"].map(lambda v: str(v).lower() == "true").astype(bool)
     for component in COMPONENTS:
         finite = np.isfinite(pd.to_numeric(summary[f"{component}_mean"]))
@@ -103,7 +103,7 @@ def passed(summary: pd.DataFrame) -> pd.Series[bool]:
 
 
 def signs(summary: pd.DataFrame) -> Signs | None:
-    """Whether arms of one sign are lost more often than those of the other; None without pairs."""
+    """Test whether arms with one sign of g fail more often than those with the other; None without pairs."""
     fine = dict(zip(_arms(summary), passed(summary), strict=True))
     plus = [arm for arm in fine if (arm.g1, arm.g2) > (0, 0) and arm.opposite in fine]
     if not plus:
@@ -129,10 +129,10 @@ def _partner_in(summary: pd.DataFrame, arms: set[_Arm]) -> NDArray[np.bool_]:
 
 
 def _absent(summary: pd.DataFrame, missing: Sequence[ShearTruth]) -> set[_Arm]:
-    """Arms that are planned, or must have been, and are not in the table."""
+    """Arms that are planned, or inferred to be planned, but are not in the table."""
     there = set(_arms(summary))
     planned = {_Arm(t.seed, t.g1, t.g2, _turned(t.run_id)) for t in missing}
-    # Of a bare table the plan is unknown; but where one pair or ring is whole, every arm has its partners.
+    # For a table without a plan: if one pair or ring is complete, assume that all arms have partners.
     if any(arm.opposite != arm and arm.opposite in there for arm in there):
         planned |= {arm.opposite for arm in there}
     if any(arm.other_turn in there for arm in there):
@@ -141,5 +141,5 @@ def _absent(summary: pd.DataFrame, missing: Sequence[ShearTruth]) -> set[_Arm]:
 
 
 def inferred(summary: pd.DataFrame) -> tuple[Component, ...]:
-    """Components with at least one finite estimate; a component held fixed by the config has none."""
+    """Components with at least one finite estimate; a component that the config fixes has none."""
     return tuple(k for k in COMPONENTS if np.isfinite(pd.to_numeric(summary[f"{k}_mean"])).any())
