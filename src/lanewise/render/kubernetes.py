@@ -1,7 +1,7 @@
-"""A campaign as Kubernetes objects: a ConfigMap with the manifest, a Job of its chunks, a Job that aggregates.
+"""A campaign as Kubernetes objects: a ConfigMap with the manifest, a Job for the chunks, a Job for the aggregation.
 
-Plain `batch/v1` from Kubernetes 1.31 on: no operator, no custom resource, no rights in the cluster. The aggregation
-does not hang on the Job of the chunks, which fails as a whole when one index fails: it polls the commits in storage.
+Plain `batch/v1`, Kubernetes 1.31 or later: no operator, no custom resource, no permissions in the cluster. The
+aggregation polls the commits in storage. It does not depend on the chunk Job, which fails if a single index fails.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Object = dict[str, Any]
 MANIFEST_PATH = "/etc/lanewise/manifest.yaml"
 USER = 10001
 
-# Above so many indexes Kubernetes demands maxFailedIndexes, and allows at most so many of them, and pods at once.
+# With more indexes than this, Kubernetes requires maxFailedIndexes, and limits it and the parallelism to 10 000.
 _MANY_INDEXES, _MOST_AT_ONCE = 100_000, 10_000
-# Of a pod's grace, what is left between our end and the kill [seconds].
+# Time between the end of our grace period and the kill of the pod [s].
 _MARGIN_S = 20
 _CONFIG_MAP_BYTES = 2**20
 
 
 def jobs(manifest: Manifest, plan: Plan, site: Site) -> str:
-    """The objects that carry the campaign out, as YAML documents; the same text for the same arguments.
+    """The objects for a campaign as YAML documents; equal arguments give equal text.
 
     Raises:
         UsageError: the results would not outlive their pods, or Kubernetes would refuse the objects.
@@ -118,7 +118,7 @@ def _aggregation_job(manifest: Manifest, site: Site) -> Object:
 
 
 def _rules() -> list[Object]:
-    """What every Job does about a failed pod. The first match wins; a code without a rule counts as a try."""
+    """Pod failure rules of every Job. The first match wins; an exit code without a rule counts as a retry."""
     disrupted = {"type": "DisruptionTarget", "status": "True"}
     return [
         {"action": "Ignore", "onPodConditions": [disrupted]},
@@ -137,7 +137,7 @@ def _parallelism(site: Site, n_chunks: int) -> int:
     wanted = min(n_chunks, 50) if site.parallelism is None else site.parallelism
     if n_chunks > _MANY_INDEXES and wanted > _MOST_AT_ONCE:
         raise UsageError(
-            f"--parallelism {wanted}: Kubernetes allows {_MOST_AT_ONCE} at once where there are {n_chunks}; "
+            f"--parallelism {wanted}: for {n_chunks} chunks, Kubernetes allows at most {_MOST_AT_ONCE} pods at a time; "
             "lower it or raise batch.size"
         )
     return wanted
@@ -171,7 +171,7 @@ def _template(manifest: Manifest, site: Site, role: str, args: list[str], resour
 
 
 def _container(site: Site, args: list[str], resources: Object) -> Object:
-    """Nothing is writable in it but /tmp and the claim."""
+    """The container; only /tmp and the mounted volume are writable."""
     container: Object = {
         "name": "lanewise",
         "image": site.image,
@@ -183,7 +183,7 @@ def _container(site: Site, args: list[str], resources: Object) -> Object:
         {"name": interrupts.GRACE_VARIABLE, "value": str(max(site.grace_s - _MARGIN_S, site.grace_s // 2))},
     ]
     if site.gpu_resource not in resources["limits"]:
-        # Where NVIDIA's runtime is the default, a CUDA image shows all GPUs to a pod that asked for none.
+        # If NVIDIA's runtime is the default, a CUDA image exposes all GPUs even to a pod that requests none.
         container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     if site.secret:
         container["envFrom"] = [{"secretRef": {"name": site.secret}}]
@@ -203,7 +203,7 @@ def _container(site: Site, args: list[str], resources: Object) -> Object:
 
 
 def _metadata(manifest: Manifest, site: Site, role: str) -> Object:
-    """The Job of the chunks has the campaign's own name: with its last index it must fit into 63 letters."""
+    """Metadata. The chunk Job has the campaign's name without a suffix: name and index must fit into 63 characters."""
     name = manifest.name if role == "run" else f"{manifest.name}-{role}"
     namespace = {"namespace": site.namespace} if site.namespace else {}
     return {"name": name, **namespace, "labels": _labels(manifest, role)}

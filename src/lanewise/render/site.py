@@ -1,4 +1,4 @@
-"""What a cluster adds to a manifest, and whether the two fit."""
+"""Cluster settings that complete a manifest, and checks that both are compatible."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _QUANTITY = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 @dataclass(frozen=True)
 class Site:
-    """What a cluster adds to a manifest; no number of a result depends on it.
+    """Cluster settings of a campaign; no result depends on them.
 
     Attributes:
-        parallelism: chunks at a time; None: as many as there are, at most 50.
-        retries: further tries of a pod that failed for a reason that may pass.
-        grace_s: from SIGTERM to SIGKILL [seconds].
-        deadline_s: how long the aggregation waits for the last commit [seconds].
-        min_complete: fraction of chunks below which the aggregation exits 75; None: its own default.
+        parallelism: largest number of chunks at a time; None: all, but at most 50.
+        retries: further tries of a pod after an error that may be temporary.
+        grace_s: time from SIGTERM to SIGKILL [s].
+        deadline_s: how long the aggregation waits for the last commit [s].
+        min_complete: fraction of chunks below which the aggregation exits with code 75; None: its default.
         claim: PersistentVolumeClaim for a local `output.url`, mounted at `mount`.
         secret: Secret whose keys become environment variables, such as credentials of the object store.
         queue: LocalQueue of Kueue that admits the chunks.
-        gpu_resource: what a node calls its GPUs, e.g. `nvidia.com/mig-1g.10gb` for slices of them.
-        tolerations: `key[=value][:effect]` each.
+        gpu_resource: resource name of the GPUs, e.g. `nvidia.com/mig-1g.10gb` for partitions of a GPU.
+        tolerations: each in the form `key[=value][:effect]`.
 
     Raises:
-        UsageError: Kubernetes would refuse one of them.
+        UsageError: Kubernetes would refuse a value.
     """
 
     image: str
@@ -77,26 +77,27 @@ class Site:
 
 
 def check_output(manifest: Manifest, site: Site) -> None:
-    """Whether the results outlive the pods.
+    """Check that the results are kept after the pods end.
 
     Raises:
-        UsageError: `output.url` is in memory, or is a local path that no claim covers.
+        UsageError: `output.url` is in memory, or a local path outside the claim's volume, or it is remote and there is
+            a claim.
     """
     url = manifest.output.url
     scheme, _, path = url.rpartition("://")
     if scheme == "memory":
         raise UsageError(
-            f"output.url: {url} ends with the pod; choose a bucket, as in --set output.url=s3://bucket/{manifest.name}"
+            f"output.url: {url} is in memory and ends with the pod; choose a bucket, as in --set output.url=s3://bucket/{manifest.name}"
         )
     if scheme not in {"", "file", "local"}:
         if site.claim:
             raise UsageError(
-                f"--pvc {site.claim}: output.url is {url}, which needs no volume; leave one of the two out"
+                f"--pvc {site.claim}: output.url is {url}, which needs no volume; omit --pvc or use a local path"
             )
         return
     if not site.claim:
         raise UsageError(
-            f"output.url: {url} is a local path, and a pod's disk ends with the pod; choose a bucket, as in --set "
+            f"output.url: {url} is a local path, but the pod's disk ends with the pod; choose a bucket, as in --set "
             f"output.url=s3://bucket/{manifest.name}, or mount a volume that every node can write: --pvc CLAIM"
         )
     inside = posixpath.normpath(posixpath.join(WORKING_DIRECTORY, path))
@@ -109,10 +110,10 @@ def check_output(manifest: Manifest, site: Site) -> None:
 
 
 def toleration(text: str) -> dict[str, str]:
-    """`key[=value][:effect]` as Kubernetes writes it.
+    """Parse `key[=value][:effect]` into a Kubernetes toleration.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text has another form.
     """
     match = _TOLERATION.fullmatch(text)
     if match is None:
