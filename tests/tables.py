@@ -7,11 +7,19 @@ The likelihood of g has width sigma; with the prior N(mu, s0²) the posterior is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 import pytest
+
+T = TypeVar("T")
+
+
+def known(value: T | None) -> T:
+    """The value, in a test that means that there is one."""
+    assert value is not None
+    return value
 
 
 class MakeTable(Protocol):
@@ -32,20 +40,26 @@ class MakeTable(Protocol):
     ) -> pd.DataFrame: ...
 
 
+class Spoil(Protocol):
+    """Marks rows of a table as failed: no numbers, not counted, with a reason."""
+
+    def __call__(self, table: pd.DataFrame, rows: Sequence[int], reason: str = ...) -> pd.DataFrame: ...
+
+
 @pytest.fixture(scope="session")
 def make_table() -> MakeTable:
     def make(
-        grid=(0.01, 0.02, 0.05),
-        n=4,
+        grid: Sequence[float] = (0.01, 0.02, 0.05),
+        n: int = 4,
         *,
-        g2=0.0,
-        m=0.0,
-        c=0.0,
-        sigma=1e-4,
-        noise=None,
-        prior=(0.0, 0.05),
-        seed=1,
-    ):
+        g2: float | None = 0.0,
+        m: float = 0.0,
+        c: float = 0.0,
+        sigma: float = 1e-4,
+        noise: float | None = None,
+        prior: tuple[float, float] = (0.0, 0.05),
+        seed: int = 1,
+    ) -> pd.DataFrame:
         rng, (mu, s0) = np.random.default_rng(seed), prior
         lam = s0**2 / (s0**2 + sigma**2)
         g1 = np.repeat(np.asarray(grid, dtype=float), n)
@@ -80,9 +94,7 @@ def make_table() -> MakeTable:
 
 
 @pytest.fixture(scope="session")
-def spoil():
-    """Marks rows of a table as failed: no numbers, not counted, with a reason."""
-
+def spoil() -> Spoil:
     def spoiled(table: pd.DataFrame, rows: Sequence[int], reason: str = "the image holds a NaN") -> pd.DataFrame:
         table = table.copy()
         numbers = [f"{k}_{column}" for k in ("g1", "g2") for column in ("mean", "median", "std")]

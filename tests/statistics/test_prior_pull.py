@@ -14,6 +14,7 @@ from lanewise.families.shear.statistics.results import evaluate
 from lanewise.manifest.loading import Acceptance
 from lanewise.statistics.prior_pull import kept
 from lanewise.statistics.verdict import Verdict
+from tables import MakeTable
 
 
 @pytest.mark.parametrize("sigma", [0.004, 0.02, 0.05, 0.1])
@@ -38,7 +39,9 @@ def test_the_ends_are_all_and_nothing() -> None:
 
 
 @pytest.mark.parametrize(("width", "expected"), [(0.3, Verdict.PASS), (0.02, Verdict.INVALID)])
-def test_a_prior_that_speaks_and_cannot_be_taken_out_makes_it_invalid(make_table, width: float, expected) -> None:
+def test_a_prior_that_speaks_and_cannot_be_taken_out_makes_it_invalid(
+    make_table: MakeTable, width: float, expected: Verdict
+) -> None:
     """Likelihoods of .01 under bounds at ± width; the means are as if there were no pull, and are not believed."""
     table = make_table(n=200, g2=None, sigma=0.01, prior=(0.0, 1e3))
     half = width / 0.01

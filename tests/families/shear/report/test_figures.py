@@ -6,16 +6,18 @@ import re
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import pandas as pd
 
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.statistics.bias import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
 from lanewise.manifest.loading import Acceptance
+from tables import MakeTable, Spoil
 
 BOUNDS = Acceptance(max_abs_m=0.01, max_abs_c=1e-3)
 
 
-def drawn(table, acceptance=BOUNDS):
+def drawn(table: pd.DataFrame, acceptance: Acceptance = BOUNDS) -> dict[str, bytes]:
     prior = GaussianPrior(0.0, 0.05)
     return figures(evaluate(table, priors=(prior, prior), acceptance=acceptance, missing=()), table)
 
@@ -24,11 +26,11 @@ def words(svg: bytes) -> list[str]:
     return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_plots_come_in_the_order_of_the_report(make_table):
+def test_plots_come_in_the_order_of_the_report(make_table: MakeTable) -> None:
     assert list(drawn(make_table())) == ["m_c", "points", "bias_g1", "bias_g2", "pulls"]
 
 
-def test_same_campaign_gives_the_same_bytes(make_table):
+def test_same_campaign_gives_the_same_bytes(make_table: MakeTable) -> None:
     """Whatever the order of its rows and the user's own matplotlibrc."""
     table = make_table()
     first = drawn(table)
@@ -37,38 +39,38 @@ def test_same_campaign_gives_the_same_bytes(make_table):
     assert b"date" not in b"".join(first.values()).lower()
 
 
-def test_drawing_leaves_the_settings_of_matplotlib_alone(make_table):
+def test_drawing_leaves_the_settings_of_matplotlib_alone(make_table: MakeTable) -> None:
     with mpl.rc_context({"font.size": 30}):
         drawn(make_table())
         assert mpl.rcParams["font.size"] == 30
 
 
-def test_one_dot_per_realization_that_counts(make_table, spoil):
+def test_one_dot_per_realization_that_counts(make_table: MakeTable, spoil: Spoil) -> None:
     svg = drawn(spoil(make_table(n=7), [2]))["bias_g1"].decode()
     assert len(re.findall(r"<use [^>]*fill: #0a5fb4; fill-opacity: 0.5", svg)) == 20
 
 
-def test_axes_say_their_power_of_ten(make_table):
+def test_axes_say_their_power_of_ten(make_table: MakeTable) -> None:
     plots = drawn(make_table(n=20, sigma=3e-6))
     assert [word for word in words(plots["bias_g1"]) if "[" in word] == ["estimate − truth of g1 [10⁻⁶]"]
     assert "m [10⁻²]" in words(plots["m_c"])
 
 
-def test_component_held_fixed_has_no_plot(make_table):
+def test_component_held_fixed_has_no_plot(make_table: MakeTable) -> None:
     assert list(drawn(make_table(g2=None))) == ["m_c", "points", "bias_g1", "pulls"]
 
 
-def test_one_shear_has_no_plane_of_m_and_c(make_table):
+def test_one_shear_has_no_plane_of_m_and_c(make_table: MakeTable) -> None:
     plots = drawn(make_table((0.02,)))
     assert list(plots) == ["bias_g1", "bias_g2", "pulls"]
     assert "realization, all at g1 = 0.02" in words(plots["bias_g1"])
 
 
-def test_campaign_without_numbers_has_no_plots(make_table):
+def test_campaign_without_numbers_has_no_plots(make_table: MakeTable) -> None:
     assert drawn(make_table().iloc[:0]) == {}
 
 
-def test_many_dots_become_pixels(make_table):
+def test_many_dots_become_pixels(make_table: MakeTable) -> None:
     """6000 dots per component would be 700 kB a plot as vectors."""
     plots = drawn(make_table(n=2000))
     assert all(b"data:image/png;base64" in plots[name] for name in ("bias_g1", "bias_g2", "pulls"))

@@ -14,13 +14,14 @@ from families.shear.report.test_page import Reader, missing_numbers
 from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.report import gallery
+from tables import MakeTable
 
 
-def test_the_farthest_come_first_whichever_component_is_off(make_table) -> None:
+def test_the_farthest_come_first_whichever_component_is_off(make_table: MakeTable) -> None:
     table = make_table((0.01, 0.02), 4)
-    table.loc[3, "g2_mean"] -= 60e-4
-    table.loc[6, "g1_mean"] += 40e-4
-    table.loc[1, "g1_mean"] += 90e-4
+    table.loc[[3], "g2_mean"] -= 60e-4
+    table.loc[[6], "g1_mean"] += 40e-4
+    table.loc[[1], "g1_mean"] += 90e-4
     counted = [name for name in table["run_id"] if name != table.loc[1, "run_id"]]
     found = gallery.outliers(table, counted)
     assert [one.run_id for one in found[:2]] == [table.loc[3, "run_id"], table.loc[6, "run_id"]]
@@ -29,7 +30,7 @@ def test_the_farthest_come_first_whichever_component_is_off(make_table) -> None:
     assert len(found) == 4
 
 
-def test_the_worst_mixed_has_the_largest_rhat_of_either_component(make_table) -> None:
+def test_the_worst_mixed_has_the_largest_rhat_of_either_component(make_table: MakeTable) -> None:
     table = make_table()
     assert gallery.least_mixed(table.assign(rhat_g1=np.nan, rhat_g2=np.nan)) is None
     table.loc[4, "rhat_g2"] = 1.3

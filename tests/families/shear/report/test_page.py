@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.report.page import ROWS_SHOWN, Context, render
 from lanewise.families.shear.statistics.bias import GaussianPrior
-from lanewise.families.shear.statistics.results import evaluate, to_json
+from lanewise.families.shear.statistics.results import BiasResults, evaluate, to_json
 from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest.loading import Acceptance
 from lanewise.report.canvas import PALETTE
+from tables import MakeTable, Spoil, known
+
+Draw = Callable[[BiasResults, pd.DataFrame], dict[str, bytes]]
 
 CONTEXT = Context(
     campaign="batched <i>",
@@ -30,7 +35,9 @@ LEVEL_0 = Acceptance(level="level_0")
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
-def page(table, missing=MISSING, acceptance=LEVEL_0, draw=figures):
+def page(
+    table: pd.DataFrame, missing: Sequence[ShearTruth] = MISSING, acceptance: Acceptance = LEVEL_0, draw: Draw = figures
+) -> str:
     prior = GaussianPrior(0.0, 0.05)
     results = evaluate(table, priors=(prior, prior), acceptance=acceptance, missing=missing)
     return render(results, table, draw(results, table), CONTEXT)
@@ -46,39 +53,39 @@ class Reader(HTMLParser):
         self.addresses: list[str] = []
         self.tags: set[str] = set()
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         if tag not in VOID:
             self.open.append(tag)
         self._read(attrs)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._read(attrs)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def _read(self, attrs):
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.addresses += [value for name, value in attrs if name in {"src", "href", "xlink:href", "action"}]
+    def _read(self, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [known(value) for name, value in attrs if name == "id"]
+        self.addresses += [known(value) for name, value in attrs if name in {"src", "href", "xlink:href", "action"}]
 
 
 @pytest.fixture(scope="module")
-def campaign(make_table, spoil):
+def campaign(make_table: MakeTable, spoil: Spoil) -> pd.DataFrame:
     return spoil(make_table(n=30), [3], "density <NaN> at the start")
 
 
 @pytest.fixture(scope="module")
-def html(campaign):
+def html(campaign: pd.DataFrame) -> str:
     return page(campaign)
 
 
-def test_verdict_comes_first_with_its_numbers(campaign):
+def test_verdict_comes_first_with_its_numbers(campaign: pd.DataFrame) -> None:
     text = re.sub(r"<[^>]+>", " ", page(campaign, missing=()).split("<main>")[1])
     assert text.index("PASS") < text.index("|m| + 3σ") < text.index("realizations used") < text.index("Criteria")
 
 
-def test_page_is_whole_and_asks_for_nothing_from_outside(html):
+def test_page_is_whole_and_asks_for_nothing_from_outside(html: str) -> None:
     reader = Reader()
     reader.feed(html)
     assert reader.open == []
@@ -90,25 +97,25 @@ def test_page_is_whole_and_asks_for_nothing_from_outside(html):
     assert "@import" not in html
 
 
-def test_text_of_others_is_escaped(html):
+def test_text_of_others_is_escaped(html: str) -> None:
     assert "batched &lt;i&gt;" in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in html
     assert "density &lt;NaN&gt; at the start" in html
     assert "a &amp; b.yaml" in html
 
 
-def test_lost_realizations_are_named(campaign, html):
-    assert campaign.loc[3, "run_id"] in html
+def test_lost_realizations_are_named(campaign: pd.DataFrame, html: str) -> None:
+    assert campaign["run_id"][3] in html
     for truth in MISSING:
         assert truth.run_id in html
     assert "89 ok, 1 failed, 2 missing" in html
 
 
-def test_same_campaign_gives_the_same_bytes(campaign, html):
+def test_same_campaign_gives_the_same_bytes(campaign: pd.DataFrame, html: str) -> None:
     assert page(campaign.sample(frac=1, random_state=1), MISSING[::-1]) == html
 
 
-def test_plots_take_the_colours_of_the_page(html):
+def test_plots_take_the_colours_of_the_page(html: str) -> None:
     plots = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
     assert len(plots) == 5
     for svg in plots:
@@ -117,14 +124,14 @@ def test_plots_take_the_colours_of_the_page(html):
         assert "DejaVu" not in svg
 
 
-def test_colours_are_defined_for_light_dark_and_print(html):
-    style = html.split("<style>")[1].split("</style>")[0]
+def test_colours_are_defined_for_light_dark_and_print(html: str) -> None:
+    style = html.split("<style>")[1].split("</style>", 1)[0]
     light, dark, printed = re.split(r"@media \(prefers-color-scheme: dark\)|@media print", style)
     for role in PALETTE:
         assert all(f"--{role}:" in part for part in (light, dark, printed)), role
 
 
-def test_long_lists_are_cut_and_say_so(make_table, spoil):
+def test_long_lists_are_cut_and_say_so(make_table: MakeTable, spoil: Spoil) -> None:
     table = spoil(make_table(n=100), range(ROWS_SHOWN + 7))
     html = page(table, draw=lambda *_: {})
     assert "7 more in summary.csv" in html
@@ -140,7 +147,9 @@ def test_long_lists_are_cut_and_say_so(make_table, spoil):
         (0.0, Acceptance(max_abs_m=0.01, max_excluded_frac=0.0), "INVALID"),
     ],
 )
-def test_each_verdict_is_the_word_in_its_own_colour(campaign, planted, acceptance, word):
+def test_each_verdict_is_the_word_in_its_own_colour(
+    campaign: pd.DataFrame, planted: float, acceptance: Acceptance, word: str
+) -> None:
     table = campaign.assign(g1_mean=campaign["g1_mean"] * (1 + planted))
     html = page(table, missing=(), acceptance=acceptance, draw=lambda *_: {})
     assert f'<section class="card verdict {word.lower()}"' in html
@@ -205,7 +214,7 @@ def missing_numbers(html: str, *sources: object) -> list[float]:
     ]
 
 
-def test_every_number_of_the_report_is_in_the_json(campaign):
+def test_every_number_of_the_report_is_in_the_json(campaign: pd.DataFrame) -> None:
     """To the digits that are shown. Other values would not be found: the test of the test."""
     prior = GaussianPrior(0.0, 0.05)
     table = campaign.copy()

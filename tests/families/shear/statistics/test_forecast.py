@@ -6,6 +6,7 @@ import json
 import math
 
 import jsonschema
+import pandas as pd
 import pytest
 
 from conftest import Lanewise, Write, load
@@ -16,20 +17,21 @@ from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.manifest import schema
 from lanewise.manifest.loading import Acceptance
 from lanewise.statistics.verdict import Verdict
+from tables import MakeTable, Spoil, known
 
 PRIOR = GaussianPrior(0.0, 0.05)
 
 
-def results(table, acceptance: Acceptance, per_count: int | None = 3) -> BiasResults:
+def results(table: pd.DataFrame, acceptance: Acceptance, per_count: int | None = 3) -> BiasResults:
     return evaluate(table, priors=(PRIOR, PRIOR), acceptance=acceptance, n_per_count=per_count)
 
 
-def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table) -> None:
+def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table: MakeTable) -> None:
     """12 realizations at three shears: a third of the error needs 108, 96 more, 32 per shear."""
     found = results(make_table(g2=None), Acceptance())
     assert found.g1 is not None
     assert found.g1.m is not None
-    sigma = found.g1.m.error
+    sigma = known(found.g1.m.error)
     (one,) = forecast.forecasts(found, sigma / 3, 3)
     assert (one.n, one.n_needed, one.count, one.sigma_m) == (12, 108, 32, sigma)
     (enough,) = forecast.forecasts(found, 2 * sigma, 3)
@@ -38,11 +40,11 @@ def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table) -> Non
     assert "extend" not in forecast.text([enough], "m.yaml")
 
 
-def test_an_open_verdict_says_how_to_close_it(make_table, spoil) -> None:
+def test_an_open_verdict_says_how_to_close_it(make_table: MakeTable, spoil: Spoil) -> None:
     """Of 12 that are planned 11 count: the 12/11 that are lost are asked for, too."""
     table = spoil(make_table(g2=None), [0])
-    m = results(table, Acceptance(max_abs_m=1.0)).g1.m
-    bound = abs(m.value) + 2 * m.error
+    m = known(known(results(table, Acceptance(max_abs_m=1.0)).g1).m)
+    bound = abs(m.value) + 2 * known(m.error)
     found = results(table, Acceptance(max_abs_m=bound, max_excluded_frac=0.1))
     assert found.verdict.verdict is Verdict.INCONCLUSIVE
     needed = math.ceil(11 * (3 / 2) ** 2)
@@ -62,7 +64,9 @@ def test_an_open_verdict_says_how_to_close_it(make_table, spoil) -> None:
         (Acceptance(requirement="desc", level="level_0"), 2e-3, None),
     ],
 )
-def test_requirements_are_bounds_by_name_and_numbers_outrank_them(make_table, acceptance, m, c) -> None:
+def test_requirements_are_bounds_by_name_and_numbers_outrank_them(
+    make_table: MakeTable, acceptance: Acceptance, m: float, c: float | None
+) -> None:
     bounds = results(make_table(), acceptance).acceptance
     assert (bounds.max_abs_m, bounds.max_abs_c) == (m, c)
 
