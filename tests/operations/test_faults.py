@@ -69,7 +69,7 @@ def test_a_campaign_in_bad_weather_is_told_mended_and_reported_as_it_is(
         before = {index: commit.attempt for index, commit in load(path).commits().items()}
         code, out = lanewise(CALM, "retry", path)
         assert (code, "8 realizations tried again, 5 of them ok now" in out) == (2, True), out
-        told = lanewise.operations.status(path)
+        told = lanewise.status(path)
         assert told["realizations"]["counts"] == {"ok": 97, "non_finite": 3}
         assert sorted(one["run_id"].rpartition("_s")[2] for one in told["not_ok"]) == sorted(map(str, POISONED))
         assert all(one["retries"] == 1 for one in told["not_ok"])
@@ -90,7 +90,7 @@ def _storm(lanewise: _Commands, relay: S3, path: str) -> None:
     for dies, n_committed in ((2, 2), (5, 5)):
         assert lanewise({**WEATHER, "die": dies}, "run", path)[0] == -9
         time.sleep(1.0)  # three beats
-        told = lanewise.operations.status(path)
+        told = lanewise.status(path)
         assert told["chunks"]["committed"] == n_committed
         assert [one["chunk"] for one in told["chunks"]["lost"]] == [dies]
         assert told["next"] == f"lanewise run {path}"
@@ -102,10 +102,10 @@ def _storm(lanewise: _Commands, relay: S3, path: str) -> None:
     _, err = child.communicate(timeout=120)
     assert (child.returncode, "cannot be reached" in err) == (74, True), err
     relay.start()
-    assert lanewise.operations.status(path)["chunks"]["committed"] in {6, 7}
+    assert lanewise.status(path)["chunks"]["committed"] in {6, 7}
     code, out = lanewise(WEATHER, "run", path)
     assert code == 2, out
-    told = lanewise.operations.status(path)
+    told = lanewise.status(path)
     assert (told["chunks"]["missing"], told["chunks"]["lost"]) == ([], [])
     assert told["realizations"]["counts"] == {"ok": 92, "non_finite": 5, "not_converged": 3}
     assert sum(one["n"] for one in told["causes"]) == 8
