@@ -26,11 +26,12 @@ class BananaProblem(GaussianProblem):
     def log_density(self, position: jax.Array, data: Any) -> jax.Array:
         g1, g2 = position
         off = (g2 - self._bend * (g1**2 - WIDTH**2)) / SCATTER
-        return -0.5 * (g1 / WIDTH) ** 2 - 0.5 * off**2 + 0.0 * jnp.sum(data["y"])
+        density: jax.Array = -0.5 * (g1 / WIDTH) ** 2 - 0.5 * off**2 + 0.0 * jnp.sum(data["y"])
+        return density
 
     def curvature(self, position: jax.Array, data: Any) -> jax.Array:
         def whitened(u: jax.Array) -> jax.Array:
             return jnp.stack([u[0] / WIDTH, (u[1] - self._bend * (u[0] ** 2 - WIDTH**2)) / SCATTER])
 
-        jacobian = jax.jacfwd(whitened)(position)
+        jacobian: jax.Array = jax.jacfwd(whitened)(position)
         return jacobian.T @ jacobian

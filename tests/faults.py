@@ -36,11 +36,13 @@ class Bent(GaussianProblem):
 
     def log_density(self, position: jax.Array, data: Any) -> jax.Array:
         ridge = data["bend"] * (10 * position[1] - (10 * position[0]) ** 2)
-        return super().log_density(position, data) - 0.5 * ridge**2
+        density: jax.Array = super().log_density(position, data) - 0.5 * ridge**2
+        return density
 
     def curvature(self, position: jax.Array, data: Any) -> jax.Array:
         straight = GaussianProblem()
-        return -jax.hessian(lambda u: GaussianProblem.log_density(straight, u, data))(position)
+        hessian: jax.Array = jax.hessian(lambda u: GaussianProblem.log_density(straight, u, data))(position)
+        return -hessian
 
     def start(self, data: Any) -> jax.Array:
         return jnp.zeros(2)
@@ -63,7 +65,9 @@ def main(weather: dict[str, Any]) -> None:
         return Mortal(manifest or self.manifest, self.plan, observe=observe, problem=Bent(), retry=retry)
 
     Campaign.solver = solver  # type: ignore[method-assign]
-    claims.Claim.__init__.__kwdefaults__.update(beat_s=0.2, pause_s=0.0)
+    defaults = claims.Claim.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults.update(beat_s=0.2, pause_s=0.0)
     cli.main()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ class GaussianProblem:
 
     names = ("g1", "g2")
     remedy = "there is none"
-    prior_widths = types.MappingProxyType({"g1": PRIOR, "g2": PRIOR})
+    prior_widths: Mapping[str, float] = types.MappingProxyType({"g1": PRIOR, "g2": PRIOR})
 
     def prepare(self, data: Any) -> Any:
         return data
@@ -42,10 +43,12 @@ class GaussianProblem:
     def log_density(self, position: jax.Array, data: Any) -> jax.Array:
         residual = data["y"] - jnp.asarray(MIX) @ position
         chi2 = residual @ jnp.linalg.inv(jnp.asarray(NOISE)) @ residual
-        return -0.5 * chi2 - 0.5 * position @ position / PRIOR**2
+        density: jax.Array = -0.5 * chi2 - 0.5 * position @ position / PRIOR**2
+        return density
 
     def curvature(self, position: jax.Array, data: Any) -> jax.Array:
-        return -jax.hessian(lambda u: self.log_density(u, data))(position)
+        hessian: jax.Array = jax.hessian(lambda u: self.log_density(u, data))(position)
+        return -hessian
 
 
 def observe(realization: Realization) -> Observation:

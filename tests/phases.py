@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lanewise import cli
@@ -49,7 +50,7 @@ def sampling() -> None:
                 # The signal is there before the round begins.
                 time.sleep(0.5)
 
-    progress.reporter = Telling  # type: ignore[assignment]
+    progress.reporter = Telling
 
 
 def slowly(seconds: float) -> None:
@@ -71,10 +72,10 @@ def waiting() -> None:
         def step(self, done: int, note: str = "") -> None:
             tell()
 
-    progress.reporter = Telling  # type: ignore[assignment]
+    progress.reporter = Telling
 
 
-PHASES = {
+PHASES: dict[str, Callable[[], None]] = {
     "compiling": compiling,
     "sampling": sampling,
     "writing": lambda: slowly(1.0),

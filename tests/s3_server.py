@@ -17,8 +17,8 @@ REFUSAL = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 def _application(careless: bool) -> Callable[..., Iterable[bytes]]:
     from moto.backends import get_backend
-    from moto.core import DEFAULT_ACCOUNT_ID
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].create_bucket("bucket", "us-east-1")
     moto = DomainDispatcherApplication(create_backend_app)
@@ -29,7 +29,8 @@ def _application(careless: bool) -> Callable[..., Iterable[bytes]]:
         if "Credential=wrong/" in environ.get("HTTP_AUTHORIZATION", ""):
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [REFUSAL]
-        return moto(environ, start_response)
+        answer: Iterable[bytes] = moto(environ, start_response)
+        return answer
 
     return application
 

@@ -29,11 +29,11 @@ from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Result
 from lanewise.families.shear import aggregate
 from lanewise.machine import provenance
-from lanewise.machine.progress import Silent
+from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest.plan import Chunk, Realization
 from lanewise.operations import upkeep
 from lanewise.storage import commits, directories
-from lanewise.storage.checkpoints import Policy
+from lanewise.storage.checkpoints import Keeper, Policy
 from lanewise.storage.store import Store
 
 KILLS = 9
@@ -110,8 +110,11 @@ def load(manifest: str, url: str, log: Path, store: Store | None = None, salt: i
     return found
 
 
-def child(work: Callable[[], Any]) -> tuple[int, Any]:
-    """The work's value from a process of its own, and how that ended: 0, or minus the signal."""
+def child(work: Callable[..., Any]) -> tuple[int, Any]:
+    """The work's value from a process of its own, and how that ended: 0, or minus the signal.
+
+    The work gets no arguments; it may have defaults, which hold what a loop's variables are.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -346,10 +349,15 @@ def moments(manifest: str, url: str, log: Path, seed: int) -> dict[str, Any]:
     _, (_, _, expected) = child(lambda: _judged(_real(manifest, f"{url}/whole")))
     while kills < KILLS:
         here = f"{url}/{campaigns_done}"
-        died, before = True, {}
+        died = True
+        before: dict[str, str] = {}
+
+        def run(pipe: int, here: str = here) -> None:
+            _real_run(_real(manifest, here), log, pipe)
+
         while died:
             log.unlink(missing_ok=True)
-            died = _killed(lambda pipe, here=here: _real_run(_real(manifest, here), log, pipe), rng)
+            died = _killed(run, rng)
             kills += died
             computed = log.read_text().split() if log.exists() else []
             _, now = child(lambda here=here: {i: c.attempt for i, c in _real(manifest, here).commits().items()})
@@ -374,10 +382,12 @@ def _real_run(found: Campaign, log: Path, pipe: int) -> None:
 
     compute = Engine.run
 
-    def noted(self: Engine, chunk: Chunk, *rest: Any) -> list[Result]:
+    def noted(
+        self: Engine, chunk: Chunk, progress: Reporter | None = None, keeper: Keeper | None = None
+    ) -> list[Result]:
         with log.open("a") as stream:
             stream.write(f"{chunk.index}\n")
-        return compute(self, chunk, *rest)
+        return compute(self, chunk, progress, keeper)
 
     Engine.run = noted  # type: ignore[method-assign]
     found.run(progress=Telling(pipe))
@@ -429,7 +439,7 @@ if __name__ == "__main__":
     else:
         # The device has no part in this, and importing JAX in every child would take minutes.
         nowhere = dict.fromkeys(("host", "platform", "device", "processor"), "none")
-        provenance.machine = lambda: nowhere  # type: ignore[assignment]
+        provenance.machine = lambda: nowhere
     # What is imported here is not imported by every child; no connection is made before the forks.
     campaigns.load(manifest_path)
     if base.startswith("s3:"):
