@@ -173,7 +173,8 @@ def test_a_chunk_that_is_overwritten_while_it_is_read_is_not_damaged(
 ) -> None:
     campaign = load(write())
     campaign.run()
-    survey, asked = Campaign.survey, []
+    survey = Campaign.survey
+    asked: list[object] = []
 
     def late(self: Campaign, chunks: Any = None) -> Any:
         found = survey(self, chunks)
@@ -288,7 +289,8 @@ def test_of_two_first_manifests_the_extended_one_stays(
 ) -> None:
     old = load(write("old.yaml", url=memory))
     new = load(write("new.yaml", url=memory, realizations={"count": 2, "extensions": [1]}))
-    read, asked = Store.read, []
+    read = Store.read
+    asked: list[str] = []
 
     def late(self: Store, path: str) -> bytes:
         if path == MANIFEST and not asked:

@@ -61,7 +61,7 @@ def lower(name: str, method: str, precision: str) -> None:
     inputs = (jax.random.split(jax.random.key(0), WIDTH), data, jnp.ones(WIDTH, bool))
     state = jax.eval_shape(built.init, *inputs)
     positions = jnp.zeros((WIDTH, 10, len(problem.names)), precision)
-    calls = {
+    calls: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "init": (built.init.jitted, inputs),
         "advance": (built.advance.jitted, (state, data)),
         "finish": (built.finish.jitted, (state, data)),
@@ -91,7 +91,8 @@ def test_every_method_lowers_for_cuda_on_every_scene(name: str, method: str, pre
 
 def test_a_host_callback_would_be_refused() -> None:
     def calls_back(x: jax.Array) -> jax.Array:
-        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x)
+        found: jax.Array = jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x)
+        return found
 
     with pytest.raises(ValueError, match="platform"):
         jax.export.export(jax.jit(calls_back), platforms=["cuda"])(jnp.float32(0))

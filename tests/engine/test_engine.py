@@ -51,7 +51,9 @@ class _Sky:
         self._engines: dict[tuple[str, bool], Engine] = {}
 
     def engine(self, campaign: Campaign, sequential: bool) -> Engine:
-        content = {key: campaign.manifest.content.get(key) for key in ("config", "convergence", "batch")}
+        content: dict[str, Any] = {
+            key: campaign.manifest.content.get(key) for key in ("config", "convergence", "batch")
+        }
         content["batch"] = content["batch"]["width"]
         key = (json.dumps(content), sequential)
         if key not in self._engines:

@@ -29,9 +29,10 @@ def test_an_interval_is_linear_inside_and_never_reaches_its_bounds() -> None:
 
 
 def test_the_jacobian_of_an_interval_is_its_derivative() -> None:
-    slopes = jax.vmap(jax.grad(INTERVAL))(jnp.asarray(POSITIONS))
+    positions = jnp.asarray(POSITIONS)
+    slopes = jax.vmap(jax.grad(INTERVAL))(positions)
     np.testing.assert_allclose(
-        INTERVAL.log_abs_det_jacobian(POSITIONS, INTERVAL(POSITIONS)), jnp.log(slopes), rtol=1e-9
+        INTERVAL.log_abs_det_jacobian(positions, INTERVAL(positions)), jnp.log(slopes), rtol=1e-9
     )
 
 

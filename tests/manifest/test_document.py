@@ -60,5 +60,5 @@ def test_what_cannot_be_read_says_where_and_what_to_do(text: str, expected: str)
     "name", ["1e3", "yes", "0777", "1:30", "null", "2026-01-01", "a: b", "two\nlines\n", "", " x "]
 )
 def test_what_is_dumped_reads_back(name: str) -> None:
-    value = {"name": name, "list": [1e-3, 1, -0.5, True, None, name], "again": [{}, []]}
+    value: dict[str, object] = {"name": name, "list": [1e-3, 1, -0.5, True, None, name], "again": [{}, []]}
     assert document.parse(document.dump(value), "t").value == value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +33,8 @@ def test_a_container_has_what_its_group_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int | None, memory: int | None
 ) -> None:
     monkeypatch.setattr(doctor, "_CGROUP", tmp_path)
-    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(doctor.os, "sysconf", lambda name: 2**20 if name == "SC_PHYS_PAGES" else 2**14)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sysconf", lambda name: 2**20 if name == "SC_PHYS_PAGES" else 2**14)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{text}\n")
@@ -71,9 +73,7 @@ def test_a_bucket_is_tried_for_conditional_writes(
 
 def test_a_gpu_that_jax_does_not_see_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "NVIDIA H100 80GB HBM3, 550.54, 81559 MiB\n"
-    monkeypatch.setattr(doctor.shutil, "which", lambda _: "nvidia-smi")
-    monkeypatch.setattr(
-        doctor.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout=said)
-    )
+    monkeypatch.setattr(shutil, "which", lambda _: "nvidia-smi")
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout=said))
     device = _by_topic(doctor.examine())["device"]
     assert (device.grade, "driver 550.54" in device.text, "lanewise[cuda12]" in device.text) == (Grade.NOTE, True, True)

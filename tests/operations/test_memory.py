@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -17,7 +16,7 @@ from gaussian import GaussianProblem
 from lanewise.api import Campaign
 from lanewise.engine import widths
 from lanewise.engine.engine import Engine
-from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.lanes import LaneStatus, SharedOut
 from lanewise.engine.results import Result
 from lanewise.errors import ChunkImpossible, ManifestError
 from lanewise.machine import device
@@ -44,14 +43,14 @@ def _engine(campaign: Campaign, room: int | None = None, calls: int = 0) -> Engi
     engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=GaussianProblem())
     left = [calls]
 
-    def crowded(function: Callable[..., Any]) -> Callable[..., Any]:
+    def crowded(function: SharedOut) -> SharedOut:
         def call(*arguments: Any) -> Any:
             left[0] -= 1
             if room is not None and left[0] < 0 and jax.tree.leaves(arguments)[0].shape[0] > room:
                 raise jax.errors.JaxRuntimeError(EXHAUSTED)
             return function(*arguments)
 
-        return call
+        return cast("SharedOut", call)  # no more is asked of it than to be called
 
     (stage,) = engine.stages
     narrow = replace(stage.program, init=crowded(stage.program.init), advance=crowded(stage.program.advance))

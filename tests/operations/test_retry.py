@@ -17,6 +17,7 @@ from gaussian import GaussianProblem
 from lanewise.api import Campaign
 from lanewise.engine import engine
 from lanewise.engine.engine import Engine
+from lanewise.engine.results import Result
 from lanewise.errors import ChunkImpossible
 from lanewise.families.shear import aggregate, family
 from lanewise.manifest.plan import Realization
@@ -55,6 +56,7 @@ def _bits(campaign: Campaign, run_id: str) -> Any:
     for commit in campaign.commits().values():
         for result in commits.load_results(campaign.store, commit):
             if result.run_id == run_id:
+                assert isinstance(result, Result)
                 return {name: draws.tobytes() for name, draws in result.posterior.items()}
     raise AssertionError(run_id)
 

@@ -30,7 +30,7 @@ def _one(root: Path, pattern: str) -> Path:
     return sorted(root.rglob(pattern))[0]
 
 
-HARM: dict[str, tuple[Callable[[Path], None], str]] = {
+HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "a changed byte of the data": (lambda root: _flip(_one(root, "chunks/00000/*.nc")), "does not have the SHA-256"),
     "missing rows": (lambda root: _one(root, "chunks/00000/*.rows").unlink(), "is named by a commit and missing"),
     "longer rows": (lambda root: _append(_one(root, "chunks/00000/*.rows")), "bytes, its commit says"),

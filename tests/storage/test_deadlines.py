@@ -77,7 +77,7 @@ def test_the_deadline_of_the_environment_is_seconds(monkeypatch: pytest.MonkeyPa
     assert deadlines.from_environment().deadline_s == 7
 
 
-class _Scripted(MemoryFileSystem):
+class _Scripted(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
     """Call 1 fails, call 2 writes and loses its answer, call 3 finds what call 2 wrote."""
 
     protocol = "scripted"

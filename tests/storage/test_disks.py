@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from lanewise.storage import commits
 from lanewise.storage.store import Store
 
 NOBODY = 65534
+Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command line; returns its exit code and what it wrote to standard error."""
 
     def main(*arguments: str) -> tuple[int, str]:
@@ -64,7 +65,7 @@ def test_the_plan_tells_the_room_that_the_results_take(write: Write, tmp_path: P
     assert 0.9 * taken < told["results_bytes"] < 1.3 * taken
 
 
-def test_results_that_the_disk_cannot_hold_are_refused(disk: Path, write: Write, run) -> None:
+def test_results_that_the_disk_cannot_hold_are_refused(disk: Path, write: Write, run: Run) -> None:
     path = write(url=str(disk / "results"), realizations__count=1000)
     code, told = run("plan", path)
     assert code == 65
@@ -74,7 +75,7 @@ def test_results_that_the_disk_cannot_hold_are_refused(disk: Path, write: Write,
 
 @pytest.mark.parametrize("room", [0, 9, 30])
 def test_on_a_full_disk_a_run_says_so_once_and_goes_on_when_there_is_room(
-    disk: Path, write: Write, run, room: int
+    disk: Path, write: Write, run: Run, room: int
 ) -> None:
     path = write(url=str(disk / "results"))
     assert run("run", path, "--batch-index", "0") == (0, "")
@@ -95,7 +96,7 @@ def test_on_a_full_disk_a_run_says_so_once_and_goes_on_when_there_is_room(
     assert upkeep.verify(load(path)).findings == ()
 
 
-def test_a_read_only_disk_is_one_clear_message_and_can_be_read(disk: Path, write: Write, run) -> None:
+def test_a_read_only_disk_is_one_clear_message_and_can_be_read(disk: Path, write: Write, run: Run) -> None:
     path = write(url=str(disk / "results"))
     assert run("run", path, "--batch-index", "0") == (0, "")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

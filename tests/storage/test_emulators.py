@@ -150,7 +150,7 @@ def test_a_missing_bucket_is_one_clear_message_at_once(bucket: str) -> None:
 def test_a_wrong_key_is_one_clear_message_at_once(azure: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = f"A{KEY[1:]}"
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", _connection(azure["ENDPOINT"], wrong))
-    import adlfs
+    import adlfs  # type: ignore[import-untyped]
 
     adlfs.AzureBlobFileSystem.clear_instance_cache()
     store = Store("az://bucket/run", Patience(deadline_s=600))

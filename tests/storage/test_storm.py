@@ -96,7 +96,7 @@ def test_a_real_run_killed_at_random_moments_ends_in_the_same_bytes(
 ) -> None:
     nuts = {"warmup": 200, "samples": 200, "chains": 2}
     inference = {"method": method, **({"nuts_config": nuts} if method == "nuts" else {})}
-    settings = {"config__inference": inference, "realizations__count": 6, "batch__width": 2}
+    settings: dict[str, Any] = {"config__inference": inference, "realizations__count": 6, "batch__width": 2}
     told = _storm("moments", kind, servers, write, tmp_path, seed, **settings)
     assert told["kills"] >= 9
     # A mode has no rounds of its own to speak of; a sampler's chunk is often killed within.

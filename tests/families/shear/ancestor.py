@@ -13,9 +13,9 @@ import jax
 import jax_galsim
 import numpy as np
 import numpyro
-from shine import psf_utils
-from shine.config import ConfigHandler
-from shine.scene import SceneBuilder
+from shine import psf_utils  # type: ignore[import-not-found]  # stands in its own environment alone
+from shine.config import ConfigHandler  # type: ignore[import-not-found]
+from shine.scene import SceneBuilder  # type: ignore[import-not-found]
 
 
 def main(config_path: str, image_path: str, draws_path: str, warmup: str, samples: str) -> None:
@@ -40,7 +40,8 @@ def main(config_path: str, image_path: str, draws_path: str, warmup: str, sample
     )
     mcmc.run(jax.random.key(1), observed_data=image, psf=psf_utils.get_jax_psf(config.psf, gsparams=precise))
     found = mcmc.get_samples(group_by_chain=True)
-    np.savez(draws_path, **{name: np.asarray(value).reshape(2, -1) for name, value in found.items()})
+    draws = {name: np.asarray(value).reshape(2, -1) for name, value in found.items()}
+    np.savez(draws_path, **draws)  # type: ignore[arg-type]  # NumPy's types take any name for allow_pickle
 
 
 if __name__ == "__main__":

@@ -262,6 +262,6 @@ def test_a_header_that_contradicts_the_pixel_scale_is_told(write: Write, tmp_pat
 )
 def test_an_array_is_chosen_by_name(arrays: dict[str, np.ndarray], name: str, message: str) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's types take any name for allow_pickle
     with pytest.raises(DataError, match=message):
         stamps.read(buffer.getvalue(), "x.npz", name)

@@ -47,7 +47,7 @@ def test_quantiles_are_those_of_the_distribution_that_is_inferred_with(name: str
 
 def test_draws_follow_the_prior_and_their_seed() -> None:
     """2000 draws of a Gamma: a KS test, failed once in 1000 by chance, at a fixed seed."""
-    galaxy = {"flux": EXAMPLES["Gamma"], "g1": 0.01, "g2": 0.0, "e1": 0.0, "e2": 0.0}
+    galaxy: dict[str, float | Prior] = {"flux": EXAMPLES["Gamma"], "g1": 0.01, "g2": 0.0, "e1": 0.0, "e2": 0.0}
     found = [truth_draws.truth(galaxy, seed) for seed in range(2000)]
     assert stats.kstest([f["flux"] for f in found], stats.gamma(2.5, scale=1 / 4).cdf).pvalue > 1e-3
     assert {f["g1"] for f in found} == {0.01}
@@ -57,7 +57,7 @@ def test_draws_follow_the_prior_and_their_seed() -> None:
 
 def test_a_galaxy_that_does_not_exist_is_drawn_again() -> None:
     """Uniform on the square, given that it is in the disc: E[g1² + g2²] = 1/2, ± 0.0065 over 2000 (4 σ: 0.026)."""
-    square = {"g1": Uniform(-1.0, 1.0), "g2": Uniform(-1.0, 1.0), "e1": 0.0, "e2": 0.0}
+    square: dict[str, float | Prior] = {"g1": Uniform(-1.0, 1.0), "g2": Uniform(-1.0, 1.0), "e1": 0.0, "e2": 0.0}
     found = [truth_draws.truth(square, seed) for seed in range(2000)]
     size = np.array([f["g1"] ** 2 + f["g2"] ** 2 for f in found])
     assert size.max() < 1
