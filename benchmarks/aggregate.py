@@ -1,10 +1,10 @@
-"""Aggregation at scale: makes up a packed campaign without inferring anything, aggregates it, and prints the numbers.
+"""Aggregation of a large campaign: writes a packed campaign with artificial results, aggregates it, prints the numbers.
 
     python benchmarks/aggregate.py [--realizations 10000] [--size 100 1] [--url DIRECTORY]
 
-Wall time, processor time and peak memory are those of the process that aggregates, which is started anew. Chunks of one
-are the worst case: every realization has a commit and a table of its own to be read. Making them takes minutes; a
-directory in memory (`--url /dev/shm`) spares the flushes to disk.
+Wall time, processor time and peak memory are those of the aggregating process, which is started anew. Chunks of one
+realization are the worst case: each has its own commit and table. Writing them takes minutes. A directory in memory
+(`--url /dev/shm`) avoids the flushes to disk.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The ancestor's side of compare.py, for the Python of an environment with shine-wl 0.0.3.
+"""The side of the ancestor, shine-wl 0.0.3, in compare.py. It runs in an environment with that package.
 
     python ancestor.py CONFIG IMAGES.npy
 
-Its own batched model, inference and settings. Reads commands as lines of JSON and answers each with one: `map` fits and
-warms up, `sample` goes on from there. Two things keep it from dying: EQX_ON_ERROR=nan in the environment, because a
-trajectory that meets |g| > 1 would end the process, and its MAP start, because NUTS would begin there.
+It uses the ancestor's own batched model, inference and settings. It reads commands as lines of JSON and answers each
+with one line: `map` fits and warms up, `sample` continues from there. It needs EQX_ON_ERROR=nan in the environment,
+because a trajectory with |g| > 1 would end the process. It needs the MAP start, because NUTS would otherwise start at
+|g| > 1.
 """
 
 import json
@@ -25,7 +26,7 @@ from shine.scene import SceneBuilder
 
 
 class Ancestor:
-    """One batch: what shine's command line does with it, step by step so that the steps can be timed."""
+    """One batch, processed as by shine's command line, in steps that can be timed."""
 
     def __init__(self, config_path, images):
         self.config = ConfigHandler.load(config_path)
@@ -36,7 +37,7 @@ class Ancestor:
         self.model = SceneBuilder(self.config).build_batched_model(len(images))
 
     def map(self, warmup):
-        """Its MAP, then NUTS from there, through its adaptation."""
+        """The MAP, then NUTS from there with its adaptation."""
         settings = self.config.inference.map_init
         data = {"observed_data": self.images, **self.extra}
         # As Inference.run_map has it, a step at a time: each of its calls would compile anew.

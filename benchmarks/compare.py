@@ -1,16 +1,17 @@
-"""How fast, beside how exact: against the ancestor, JAX-GalSim and the floor of one Fourier transform, in one run.
+"""Speed and accuracy in one run, compared with the ancestor, JAX-GalSim and the time of one Fourier transform.
 
     python benchmarks/compare.py --ancestor PYTHON [--only gradient sampling batch start] [--batch 1 4 16]
 
-PYTHON is that of an environment with shine-wl 0.0.3 (`pip install shine-wl==0.0.3`); without it its rows are left out.
-One scene, S/N 100: 48 × 48, Exponential × Gaussian, six latents, float32 on either side, the same images.
+PYTHON is the interpreter of an environment with the ancestor, shine-wl 0.0.3 (`pip install shine-wl==0.0.3`). Without
+it the rows of the ancestor are left out. There is one scene, S/N 100: 48 × 48, Exponential × Gaussian, six latents.
+Both sides use float32 and the same images.
 
-- gradient: value and gradient of the likelihood per galaxy, see renderer.py.
-- sampling: effective draws of g1 per second over all realizations, and modes per second. Ours are whole runs of the
-  engine on compiled programs: fit, warm-up, diagnostics and all. The ancestor's rate is that of its draws alone, warmed
-  up and compiled (its warm-up and compilation are told, and are not counted), in turns with ours.
-- batch: time per realization over the lane width.
-- start: tracing and compiling, cold and from the cache, in processes of their own, see startup.py.
+- gradient: value and gradient of the likelihood per galaxy; see renderer.py.
+- sampling: effective draws of g1 per second over all realizations, and modes per second. The times of lanewise are
+  whole runs of the engine on compiled programs, with fit, warm-up and diagnostics. The rate of the ancestor is that of
+  its draws alone. Its warm-up and compilation are printed, but not counted. The two sides take turns.
+- batch: time per realization as a function of the lane width.
+- start: tracing and compilation, cold and from the cache, in separate processes; see startup.py.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ TURN = {1: 400, 4: 150, 16: 50}
 
 
 class Side:
-    """Our method on a set of realizations, compiled."""
+    """A method of lanewise on a set of realizations, compiled."""
 
     def __init__(self, scratch: Path, method: str, batch: int, precision: str = "float32", **settings: Any) -> None:
         inference = {"method": method, "precision": precision, **(settings or OURS.get(method, {}))}
@@ -92,7 +93,7 @@ class Side:
         self.run()
 
     def run(self) -> tuple[float, list[Result]]:
-        """Seconds and results."""
+        """Time [s] and results."""
         device.prepare("auto", self.precision)
         began = time.perf_counter()
         results = self.engine.run(self.chunk)
@@ -108,7 +109,7 @@ class Side:
 
 
 class Ancestor:
-    """Its process, which answers commands."""
+    """The process of the ancestor, which answers commands."""
 
     def __init__(self, python: str, scratch: Path, images: np.ndarray) -> None:
         config, stack = scratch / "ancestor.yaml", scratch / "images.npy"
@@ -128,14 +129,14 @@ class Ancestor:
         self.versions = self._answer()
 
     def ask(self, do: str, **command: Any) -> dict[str, Any]:
-        """Its answer to a command."""
+        """The answer to a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **command}) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -151,7 +152,7 @@ class Ancestor:
 
 @dataclass
 class Score:
-    """What one side did in all its turns."""
+    """The results of one side in all its turns."""
 
     seconds: float = 0.0
     bulk: float = 0.0
@@ -167,7 +168,7 @@ class Score:
 
 
 def effective(results: list[Result]) -> tuple[float, float]:
-    """Effective draws of g1, and of its squared deviation; of weights where the draws are weighted."""
+    """ESS of g1 and of its squared deviation; for weighted draws the ESS of the weights."""
     draws = np.stack([one.posterior["g1"] for one in results])
     stated = [one.diagnostics.ess.get("g1") for one in results]
     found = diagnostics.summarise(draws)
@@ -186,7 +187,7 @@ def cost(config: Any, image: np.ndarray, values: dict[str, float]) -> float:
 
 
 def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) -> None:
-    """Ours against the ancestor's NUTS and MAP, in turns."""
+    """lanewise and the ancestor's NUTS and MAP, in turns."""
     names = ("nuts", "hmc", "importance", "auto")
     sides = {name: Side(scratch, name, batch) for name in names}
     modes = Side(scratch, "map", batch)
@@ -243,7 +244,7 @@ def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) 
 
 
 def _compare_modes(modes: Side, began: dict[str, Any], ours: float) -> None:
-    """Time per mode and what the density says of them."""
+    """Time per mode, and the density at the modes."""
     device.prepare("auto", "float64")
     batch = len(modes.seen)
     gains = []
@@ -264,7 +265,7 @@ def _compare_modes(modes: Side, began: dict[str, Any], ours: float) -> None:
 
 
 def compare_batches(widths: list[int], scratch: Path) -> None:
-    """Time per realization over the lane width."""
+    """Time per realization as a function of the lane width."""
     print("\nms a realization, at lane width " + "".join(f"{width:9d}" for width in widths))
     for method in ("map", "nuts", "hmc", "importance", "auto"):
         sides = [Side(scratch, method, width) for width in widths]

@@ -1,10 +1,10 @@
-"""Convergence diagnostics of many lanes at once against ArviZ, lane by lane, on the same draws.
+"""Convergence diagnostics of many lanes at once, compared with ArviZ lane by lane on the same draws.
 
     python benchmarks/diagnostics.py [--lanes 256] [--latents 6] [--chains 1 4] [--draws 1000]
 
-R̂, bulk and tail ESS, and both Monte Carlo errors on either side. ArviZ takes a data set per lane, as a user would call
-it; interleaved, every time is the least of its rounds. The difference beside it is the largest of any diagnostic of any
-latent; ArviZ has no R̂ of a single chain.
+Both sides compute R̂, bulk and tail ESS, and both Monte Carlo errors. ArviZ gets one data set per lane, as a user would
+call it. The two sides are interleaved; every time is the minimum over its rounds. The printed difference is the largest
+of all diagnostics and latents. ArviZ computes no R̂ of a single chain.
 """
 
 from __future__ import annotations

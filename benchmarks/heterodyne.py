@@ -1,17 +1,17 @@
-"""Eight data sets of 3×100×100 through a campaign, as a user would run it, and through the public package beside it.
+"""Fits of eight data sets of 3×100×100, by a campaign as a user runs it and by the public package heterodyne.
 
     python benchmarks/heterodyne.py [--peer PYTHON] [--count 8] [--frames 100] [--repeat 3] [--cpus N]
 
-A run is a process of its own: `lanewise run` on simulated files, import and compilation included. Cold: nothing is
-compiled yet. Warm: the compiled programs of the run before are in the cache, as on a machine that was used before.
-Solve: fits alone, on programs that are compiled, in one process and one thread.
+A run is a separate process: `lanewise run` on simulated files, with import and compilation. Cold: the cache of compiled
+programs is empty. Warm: the cache has the programs of the previous run. Solve: fits alone, on compiled programs, in one
+process and one thread.
 
-With --peer, the interpreter of an environment with the public package (Python ≥ 3.12, `pip install heterodyne==2.0.1`),
-its published shell loop is run on the same files, a part of it between our runs so that both see the same machine: one
-process per configuration, its default bounds and start, no plots. Its solve time is the wall time that it reports of a
-fit, less all that JAX says it spent on tracing and compiling in that process.
+--peer names the interpreter of an environment with the public package (Python ≥ 3.12, `pip install heterodyne==2.0.1`).
+Its published shell loop then runs on the same files, in parts between the runs of lanewise, so that both have the same
+machine load: one process per configuration, default bounds and start, no plots. Its solve time is its reported wall
+time of a fit minus the time that JAX reports for tracing and compilation in that process.
 
-On a machine with other work the CPU time says more than the wall time.
+On a machine with other load, compare CPU times, not wall times.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _COMPILING = re.compile(r"Finished .* in ([0-9.e-]+) sec")
 
 
 class Seconds(NamedTuple):
-    """Of the wall and of the CPU."""
+    """Wall time and CPU time [s]."""
 
     wall: float
     cpu: float
 
     def text(self, count: int) -> str:
-        """Per data set."""
+        """The times per data set as text."""
         return f"{self.wall / count:.2f} s per data set, {self.cpu / count:.2f} s of CPU"
 
 

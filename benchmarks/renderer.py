@@ -1,9 +1,9 @@
-"""What one likelihood with its gradient costs: ours, JAX-GalSim's, and the floor of one rfft2 of the stamp.
+"""Time of one likelihood with its gradient: lanewise, JAX-GalSim, and for scale one rfft2 of the stamp.
 
     python benchmarks/renderer.py [--batch 16 64] [--precision float32]
 
-Interleaved in one run; every figure is a median over rounds, every ratio a median of the rounds' ratios. The image
-error beside each form is against GalSim with tight settings, over the peak.
+All forms are interleaved in one run. Every time is a median over rounds, and every ratio is a median of the rounds'
+ratios. The image error of each form is its largest difference from GalSim at tight settings, divided by the peak.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def scene(image: dict[str, Any], precision: str) -> shear_config.ShearConfig:
 
 
 def error(config: shear_config.ShearConfig, grid: Grid) -> float:
-    """Largest difference to GalSim over the peak, of a sheared galaxy off the centre."""
+    """Largest difference from GalSim divided by the peak, for a sheared galaxy off the centre."""
     p = {"g1": 0.05, "g2": 0.02, "e1": 0.0, "e2": 0.0, "flux": 1.0, "half_light_radius": 0.5, "x": 0.3, "y": 0.4}
     galaxy = galsim.Exponential(half_light_radius=0.5, gsparams=TIGHT).shear(g1=0.05, g2=0.02)
     seen = galsim.Convolve([galaxy, galsim.Gaussian(sigma=0.382, gsparams=TIGHT)], gsparams=TIGHT)

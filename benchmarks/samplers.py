@@ -1,12 +1,12 @@
-"""Effective draws of g1 a second by each method, from images to judged results, and how right they are.
+"""Effective draws of g1 per second for each method, from images to results with diagnostics, and their accuracy.
 
     python benchmarks/samplers.py [--batch 16 64] [--signal-to-noise 100] [--methods importance hmc nuts]
     python benchmarks/samplers.py --accuracy [--signal-to-noise 20] [--methods importance hmc nuts]
 
-Interleaved in one run: every figure is a median over rounds, every ratio a median of the rounds' ratios. A time is that
-of the engine on one chunk, compiled before: mode, draws, diagnostics. The ESS of importance is that of its weights, of
-an approximation the number of its draws, of chains the bulk ESS; that of g1² stands beside it, since chains are
-antithetic in g1. With --accuracy, 64 lanes against chains of another key, ten times as long.
+The methods are interleaved in one run. Every time is a median over rounds, and every ratio is a median of the rounds'
+ratios. A time is that of the engine on one chunk after compilation: mode, draws, diagnostics. The ESS is that of the
+weights for importance, the number of draws for an approximation, and the bulk ESS for chains. The ESS of g1² is printed
+too, because chains are antithetic in g1. --accuracy compares 64 lanes with chains of another key, ten times as long.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def engine(options: argparse.Namespace, method: str, settings: dict[str, Any], b
 
 
 def squared(result: Result) -> float:
-    """ESS of (g1 − mean)², of independent draws that of g1."""
+    """ESS of (g1 − mean)²; for independent draws the ESS of g1."""
     g1 = result.posterior["g1"]
     if result.diagnostics.ess_kind != "bulk":
         return float(result.diagnostics.ess["g1"] or 0.0)
@@ -89,7 +89,7 @@ def squared(result: Result) -> float:
 
 
 def speed(options: argparse.Namespace, batch: int) -> None:
-    """Effective draws a second, and their ratio to those of the last method."""
+    """Effective draws per second, and their ratio to those of the last method."""
     engines = {name: engine(options, name, METHODS[name], batch) for name in options.methods}
     for made, chunk in engines.values():
         made.run(chunk)
@@ -118,7 +118,7 @@ def speed(options: argparse.Namespace, batch: int) -> None:
 
 
 def accuracy(options: argparse.Namespace) -> None:
-    """Mean and width of every latent in 64 lanes against a long run."""
+    """Mean and width of every latent in 64 lanes, compared with a long run."""
     batch = 64
     made, chunk = engine(options, "hmc", REFERENCE, batch, seed=1)
     reference = made.run(chunk)

@@ -1,9 +1,9 @@
-"""What a start costs: importing, tracing, compiling, cold and from the persistent cache, at lane width 1 and 256.
+"""Start-up times: import, tracing and compilation, cold and from the persistent cache, at lane widths 1 and 256.
 
     python benchmarks/startup.py [--method map nuts]
 
-Every start is a process of its own. Compiling is what JAX reports of XLA's work, or of reading the cache in its place;
-tracing is what JAX reports of tracing and lowering; both of a chunk of as many realizations as the width.
+Every start is a separate process. The compilation time is JAX's report of compilation in XLA, or of reading the cache
+instead. The tracing time is JAX's report of tracing and lowering. The chunk has as many realizations as the width.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PACKAGES = ("jax", "jaxlib", "numpyro", "numpy", "scipy", "galsim", "jax-galsim"
 
 
 def machine() -> str:
-    """The processor, its cores, and the versions that matter."""
+    """The processor, its number of cores, and the relevant versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -36,7 +36,7 @@ def machine() -> str:
 
 
 def start(method: str, width: int) -> dict[str, float]:
-    """In this process: seconds by kind."""
+    """Times of this process by kind [s]."""
     began = time.perf_counter()
     import compare  # the scene and the engine's side
     import jax
