@@ -21,9 +21,9 @@ import numpy as np
 import yaml
 
 from lanewise import api as campaigns
-from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.manifest.plan import Realization
+from lanewise.manifest.status import LaneStatus
 from lanewise.storage import commits
 
 POINTS, CHAINS, DRAWS = 10, 4, 100
@@ -37,8 +37,8 @@ SCENE = {
 
 
 def _result(realization: Realization) -> Result:
-    rng = np.random.default_rng(realization.member.seed)
-    truth = realization.member.truth
+    rng = np.random.default_rng(realization.planned.seed)
+    truth = realization.planned.truth
     names = ("g1", "g2")
     posterior = {n: truth[n] + 0.01 * (rng.normal() + rng.normal(size=(CHAINS, DRAWS))) for n in names}
     ess = dict.fromkeys(names, 400.0)
@@ -48,7 +48,7 @@ def _result(realization: Realization) -> Result:
     stats = {"diverging": np.zeros((CHAINS, DRAWS), bool), "energy": rng.normal(size=(CHAINS, DRAWS))}
     return Result(
         run_id=realization.run_id,
-        seed=realization.member.seed,
+        seed=realization.planned.seed,
         status=LaneStatus.OK,
         reason="",
         method="nuts",

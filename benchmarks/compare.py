@@ -39,7 +39,7 @@ from lanewise.families.shear import family
 from lanewise.families.shear.model.draw import draw
 from lanewise.machine import device
 from lanewise.manifest.plan import Realization
-from lanewise.manifest.protocols import Observation
+from lanewise.manifest.problem import Observation
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SCENE: dict[str, Any] = {
@@ -87,7 +87,7 @@ class Side:
         path.write_text(yaml.safe_dump(manifest))
         campaign = campaigns.load(str(path))
         self.config, (self.chunk,) = campaign.manifest.config, campaign.plan.chunks
-        self.seen = {r.run_id: family.observe(self.config, r.member) for r in self.chunk.realizations}
+        self.seen = {r.run_id: family.observe(self.config, r.planned) for r in self.chunk.realizations}
         self.precision = precision
         self.engine = Engine(campaign.manifest, campaign.plan, observe=self._observe)
         self.run()

@@ -24,9 +24,9 @@ from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import Grid, build
+from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
-from lanewise.manifest.protocols import Member
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SIZE = {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}
@@ -63,7 +63,7 @@ def error(config: shear_config.ShearConfig, grid: Grid) -> float:
 def likelihoods(config: shear_config.ShearConfig, batch: int, *, sequential: bool) -> Callable[[], Any]:
     """Value and gradient of `batch` lanes, compiled."""
     problem = ShearProblem(config)
-    members = [Member("r", 1 + k, {"g1": 0.02, "g2": 0.0}) for k in range(batch)]
+    members = [Simulated("r", 1 + k, {"g1": 0.02, "g2": 0.0}) for k in range(batch)]
     prepared = [problem.prepare(simulate(config, member).data) for member in members]
     dtype = config.inference.precision
     data = {name: jnp.asarray(np.stack([one[name] for one in prepared]), dtype) for name in prepared[0]}

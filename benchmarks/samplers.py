@@ -22,7 +22,7 @@ import numpy as np
 from lanewise.engine import diagnostics
 from lanewise.engine.engine import Engine
 from lanewise.engine.results import Result
-from lanewise.manifest import loading, plan
+from lanewise.manifest import loading, planning
 from lanewise.manifest.document import Document
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
@@ -76,7 +76,7 @@ def engine(options: argparse.Namespace, method: str, settings: dict[str, Any], b
         "output": {"url": "memory://unused"},
     }
     loaded = loading.load(Document("benchmark", content))
-    planned = plan.build(loaded)
+    planned = planning.build(loaded)
     return Engine(loaded, planned), planned.chunks[0]
 
 

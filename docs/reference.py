@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lanewise.manifest import document, schema
+from lanewise.manifest import schema, yaml_text
 
 TARGET = Path(__file__).with_name("reference.md")
 _PAGES = {
@@ -31,7 +31,7 @@ def page() -> str:
     for name, title in _PAGES.items():
         content = schema.load(name)
         parts.append(f"\n## {title}\n\n{content['description']}\n\n")
-        parts += _sections(name, content, "")
+        parts += _sections(content, content, "")
         definitions = content.get("definitions", {})
         priors = {key: part for key, part in definitions.items() if "type" in part.get("properties", {})}
         if priors:
@@ -42,20 +42,20 @@ def page() -> str:
     return "".join(parts)
 
 
-def _sections(name: str, branch: Mapping[str, Any], path: str) -> Iterator[str]:
+def _sections(root: Mapping[str, Any], branch: Mapping[str, Any], path: str) -> Iterator[str]:
     """The keys of a mapping, then the mappings among them as sections of their own."""
     rows, below = [], []
     for key, part in branch["properties"].items():
-        resolved = schema.resolved(part, name)
+        resolved = schema.resolved(part, root)
         required = key in branch.get("required", ())
         where = f"{path}.{key}" if path else key
-        rows.append((f"**`{where}`**" if required else f"`{where}`", *_described(resolved, name)))
+        rows.append((f"**`{where}`**" if required else f"`{where}`", *_described(resolved, root)))
         if "properties" in resolved:
             below.append((where, resolved))
     yield from _table(rows)
     for where, resolved in below:
         yield f"\n### {where}\n\n"
-        yield from _sections(name, resolved, where)
+        yield from _sections(root, resolved, where)
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
@@ -67,27 +67,27 @@ def _table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
 def _prior(name: str, part: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for key, inner in part["properties"].items():
         if key != "type":
-            yield f"`{{type: {name}, {key}}}`", *_described(inner, "")
+            yield f"`{{type: {name}, {key}}}`", *_described(inner, {})
 
 
-def _described(part: Mapping[str, Any], name: str) -> tuple[str, str, str]:
-    default = f"`{document.flow(part['default'])}`" if "default" in part else ""
-    return _values(part, name), default, part.get("description", "")
+def _described(part: Mapping[str, Any], root: Mapping[str, Any]) -> tuple[str, str, str]:
+    default = f"`{yaml_text.flow(part['default'])}`" if "default" in part else ""
+    return _values(part, root), default, part.get("description", "")
 
 
-def _values(part: Mapping[str, Any], name: str) -> str:
+def _values(part: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     """What may stand there, in words."""
     if "enum" in part:
         return ", ".join(f"`{one}`" for one in part["enum"])
     if "const" in part:
         return f"`{part['const']}`"
     if "anyOf" in part:
-        return " or ".join(_values(schema.resolved(one, name), name) for one in part["anyOf"])
+        return " or ".join(_values(schema.resolved(one, root), root) for one in part["anyOf"])
     if "title" in part:
         return str(part["title"])
     if part.get("type") == "array":
-        items = schema.resolved(part.get("items", {}), name)
-        return f"list of {_values(items, name)}"
+        items = schema.resolved(part.get("items", {}), root)
+        return f"list of {_values(items, root)}"
     return schema.expected(part)
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from lanewise import api, cli
 from lanewise.machine import interrupts
-from lanewise.manifest import plan
+from lanewise.manifest import planning
 
 # Tests run where there is a GPU as they do where there is none.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -60,7 +60,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in plan.INDEX_VARIABLES:
+    for name in planning.INDEX_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 

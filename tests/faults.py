@@ -21,11 +21,12 @@ import numpy as np
 import gaussian
 from gaussian import GaussianProblem
 from lanewise import cli
-from lanewise.api import Campaign
 from lanewise.engine.engine import Engine
 from lanewise.manifest.plan import Chunk, Realization
-from lanewise.manifest.protocols import Observation
+from lanewise.manifest.problem import Observation
+from lanewise.operations import chunks
 from lanewise.storage import claims
+from lanewise.storage.record import Record
 
 # With these draws and thresholds (see test_faults.py) four of four such realizations fail, and a rung mends each.
 _BEND = 1.5
@@ -50,7 +51,7 @@ class Bent(GaussianProblem):
 
 def main(weather: dict[str, Any]) -> None:
     def observe(realization: Realization) -> Observation:
-        seen, seed = gaussian.observe(realization), realization.member.seed
+        seen, seed = gaussian.observe(realization), realization.planned.seed
         y = seen.data["y"] * (np.nan if seed in weather.get("poisoned", ()) else 1.0)
         return replace(seen, data={"y": y, "bend": np.array(_BEND if seed in weather.get("bent", ()) else 0.0)})
 
@@ -61,10 +62,10 @@ def main(weather: dict[str, Any]) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().run(chunk, *rest)
 
-    def solver(self: Campaign, manifest: Any = None, retry: int = 0) -> Engine:
-        return Mortal(manifest or self.manifest, self.plan, observe=observe, problem=Bent(), retry=retry)
+    def solver(record: Record, manifest: Any = None, retry: int = 0) -> Engine:
+        return Mortal(manifest or record.manifest, record.plan, observe=observe, problem=Bent(), retry=retry)
 
-    Campaign.solver = solver  # type: ignore[method-assign]
+    chunks.solver = solver
     defaults = claims.Claim.__init__.__kwdefaults__
     assert defaults is not None
     defaults.update(beat_s=0.2, pause_s=0.0)

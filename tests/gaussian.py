@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.manifest.plan import Realization
-from lanewise.manifest.protocols import Observation
+from lanewise.manifest.problem import Observation
 
 PRIOR = 0.5
 NOISE = np.array([[0.04, 0.03], [0.03, 0.09]])
@@ -53,10 +53,10 @@ class GaussianProblem:
 
 def observe(realization: Realization) -> Observation:
     """Data with the realization's own truth and noise."""
-    truth = np.array([realization.member.truth["g1"], realization.member.truth["g2"]])
-    rng = np.random.default_rng(realization.member.seed)
+    truth = np.array([realization.planned.truth["g1"], realization.planned.truth["g2"]])
+    rng = np.random.default_rng(realization.planned.seed)
     y = MIX @ truth + np.linalg.cholesky(NOISE) @ rng.normal(size=2)
-    return Observation({"y": y}, realization.member.truth)
+    return Observation({"y": y}, realization.planned.truth)
 
 
 def posterior(realization: Realization) -> tuple[np.ndarray, np.ndarray]:

@@ -25,15 +25,18 @@ import pandas as pd  # noqa: F401  imported before the forks, which are then qui
 
 from lanewise import api as campaigns
 from lanewise.api import Campaign
-from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Result
-from lanewise.families.shear import aggregate
 from lanewise.machine import provenance
 from lanewise.machine.progress import Reporter, Silent
+from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk, Realization
-from lanewise.operations import upkeep
+from lanewise.manifest.protocols import Keeper, Solver
+from lanewise.manifest.status import LaneStatus
+from lanewise.operations import chunks, upkeep
+from lanewise.report.tables import frame_csv
 from lanewise.storage import commits, directories
-from lanewise.storage.checkpoints import Keeper, Policy
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
 KILLS = 9
@@ -58,12 +61,12 @@ class StandIn:
         return [self._result(realization) for realization in chunk.realizations]
 
     def _result(self, realization: Realization) -> Result:
-        rng = np.random.default_rng([realization.member.seed, self._salt if self._salt != FAILING else 1])
-        if self._salt == FAILING and realization.member.seed % 2:
-            seed, truth = realization.member.seed, realization.member.truth
+        rng = np.random.default_rng([realization.planned.seed, self._salt if self._salt != FAILING else 1])
+        if self._salt == FAILING and realization.planned.seed % 2:
+            seed, truth = realization.planned.seed, realization.planned.truth
             return Result(realization.run_id, seed, LaneStatus.FAILED, "It was unlucky.", "map", truth)
         draws = {name: rng.normal(size=(1, 20)) for name in ("g1", "g2")}
-        seed, truth = realization.member.seed, realization.member.truth
+        seed, truth = realization.planned.seed, realization.planned.truth
         return Result(realization.run_id, seed, LaneStatus.OK, "", "map", truth, draws)
 
 
@@ -105,9 +108,19 @@ class Deadly(Store):
 def load(manifest: str, url: str, log: Path, store: Store | None = None, salt: int = 0, gate: Any = None) -> Campaign:
     found = campaigns.load(manifest, [f"output.url={url}"])
     if store is not None:
-        found.__dict__["store"] = store
-    found.__dict__["solver"] = lambda *_, **__: StandIn(log, salt, gate or (lambda: None))
+        found.record.__dict__["store"] = store
+    found.record.__dict__["stand_in"] = StandIn(log, salt, gate or (lambda: None))
     return found
+
+
+def _stand_in(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+    """The stand-in that `load` gave to the campaign; the engine where there is none."""
+    own: Solver | None = record.__dict__.get("stand_in")
+    return _engine(record, manifest, retry) if own is None else own
+
+
+_engine = chunks.solver
+chunks.solver = _stand_in
 
 
 def child(work: Callable[..., Any]) -> tuple[int, Any]:
@@ -134,7 +147,7 @@ def child(work: Callable[..., Any]) -> tuple[int, Any]:
 
 def published(found: Campaign) -> dict[str, str]:
     """Every published file by path, in hexadecimal; and the summary."""
-    aggregate.write_summary(found)
+    found.store.put("summary.csv", frame_csv(found.summary))
     names = [
         f"{run_id}/{n}" for r in found.plan.realizations for run_id in [r.run_id] for n in found.store.names(run_id)
     ]
@@ -165,7 +178,7 @@ def kills(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
             log.unlink(missing_ok=True)
             outcome = found.run()
             computed = log.read_text().split() if log.exists() else []
-            findings = [finding.text for finding in upkeep.verify(found).findings]
+            findings = [finding.text for finding in upkeep.verify(found.record).findings]
             return [[c.index for c in before], list(map(int, computed)), outcome.computed, published(found), findings]
 
         status, _ = child(die)
@@ -230,13 +243,13 @@ def retries(manifest: str, url: str, log: Path, _: int) -> dict[str, Any]:
 def _retried(manifest: str, here: str, log: Path) -> dict[str, str]:
     found = load(manifest, here, log, salt=1)
     found.retry()
-    assert not upkeep.verify(found).findings
+    assert not upkeep.verify(found.record).findings
     return published(found)
 
 
 def _after_retry(found: Campaign) -> dict[str, str]:
     found.run()
-    assert not upkeep.verify(found).findings
+    assert not upkeep.verify(found.record).findings
     return published(found)
 
 
@@ -265,7 +278,7 @@ def _after(found: Campaign, old: dict[str, str], new: dict[str, str]) -> list[An
             if not salt(shown):
                 wrong.append(f"{run_id} is a mixture")
     outcome = found.run()
-    wrong += [finding.text for finding in upkeep.verify(found).findings]
+    wrong += [finding.text for finding in upkeep.verify(found.record).findings]
     wrong += [f"{outcome.computed} chunks computed again"] * bool(outcome.computed)
     return told + wrong
 
@@ -309,7 +322,7 @@ def races(manifest: str, url: str, log: Path, n_races: int, overwrite: bool = Fa
 
         def judge(here: str = here) -> Any:
             found = load(manifest, here, log)
-            findings = [finding.text for finding in upkeep.verify(found).findings]
+            findings = [finding.text for finding in upkeep.verify(found.record).findings]
             chunk = found.plan.chunks[0]
             commit = commits.read(found.store, chunk)
             assert commit is not None
@@ -360,7 +373,7 @@ def moments(manifest: str, url: str, log: Path, seed: int) -> dict[str, Any]:
             died = _killed(run, rng)
             kills += died
             computed = log.read_text().split() if log.exists() else []
-            _, now = child(lambda here=here: {i: c.attempt for i, c in _real(manifest, here).commits().items()})
+            _, now = child(lambda here=here: {i: c.attempt for i, c in _real(manifest, here).record.commits().items()})
             if set(before) & set(computed) or {index: now[index] for index in before} != before:
                 wrong.append(f"campaign {campaigns_done}: committed {before}, computed again {computed}, now {now}")
             before = now
@@ -394,8 +407,8 @@ def _real_run(found: Campaign, log: Path, pipe: int) -> None:
 
 
 def _judged(found: Campaign) -> Any:
-    findings = [finding.text for finding in upkeep.verify(found).findings]
-    rounds = [commit.provenance["rounds_resumed"] for commit in found.commits().values()]
+    findings = [finding.text for finding in upkeep.verify(found.record).findings]
+    rounds = [commit.provenance["rounds_resumed"] for commit in found.record.commits().values()]
     return [findings, rounds, published(found)]
 
 

@@ -17,16 +17,18 @@ import pytest
 import lanewise
 from conftest import Write, load, tree
 from lanewise import cli
-from lanewise.api import MANIFEST, Campaign
 from lanewise.engine.engine import Engine
 from lanewise.engine.results import Result
 from lanewise.errors import MachineError, ResultsDiffer, StorageError, UsageError
 from lanewise.families.shear import aggregate
 from lanewise.families.shear import simulate as simulation
 from lanewise.manifest.plan import Chunk
-from lanewise.manifest.protocols import Observation
-from lanewise.operations import status, upkeep
+from lanewise.manifest.problem import Observation
+from lanewise.operations import aggregate as operation
+from lanewise.operations import chunks, run, status, upkeep
+from lanewise.report.tables import frame_csv
 from lanewise.storage import commits, failures
+from lanewise.storage.record import MANIFEST, Record
 from lanewise.storage.store import Store
 
 
@@ -51,7 +53,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None:
     campaign = load(write())
     outcome = campaign.run()
-    aggregate.aggregate(campaign)
+    aggregate.aggregate(campaign.record)
     assert (outcome.computed, outcome.reused, dict(outcome.counts)) == (2, 0, {"ok": 4})
     ids = [r.run_id for r in campaign.plan.realizations]
     per_realization = {f"{i}/{n}" for i in ids for n in ("posterior.nc", "truth.json", "convergence.json")}
@@ -70,7 +72,7 @@ def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None
 def test_a_second_run_computes_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write()
     load(path).run()
-    monkeypatch.setattr(Campaign, "solver", _no_engine)
+    monkeypatch.setattr(chunks, "solver", _no_engine)
     outcome = load(path).run()
     assert (outcome.computed, outcome.reused) == (0, 2)
 
@@ -78,11 +80,11 @@ def test_a_second_run_computes_nothing(write: Write, monkeypatch: pytest.MonkeyP
 def test_chunks_in_any_order_give_the_bytes_of_one_run(write: Write, tmp_path: Path) -> None:
     whole = load(write("whole.yaml", url=str(tmp_path / "whole")))
     whole.run()
-    aggregate.aggregate(whole)
+    aggregate.aggregate(whole.record)
     parts = write("parts.yaml", url=str(tmp_path / "parts"))
     for index in (1, 0):
         load(parts).run(index)
-    aggregate.aggregate(load(parts))
+    aggregate.aggregate(load(parts).record)
     assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
 
 
@@ -110,21 +112,22 @@ def test_images_that_say_nothing_are_told_everywhere_and_never_pass(write: Write
     campaign = load(write(**changes, acceptance={"max_abs_m": 0.5}))
     outcome = campaign.run()
     assert (dict(outcome.counts), outcome.all_ok) == ({"uninformative": 4}, False)
-    results = aggregate.aggregate(campaign)
+    results = aggregate.aggregate(campaign.record)
     assert (results.verdict.verdict.value, results.tally.n_used) == ("INVALID", 0)
     told = json.loads((tmp_path / "results" / "g1_+0.0100_g2_+0.0000_s42" / "convergence.json").read_text())
     assert told["status"] == "uninformative"
     wide = r"the g{} posterior is \d+ % as wide as its prior"
     assert re.fullmatch(rf"Uninformative: {wide.format(1)} and {wide.format(2)}\.", told["reason"])
     assert set(campaign.summary["status"]) == {"uninformative"}
-    assert [one["status"] for one in status.status(campaign, "m.yaml")["not_ok"]] == ["uninformative"] * 4
+    assert [one.status for one in status.status(campaign.record, "m.yaml").not_ok] == ["uninformative"] * 4
     assert "4 uninformative" in (tmp_path / "results" / "report.html").read_text()
 
 
 def test_packed_leaves_the_directories_out(write: Write, tmp_path: Path) -> None:
     campaign = load(write(output__layout="packed"))
     campaign.run()
-    assert aggregate.write_summary(campaign)["status"].tolist() == ["ok"] * 4
+    campaign.store.put("summary.csv", frame_csv(campaign.summary))
+    assert campaign.summary["status"].tolist() == ["ok"] * 4
     assert set(tree(tmp_path / "results")) == {"summary.csv"}
 
 
@@ -140,7 +143,7 @@ def test_results_of_another_identity_are_refused_with_what_differs(
     write: Write, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
 ) -> None:
     load(write()).run()
-    monkeypatch.setattr(Campaign, "solver", _no_engine)
+    monkeypatch.setattr(chunks, "solver", _no_engine)
     with pytest.raises(ResultsDiffer, match=re.escape(reason)):
         load(write(**changes)).run()
 
@@ -150,14 +153,14 @@ def test_overwrite_starts_anew(write: Write, tmp_path: Path) -> None:
     campaign = load(write(config__psf__sigma=0.5))
     assert campaign.run(overwrite=True).computed == 2
     assert len(list((tmp_path / "results" / "_lanewise" / "chunks").rglob("*.nc"))) == 2
-    assert len(campaign.commits()) == 2
+    assert len(campaign.record.commits()) == 2
 
 
 def test_overwriting_that_fails_leaves_what_was_there(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(write()).run()
-    before, first = tree(tmp_path / "results"), load(write()).commits()
+    before, first = tree(tmp_path / "results"), load(write()).record.commits()
 
     def fail(*_: Any) -> list[Result]:
         raise RuntimeError("the device fell over")
@@ -165,7 +168,7 @@ def test_overwriting_that_fails_leaves_what_was_there(
     monkeypatch.setattr(Engine, "run", fail)
     outcome = load(write()).run(overwrite=True)
     assert (outcome.computed, len(outcome.errors)) == (0, 2)
-    assert (tree(tmp_path / "results"), load(write()).commits()) == (before, first)
+    assert (tree(tmp_path / "results"), load(write()).record.commits()) == (before, first)
 
 
 def test_a_chunk_that_is_overwritten_while_it_is_read_is_not_damaged(
@@ -173,18 +176,18 @@ def test_a_chunk_that_is_overwritten_while_it_is_read_is_not_damaged(
 ) -> None:
     campaign = load(write())
     campaign.run()
-    survey = Campaign.survey
+    survey = Record.survey
     asked: list[object] = []
 
-    def late(self: Campaign, chunks: Any = None) -> Any:
+    def late(self: Record, chunks: Any = None) -> Any:
         found = survey(self, chunks)
         if not asked:
             asked.append(chunks)
             campaign.run(0, overwrite=True)
         return found
 
-    monkeypatch.setattr(Campaign, "survey", late)
-    results = aggregate.aggregate(load(campaign.manifest.source))
+    monkeypatch.setattr(Record, "survey", late)
+    results = aggregate.aggregate(load(campaign.manifest.source).record)
     assert (results.damaged, results.tally.n_used) == ((), 4)
 
 
@@ -194,7 +197,7 @@ def test_overwriting_with_another_batch_size_leaves_what_the_new_plan_holds(writ
     campaign = load(write(batch__size=3))
     campaign.run(overwrite=True)
     assert tree(tmp_path / "results") == before
-    assert upkeep.verify(campaign).findings == ()
+    assert upkeep.verify(campaign.record).findings == ()
     assert len(list((tmp_path / "results" / "_lanewise").rglob("*.nc"))) == 2
 
 
@@ -217,11 +220,11 @@ def test_a_chunk_that_another_process_committed_meanwhile_is_not_computed(
 def test_the_first_of_two_attempts_is_the_truth(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = load(write())
     campaign.run(0)
-    first = campaign.commits()[0]
+    first = campaign.record.commits()[0]
     chunk = campaign.plan.chunks[0]
     late = commits.load_results(campaign.store, first)
     assert commits.write(campaign.store, campaign.plan, chunk, late, {}) == first
-    assert campaign.commits()[0] == first
+    assert campaign.record.commits()[0] == first
 
 
 @pytest.mark.parametrize("harm", ["changed", "missing"])
@@ -234,20 +237,20 @@ def test_data_that_do_not_match_their_commit_are_not_believed(write: Write, tmp_
     else:
         rows.unlink()
     with pytest.raises(StorageError, match=r"SHA-256|is named by a commit and missing"):
-        aggregate.write_summary(campaign)
+        _ = campaign.summary
 
 
 def test_a_node_without_conditional_writes_that_was_first_stays_first(write: Write, memory: str) -> None:
     campaign = load(write(url=memory))
     campaign.run(0)
     store, chunk = campaign.store, campaign.plan.chunks[0]
-    results = commits.load_results(store, campaign.commits()[0])
+    results = commits.load_results(store, campaign.record.commits()[0])
     store.remove(commits.COMMITS)
     store.__dict__["conditional"] = False
     first = commits.write(store, campaign.plan, chunk, results, {})
     store.__dict__["conditional"] = True
     assert commits.write(store, campaign.plan, chunk, results, {}) == first
-    assert campaign.commits()[0] == first
+    assert campaign.record.commits()[0] == first
 
 
 def test_the_file_that_marks_a_directory_complete_is_written_last_also_side_by_side(
@@ -295,12 +298,12 @@ def test_of_two_first_manifests_the_extended_one_stays(
     def late(self: Store, path: str) -> bytes:
         if path == MANIFEST and not asked:
             asked.append(path)
-            new._keep_manifest()
+            run._keep_manifest(new.record)
             raise FileNotFoundError(path)
         return read(self, path)
 
     monkeypatch.setattr(Store, "read", late)
-    old._keep_manifest()
+    run._keep_manifest(old.record)
     assert b"extensions" in old.store.read(MANIFEST)
 
 
@@ -320,7 +323,7 @@ def test_aggregate_ends_in_a_report_that_says_which_chunk_is_damaged(
     pattern, act, reason = HARM[harm]
     home = tmp_path / "results" / "_lanewise"
     act(sorted(home.rglob(pattern))[0])
-    results = aggregate.aggregate(load(path))
+    results = aggregate.aggregate(load(path).record)
     assert [(one.chunk, reason in one.reason) for one in results.damaged] == [(0, True)]
     assert [m.run_id for m in results.missing] == ["g1_+0.0100_g2_+0.0000_s42", "g1_+0.0100_g2_+0.0000_s43"]
     assert results.tally.n_used == 2
@@ -337,9 +340,9 @@ def test_status_names_a_damaged_chunk_and_the_way_on(write: Write, tmp_path: Pat
     path = write()
     load(path).run()
     (tmp_path / "results" / "_lanewise" / "commits" / "00001.commit").write_text("{")
-    told = status.status(load(path), path)
-    assert (list(told["chunks"]["damaged"]), told["chunks"]["committed"]) == ([1], 1)
-    assert told["next"] == f"lanewise verify {path}"
+    told = status.status(load(path).record, path)
+    assert (list(told.chunks.damaged), told.chunks.committed) == ([1], 1)
+    assert told.next == f"lanewise verify {path}"
     assert "chunk 1 is damaged" in status.text(told)
 
 
@@ -348,7 +351,7 @@ def test_one_nan_image_leaves_the_others_and_is_reported_everywhere(
 ) -> None:
     campaign = load(write())
     outcome = campaign.run()
-    results = aggregate.aggregate(campaign)
+    results = aggregate.aggregate(campaign.record)
     assert dict(outcome.counts) == {"ok": 3, "non_finite": 1}
     assert not outcome.all_ok
     assert [(e.run_id, e.status) for e in results.excluded] == [(poisoned, "non_finite")]
@@ -369,7 +372,7 @@ def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatc
     campaign = load(write())
     outcome = campaign.run()
     assert (outcome.computed, [str(e) for e in outcome.errors]) == (1, ["the device fell over"])
-    assert list(campaign.commits()) == [1]
+    assert list(campaign.record.commits()) == [1]
     campaign.store.put("_lanewise/failures/00001-torn.failure", b'{"chunk": 1, "mess')
     (failure,) = failures.survey(campaign.store)
     assert (failure.chunk, failure.cause, failure.message) == (0, "RuntimeError", "the device fell over")
@@ -378,7 +381,7 @@ def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatc
 def test_the_whole_way_in_memory(write: Write, memory: str) -> None:
     campaign = load(write(url=memory))
     campaign.run()
-    results = aggregate.aggregate(campaign)
+    results = aggregate.aggregate(campaign.record)
     assert results.tally.n_used == 4
     assert fsspec.filesystem("memory").exists(f"{memory}/report.html")
 
@@ -386,7 +389,7 @@ def test_the_whole_way_in_memory(write: Write, memory: str) -> None:
 def test_missing_chunks_are_in_the_report_and_never_pass(write: Write, tmp_path: Path) -> None:
     campaign = load(write(acceptance={"max_abs_m": 100.0}))
     campaign.run(0)
-    results = aggregate.aggregate(campaign)
+    results = aggregate.aggregate(campaign.record)
     assert [m.run_id for m in results.missing] == ["g1_+0.0200_g2_+0.0000_s44", "g1_+0.0200_g2_+0.0000_s45"]
     assert results.verdict.verdict == "INVALID"
     assert "g1_+0.0200_g2_+0.0000_s45" in (tmp_path / "results" / "report.html").read_text()
@@ -395,9 +398,13 @@ def test_missing_chunks_are_in_the_report_and_never_pass(write: Write, tmp_path:
 def test_nothing_published_holds_a_clock_host_path_or_attempt(write: Write, tmp_path: Path) -> None:
     campaign = load(write())
     campaign.run()
-    aggregate.aggregate(campaign)
-    made = [commit.provenance for commit in campaign.commits().values()]
-    secrets = {str(tmp_path), *(c.attempt for c in campaign.commits().values()), *(str(p["began"]) for p in made)}
+    aggregate.aggregate(campaign.record)
+    made = [commit.provenance for commit in campaign.record.commits().values()]
+    secrets = {
+        str(tmp_path),
+        *(c.attempt for c in campaign.record.commits().values()),
+        *(str(p["began"]) for p in made),
+    }
     if len(host := str(made[0]["machine"]["host"])) > 3:
         secrets.add(host)
     for name, data in tree(tmp_path / "results").items():
@@ -430,7 +437,7 @@ def test_overwrite_on_a_machine_that_cannot_compute_removes_nothing(write: Write
     with pytest.raises(MachineError, match=r"resources.device is gpu"):
         load(write(resources={"device": "gpu"})).run(overwrite=True)
     assert tree(tmp_path / "results") == before
-    assert len(load(write()).commits()) == 2
+    assert len(load(write()).record.commits()) == 2
 
 
 @pytest.mark.parametrize("index", [-1, 2])
@@ -442,26 +449,26 @@ def test_a_chunk_that_is_not_in_the_plan_is_a_usage_error(write: Write, index: i
 def test_a_wait_reads_a_commit_once_and_ends_with_the_last_chunk(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = load(write())
     campaign.run(0)
-    monkeypatch.setattr(aggregate, "_POLL_S", 0.01)
+    monkeypatch.setattr(operation, "_POLL_S", 0.01)
     read: list[list[int]] = []
-    survey_of = Campaign.survey
+    survey_of = Record.survey
 
-    def counting(self: Campaign, chunks: Any = None) -> Any:
+    def counting(self: Record, chunks: Any = None) -> Any:
         read.append([chunk.index for chunk in chunks])
         return survey_of(self, chunks)
 
     waiting = load(write())
-    monkeypatch.setattr(Campaign, "survey", counting)
+    monkeypatch.setattr(Record, "survey", counting)
     heard: list[int] = []
 
     def tell(done: int) -> None:
         heard.append(done)
         if len(heard) == 2:
-            monkeypatch.setattr(Campaign, "survey", survey_of)
+            monkeypatch.setattr(Record, "survey", survey_of)
             campaign.run(1)
-            monkeypatch.setattr(Campaign, "survey", counting)
+            monkeypatch.setattr(Record, "survey", counting)
 
-    aggregate.wait(waiting, 60.0, tell)
+    operation.wait(waiting.record, 60.0, tell)
     assert heard == [1, 1, 2]
     assert read == [[0, 1], [1], [1]]
 
@@ -469,4 +476,4 @@ def test_a_wait_reads_a_commit_once_and_ends_with_the_last_chunk(write: Write, m
 def test_complete_chunks_are_those_of_which_nothing_is_missing(write: Write) -> None:
     campaign = load(write())
     campaign.run(0)
-    assert aggregate.n_complete(campaign, aggregate.aggregate(campaign)) == 1
+    assert operation.n_complete(campaign.record, aggregate.conclude(campaign.record)) == 1

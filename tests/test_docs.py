@@ -13,9 +13,10 @@ import pytest
 
 from conftest import Lanewise
 from lanewise import api
+from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
-from lanewise.manifest import document
-from lanewise.manifest.protocols import Member
+from lanewise.families.shear.realization import Simulated
+from lanewise.manifest import yaml_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -77,7 +78,7 @@ def test_a_recipe_of_the_cookbook_is_valid(
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(_recipes()[name])
     _ingredients(name, lanewise)
-    assert api.load("recipe.yaml").manifest.config.remarks == ()
+    assert api.load("recipe.yaml").remarks == ()
 
 
 @pytest.mark.slow
@@ -98,10 +99,10 @@ def test_a_recipe_of_the_cookbook_is_carried_out(
 def _ingredients(name: str, lanewise: Lanewise) -> None:
     """Files that a recipe reads."""
     if name == "own-images":
-        scene = family.parse_config(document.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"])
-        members = [Member(f"m{n}", 1 + n, {"g1": 0.01 * n, "g2": 0.0}) for n in range(4)]
-        images = [family.observe(scene, member).data["image"] for member in members]
+        scene = shear_config.parse(yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"])
+        planned = [Simulated(f"m{n}", 1 + n, {"g1": 0.01 * n, "g2": 0.0}) for n in range(4)]
+        images = [family.observe(scene, one).data["image"] for one in planned]
         np.savez("stamps.npz", stamps=np.stack(images))
-        Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in members))
+        Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in planned))
     if "kind: heterodyne" in Path("recipe.yaml").read_text():
         assert lanewise("simulate", "heterodyne", "data", "--count", "2", "--frames", "40")[0] == 0

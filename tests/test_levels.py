@@ -16,7 +16,7 @@ from lanewise.families.shear import aggregate
 def _carry_out(name: str, tmp_path: Path, *overrides: str) -> pd.DataFrame:
     loaded = api.load(f"manifests/{name}.yaml", [f"output.url={tmp_path}", *overrides])
     assert loaded.run().all_ok
-    aggregate.aggregate(loaded)
+    aggregate.aggregate(loaded.record)
     return pd.read_csv(tmp_path / "summary.csv")
 
 

@@ -19,11 +19,11 @@ from gaussian import GaussianProblem
 from lanewise import methods
 from lanewise.api import Campaign
 from lanewise.engine.engine import Engine
-from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Result
 from lanewise.machine.progress import Silent
 from lanewise.manifest.plan import Realization
-from lanewise.manifest.protocols import Observation
+from lanewise.manifest.problem import Observation
+from lanewise.manifest.status import LaneStatus
 
 Observe = Callable[[Realization], Observation]
 METHODS: dict[str, dict[str, Any]] = {

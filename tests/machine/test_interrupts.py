@@ -96,7 +96,7 @@ def test_a_run_ends_within_the_grace_and_the_next_one_completes_to_the_same_byte
         assert (left["commits"], outlasted) == ([], True)
     outcome = campaign.run()
     assert outcome.all_ok
-    resumed = [commit.provenance["rounds_resumed"] for commit in campaign.commits().values()]
+    resumed = [commit.provenance["rounds_resumed"] for commit in campaign.record.commits().values()]
     # The signal came as the third round began: it ended, and it was kept.
     assert resumed == ([3, 0] if phase == "sampling" else [0, 0])
     assert tree(tmp_path / "signalled") == undisturbed

@@ -1,7 +1,7 @@
 import pytest
 
 from lanewise.errors import ManifestError
-from lanewise.manifest import document
+from lanewise.manifest import yaml_text
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from lanewise.manifest import document
     ],
 )
 def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
-    read = document.parse(f"a: {text}", "t").value["a"]
+    read = yaml_text.parse(f"a: {text}", "t").value["a"]
     assert read == value
     assert type(read) is type(value)
 
 
 def test_lines_of_nested_keys_and_list_elements() -> None:
-    doc = document.parse("a:\n  b: [1,\n      2]\nc: 3\n", "t")
+    doc = yaml_text.parse("a:\n  b: [1,\n      2]\nc: 3\n", "t")
     assert [doc.origin(p)[1] for p in [("a",), ("a", "b"), ("a", "b", 1), ("c",), ("a", "absent"), ("absent",)]] == [
         1,
         2,
@@ -52,7 +52,7 @@ def test_lines_of_nested_keys_and_list_elements() -> None:
 )
 def test_what_cannot_be_read_says_where_and_what_to_do(text: str, expected: str) -> None:
     with pytest.raises(ManifestError) as caught:
-        document.parse(text, "t")
+        yaml_text.parse(text, "t")
     assert str(caught.value).startswith(expected)
 
 
@@ -61,4 +61,4 @@ def test_what_cannot_be_read_says_where_and_what_to_do(text: str, expected: str)
 )
 def test_what_is_dumped_reads_back(name: str) -> None:
     value: dict[str, object] = {"name": name, "list": [1e-3, 1, -0.5, True, None, name], "again": [{}, []]}
-    assert document.parse(document.dump(value), "t").value == value
+    assert yaml_text.parse(yaml_text.dump(value), "t").value == value

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import MANIFEST, SCENE
 from lanewise import api
 from lanewise.errors import LanewiseError
-from lanewise.manifest import document
+from lanewise.manifest import yaml_text
 
 MANIFESTS = {
     "shear": MANIFEST,
@@ -98,7 +98,7 @@ def _check(text: str) -> None:
 def _load(text: str) -> tuple[int, str]:
     """Exit code, and what a user would read."""
     try:
-        api.load(document.parse(text, "fuzzed"))
+        api.load(yaml_text.parse(text, "fuzzed"))
     except LanewiseError as error:
         return error.exit_code, str(error)
     return 0, "valid"

@@ -4,6 +4,9 @@ import pytest
 
 from conftest import Lanewise, Write, load
 from lanewise.errors import ManifestError, UsageError
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear import family
+from lanewise.families.shear.scene import Psf
 from lanewise.manifest import loading
 
 
@@ -135,7 +138,7 @@ def test_config_is_found_relative_to_the_manifest(write: Write, tmp_path: pytest
 
 def test_set_overrides_the_manifest_and_the_config_it_names() -> None:
     loaded = loading.load("manifests/level0.yaml", ["batch.size=2", "config.psf.sigma=0.5"])
-    assert (loaded.batch.size, loaded.config.psf.sigma) == (2, 0.5)
+    assert (loaded.batch.size, shear_config.of(loaded).psf) == (2, Psf(0.5))
     with pytest.raises(UsageError, match="expected path=value"):
         loading.load("manifests/level0.yaml", ["batch.size"])
     with pytest.raises(ManifestError, match=r"^--set: batch.size: expected an integer ≥ 1, got 0"):
@@ -155,20 +158,21 @@ def test_both_published_forms_of_inference_load() -> None:
     name = "manifests/level0.yaml"
     flat = loading.load(name, ["config.inference={}", *(f"config.inference.{s}" for s in settings)])
     later = loading.load(name, ["config.inference={}", *(f"config.inference.nuts_config.{s}" for s in settings)])
-    assert flat.config.inference == later.config.inference
-    assert (flat.config.method, flat.config.settings.samples, flat.config.settings.chains) == ("nuts", 400, 3)
-    assert flat.config.remarks == ("inference.nuts_config.map_init is accepted for compatibility and not used",)
+    config = shear_config.of(flat)
+    assert config.inference == shear_config.of(later).inference
+    assert (config.method, config.settings.samples, config.settings.chains) == ("nuts", 400, 3)
+    assert family.remarks(flat) == ("inference.nuts_config.map_init is accepted for compatibility and not used",)
 
 
 def test_settings_of_another_method_are_accepted() -> None:
     loaded = loading.load("manifests/level0.yaml", ["config.inference.vi_config={num_steps: 5000}"])
-    assert (loaded.config.method, loaded.config.remarks) == ("map", ())
+    assert (loaded.config.method, family.remarks(loaded)) == ("map", ())
 
 
 def test_latent_shape_and_shear_of_one_galaxy_are_warned_of() -> None:
     prior = "{type: Normal, mean: 0, sigma: 0.1}"
     loaded = loading.load("manifests/level0.yaml", [f"config.gal.ellipticity={{e1: {prior}, e2: {prior}}}"])
-    assert "one galaxy cannot tell its shape from the shear" in loaded.config.remarks[0]
+    assert "one galaxy cannot tell its shape from the shear" in family.remarks(loaded)[0]
 
 
 def test_a_number_takes_the_type_of_its_field() -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from conftest import Write, load
 from lanewise.errors import ManifestError, UsageError
-from lanewise.manifest import loading, plan
-from lanewise.manifest.loading import Manifest
+from lanewise.manifest import loading, planning
+from lanewise.manifest.manifest import Manifest
 
 
 def _level0(*overrides: str) -> Manifest:
@@ -16,7 +16,7 @@ def _level0(*overrides: str) -> Manifest:
 
 
 def test_run_ids_and_seeds_of_the_published_example() -> None:
-    built = plan.build(_level0())
+    built = planning.build(_level0())
     assert [[r.run_id for r in chunk.realizations] for chunk in built.chunks] == [
         [
             "g1_+0.0100_g2_+0.0000_s42",
@@ -29,7 +29,7 @@ def test_run_ids_and_seeds_of_the_published_example() -> None:
 
 
 def test_pairs_share_a_seed_and_differ_in_sign() -> None:
-    built = plan.build(_level0("shear={grid: [0.02], g2: 0.0, paired: true}"))
+    built = planning.build(_level0("shear={grid: [0.02], g2: 0.0, paired: true}"))
     assert [r.run_id for r in built.realizations] == [
         "g1_+0.0200_g2_+0.0000_s42",
         "g1_-0.0200_g2_+0.0000_s42",
@@ -39,22 +39,22 @@ def test_pairs_share_a_seed_and_differ_in_sign() -> None:
 
 
 def test_negative_zero_is_zero() -> None:
-    built = plan.build(_level0("shear.grid=[-0.0]", "shear.g2=-0.0"))
+    built = planning.build(_level0("shear.grid=[-0.0]", "shear.g2=-0.0"))
     assert built.realizations[0].run_id == "g1_+0.0000_g2_+0.0000_s42"
 
 
 def test_what_rounds_to_zero_is_positive_zero_and_arms_never_share_a_directory() -> None:
-    built = plan.build(_level0("shear.grid=[-1e-5]"))
+    built = planning.build(_level0("shear.grid=[-1e-5]"))
     assert built.realizations[0].run_id == "g1_+0.0000_g2_+0.0000_s42"
     with pytest.raises(ManifestError, match="the arms of a pair would share a directory"):
-        plan.build(_level0("shear={grid: [1e-5], paired: true}"))
+        planning.build(_level0("shear={grid: [1e-5], paired: true}"))
 
 
 @settings(deadline=None)  # a busy machine is no failure
 @given(n_points=st.integers(1, 12), count=st.integers(1, 6), size=st.integers(1, 100))
 def test_every_realization_is_in_exactly_one_chunk(n_points: int, count: int, size: int) -> None:
     grid = [round(0.001 * (k + 1), 4) for k in range(n_points)]
-    built = plan.build(_level0(f"shear.grid={grid}", f"realizations.count={count}", f"batch.size={size}"))
+    built = planning.build(_level0(f"shear.grid={grid}", f"realizations.count={count}", f"batch.size={size}"))
     in_chunks = [r.run_id for r in itertools.chain.from_iterable(c.realizations for c in built.chunks)]
     assert len(in_chunks) == len(set(in_chunks)) == n_points * count
     assert all(1 <= len(c.realizations) <= size for c in built.chunks)
@@ -82,19 +82,19 @@ def test_every_realization_is_in_exactly_one_chunk(n_points: int, count: int, si
 )
 def test_identity_holds_what_fixes_the_numbers_and_nothing_else(override: str, same: bool) -> None:
     def identities(m: Manifest) -> list[str]:
-        return [r.identity for r in plan.build(m).realizations]
+        return [r.identity for r in planning.build(m).realizations]
 
     assert (identities(_level0(override)) == identities(_level0())) is same
 
 
 def test_identity_ignores_how_the_config_is_written() -> None:
     spelt = _level0("config.image.n_objects=1", "config.inference.rng_seed=0", "config.gal.flux=1")
-    assert plan.build(spelt).realizations == plan.build(_level0()).realizations
+    assert planning.build(spelt).realizations == planning.build(_level0()).realizations
     for whole, real in (
         ("config.psf.sigma=1", "config.psf.sigma=1.0"),
         ("convergence.ess_min=9", "convergence.ess_min=9.0"),
     ):
-        assert plan.build(_level0(whole)).realizations == plan.build(_level0(real)).realizations
+        assert planning.build(_level0(whole)).realizations == planning.build(_level0(real)).realizations
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_precedence_of_the_batch_index(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     overrides = [] if in_manifest is None else [f"batch.index={in_manifest}"]
-    assert plan.choose_index(option, _level0(*overrides), n_chunks=2) == expected
+    assert planning.choose_index(option, _level0(*overrides), n_chunks=2) == expected
 
 
 @pytest.mark.parametrize("value", ["2", "-1", "x"])
 def test_an_index_outside_the_plan_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("JOB_COMPLETION_INDEX", value)
     with pytest.raises(UsageError, match=f"JOB_COMPLETION_INDEX: expected a chunk index from 0 to 1, got {value}"):
-        plan.choose_index(None, _level0(), n_chunks=2)
+        planning.choose_index(None, _level0(), n_chunks=2)
 
 
 def test_the_plan_is_a_function_of_the_manifest(write: Write) -> None:

@@ -19,24 +19,26 @@ from lanewise.families.shear.config import SETTINGS
 from lanewise.families.shear.priors import PRIORS
 from lanewise.families.shear.scene import Image, Noise
 from lanewise.families.shear.simulation import Planted
-from lanewise.manifest import loading, schema
+from lanewise.manifest import loading, manifest, schema
 from lanewise.manifest.document import Document
 from lanewise.operations import doctor, plan_summary, status
 
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in Path("schemas").iterdir())
 
 
-def _leaves(name: str, branch: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _leaves(
+    root: Mapping[str, Any], branch: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every value that a person or a program reads, with its path; definitions where they are used."""
-    branch = schema.resolved(dict(branch), name)
+    branch = schema.resolved(branch, root)
     inner = [(f"{path}.{key}".strip("."), part) for key, part in branch.get("properties", {}).items()]
     inner += [(f"{path}[]", part) for part in [branch.get("items")] if isinstance(part, dict)]
     inner += [(f"{path}.*", part) for part in [branch.get("additionalProperties")] if isinstance(part, dict)]
     inner += [(f"{path}|{at}", part) for at, part in enumerate(branch.get("anyOf", ()))]
     for where, part in inner:
-        below = schema.resolved(part, name)
+        below = schema.resolved(part, root)
         yield where, below
-        yield from _leaves(name, below, where)
+        yield from _leaves(root, below, where)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +47,7 @@ def test_every_value_is_explained_and_every_number_has_its_unit(name: str) -> No
     jsonschema.Draft7Validator.check_schema(content)
     assert content["$schema"] == "http://json-schema.org/draft-07/schema#"
     silent, unitless = [], []
-    for path, leaf in _leaves(name, content):
+    for path, leaf in _leaves(content, content):
         if leaf.get("type") == "null":
             continue  # what it means is said by the value that it stands for
         if not (leaf.get("description") or leaf.get("title")):
@@ -59,7 +61,7 @@ def test_every_value_is_explained_and_every_number_has_its_unit(name: str) -> No
 def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: Path) -> None:
     campaign = load(write(shear={"grid": [0.01, 0.02]}, config__inference={"method": "map"}))
     campaign.run(0)
-    open_campaign = status.status(campaign, "m.yaml")
+    open_campaign = status.status(campaign.record, "m.yaml")
     campaign.run()
     campaign.aggregate()
     checked = set()
@@ -70,14 +72,14 @@ def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: 
             _check(json.loads(path.read_text()), name)
             checked.add(name)
     assert checked == {"truth", "convergence", "bias_results", "commit"}
-    _check(open_campaign, "status")
-    _check(status.status(campaign, "m.yaml"), "status")
-    _check(plan_summary.plan(campaign), "plan")
+    _check(open_campaign.content, "status")
+    _check(status.status(campaign.record, "m.yaml").content, "status")
+    _check(plan_summary.summarise(campaign.record).content, "plan")
     _check([vars(one) for one in doctor.examine()], "doctor")
 
 
 def _check(content: Any, name: str) -> None:
-    jsonschema.Draft7Validator(schema.load(name)).validate(content)
+    jsonschema.Draft7Validator(schema.load(name)).validate(json.loads(json.dumps(content)))
 
 
 HETERODYNE: dict[str, Any] = {
@@ -151,7 +153,7 @@ def _idle(name: str, bases: list[dict[str, Any]], prefix: str, skipped: set[str]
     """Keys no value of which changes what a manifest is read as."""
     before = [_parsed(base) for base in bases]
     found = []
-    for path, leaf in _keys(name, schema.load(name), prefix):
+    for path, leaf in _keys(schema.load(name), schema.load(name), prefix):
         if path.startswith(_ELSEWHERE) or {path, path.split(".")[0]} & skipped or "const" in leaf:
             continue
         values = _VALUES.get(path, _candidates(leaf))
@@ -160,13 +162,13 @@ def _idle(name: str, bases: list[dict[str, Any]], prefix: str, skipped: set[str]
     return found
 
 
-def _keys(name: str, branch: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _keys(root: Mapping[str, Any], branch: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Keys that hold a value, with their dotted path."""
     for key, part in branch.get("properties", {}).items():
-        below = schema.resolved(part, name)
+        below = schema.resolved(part, root)
         where = f"{path}.{key}".strip(".")
         if "properties" in below:
-            yield from _keys(name, below, where)
+            yield from _keys(root, below, where)
         else:
             yield where, below
 
@@ -213,12 +215,12 @@ def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
     scene = schema.load("shear-config")["properties"]
     inference = scene["inference"]["properties"]
     pairs: list[tuple[Any, Mapping[str, Any]]] = [
-        (loading.Realizations, whole["realizations"]["properties"]),
-        (loading.Batch, whole["batch"]["properties"]),
-        (loading.Convergence, whole["convergence"]["properties"]),
-        (loading.Acceptance, whole["acceptance"]["properties"]),
-        (loading.Output, whole["output"]["properties"]),
-        (loading.Resources, whole["resources"]["properties"]),
+        (manifest.Realizations, whole["realizations"]["properties"]),
+        (manifest.Batch, whole["batch"]["properties"]),
+        (manifest.Convergence, whole["convergence"]["properties"]),
+        (manifest.Acceptance, whole["acceptance"]["properties"]),
+        (manifest.Output, whole["output"]["properties"]),
+        (manifest.Resources, whole["resources"]["properties"]),
         (Image, scene["image"]["properties"]),
         (Noise, scene["image"]["properties"]["noise"]["properties"]),
         (Planted, scene["simulation"]["properties"]["bias"]["properties"]),

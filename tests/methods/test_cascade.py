@@ -10,8 +10,8 @@ import gaussian
 from banana import BananaProblem
 from conftest import Write, load
 from lanewise.engine.engine import Engine
-from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Result
+from lanewise.manifest.status import LaneStatus
 
 SETTINGS: dict[str, Any] = {
     "hmc_config": {"samples": 600, "chains": 4},

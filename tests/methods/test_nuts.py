@@ -9,19 +9,24 @@ import numpyro.distributions as dist
 import pytest
 
 from lanewise.engine.engine import Engine
+from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
+from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
-from lanewise.manifest import loading, plan
+from lanewise.manifest import loading, planning
 
 
 @pytest.mark.slow
 def test_a_lane_equals_numpyros_own_nuts() -> None:
     loaded = loading.load("manifests/snr100-nuts.yaml", ["realizations.count=1", "shear.grid=[0.02]", "batch.width=4"])
-    built = plan.build(loaded)
+    built = planning.build(loaded)
     (ours,) = Engine(loaded, built).run(built.chunks[0])
     # The other side draws with JAX-GalSim, so that renderer and likelihood are compared too.
-    other_renderer = loading.load("manifests/snr100-nuts.yaml", ["config.image.renderer=jax-galsim"]).config
-    image = simulate(loaded.config, built.realizations[0].member).data["image"]
+    with_jax_galsim = loading.load("manifests/snr100-nuts.yaml", ["config.image.renderer=jax-galsim"])
+    other_renderer = shear_config.of(with_jax_galsim)
+    planned = built.realizations[0].planned
+    assert isinstance(planned, Simulated)
+    image = simulate(shear_config.of(loaded), planned).data["image"]
 
     def model() -> None:
         half = 0.2 * 48  # the default position prior is the middle .3–.7 of the stamp

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import S3, Write, load
+from lanewise.machine import host
 from lanewise.operations import doctor
 from lanewise.operations.doctor import Finding, Grade
 
@@ -32,13 +33,13 @@ def _by_topic(found: list[Finding]) -> dict[str, Finding]:
 def test_a_container_has_what_its_group_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int | None, memory: int | None
 ) -> None:
-    monkeypatch.setattr(doctor, "_CGROUP", tmp_path)
+    monkeypatch.setattr(host, "_CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(os, "sysconf", lambda name: 2**20 if name == "SC_PHYS_PAGES" else 2**14)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{text}\n")
-    assert (doctor.n_cores(), doctor.memory_bytes()) == (cores or 8, memory or 2**34)
+    assert (host.n_cores(), host.memory_bytes()) == (cores or 8, memory or 2**34)
 
 
 def test_a_healthy_machine_has_no_fault_and_looking_leaves_nothing_behind(write: Write, tmp_path: Path) -> None:

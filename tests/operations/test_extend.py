@@ -8,11 +8,11 @@ import galsim
 import pytest
 
 from conftest import Write, load, tree
-from lanewise.api import MANIFEST
 from lanewise.errors import ManifestError, ResultsDiffer
 from lanewise.families.shear import aggregate
-from lanewise.manifest import document, plan
+from lanewise.manifest import planning, yaml_text
 from lanewise.operations import extend
+from lanewise.storage.record import MANIFEST
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,16 @@ def test_six_become_twelve_and_the_first_six_are_untouched(write: Write, tmp_pat
     path = write(shear={"grid": [0.01, 0.02, 0.05]}, batch__size=4)
     first = load(path)
     first.run()
-    aggregate.aggregate(first)
+    aggregate.aggregate(first.record)
     before, stamps = tree(tmp_path / "results"), _stamps(tmp_path / "results")
-    after = extend.write(load(path), 2)
+    after = extend.write(load(path).record, 2)
     campaign = load(path)
     assert campaign.plan == after
     assert campaign.plan.chunks[: len(first.plan.chunks)] == first.plan.chunks
-    assert [r.member.seed for r in after.realizations] == list(range(42, 54))
+    assert [r.planned.seed for r in after.realizations] == list(range(42, 54))
     outcome = campaign.run()
     assert (outcome.computed, outcome.reused) == (2, 2)
-    results = aggregate.aggregate(campaign)
+    results = aggregate.aggregate(campaign.record)
     assert results.g1 is not None
     assert results.g1.n == 12
     now = tree(tmp_path / "results")
@@ -73,8 +73,8 @@ def test_six_become_twelve_and_the_first_six_are_untouched(write: Write, tmp_pat
 def test_a_campaign_that_is_half_done_is_extended(write: Write) -> None:
     path = write()
     load(path).run(1)
-    extend.write(load(path), 1)
-    extend.write(load(path), 3)
+    extend.write(load(path).record, 1)
+    extend.write(load(path).record, 3)
     outcome = load(path).run()
     assert (outcome.computed, outcome.reused) == (5, 1)
     assert sum(outcome.counts.values()) == 4 + 2 + 6
@@ -82,7 +82,7 @@ def test_a_campaign_that_is_half_done_is_extended(write: Write) -> None:
 
 def test_pairs_are_extended_as_pairs(write: Write) -> None:
     path = write(shear={"grid": [0.02], "paired": True}, realizations={"count": 1, "extensions": [1]})
-    members = [r.member for r in load(path).plan.realizations]
+    members = [r.planned for r in load(path).plan.realizations]
     assert [(m.truth["g1"], m.seed) for m in members] == [(0.02, 42), (-0.02, 42), (0.02, 43), (-0.02, 43)]
 
 
@@ -90,12 +90,12 @@ def test_a_container_with_the_manifest_of_before_does_not_take_the_extension_bac
     path = write()
     old = load(path)
     old.run(0)
-    extend.write(old, 1)
+    extend.write(old.record, 1)
     load(path).run(2)
     old.run(1)
-    kept = document.parse(old.store.read(MANIFEST).decode(), MANIFEST).value
+    kept = yaml_text.parse(old.store.read(MANIFEST).decode(), MANIFEST).value
     assert kept["realizations"]["extensions"] == [1]
-    assert len(plan.build(load(str(old.store.url)).manifest).realizations) == 6
+    assert len(planning.build(load(str(old.store.url)).manifest).realizations) == 6
 
 
 def test_results_of_another_campaign_are_not_extended(write: Write) -> None:
@@ -103,7 +103,7 @@ def test_results_of_another_campaign_are_not_extended(write: Write) -> None:
     path = write(config__psf__sigma=0.5)
     text = Path(path).read_text()
     with pytest.raises(ResultsDiffer):
-        extend.write(load(path), 2)
+        extend.write(load(path).record, 2)
     assert Path(path).read_text() == text
 
 
@@ -120,13 +120,13 @@ def test_an_extension_beyond_what_can_be_is_refused_and_not_written(
     path = write(realizations=realizations)
     text = Path(path).read_text()
     with pytest.raises(ManifestError, match=rf"manifest.yaml:\d+: realizations.extensions\[0\]: {message}"):
-        extend.write(load(path), count)
+        extend.write(load(path).record, count)
     assert Path(path).read_text() == text
 
 
 def test_seeds_go_up_to_the_largest_of_32_bits(write: Write) -> None:
     settings = {"count": 2, "extensions": [2], "base_seed": 2**31 - 8}
-    last = load(write(realizations=settings)).plan.realizations[-1].member.seed
+    last = load(write(realizations=settings)).plan.realizations[-1].planned.seed
     assert last == 2**31 - 1
     # Why there is a bound: two seeds must never be one.
     assert galsim.BaseDeviate(2**32 + 5).raw() == galsim.BaseDeviate(5).raw()

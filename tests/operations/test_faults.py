@@ -66,7 +66,7 @@ def test_a_campaign_in_bad_weather_is_told_mended_and_reported_as_it_is(
     try:
         _storm(lanewise, relay, path)
         _reported(lanewise, path, "INVALID", "8 excluded")
-        before = {index: commit.attempt for index, commit in load(path).commits().items()}
+        before = {index: commit.attempt for index, commit in load(path).record.commits().items()}
         code, out = lanewise(CALM, "retry", path)
         assert (code, "8 realizations tried again, 5 of them ok now" in out) == (2, True), out
         told = lanewise.status(path)
@@ -77,10 +77,10 @@ def test_a_campaign_in_bad_weather_is_told_mended_and_reported_as_it_is(
         assert told["next"] == f"lanewise aggregate {path}"
         # Seeds run from 42, ten to a chunk: these chunks had nothing to mend.
         touched = {(seed - 42) // 10 for seed in (*POISONED, *PASSING, *BENT)}
-        after = {index: commit.attempt for index, commit in load(path).commits().items()}
+        after = {index: commit.attempt for index, commit in load(path).record.commits().items()}
         assert {index for index in after if after[index] != before[index]} == touched
         _reported(lanewise, path, "PASS", "3 excluded")
-        assert upkeep.verify(load(path)).findings == ()
+        assert upkeep.verify(load(path).record).findings == ()
     finally:
         relay.kill()
 

@@ -16,11 +16,12 @@ from gaussian import GaussianProblem
 from lanewise.api import Campaign
 from lanewise.engine import widths
 from lanewise.engine.engine import Engine
-from lanewise.engine.lanes import LaneStatus, SharedOut
+from lanewise.engine.lanes import SharedOut
 from lanewise.engine.results import Result
 from lanewise.errors import ChunkImpossible, ManifestError
 from lanewise.machine import device
 from lanewise.machine.progress import Silent
+from lanewise.manifest.status import LaneStatus
 from lanewise.operations import memory, tune
 from lanewise.storage.checkpoints import Keeper, Policy
 

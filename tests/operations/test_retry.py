@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from lanewise.engine.engine import Engine
 from lanewise.engine.results import Result
 from lanewise.errors import ChunkImpossible
 from lanewise.families.shear import aggregate, family
+from lanewise.manifest import registry
+from lanewise.manifest.family import climbed
+from lanewise.manifest.manifest import Manifest, Rung
 from lanewise.manifest.plan import Realization
-from lanewise.manifest.protocols import Observation
+from lanewise.manifest.problem import Observation
+from lanewise.methods.ladders import LADDERS
 from lanewise.methods.settings import NutsSettings
-from lanewise.operations import ladder, retry, status, upkeep
-from lanewise.operations.ladder import Rung
+from lanewise.operations import chunks, retry, status, upkeep
 from lanewise.storage import commits
+from lanewise.storage.record import Record
 
 NUTS = {"method": "nuts", "nuts_config": {"warmup": 100, "samples": 100, "chains": 2}}
 # The cheap problem's own, for the statistics.
@@ -41,19 +46,16 @@ def gaussians(monkeypatch: pytest.MonkeyPatch) -> list[Realization]:
         looked.append(realization)
         return gaussian.observe(realization)
 
-    def build(manifest: Any, plan: Any, **more: Any) -> Engine:
-        return Engine(manifest, plan, observe=observe, problem=GaussianProblem(), **more)
+    def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Engine:
+        manifest = manifest or record.manifest
+        return Engine(manifest, record.plan, observe=observe, problem=GaussianProblem(), retry=retry)
 
-    monkeypatch.setattr(
-        Campaign,
-        "solver",
-        lambda self, manifest=None, retry=0: build(manifest or self.manifest, self.plan, retry=retry),
-    )
+    monkeypatch.setattr(chunks, "solver", solver)
     return looked
 
 
 def _bits(campaign: Campaign, run_id: str) -> Any:
-    for commit in campaign.commits().values():
+    for commit in campaign.record.commits().values():
         for result in commits.load_results(campaign.store, commit):
             if result.run_id == run_id:
                 assert isinstance(result, Result)
@@ -71,9 +73,9 @@ def test_what_did_not_converge_climbs_the_ladder_and_nothing_else_is_computed(
     counts = campaign.run().counts
     assert counts["not_converged"] >= 1
     assert counts["ok"] >= 1
-    before, first = tree(tmp_path / "results"), campaign.commits()
-    bad = {one["run_id"] for one in status.status(campaign, path)["not_ok"]}
-    assert status.status(campaign, path)["next"] == f"lanewise retry {path}"
+    before, first = tree(tmp_path / "results"), campaign.record.commits()
+    bad = {one.run_id for one in status.status(campaign.record, path).not_ok}
+    assert status.status(campaign.record, path).next == f"lanewise retry {path}"
     gaussians.clear()
     code, out, _ = lanewise("retry", path, "--nonconverged")
     assert (code, f"{len(bad)} realizations tried again, {len(bad)} of them ok now" in out) == (0, True)
@@ -86,15 +88,15 @@ def test_what_did_not_converge_climbs_the_ladder_and_nothing_else_is_computed(
         tries = told["tries"]
         assert [one["retry"] for one in tries] == list(range(len(tries)))
         assert [one["status"] for one in tries] == [*["not_converged"] * (len(tries) - 1), "ok"]
-        assert [one["change"] for one in tries[1:]] == [r.change for r in ladder.of("nuts")][: len(tries) - 1]
+        assert [one["change"] for one in tries[1:]] == [r.change for r in LADDERS["nuts"]][: len(tries) - 1]
         assert after[f"{run_id}/truth.json"] == before[f"{run_id}/truth.json"]
-    told = status.status(load(path), path)
-    assert {one["run_id"] for one in told["retried"]} == bad
-    assert told["next"] == f"lanewise aggregate {path}"
-    assert upkeep.verify(load(path)).findings == ()
+    told = status.status(load(path).record, path)
+    assert {one.run_id for one in told.retried} == bad
+    assert told.next == f"lanewise aggregate {path}"
+    assert upkeep.verify(load(path).record).findings == ()
     untouched = [index for index, commit in first.items() if bad.isdisjoint(commit.realizations)]
-    assert {i: load(path).commits()[i] for i in untouched} == {i: first[i] for i in untouched}
-    aggregate.aggregate(load(path))
+    assert {i: load(path).record.commits()[i] for i in untouched} == {i: first[i] for i in untouched}
+    aggregate.aggregate(load(path).record)
     report = (tmp_path / "results" / "report.html").read_text()
     assert all(run_id in report for run_id in bad)
     assert "Tried again" in report
@@ -105,7 +107,7 @@ def test_what_did_not_converge_climbs_the_ladder_and_nothing_else_is_computed(
 def test_a_retry_draws_with_its_number_in_the_key_from_the_same_data(
     write: Write, gaussians: list[Realization], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ladder.LADDERS, "nuts", (Rung("nothing"),))
+    monkeypatch.setitem(LADDERS, "nuts", (Rung("nothing"),))
     path = write(config__inference=NUTS, realizations__count=1, convergence={"ess_min": 1e6})
     campaign = load(path)
     campaign.run()
@@ -115,7 +117,7 @@ def test_a_retry_draws_with_its_number_in_the_key_from_the_same_data(
         assert campaign.retry().n_mended == 0
         drawn.append(_bits(campaign, run_id))
     assert len({json.dumps({k: v.hex() for k, v in one.items()}) for one in drawn}) == 3
-    (commit,) = campaign.commits().values()
+    (commit,) = campaign.record.commits().values()
     assert [one["retry"] for one in commit.tries[run_id]] == [0, 1, 2]
     # The same retries of a campaign elsewhere give the same draws.
     again = load(path, f"output.url={campaign.store.url}-again")
@@ -141,19 +143,19 @@ def test_what_failed_for_a_passing_reason_is_mended_as_it_would_have_been(
 
     path = write()
     with monkeypatch.context() as patch:
-        patch.setattr(family, "observe", flaky)
+        patch.setattr(registry, "lanes", lambda _: replace(family.LANES, observe=flaky))
         assert lanewise("run", path)[0] == 2
-        told = status.status(load(path), path)
-        assert [one["n"] for one in told["causes"]] == [1, 1]
-        assert "OSError: the disk of this node is gone" in told["causes"][0]["cause"]
+        told = status.status(load(path).record, path)
+        assert [one.n for one in told.causes] == [1, 1]
+        assert "OSError: the disk of this node is gone" in told.causes[0].cause
     assert lanewise("retry", path, "--nonconverged")[0] == 2
-    assert load(path).commits()[0].tries == {}
+    assert load(path).record.commits()[0].tries == {}
     code, out, _ = lanewise("retry", path, "--failed")
     assert (code, "2 realizations tried again, 2 of them ok now" in out) == (0, True)
     # map draws nothing, so the retry has the very numbers of the run that nothing disturbed.
     mine, theirs = tree(tmp_path / "results"), tree(tmp_path / "whole")
     assert {name for name in theirs if mine[name] != theirs[name]} == {
-        f"{r.run_id}/convergence.json" for r in whole.plan.realizations if r.member.seed in (43, 44)
+        f"{r.run_id}/convergence.json" for r in whole.plan.realizations if r.planned.seed in (43, 44)
     }
 
 
@@ -173,26 +175,21 @@ def test_chunks_that_failed_or_were_lost_are_computed_to_the_bytes_of_a_first_ru
     with monkeypatch.context() as patch:
         patch.setattr(engine.Engine, "run", broken)
         load(path).run()
-    told = status.status(load(path), path)
-    assert told["chunks"]["failed"] == {1: "RuntimeError: the device fell over"}
-    assert told["next"] == f"lanewise retry {path}"
-    assert retry.dead(load(path)) == [1]
+    told = status.status(load(path).record, path)
+    assert told.chunks.failed == {1: "RuntimeError: the device fell over"}
+    assert told.next == f"lanewise retry {path}"
+    assert retry.dead(load(path).record) == [1]
     outcome = load(path).retry()
     assert (outcome.n_tried, dict(outcome.counts), outcome.errors) == (0, {"ok": 4}, ())
     assert tree(tmp_path / "results") == tree(tmp_path / "whole")
 
 
 def test_a_rung_changes_what_it_says() -> None:
-    class Config:
-        settings = NutsSettings(warmup=100, target_accept=0.99)
-
-        def with_settings(self, settings: NutsSettings) -> NutsSettings:
-            return settings
-
-    longer, smaller, *_ = ladder.of("nuts")
-    assert ladder.climb(Config(), longer) == NutsSettings(warmup=400, target_accept=0.99)
-    assert ladder.climb(Config(), smaller) == NutsSettings(warmup=400, target_accept=0.99)
-    assert all(rung.method is None for rung in ladder.of("map"))
+    settings = NutsSettings(warmup=100, target_accept=0.99)
+    longer, smaller, *_ = LADDERS["nuts"]
+    assert climbed(settings, longer) == NutsSettings(warmup=400, target_accept=0.99)
+    assert climbed(settings, smaller) == NutsSettings(warmup=400, target_accept=0.99)
+    assert all(rung.method is None for rung in LADDERS["map"])
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(0.05, "INVALID"), (0.2, "INCONCLUSIVE")])
@@ -221,7 +218,7 @@ def test_with_one_of_ten_chunks_dead_a_campaign_never_passes_and_does_after_a_re
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "run", run)
         assert load(path).run().errors[0].exit_code == 70  # type: ignore[attr-defined]
-    results = aggregate.aggregate(load(path))
+    results = aggregate.aggregate(load(path).record)
     assert results.verdict.verdict.value == verdict
     report = (tmp_path / "results" / "report.html").read_text()
     assert "Chunks that are missing" in report
@@ -229,5 +226,5 @@ def test_with_one_of_ten_chunks_dead_a_campaign_never_passes_and_does_after_a_re
         r"<td>3</td><td>2</td><td class=\"w\">\(−0.1000, \+0.0000\)</td><td class=\"l\">ChunkImpossible", report
     )
     assert load(path).retry().errors == ()
-    assert aggregate.aggregate(load(path)).verdict.verdict.value == "PASS"
+    assert aggregate.aggregate(load(path).record).verdict.verdict.value == "PASS"
     assert "Chunks that are missing" not in (tmp_path / "results" / "report.html").read_text()

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from conftest import load
 from lanewise import api
-from lanewise.cli import group
+from lanewise.cli.families import spread
 from lanewise.errors import ManifestError, UsageError
-from lanewise.manifest import document
+from lanewise.families.calibration import starter as calibration
+from lanewise.families.heterodyne import starter as heterodyne
+from lanewise.families.shear import starter as shear
+from lanewise.manifest import yaml_text
+from lanewise.manifest.document import Document
 from lanewise.operations import starter
-from lanewise.operations.starter import CalibrationFlags, HeterodyneFlags, ShearFlags
 
-PAGE = ShearFlags(shear_grid=["0.01", "0.02", "0.05"], n_realizations=2, batch_size=4, output_dir="out/batched")
+
+def _page() -> Document:
+    grid = ["0.01", "0.02", "0.05"]
+    return shear.manifest(shear_grid=grid, n_realizations=2, batch_size=4, output_dir="out/batched")
 
 
 def test_the_flags_of_the_page_become_its_campaign(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
-    path.write_text(starter.text(starter.shear(PAGE), str(path)))
+    path.write_text(starter.text(_page(), str(path)))
     plan = load(str(path)).plan
     assert [chunk.run_ids for chunk in plan.chunks] == [
         tuple(f"g1_+0.0{g}00_g2_+0.0000_s{seed}" for g, seed in ((1, 42), (1, 43), (2, 44), (2, 45))),
@@ -30,7 +37,7 @@ def test_the_flags_of_the_page_become_its_campaign(tmp_path: Path) -> None:
 
 
 def test_without_flags_the_defaults_are_those_of_the_page() -> None:
-    value = starter.shear(ShearFlags()).value
+    value = shear.manifest().value
     assert (value["shear"], value["realizations"], value["batch"]) == (
         {"grid": [0.0], "g2": 0.0},
         {"count": 1, "base_seed": 42},
@@ -40,17 +47,17 @@ def test_without_flags_the_defaults_are_those_of_the_page() -> None:
 
 @pytest.mark.parametrize(("output", "name"), [("a/Level_0 run/", "level-0-run"), (None, "shear"), ("s3://b/x", "x")])
 def test_the_campaign_is_called_as_its_results(output: str | None, name: str) -> None:
-    assert starter.shear(ShearFlags(output_dir=output)).value["name"] == name
+    assert shear.manifest(output_dir=output).value["name"] == name
 
 
 def test_the_text_says_what_the_schema_says_and_reads_back_to_the_same_value() -> None:
-    made = starter.shear(PAGE)
+    made = _page()
     text = starter.text(made)
-    assert document.parse(text, "made").value == made.value == yaml.safe_load(text)
+    assert yaml_text.parse(text, "made").value == made.value == yaml.safe_load(text)
     assert "count: 2       # Realizations (or pairs) per shear point\n" in text
     # What is not set is shown with its default, ready to be uncommented.
     uncommented = re.sub(r"^( *)# (paired|width|rng_seed|simulated): ", r"\1\2: ", text, flags=re.M)
-    value = document.parse(uncommented, "made").value
+    value = yaml_text.parse(uncommented, "made").value
     assert (value["shear"]["paired"], value["batch"]["width"], value["config"]["inference"]["rng_seed"]) == (
         False,
         16,
@@ -60,15 +67,15 @@ def test_the_text_says_what_the_schema_says_and_reads_back_to_the_same_value() -
 
 def test_the_modeline_finds_the_schema_of_the_project_or_of_the_package(tmp_path: Path) -> None:
     inside = Path(__file__).parents[2] / "manifests" / "my.yaml"
-    first = starter.text(starter.shear(PAGE), str(inside)).splitlines()[0]
+    first = starter.text(_page(), str(inside)).splitlines()[0]
     assert first == "# yaml-language-server: $schema=../schemas/manifest.schema.json"
-    first = starter.text(starter.shear(PAGE), str(tmp_path / "my.yaml")).splitlines()[0]
+    first = starter.text(_page(), str(tmp_path / "my.yaml")).splitlines()[0]
     assert Path(first.partition("$schema=file://")[2]).is_file()
 
 
 def test_a_config_is_named_as_the_manifest_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    made = starter.shear(ShearFlags(config="configs/scene.yaml"))
+    made = shear.manifest(config="configs/scene.yaml")
     assert "config: ../configs/scene.yaml" in starter.text(made, "manifests/my.yaml")
     assert "config: configs/scene.yaml" in starter.text(made)
 
@@ -76,36 +83,36 @@ def test_a_config_is_named_as_the_manifest_sees_it(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (ShearFlags(batch_size=0), "--batch-size: batch.size: expected an integer ≥ 1, got 0"),
-        (ShearFlags(shear_grid=["0.01 1.2"]), "--shear-grid: shear.grid[1]: expected a number > -1 and < 1, got 1.2"),
-        (ShearFlags(g1_true=1.2), "--g1-true: shear.grid[0]: expected a number > -1 and < 1, got 1.2"),
-        (ShearFlags(name="Not This"), "--name: name: expected lower-case letters"),
-        (ShearFlags(config="absent.yaml"), "--config: config: ./absent.yaml: no such file"),
+        ({"batch_size": 0}, "--batch-size: batch.size: expected an integer ≥ 1, got 0"),
+        ({"shear_grid": ["0.01 1.2"]}, "--shear-grid: shear.grid[1]: expected a number > -1 and < 1, got 1.2"),
+        ({"g1_true": 1.2}, "--g1-true: shear.grid[0]: expected a number > -1 and < 1, got 1.2"),
+        ({"name": "Not This"}, "--name: name: expected lower-case letters"),
+        ({"config": "absent.yaml"}, "--config: config: ./absent.yaml: no such file"),
     ],
 )
-def test_a_complaint_names_the_flag(flags: ShearFlags, message: str) -> None:
+def test_a_complaint_names_the_flag(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=re.escape(message)):
-        api.load(starter.shear(flags))
+        api.load(shear.manifest(**flags))
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (ShearFlags(shear_grid=["0.01", "x"]), "--shear-grid: expected numbers, got 'x'"),
-        (ShearFlags(shear_grid=["0.01"], g1_true=0.1), "give one of the two"),
+        ({"shear_grid": ["0.01", "x"]}, "--shear-grid: expected numbers, got 'x'"),
+        ({"shear_grid": ["0.01"], "g1_true": 0.1}, "give one of the two"),
     ],
 )
-def test_flags_that_cannot_be_read_are_usage_errors(flags: ShearFlags, message: str) -> None:
+def test_flags_that_cannot_be_read_are_usage_errors(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        starter.shear(flags)
+        shear.manifest(**flags)
 
 
 def test_a_calibration_draws_from_the_priors_of_the_first_scene() -> None:
-    made = starter.calibration(CalibrationFlags(n_realizations=3, output_dir="out/sbc"))
-    assert document.parse(starter.text(made), "made").value == made.value
+    made = calibration.manifest(n_realizations=3, output_dir="out/sbc")
+    assert yaml_text.parse(starter.text(made), "made").value == made.value
     plan = api.load(made).plan
-    assert [realization.member.seed for realization in plan.realizations] == [42, 43, 44]
-    assert len({realization.member.truth["g1"] for realization in plan.realizations}) == 3
+    assert [realization.planned.seed for realization in plan.realizations] == [42, 43, 44]
+    assert len({realization.planned.truth["g1"] for realization in plan.realizations}) == 3
 
 
 def test_data_and_a_sweep_become_a_heterodyne_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +120,10 @@ def test_data_and_a_sweep_become_a_heterodyne_campaign(tmp_path: Path, monkeypat
     (tmp_path / "data").mkdir()
     for name in ("a", "b"):
         (tmp_path / "data" / f"{name}.h5").write_bytes(name.encode())
-    made = starter.heterodyne(HeterodyneFlags(["data/a.h5", "data/b.h5"], sweep=["fit.seed=0,1,2"], output_dir="o"))
+    made = heterodyne.manifest(["data/a.h5", "data/b.h5"], sweep=["fit.seed=0,1,2"], output_dir="o")
     (tmp_path / "manifests").mkdir()
     path = tmp_path / "manifests" / "my.yaml"
-    path.write_text(starter.text(made, "manifests/my.yaml"))
+    path.write_text(starter.text(made, "manifests/my.yaml", heterodyne.STARTER.paths))
     assert len(api.load(made).plan.realizations) == 6
     assert api.load("manifests/my.yaml").plan == api.load(made).plan
 
@@ -132,20 +139,20 @@ def test_data_and_a_sweep_become_a_heterodyne_campaign(tmp_path: Path, monkeypat
 def test_configs_that_are_run_one_by_one_have_results_of_their_own(
     config: str | None, output: str | None, url: str
 ) -> None:
-    made = starter.heterodyne(HeterodyneFlags(["a.h5"], config=config, output_dir=output))
+    made = heterodyne.manifest(["a.h5"], config=config, output_dir=output)
     assert made.value["output"]["url"] == url
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (HeterodyneFlags(["a.h5"], method="cmc"), "--method cmc: expected nlsq"),
-        (HeterodyneFlags(["a.h5"], sweep=["fit.seed"]), "--sweep fit.seed: expected path=value"),
+        ({"method": "cmc"}, "--method cmc: expected nlsq"),
+        ({"sweep": ["fit.seed"]}, "--sweep fit.seed: expected path=value"),
     ],
 )
-def test_heterodyne_flags_that_cannot_be_read_are_usage_errors(flags: HeterodyneFlags, message: str) -> None:
+def test_heterodyne_flags_that_cannot_be_read_are_usage_errors(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        starter.heterodyne(flags)
+        heterodyne.manifest(["a.h5"], **flags)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +166,5 @@ def test_heterodyne_flags_that_cannot_be_read_are_usage_errors(flags: Heterodyne
     ],
 )
 def test_a_flag_of_the_pages_takes_several_values(words: list[str], expected: list[str]) -> None:
-    assert group._one_value_each(words) == expected
+    several = {**shear.STARTER.several, **heterodyne.STARTER.several}
+    assert spread(words, several) == expected

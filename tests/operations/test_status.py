@@ -82,20 +82,19 @@ def test_status_tells_running_from_lost_from_failed_and_how_fast_it_goes(
     for node in ("node-1", "node-1", "node-2"):
         failures.record(store, chunks[4], node, RuntimeError(f"{len(node)} lanes fell over"))
     store.put(f"{CLAIMS}/torn.claim", b'{"chunk": 1')
-    told = status.status(campaign, path)
-    jsonschema.Draft7Validator(schema.load("status")).validate(json.loads(json.dumps(told)))
-    assert [(c["chunk"], c["node"], c["done"]) for c in told["chunks"]["running"]] == [(2, "node-7", 3)]
-    assert [(c["chunk"], c["node"]) for c in told["chunks"]["lost"]] == [(3, "node-2")]
-    assert told["chunks"]["failed"] == {4: "RuntimeError: 6 lanes fell over"}
-    assert told["chunks"]["missing"] == [2, 3, 4, 5, 6, 7]
-    assert told["causes"] == [
-        {"of": "chunks", "cause": "RuntimeError: … lanes fell over", "n": 3, "nodes": {"node-1": 2, "node-2": 1}}
-    ]
-    each = sum(commit.provenance["seconds"] for commit in campaign.commits().values()) / 2
-    assert told["rate"]["processes"] == 1
-    assert told["rate"]["per_hour"] == pytest.approx(3600 / each)
-    assert told["rate"]["seconds_left"] == pytest.approx(6 * each)
-    assert told["next"] == f"lanewise status --watch {path}"
+    told = status.status(campaign.record, path)
+    jsonschema.Draft7Validator(schema.load("status")).validate(json.loads(json.dumps(told.content)))
+    assert [(c.chunk, c.node, c.done) for c in told.chunks.running] == [(2, "node-7", 3)]
+    assert [(c.chunk, c.node) for c in told.chunks.lost] == [(3, "node-2")]
+    assert told.chunks.failed == {4: "RuntimeError: 6 lanes fell over"}
+    assert told.chunks.missing == (2, 3, 4, 5, 6, 7)
+    cause = "RuntimeError: … lanes fell over"
+    assert told.causes == (status.Cause("chunks", cause, 3, {"node-1": 2, "node-2": 1}),)
+    each = sum(commit.provenance["seconds"] for commit in campaign.record.commits().values()) / 2
+    assert told.rate.processes == 1
+    assert told.rate.per_hour == pytest.approx(3600 / each)
+    assert told.rate.seconds_left == pytest.approx(6 * each)
+    assert told.next == f"lanewise status --watch {path}"
     text = status.text(told)
     for line in (
         "chunk 2 runs on node-7: 3 of 12",
@@ -106,14 +105,14 @@ def test_status_tells_running_from_lost_from_failed_and_how_fast_it_goes(
     ):
         assert line in text
     store.remove(f"{CLAIMS}/node-7-2.claim")
-    assert status.status(campaign, path)["next"] == f"lanewise run {path}"
+    assert status.status(campaign.record, path).next == f"lanewise run {path}"
     for index in (2, 5, 6, 7):
         campaign.run(index)
-    told = status.status(campaign, path)
-    assert (told["next"], told["rate"]["seconds_left"]) == (f"lanewise retry {path}", None)
+    told = status.status(campaign.record, path)
+    assert (told.next, told.rate.seconds_left) == (f"lanewise retry {path}", None)
     assert lanewise("retry", path)[0] == 0
-    told = status.status(load(path), path)
-    assert (told["chunks"]["missing"], told["chunks"]["lost"], told["next"]) == ([], [], f"lanewise aggregate {path}")
+    told = status.status(load(path).record, path)
+    assert (told.chunks.missing, told.chunks.lost, told.next) == ((), (), f"lanewise aggregate {path}")
 
 
 def test_watching_ends_when_every_chunk_is_committed(

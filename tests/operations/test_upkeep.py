@@ -57,12 +57,12 @@ def _append(path: Path) -> None:
 def test_verify_finds_what_was_harmed_and_nothing_else(write: Write, tmp_path: Path, harm: str) -> None:
     campaign = load(write())
     campaign.run()
-    found = upkeep.verify(campaign)
+    found = upkeep.verify(campaign.record)
     # Two chunks: data, rows, view, and three files of two realizations.
     assert (found.n_chunks, found.n_files, found.findings) == (2, 18, ())
     action, text = HARM[harm]
     action(tmp_path / "results")
-    (finding,) = upkeep.verify(campaign).findings
+    (finding,) = upkeep.verify(campaign.record).findings
     assert (text in finding.text, finding.foreign) == (True, False)
 
 
@@ -77,7 +77,7 @@ def test_a_run_skips_no_chunk_whose_files_are_not_there(write: Write, tmp_path: 
     assert load(path).run(1).reused == 1
     load(path).run(0, overwrite=True)
     assert load(path).run().reused == 2
-    assert upkeep.verify(load(path)).findings == ()
+    assert upkeep.verify(load(path).record).findings == ()
 
 
 def test_verify_reads_chunks_side_by_side_where_each_waits_for_a_network(
@@ -92,17 +92,17 @@ def test_verify_reads_chunks_side_by_side_where_each_waits_for_a_network(
         check(*arguments)
 
     monkeypatch.setattr(commits, "check", meet)
-    found = upkeep.verify(campaign)
+    found = upkeep.verify(campaign.record)
     assert (found.n_chunks, found.n_files, found.findings) == (2, 18, ())
 
 
 def test_verify_finds_foreign_commits(write: Write, tmp_path: Path) -> None:
     load(write(shear={"grid": [0.01, 0.02, 0.03]})).run()
-    found = upkeep.verify(load(write()))
+    found = upkeep.verify(load(write()).record)
     assert [(f.foreign, "chunk 2 is not in the plan" in f.text) for f in found.findings] == [(True, True)]
     home = tmp_path / "results" / "_lanewise" / "commits"
     (home / "00000.commit").write_bytes((home / "00001.commit").read_bytes())
-    found = upkeep.verify(load(write(shear={"grid": [0.01, 0.02, 0.03]})))
+    found = upkeep.verify(load(write(shear={"grid": [0.01, 0.02, 0.03]})).record)
     assert [(f.foreign, "chunk 0 holds other realizations" in f.text) for f in found.findings] == [(True, True)]
 
 
@@ -112,10 +112,10 @@ def test_export_makes_the_directories_of_a_packed_campaign(write: Write, tmp_pat
     packed = load(write("packed.yaml", url=str(tmp_path / "packed"), output__layout="packed"))
     packed.run()
     assert tree(tmp_path / "packed") == {}
-    assert upkeep.export(packed, Store(str(tmp_path / "elsewhere"))) == 4
-    assert upkeep.export(packed, packed.store) == 4
+    assert upkeep.export(packed.record, Store(str(tmp_path / "elsewhere"))) == 4
+    assert upkeep.export(packed.record, packed.store) == 4
     assert tree(tmp_path / "packed") == tree(tmp_path / "elsewhere") == tree(tmp_path / "whole")
-    assert upkeep.verify(packed).findings == ()
+    assert upkeep.verify(packed.record).findings == ()
 
 
 def _litter(campaign: Campaign) -> dict[str, bool]:
@@ -147,11 +147,11 @@ def test_clean_removes_orphans_and_nothing_that_counts(write: Write) -> None:
     litter = _litter(campaign)
     store = campaign.store
     expected = {path for path, removable in litter.items() if removable}
-    assert set(upkeep.clean(campaign, 3600, dry_run=True)) == expected
+    assert set(upkeep.clean(campaign.record, 3600, dry_run=True)) == expected
     assert all(store.exists(path) for path in litter)
-    assert set(upkeep.clean(campaign, 3600)) == expected
+    assert set(upkeep.clean(campaign.record, 3600)) == expected
     assert {path: store.exists(path) for path in litter} == {path: not gone for path, gone in litter.items()}
-    assert upkeep.verify(campaign).findings == ()
+    assert upkeep.verify(campaign.record).findings == ()
 
 
 def test_clean_leaves_an_attempt_that_commits_meanwhile(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,17 +166,17 @@ def test_clean_leaves_an_attempt_that_commits_meanwhile(write: Write, monkeypatc
         self.put(path, commit)
         return modified(self, asked)
 
-    assert len(upkeep.clean(campaign, -60, dry_run=True)) == 3
+    assert len(upkeep.clean(campaign.record, -60, dry_run=True)) == 3
     monkeypatch.setattr(Store, "modified", late)
-    assert upkeep.clean(campaign, -60) == []
-    assert upkeep.verify(campaign).findings == ()
+    assert upkeep.clean(campaign.record, -60) == []
+    assert upkeep.verify(campaign.record).findings == ()
 
 
 def test_clean_removes_the_checkpoint_of_a_committed_chunk(write: Write) -> None:
     campaign = load(write())
     campaign.run(0)
     campaign.store.put("_lanewise/checkpoints/00000/x.checkpoint", b"x")
-    assert upkeep.clean(campaign, 3600) == ["_lanewise/checkpoints/00000"]
+    assert upkeep.clean(campaign.record, 3600) == ["_lanewise/checkpoints/00000"]
 
 
 def test_overwrite_takes_what_was_there_before(write: Write, tmp_path: Path) -> None:
@@ -184,13 +184,13 @@ def test_overwrite_takes_what_was_there_before(write: Write, tmp_path: Path) -> 
     campaign = load(write())
     campaign.run(overwrite=True)
     assert {path.split("/")[0] for path in tree(tmp_path / "results")} == {r.run_id for r in campaign.plan.realizations}
-    assert upkeep.verify(campaign).findings == ()
+    assert upkeep.verify(campaign.record).findings == ()
 
 
 def test_a_commit_says_how_it_was_made(write: Write) -> None:
     campaign = load(write())
     campaign.run(0)
-    made = campaign.commits()[0].provenance
+    made = campaign.record.commits()[0].provenance
     assert {"versions", "source", "machine", "flags", "inputs", "seconds"} <= set(made)
     assert all(len(digest) == 64 for digest in made["inputs"].values())
     assert {"python", "lanewise", "jax"} <= set(made["versions"])

@@ -58,7 +58,7 @@ def test_two_workers_give_the_bytes_of_one_process(write: Write, tmp_path: Path)
     assert view.begun == [("2 workers", 3)]
     assert sorted(view.said) == [*["committed"] * 3, "reused"]
     # Each process saw one core, and no thread of XLA's had to share it.
-    machines = [campaign.commits()[index].provenance["machine"]["processor"] for index in (1, 2, 3)]
+    machines = [campaign.record.commits()[index].provenance["machine"]["processor"] for index in (1, 2, 3)]
     assert all(machine.endswith("× 1") for machine in machines)
 
 
@@ -80,8 +80,8 @@ def test_a_worker_that_is_killed_costs_its_chunk_and_no_other(write: Write, tmp_
     outcome = campaign.run(workers=2, progress=_View(kill))
     assert [type(error).__name__ for error in outcome.errors] == ["WorkerLost"]
     assert (outcome.computed, outcome.errors[0].exit_code) == (3, 1)  # type: ignore[attr-defined]
-    told = status.status(campaign, path)
-    (failed,) = told["chunks"]["failed"].values()
+    told = status.status(campaign.record, path)
+    (failed,) = told.chunks.failed.values()
     assert failed.startswith("WorkerLost: its process was killed by signal 9, perhaps for want of memory")
     assert campaign.retry().errors == ()
     whole = load(write("whole.yaml", url=str(tmp_path / "whole"), **changes))

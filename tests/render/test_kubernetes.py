@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from lanewise import errors
 from lanewise.cli import app
 from lanewise.errors import UsageError
-from lanewise.manifest import plan
-from lanewise.manifest.loading import Manifest, load
+from lanewise.manifest import planning
+from lanewise.manifest.loading import load
+from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk, Plan
 from lanewise.render.kubernetes import MANIFEST_PATH, jobs
 from lanewise.render.site import Site
@@ -40,7 +41,7 @@ CLAIMED = replace(SITE, claim="results")
 
 def campaign(*overrides: str) -> tuple[Manifest, Plan]:
     manifest = load(LEVEL_0, overrides)
-    return manifest, plan.build(manifest)
+    return manifest, planning.build(manifest)
 
 
 def with_chunks(plan: Plan, count: int) -> Plan:
@@ -168,7 +169,7 @@ def test_mounted_manifest_is_the_same_campaign(name: str, tmp_path: Path) -> Non
     path.write_text(config_map["data"]["manifest.yaml"], encoding="utf-8")
     mounted = load(str(path))
     assert replace(mounted, source=manifest.source) == manifest
-    again = plan.build(mounted)
+    again = planning.build(mounted)
     assert [r.identity for r in again.realizations] == [r.identity for r in planned.realizations]
     assert again == planned
 

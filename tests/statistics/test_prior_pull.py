@@ -11,7 +11,7 @@ from conftest import Write, load
 from lanewise.families.shear.priors import Normal, StudentT, Uniform
 from lanewise.families.shear.statistics import summary
 from lanewise.families.shear.statistics.results import evaluate
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.prior_pull import kept
 from lanewise.statistics.verdict import Verdict
 from tables import MakeTable
@@ -61,6 +61,6 @@ def test_a_prior_that_speaks_and_cannot_be_taken_out_makes_it_invalid(
 
 def test_a_campaign_names_its_priors_that_are_not_gaussian(write: Write) -> None:
     campaign = load(write(config__gal__shear={"g1": {"type": "Uniform", "min": -0.3, "max": 0.3}, "g2": 0.0}))
-    assert summary.unlike(campaign) == {"g1": Uniform(-0.3, 0.3)}
-    assert summary.priors(campaign) == (None, None)
-    assert summary.unlike(load(write())) == {}
+    assert summary.unlike(campaign.record) == {"g1": Uniform(-0.3, 0.3)}
+    assert summary.priors(campaign.record) == (None, None)
+    assert summary.unlike(load(write()).record) == {}

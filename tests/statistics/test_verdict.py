@@ -10,7 +10,7 @@ import pytest
 from lanewise.families.shear.statistics.bias import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.regression import Measure
 from lanewise.statistics.verdict import Decision, Verdict, judge, n_needed, with_error
 from tables import MakeTable, Spoil, known

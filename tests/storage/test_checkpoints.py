@@ -15,6 +15,7 @@ from lanewise.engine.engine import Engine
 from lanewise.engine.results import Result
 from lanewise.machine import provenance
 from lanewise.machine.progress import Silent
+from lanewise.manifest.protocols import Saved
 from lanewise.storage import checkpoints, commits
 from lanewise.storage.checkpoints import Keeper, Policy
 
@@ -130,7 +131,7 @@ def test_other_code_begins_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_no_changed_bit_of_a_checkpoint_is_believed() -> None:
-    saved = checkpoints.Saved(3, (np.arange(5.0), np.ones(3)), {"a": np.zeros((2, 3)), "b": np.ones((2, 3), bool)})
+    saved = Saved(3, (np.arange(5.0), np.ones(3)), {"a": np.zeros((2, 3)), "b": np.ones((2, 3), bool)})
     data = checkpoints._encode({0: saved}, "fingerprint")
     (block,) = (checkpoints._decode(data, "fingerprint") or {}).values()
     assert (block.rounds, [leaf.tolist() for leaf in block.state]) == (3, [[0, 1, 2, 3, 4], [1, 1, 1]])

@@ -54,15 +54,18 @@ def test_the_plan_tells_the_room_that_the_results_take(write: Write, tmp_path: P
     nuts = {"warmup": 20, "samples": 300, "chains": 2}
     inference = {"method": method, **({"nuts_config": nuts} if method == "nuts" else {})}
     campaign = load(write(config__inference=inference, batch__size=2, output__layout=layout))
-    told = plan_summary.plan(campaign, needs=True)["disk"]
-    assert told["free_bytes"] > 0
+    told = plan_summary.summarise(campaign.record, needs=True).disk
+    assert told is not None
+    assert told.free_bytes is not None
+    assert told.free_bytes > 0
     campaign.run(0)
-    left = plan_summary.plan(campaign, needs=True)["disk"]["results_bytes"]
+    left = plan_summary.summarise(campaign.record, needs=True).disk
+    assert left is not None
     n = len(campaign.plan.realizations)
-    assert left == pytest.approx(told["results_bytes"] * (n - 2) / n, abs=2)
+    assert left.results_bytes == pytest.approx(told.results_bytes * (n - 2) / n, abs=2)
     campaign.run()
     taken = sum(path.stat().st_size for path in (tmp_path / "results").rglob("*") if path.is_file())
-    assert 0.9 * taken < told["results_bytes"] < 1.3 * taken
+    assert 0.9 * taken < told.results_bytes < 1.3 * taken
 
 
 def test_results_that_the_disk_cannot_hold_are_refused(disk: Path, write: Write, run: Run) -> None:
@@ -79,7 +82,7 @@ def test_on_a_full_disk_a_run_says_so_once_and_goes_on_when_there_is_room(
 ) -> None:
     path = write(url=str(disk / "results"))
     assert run("run", path, "--batch-index", "0") == (0, "")
-    before = load(path).commits()
+    before = load(path).record.commits()
     filler = disk / "filler"
     left = os.statvfs(disk)
     filler.write_bytes(bytes(left.f_bavail * left.f_bsize - room * 1024))
@@ -88,12 +91,12 @@ def test_on_a_full_disk_a_run_says_so_once_and_goes_on_when_there_is_room(
     assert told.count("\n") == 1
     assert "No space left on device; make room and run again; what is committed stays" in told
     # With a little room the second chunk's commit may stand, and its directories not; what is committed is whole.
-    now = load(path).commits()
+    now = load(path).record.commits()
     assert now.items() >= before.items()
     assert [len(commits.load_results(load(path).store, commit)) for commit in now.values()] == [2] * len(now)
     filler.unlink()
     assert run("run", path) == (0, "")
-    assert upkeep.verify(load(path)).findings == ()
+    assert upkeep.verify(load(path).record).findings == ()
 
 
 def test_a_read_only_disk_is_one_clear_message_and_can_be_read(disk: Path, write: Write, run: Run) -> None:

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import Write, load, tree
-from lanewise.api import Campaign
 from lanewise.errors import StorageError
 from lanewise.families.shear import aggregate
-from lanewise.operations import upkeep
+from lanewise.operations import chunks, upkeep
 from lanewise.storage.deadlines import Patience
 from lanewise.storage.store import Store
 
@@ -121,20 +120,20 @@ def test_a_campaign_is_run_resumed_verified_and_aggregated(
 ) -> None:
     local = load(write("local.yaml"))
     local.run()
-    aggregate.aggregate(local)
+    aggregate.aggregate(local.record)
     path = write(url=f"{bucket}/run")
     load(path).run(1)
     outcome = load(path).run()
     assert (outcome.computed, outcome.reused, dict(outcome.counts)) == (1, 1, {"ok": 4})
-    monkeypatch.setattr(Campaign, "solver", None)
+    monkeypatch.setattr(chunks, "solver", None)
     campaign = load(path)
     assert campaign.run().reused == 2
-    found = upkeep.verify(campaign)
+    found = upkeep.verify(campaign.record)
     assert (found.n_chunks, found.findings) == (2, ())
-    aggregate.aggregate(campaign)
+    aggregate.aggregate(campaign.record)
     expected = tree(tmp_path / "results")
     assert {name: campaign.store.read(name) for name in expected} == expected
-    assert upkeep.clean(campaign, 0) == []
+    assert upkeep.clean(campaign.record, 0) == []
 
 
 def test_a_missing_bucket_is_one_clear_message_at_once(bucket: str) -> None:

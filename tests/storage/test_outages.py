@@ -15,8 +15,8 @@ import pytest
 
 from conftest import S3, Write, load
 from lanewise.api import Campaign
-from lanewise.families.shear import aggregate
 from lanewise.operations import upkeep
+from lanewise.report.tables import frame_csv
 
 pytestmark = pytest.mark.slow
 DEADLINE_S = 8
@@ -62,7 +62,7 @@ def _until_committed(run: subprocess.Popen[str], n: int) -> None:
 
 
 def _published(campaign: Campaign) -> dict[str, bytes]:
-    aggregate.write_summary(campaign)
+    campaign.store.put("summary.csv", frame_csv(campaign.summary))
     store = campaign.store
     names = [f"{r.run_id}/{name}" for r in campaign.plan.realizations for name in store.names(r.run_id)]
     return {name: store.read(name) for name in [*names, "summary.csv"]}
@@ -91,7 +91,7 @@ def test_a_server_that_comes_back_in_time_is_waited_for(
     _, told = run.communicate(timeout=120)
     assert (run.returncode, told) == (0, "")
     assert _published(load(path)) == whole
-    assert upkeep.verify(load(path)).findings == ()
+    assert upkeep.verify(load(path).record).findings == ()
 
 
 @pytest.mark.parametrize(("outage", "code", "text"), [("stopped", 75, "gave no answer"), ("killed", 74, "cannot be")])
@@ -112,11 +112,11 @@ def test_a_server_that_does_not_ends_the_run_within_the_deadline_and_nothing_is_
     # One call's deadline, what it may move, and the end of a process on a busy machine.
     assert took_s < DEADLINE_S + 12
     campaign = load(path)
-    before = campaign.commits()
+    before = campaign.record.commits()
     assert 1 <= len(before) < 4
     again = _run(path, server)
     _, told = again.communicate(timeout=120)
     assert (again.returncode, told) == (0, "")
-    assert campaign.commits().items() >= before.items()
+    assert campaign.record.commits().items() >= before.items()
     assert _published(campaign) == whole
-    assert upkeep.verify(campaign).findings == ()
+    assert upkeep.verify(campaign.record).findings == ()

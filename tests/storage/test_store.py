@@ -10,7 +10,8 @@ import pytest
 
 from lanewise.errors import StorageError
 from lanewise.machine import interrupts
-from lanewise.storage.store import Store, split
+from lanewise.manifest.locations import split
+from lanewise.storage.store import Store
 
 
 @pytest.fixture(params=["local", "memory"])

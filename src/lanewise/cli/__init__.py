@@ -10,9 +10,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from lanewise import __version__, errors
-from lanewise.cli import aggregation, machine, manifests, render, runs, start, upkeep
+from lanewise.cli import aggregation, families, machine, manifests, render, runs, upkeep
 from lanewise.cli.group import Commands
-from lanewise.families.heterodyne import commands as simulate
 from lanewise.machine import interrupts
 
 app = typer.Typer(
@@ -25,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(start.app, name="init")
+app.add_typer(families.init, name="init")
 for _command in (
     manifests.validate,
     manifests.plan,
@@ -37,17 +36,13 @@ for _command in (
     upkeep.export,
     upkeep.clean,
     aggregation.extract,
-    aggregation.stats,
     aggregation.aggregate,
     machine.tune,
     machine.doctor,
 ):
     app.command()(_command)
-app.command("run shear", hidden=True)(start.run_shear)
-app.command("run calibration", hidden=True)(start.run_calibration)
-app.command("run heterodyne", hidden=True)(start.run_heterodyne)
 app.add_typer(render.app, name="render")
-app.add_typer(simulate.app, name="simulate")
+app.add_typer(families.simulate, name="simulate")
 
 
 @app.callback(invoke_without_command=True)

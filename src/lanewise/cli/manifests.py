@@ -44,28 +44,23 @@ def plan(
 
     Exits with 65 if a chunk cannot fit into the device or into resources.memory, or the results onto the local disk.
     """
+    from lanewise.operations import explain as practice
     from lanewise.operations import plan_summary
 
     campaign = load(manifest, overrides)
     if explain:
-        from lanewise.operations.explain import settings
-
-        found = settings(campaign.manifest.source, overrides or ())
-        print(json.dumps([vars(one) for one in found], indent=2) if as_json else plan_summary.settings_text(found))
+        found = practice.settings(campaign.manifest.source, overrides or ())
+        print(json.dumps([vars(one) for one in found], indent=2) if as_json else practice.text(found))
         return
-    content = plan_summary.plan(campaign, needs=memory)
-    if target_sigma_m is None:
-        print(json.dumps(content, indent=2) if as_json else plan_summary.plan_text(content))
-        return
-    from lanewise.families.shear.statistics import forecast
-
-    if not 0 < target_sigma_m < float("inf"):
-        raise errors.UsageError(f"--target-sigma-m: expected a number > 0, got {target_sigma_m:g}")
-    needs = forecast.of_campaign(campaign, target_sigma_m)
+    summary = plan_summary.summarise(campaign.record, needs=memory)
+    needs = () if target_sigma_m is None else plan_summary.forecast(campaign.record, target_sigma_m)
     if as_json:
-        print(json.dumps({**content, "forecast": [vars(one) for one in needs]}, indent=2))
-    else:
-        print(f"{plan_summary.plan_text(content)}\n\n{forecast.text(needs, manifest)}")
+        told = {} if target_sigma_m is None else {"forecast": [vars(one) for one in needs]}
+        print(json.dumps({**summary.content, **told}, indent=2))
+        return
+    print(plan_summary.text(summary))
+    if needs:
+        print(f"\n{plan_summary.forecast_text(needs, manifest)}")
 
 
 def extend(
@@ -83,12 +78,12 @@ def extend(
     Writes one more number under realizations.extensions, also of a campaign that is half done: seeds go on after the
     last, chunks too, and everything before keeps its place.
     """
-    from lanewise.operations import extend as extension
+    from lanewise.operations import extend as practice
 
     if any(pair.startswith("realizations") for pair in overrides or ()):
         raise errors.UsageError("extend --set realizations…: extend writes these into the manifest; edit them there")
     campaign = load(manifest, overrides)
-    before, after = campaign.plan, extension.write(campaign, count)
+    before, after = campaign.plan, practice.write(campaign.record, count)
     print(
         f"{campaign.manifest.source}: {len(before.realizations)} → {len(after.realizations)} realizations, "
         f"{len(before.chunks)} → {len(after.chunks)} chunks\nnext: lanewise run {manifest}"

@@ -35,7 +35,8 @@ def load(source: str | Document, overrides: list[str] | None) -> Campaign:
 
 def put(path: str, data: bytes) -> None:
     """Write a file that the user named."""
-    from lanewise.storage.store import Store, split
+    from lanewise.manifest.locations import split
+    from lanewise.storage.store import Store
 
     folder, name = split(path)
     if not name:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lanewise.errors import UsageError
+from lanewise.manifest import planning
 from lanewise.render.site import WORKING_DIRECTORY, Site
 
 app = typer.Typer(
@@ -114,7 +115,6 @@ def kubernetes(
     resources.device is cpu: for a cluster without any, add --set resources.device=cpu.
     """
     from lanewise.manifest import loading as manifests
-    from lanewise.manifest import plan
     from lanewise.render.kubernetes import jobs
 
     claim, _, mount = (pvc or "").partition(":")
@@ -137,7 +137,7 @@ def kubernetes(
         tolerations=tuple(toleration or ()),
     )
     loaded = manifests.load(manifest, overrides or ())
-    text = jobs(loaded, plan.build(loaded), site)
+    text = jobs(loaded, planning.build(loaded), site)
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -31,6 +31,10 @@ ClusterOption = Annotated[
     bool,
     typer.Option("--cluster", help="Exit 0 once results are committed, also if some realizations did not converge."),
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option("--workers", min=1, help="Processes at a time, each with its share of resources.cpus, or a GPU."),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Compute anew; what is committed stays until then.")]
 
 
@@ -39,10 +43,7 @@ def run(
     batch_index: BatchIndexOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
-    workers: Annotated[
-        int,
-        typer.Option("--workers", min=1, help="Processes at a time, each with its share of resources.cpus, or a GPU."),
-    ] = 1,
+    workers: WorkersOption = 1,
     overrides: SetOption = None,
 ) -> None:
     """Compute one chunk, or all of them; what is committed already is skipped.
@@ -63,7 +64,7 @@ def carry_out(
 ) -> None:
     """Run a campaign, tell how it ends, and exit accordingly."""
     from lanewise.machine import progress
-    from lanewise.manifest.plan import choose_index
+    from lanewise.manifest.planning import choose_index
 
     campaign = load(manifest, overrides)
     index, in_cluster = choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
@@ -135,11 +136,12 @@ def status(
 
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
     while True:
-        content = practice.status(load(manifest, overrides), " ".join([manifest, *options]))
+        found = practice.status(load(manifest, overrides).record, " ".join([manifest, *options]))
         if watch and not as_json and sys.stdout.isatty():
             print(_CLEAR, end="")
-        print(json.dumps(content, indent=None if watch else 2) if as_json else practice.text(content), flush=True)
-        if not watch or not content["chunks"]["missing"]:
+        indent = None if watch else 2
+        print(json.dumps(found.content, indent=indent) if as_json else practice.text(found), flush=True)
+        if not watch or not found.chunks.missing:
             return
         time.sleep(interval)
 

@@ -16,7 +16,7 @@ def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
     from lanewise.operations import upkeep
 
     with progress.watched() as reporter:
-        found = upkeep.verify(load(manifest, overrides), reporter)
+        found = upkeep.verify(load(manifest, overrides).record, reporter)
     for finding in found.findings:
         print(finding.text)
     print(f"{found.n_chunks} committed chunks, {found.n_files} files: {len(found.findings) or 'nothing'} wrong")
@@ -31,7 +31,7 @@ def export(
         str, typer.Option("--layout", help="`directories`: one directory per realization, from the packed chunks.")
     ] = "directories",
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Where to; default: the output URL of the campaign.")
+        str | None, typer.Option("--output", "-o", help="Where to; default: the output URL of the record.")
     ] = None,
     overrides: SetOption = None,
 ) -> None:
@@ -41,9 +41,9 @@ def export(
 
     if layout != "directories":
         raise errors.UsageError(f"--layout {layout}: expected directories")
-    campaign = load(manifest, overrides)
-    store = Store(output) if output else campaign.store
-    print(f"{upkeep.export(campaign, store)} of {len(campaign.plan.realizations)} realizations in {store.where()}")
+    record = load(manifest, overrides).record
+    store = Store(output) if output else record.store
+    print(f"{upkeep.export(record, store)} of {len(record.plan.realizations)} realizations in {store.where()}")
 
 
 def clean(
@@ -58,8 +58,8 @@ def clean(
     """Remove what attempts left behind that were killed, or lost to another one."""
     from lanewise.operations import upkeep
 
-    campaign = load(manifest, overrides)
-    removed = upkeep.clean(campaign, older_than * 3600, dry_run=dry_run)
+    record = load(manifest, overrides).record
+    removed = upkeep.clean(record, older_than * 3600, dry_run=dry_run)
     for path in removed:
-        print(campaign.store.where(path))
+        print(record.store.where(path))
     print(f"{len(removed)} {'would be ' if dry_run else ''}removed; what is committed stays")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from lanewise.engine import diagnostics, psis
-from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Diagnostics, Result
-from lanewise.manifest.loading import Convergence
+from lanewise.manifest.manifest import Convergence
+from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Kind
 
 # Largest k̂ of an approximation without importance resampling (Yao, Vehtari, Simpson & Gelman 2018, arXiv:1802.02538).

@@ -10,29 +10,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lanewise.engine import keys, programs, uninformative, widths
 from lanewise.engine.convergence import Lane, assess
-from lanewise.engine.lanes import LaneStatus
+from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
 from lanewise.engine.rounds import Rounds, joined
 from lanewise.errors import ChunkImpossible, DataError
 from lanewise.machine import device, interrupts
 from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest import registry
-from lanewise.manifest.protocols import Observation
-from lanewise.methods import auto
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Chunk, Plan, Realization
+from lanewise.manifest.problem import Observation, Problem
+from lanewise.manifest.protocols import Keeper, Saved
+from lanewise.manifest.status import LaneStatus
 from lanewise.storage import checkpoints
-
-if TYPE_CHECKING:
-    from lanewise.engine.programs import Stage
-    from lanewise.manifest.loading import Manifest
-    from lanewise.manifest.plan import Chunk, Plan, Realization
-    from lanewise.manifest.protocols import Problem
-    from lanewise.storage.checkpoints import Keeper, Saved
 
 
 class Engine:
@@ -61,15 +57,16 @@ class Engine:
         retry: int = 0,
     ) -> None:
         self._manifest, self._settings, self._planned, self._retry = manifest, plan.settings, plan.width, retry
-        config = manifest.config
-        sequential = device.prepare(manifest.resources.device, config.inference.precision) and not side_by_side
-        family = registry.lane_family(manifest.kind)
-        self._observe = observe or (lambda realization: family.observe(config, realization.member))
+        config, lanes = manifest.config, registry.lanes(manifest.kind)
+        self._inference = lanes.inference(config)
+        sequential = device.prepare(manifest.resources.device, self._inference.precision) and not side_by_side
+        self._observe = observe or (lambda realization: lanes.observe(config, realization.planned))
         self.stages: tuple[Stage, ...]
         if problem is None:
             self._problem, self.stages = programs.of_family(manifest.kind, config, sequential)
         else:
-            self._problem, self.stages = problem, programs.stages(config, problem, sequential=sequential)
+            self._problem = problem
+            self.stages = programs.stages(self._inference, problem, sequential=sequential)
         # Narrower where this kind of device is known to have no room for the plan's.
         self._width = min(plan.width, widths.find(plan.settings) or plan.width)
         self._widths: list[int] = []
@@ -102,7 +99,11 @@ class Engine:
         return [found[index] for index in range(len(observed))]
 
     def _settled(self, result: Result) -> bool:
-        return auto.settled(result, self._manifest.config.inference.auto)
+        """Whether a realization needs no further stage: converged, and its weights, if it has any, can be believed."""
+        if result.status in {LaneStatus.NOT_CONVERGED, LaneStatus.NON_FINITE}:
+            return False
+        khat = result.diagnostics.khat
+        return khat is None or khat < self._inference.khat_max
 
     def _run_stage(self, work: _Work, number: int, stage: Stage, ready: Sequence[int]) -> dict[int, Result]:
         """Results of the realizations at these places of the chunk."""
@@ -218,7 +219,7 @@ class Engine:
             observation = self._observe(realization)
         except Exception as error:  # the border where one realization's failure becomes its record
             reason = f"{LaneStatus.FAILED.sentence} {type(error).__name__}: {error}"
-            return self._blank(realization, LaneStatus.FAILED, reason, realization.member.truth)
+            return self._blank(realization, LaneStatus.FAILED, reason, realization.planned.truth)
         bad = {name: int(np.sum(~np.isfinite(array))) for name, array in observation.data.items()}
         if any(bad.values()):
             what = ", ".join(
@@ -230,7 +231,7 @@ class Engine:
 
     def _blank(self, realization: Realization, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
         """A result of a realization that no method has seen."""
-        seed, method = realization.member.seed, self._manifest.config.method
+        seed, method = realization.planned.seed, self._inference.method
         return Result(realization.run_id, seed, status, reason, method, truth)
 
     def _run_block(
@@ -257,7 +258,7 @@ class Engine:
     def _flaws(self, stage: Stage, data: Any, lanes: Sequence[Lane]) -> list[float]:
         """Of every lane of a block that came to an end; 0 of the others."""
         width = next(iter(data.values())).shape[0]
-        centres = np.zeros((width, len(self._problem.names)), self._manifest.config.inference.precision)
+        centres = np.zeros((width, len(self._problem.names)), self._inference.precision)
         ended = np.zeros(width, bool)
         for at, lane in enumerate(lanes):
             if lane.status < LaneStatus.NON_FINITE:
@@ -278,8 +279,7 @@ class Engine:
 
         # Padding repeats the first lane and is never active: it costs nothing where lanes run one by one.
         padded = [*block, *[block[0]] * (width - len(block))]
-        config = self._manifest.config
-        dtype = config.inference.precision
+        dtype = self._inference.precision
         # Made on the host: each operation of JAX outside a program is a small program to compile.
         stacks = {
             name: np.stack([_data(observed[index])[name] for index, _ in padded]).astype(dtype)
@@ -287,9 +287,9 @@ class Engine:
         }
         data = {name: jax.device_put(stack) for name, stack in stacks.items()}
         active = jax.device_put(np.arange(width) < len(block))
-        seeds = [chunk.realizations[index].member.seed for index, _ in padded]
+        seeds = [chunk.realizations[index].planned.seed for index, _ in padded]
         units = [unit for _, unit in padded]
-        return keys.lane_keys(config.inference.rng_seed, seeds, purpose, units, self._retry), data, active
+        return keys.lane_keys(self._inference.rng_seed, seeds, purpose, units, self._retry), data, active
 
     def _advance(
         self, stage: Stage, inputs: tuple[Any, Any, Any], rounds: Rounds

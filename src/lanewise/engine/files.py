@@ -15,15 +15,9 @@ from typing import Any
 import h5netcdf
 import numpy as np
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.engine.results import Diagnostics, Result, Try
-
-SUMMARY_COLUMNS = (
-    *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
-    *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
-    *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std"),
-    *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "retries", "reason"),
-)
+from lanewise.engine.results import Diagnostics, Result
+from lanewise.manifest.protocols import Try
+from lanewise.manifest.status import LaneStatus
 
 
 def files(result: Result) -> dict[str, bytes]:
@@ -51,11 +45,10 @@ def convergence(result: Result) -> dict[str, Any]:
     }
 
 
-def summary_row(result: Result) -> dict[str, Any]:
-    """One row of summary.csv: the raw posterior of g1 and g2, of all draws and of half, diagnostics and status."""
-    row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
+def described(result: Result) -> dict[str, Any]:
+    """What every summary says of a realization: run id, seed, status, method and diagnostics of the whole."""
     found = result.diagnostics
-    row |= {
+    return {
         "run_id": result.run_id,
         "seed": result.seed,
         "status": result.status.word,
@@ -68,18 +61,24 @@ def summary_row(result: Result) -> dict[str, Any]:
         "retries": max(0, len(result.tries) - 1),
         "reason": result.reason,
     }
-    for name in ("g1", "g2"):
-        row[f"{name}_true"] = result.truth.get(name)
-        row[f"rhat_{name}"] = found.rhat.get(name)
-        row[f"ess_{name}"] = found.ess.get(name)
-        if name in result.posterior:
-            draws = result.posterior[name]
-            row[f"{name}_mean"] = float(np.mean(draws))
-            row[f"{name}_median"] = float(np.median(draws))
-            row[f"{name}_std"] = result.width(name)
-            half = draws[:, : draws.shape[1] // 2]
-            if half.size > 1:
-                row[f"{name}_half_mean"], row[f"{name}_half_std"] = float(np.mean(half)), float(np.std(half, ddof=1))
+
+
+def described_latent(result: Result, name: str) -> dict[str, Any]:
+    """Truth, estimates and diagnostics of one latent, of all draws and of the first half; without what is undefined."""
+    found = result.diagnostics
+    row: dict[str, Any] = {
+        f"{name}_true": result.truth.get(name),
+        f"rhat_{name}": found.rhat.get(name),
+        f"ess_{name}": found.ess.get(name),
+    }
+    if name in result.posterior:
+        draws = result.posterior[name]
+        row[f"{name}_mean"] = float(np.mean(draws))
+        row[f"{name}_median"] = float(np.median(draws))
+        row[f"{name}_std"] = result.width(name)
+        half = draws[:, : draws.shape[1] // 2]
+        if half.size > 1:
+            row[f"{name}_half_mean"], row[f"{name}_half_std"] = float(np.mean(half)), float(np.std(half, ddof=1))
     return row
 
 

@@ -3,43 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
-
-
-class LaneStatus(IntEnum):
-    """Status of a lane; a lane never raises. Larger is worse: a realization has the worst status of its lanes."""
-
-    RUNNING = 0
-    OK = 1
-    UNINFORMATIVE = 2
-    NOT_CONVERGED = 3
-    NON_FINITE = 4
-    FAILED = 5
-
-    @property
-    def word(self) -> str:
-        """The status as written in files and table columns."""
-        return self.name.lower()
-
-    @property
-    def sentence(self) -> str:
-        """The meaning of the status, for the user."""
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    LaneStatus.RUNNING: "The lane has rounds left to run.",
-    LaneStatus.OK: "Done.",
-    LaneStatus.UNINFORMATIVE: "The posterior is as wide as the prior: the data do not constrain the parameters.",
-    LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
-    LaneStatus.NON_FINITE: (
-        "The data, the log density or its gradient are not finite; look at the image and the noise sigma."
-    ),
-    LaneStatus.FAILED: "The data could not be made or read.",
-}
 
 
 def over_lanes(function: Callable[..., Any], *, sequential: bool, at_once: int | None = None) -> Callable[..., Any]:
@@ -102,16 +68,3 @@ class SharedOut:
     def lower(self, *arguments: Any) -> Any:
         """The lowered single-device program for all lanes."""
         return self.jitted.lower(*arguments)
-
-
-def noughts(function: Callable[..., tuple[Any, Any]], *arguments: Any) -> Any:
-    """Zeros with the shapes of the records that a step would return; the step is not computed.
-
-    Args:
-        function: a step that returns a state and records.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    records = jax.eval_shape(function, *arguments)[1]
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), records)

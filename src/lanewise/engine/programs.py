@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanewise import methods
-from lanewise.engine.lanes import LaneStatus, SharedOut, noughts, over_lanes
+from lanewise.engine.lanes import SharedOut, over_lanes
 from lanewise.manifest import registry
+from lanewise.manifest.manifest import Config
+from lanewise.manifest.problem import Inference, Problem
+from lanewise.manifest.status import LaneStatus
+from lanewise.methods.base import Method, noughts
 
 if TYPE_CHECKING:
     import jax
-
-    from lanewise.manifest.protocols import Problem
-    from lanewise.methods.base import Method
 
 
 Result = TypeVar("Result")
@@ -45,15 +46,16 @@ class Stage:
 
 
 @functools.lru_cache(maxsize=4)
-def of_family(kind: str, config: Any, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
+def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
     """The problem and stages of a family; cached, so that campaigns with equal configs share them in one process."""
-    problem = registry.lane_family(kind).problem(config)
-    return problem, stages(config, problem, sequential=sequential)
+    lanes = registry.lanes(kind)
+    problem = lanes.problem(config)
+    return problem, stages(lanes.inference(config), problem, sequential=sequential)
 
 
-def stages(config: Any, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
+def stages(inference: Inference, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
     """The methods of a config, in the order in which they run; each is compiled at its first call."""
-    built = [(name, methods.build(name, settings)) for name, settings in config.stages]
+    built = [(name, methods.build(name, settings)) for name, settings in inference.stages]
     return tuple(Stage(name, method, build(method, problem, sequential=sequential)) for name, method in built)
 
 

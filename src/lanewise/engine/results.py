@@ -3,68 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
-from lanewise.engine.lanes import LaneStatus
-
-
-class AnyResult(Protocol):
-    """What every family's result says of its realization."""
-
-    @property
-    def run_id(self) -> str:
-        """Name of its directory."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of its data, or of the search for its estimate."""
-        ...
-
-    @property
-    def status(self) -> LaneStatus:
-        """What became of it."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why it is not OK; empty if it is."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """What inferred it."""
-        ...
-
-    @property
-    def tries(self) -> tuple[Try, ...]:
-        """Every attempt, the first run with them; empty if it was never retried."""
-        ...
-
-
-@dataclass(frozen=True)
-class Try:
-    """One attempt at a realization that was retried.
-
-    Attributes:
-        retry: 0 for the first run.
-        change: what was done otherwise, in words; empty for nothing.
-        method, status, reason: as the attempt ended.
-    """
-
-    retry: int
-    change: str
-    method: str
-    status: str
-    reason: str
-
-    @classmethod
-    def of(cls, result: AnyResult, retry: int, change: str) -> Try:
-        """The attempt that ended in a result."""
-        return cls(retry, change, result.method, result.status.word, result.reason)
+from lanewise.manifest.protocols import Try
+from lanewise.manifest.status import LaneStatus
 
 
 @dataclass(frozen=True)
@@ -140,3 +85,7 @@ class Result:
             return None
         draws = self.posterior[name]
         return float(np.std(draws, ddof=1)) if draws.size > 1 else self.laplace_std.get(name)
+
+    def with_tries(self, tries: tuple[Try, ...]) -> Self:
+        """The same result with these attempts on record."""
+        return replace(self, tries=tries)

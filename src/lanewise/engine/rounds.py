@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lanewise.machine import interrupts
+from lanewise.machine.progress import Reporter
+from lanewise.manifest.protocols import Keeper, Saved
 from lanewise.storage import checkpoints
-
-if TYPE_CHECKING:
-    from lanewise.machine.progress import Reporter
-    from lanewise.storage.checkpoints import Keeper, Saved
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from lanewise.engine.lanes import LaneStatus
-
-if TYPE_CHECKING:
-    from lanewise.engine.results import Result
+from lanewise.engine.results import Result
+from lanewise.manifest.status import LaneStatus
 
 # At 0.9 of the prior's width, the data add less than a quarter of the prior's information (1/0.9² − 1 = 0.23).
 # 100 effective draws give a width to 7 %. If the posterior of two latents equals the prior, this limit detects it in

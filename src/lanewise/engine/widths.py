@@ -15,8 +15,8 @@ from typing import Any
 import platformdirs
 
 from lanewise.errors import StorageError
+from lanewise.machine import device, host
 from lanewise.manifest import identity
-from lanewise.operations import doctor
 from lanewise.storage.store import Store
 
 # Settings that do not affect memory.
@@ -56,14 +56,6 @@ def _device() -> dict[str, Any]:
     """The device's kind and its memory [GiB]: partitions of one kind of GPU differ in memory."""
     import jax
 
-    device = jax.devices()[0]
-    total = device_bytes() or doctor.memory_bytes()
-    return {"device": device.device_kind, "memory_gib": round(total / 2**30, 1)}
-
-
-def device_bytes() -> int | None:
-    """Device memory that JAX may use [bytes]; None for a device without its own memory."""
-    import jax
-
-    stats = jax.devices()[0].memory_stats() or {}
-    return int(stats["bytes_limit"]) if "bytes_limit" in stats else None
+    first = jax.devices()[0]
+    total = device.device_bytes() or host.memory_bytes()
+    return {"device": first.device_kind, "memory_gib": round(total / 2**30, 1)}

@@ -63,3 +63,11 @@ def _use_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     # XLA's own sub-caches hold absolute paths and break when the directory moves.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+
+
+def device_bytes() -> int | None:
+    """Memory of the device that JAX may use [bytes]; None where it has none of its own."""
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    return int(stats["bytes_limit"]) if "bytes_limit" in stats else None

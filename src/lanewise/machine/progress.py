@@ -8,9 +8,6 @@ import time
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 
 class Reporter(Protocol):
     """Receives progress and events while a campaign runs."""
@@ -82,6 +79,17 @@ class Bar(Silent):
     """A progress bar on a terminal."""
 
     def __init__(self) -> None:
+        # Late: it costs as much as all else that a command without a bar imports.
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),

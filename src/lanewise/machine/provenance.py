@@ -8,16 +8,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "galsim", "jax-galsim", "h5netcdf", "fsspec")
+PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "scipy", "galsim", "jax-galsim", "h5netcdf", "fsspec")
 # What changes how XLA and JAX compute; nothing else of the environment is recorded.
 FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE")
 
@@ -64,9 +62,9 @@ def flags() -> dict[str, str]:
     return {name: os.environ[name] for name in FLAGS if name in os.environ}
 
 
-def inputs(manifest: Manifest) -> dict[str, str]:
+def inputs(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 of what went in: the manifest with its config inlined, and the config's normal form."""
-    return {"manifest": _sha256(manifest.content), "config": _sha256(manifest.config.content)}
+    return {"manifest": _sha256(manifest), "config": _sha256(config)}
 
 
 @cache

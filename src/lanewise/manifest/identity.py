@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lanewise.manifest import registry
-
-if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
+from lanewise.manifest.manifest import Manifest
 
 # Raised whenever the numbers of a realization may change though its manifest does not.
 RESULTS_VERSION = 3

@@ -8,79 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import fsspec
 
 from lanewise.errors import Complaint, ManifestError, UsageError
-from lanewise.manifest import document, registry, schema, typed
+from lanewise.manifest import registry, schema, typed, yaml_text
 from lanewise.manifest.document import Document
-from lanewise.storage.store import beside
-
-
-@dataclass(frozen=True)
-class Realizations:
-    """Realizations (or pairs) per shear point, and the seed of the first.
-
-    Attributes:
-        extensions: more of them, as `lanewise extend` added them: seeds go on after the last, chunks begin anew, so
-            that nothing before an extension changes.
-    """
-
-    count: int = 1
-    base_seed: int = 42
-    extensions: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`size` realizations per chunk; `width` lanes in flight; `index`, the chunk to run if nobody else says."""
-
-    size: int = 1
-    width: int = 16
-    index: int | None = None
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """Thresholds of a converged sampled realization."""
-
-    rhat_max: float = 1.05
-    ess_min: float = 100
-    divergence_frac_max: float = 0.01
-    bfmi_min: float = 0.3
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """What the campaign must show; see `aggregate.criteria`."""
-
-    level: str | None = None
-    requirement: str | None = None
-    max_abs_m: float | None = None
-    max_abs_c: float | None = None
-    max_excluded_frac: float = 0.05
-    rank_p_min: float | None = None
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where results go: a local path or fsspec URL, and `directories` or `packed`."""
-
-    url: str
-    layout: str = "directories"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one chunk needs of its machine."""
-
-    device: str = "auto"
-    gpus: int = 1
-    cpus: int = 4
-    memory: str = "16Gi"
-
+from lanewise.manifest.locations import beside
+from lanewise.manifest.manifest import (
+    Acceptance,
+    Batch,
+    Convergence,
+    Manifest,
+    Output,
+    Realizations,
+    Resources,
+)
 
 _INTO_CONFIG = "config."
 # What a machine or a cluster may say better than the manifest; nothing that changes a number.
@@ -90,55 +34,6 @@ ENVIRONMENT = {
     "LANEWISE_CPUS": "resources.cpus",
     "LANEWISE_MEMORY": "resources.memory",
 }
-
-
-class Config(Protocol):
-    """A family's parsed config; `content` is its normal form, part of identities.
-
-    One whose lanes the engine runs has `stages`, the methods that run with their settings, and an `inference` with
-    `precision`, `rng_seed` and the settings of `auto` too.
-    """
-
-    @property
-    def content(self) -> Mapping[str, Any]:
-        """Every setting with its default filled in, JSON-ready."""
-        ...
-
-    @property
-    def method(self) -> str:
-        """The inference method's name."""
-        ...
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a user should know of a config that is valid: keys without effect, a degenerate posterior."""
-        ...
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A validated manifest with its config.
-
-    Attributes:
-        extent: what the campaign runs over, as its family reads it: true shears, or data sets and a sweep.
-        source: the file or URL it came from.
-        content: the manifest as it was read, with overrides applied and the config inlined; it reproduces the campaign.
-        document: the manifest with its lines, for what is found wrong with it later.
-    """
-
-    kind: str
-    name: str
-    config: Any
-    extent: Any
-    realizations: Realizations
-    batch: Batch
-    convergence: Convergence
-    acceptance: Acceptance
-    output: Output
-    resources: Resources
-    source: str
-    content: Mapping[str, Any] = field(repr=False)
-    document: Document = field(repr=False, compare=False)
 
 
 def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
@@ -154,12 +49,13 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     """
     doc, config_doc, complaints = documents(source, overrides)
     value = doc.value if isinstance(doc.value, dict) else {}
-    family = registry.family(value["kind"]) if str(value.get("kind")) in registry.FAMILIES else None
-    unsound = schema.complaints(doc, "manifest")
+    family = registry.family(value["kind"]) if str(value.get("kind")) in registry.kinds() else None
+    unsound = schema.complaints(doc, schema.manifest(registry.kinds(), family.keys if family else {}))
     if family is not None and not unsound:
         unsound += family.check_extent(doc)
     if family is not None and config_doc is not None:
-        complaints += family.check_config(config_doc)
+        check = family.check_config or (lambda config: schema.complaints(config, family.config_schema))
+        complaints += check(config_doc)
     complaints += unsound
     if complaints or config_doc is None or family is None:
         raise ManifestError(complaints)
@@ -192,7 +88,7 @@ def documents(
     Returns:
         Manifest, config (None if the manifest names none that can be read), and why not.
     """
-    doc = document.parse(_read(source), source) if isinstance(source, str) else source
+    doc = yaml_text.parse(_read(source), source) if isinstance(source, str) else source
     for variable, dotted in ENVIRONMENT.items():
         if os.environ.get(variable):
             doc = _override(doc, f"{dotted}={os.environ[variable]}", variable)
@@ -210,12 +106,6 @@ def documents(
         return doc, config, []
     except ManifestError as error:
         return doc, None, list(error.complaints)
-
-
-def with_output(manifest: Manifest, url: str) -> Manifest:
-    """The same campaign, written elsewhere."""
-    content = {**manifest.content, "output": {**manifest.content["output"], "url": url}}
-    return replace(manifest, output=replace(manifest.output, url=url), content=content)
 
 
 def _read(source: str) -> str:
@@ -238,7 +128,7 @@ def _override(doc: Document, pair: str, origin: str) -> Document:
     dotted, sign, text = pair.partition("=")
     if not sign or not dotted:
         raise UsageError(f"--set {pair}: expected path=value, e.g. --set batch.size=8")
-    return doc.override(tuple(dotted.split(".")), document.parse(text or "null", f"{origin} {dotted}").value, origin)
+    return doc.override(tuple(dotted.split(".")), yaml_text.parse(text or "null", f"{origin} {dotted}").value, origin)
 
 
 def _config(doc: Document) -> Document:
@@ -248,7 +138,7 @@ def _config(doc: Document) -> Document:
         return doc.part("config")
     named = beside(doc.source, named)
     try:
-        return document.parse(_read(named), named)
+        return yaml_text.parse(_read(named), named)
     except ManifestError as error:
         if any(c.line for c in error.complaints):
             raise

@@ -1,35 +1,57 @@
-"""The plan: which realizations there are and which chunk computes each. Pure: a function of the manifest alone."""
+"""The plan: which realizations there are and which chunk computes each."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
-from lanewise.errors import ManifestError, UsageError
-from lanewise.manifest import identity, registry
-from lanewise.manifest.loading import Realizations
-from lanewise.manifest.protocols import Planned
+from lanewise.manifest.manifest import Config
 
-if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
 
-# First match wins; what a cluster sets for the pods or tasks of an array.
-INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX")
+class Planned(Protocol):
+    """One realization as its family plans it."""
+
+    @property
+    def run_id(self) -> str:
+        """Name of its directory, unique in the campaign."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of its data, or of the search for its estimate."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it; the run id, if that says what it is."""
+        ...
+
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """True parameters that are known before its data are made; empty if none is."""
+        ...
+
+    def identity(self, shared: Mapping[str, Any]) -> str:
+        """SHA-256 of all that fixes its numbers, given the campaign's `identity.settings`."""
+        ...
+
+    def changed(self, change: Callable[[Config], Config]) -> Self:
+        """The same realization with its own config changed, for a retry; itself if it has no config of its own."""
+        ...
 
 
 @dataclass(frozen=True)
 class Realization:
-    """One inference problem of the plan: a member, as its family has it, and its identity."""
+    """One inference problem of the plan: as its family planned it, and its identity."""
 
-    member: Any
+    planned: Planned
     identity: str
 
     @property
     def run_id(self) -> str:
         """Name of its directory."""
-        return str(self.member.run_id)
+        return self.planned.run_id
 
 
 @dataclass(frozen=True)
@@ -67,66 +89,3 @@ class Plan:
     def realizations(self) -> tuple[Realization, ...]:
         """Every realization, in order."""
         return tuple(r for chunk in self.chunks for r in chunk.realizations)
-
-
-def build(manifest: Manifest) -> Plan:
-    """The plan of a manifest.
-
-    Raises:
-        ManifestError: two realizations would share a run id, or batch.index is not a chunk.
-    """
-    shared = identity.settings(manifest)
-    chunks: list[Chunk] = []
-    for members in _stretches(manifest):
-        realizations = [Realization(member, member.identity(shared)) for member in members]
-        for at in range(0, len(realizations), manifest.batch.size):
-            chunks.append(Chunk(len(chunks), tuple(realizations[at : at + manifest.batch.size])))
-    plan = Plan(tuple(chunks), manifest.batch.width, shared)
-    if len({realization.run_id for realization in plan.realizations}) < len(plan.realizations):
-        message = "the arms of a pair would share a directory; a shear must be 1e-4 or more"
-        raise ManifestError([manifest.document.complaint(("shear",), message)])
-    if manifest.batch.index is not None and manifest.batch.index >= len(chunks):
-        message = f"expected a chunk from 0 to {len(chunks) - 1}, got {manifest.batch.index}; lower it or remove it"
-        raise ManifestError([manifest.document.complaint(("batch", "index"), message)])
-    return plan
-
-
-def _stretches(manifest: Manifest) -> Iterator[Sequence[Planned]]:
-    """The members as they were asked for: at first, then by each extension, whose seeds go on after the last."""
-    family = registry.family(manifest.kind)
-    asked = manifest.realizations
-    members = family.members(manifest)
-    yield members
-    for count in asked.extensions:
-        following = Realizations(count, max(member.seed for member in members) + 1)
-        members = family.members(replace(manifest, realizations=following))
-        yield members
-
-
-def index_variable() -> str | None:
-    """The variable in which a cluster says which chunk this is; None outside one."""
-    return next((name for name in INDEX_VARIABLES if os.environ.get(name)), None)
-
-
-def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple[int | None, bool]:
-    """The chunk to run: command line, then environment, then manifest.
-
-    Returns:
-        The index, None for all chunks; and whether it came from the environment, that is from a cluster.
-
-    Raises:
-        UsageError: the index is not a number or not in the plan.
-    """
-    where, value = "--batch-index", str(option) if option is not None else ""
-    in_cluster = False
-    if not value:
-        where = index_variable() or ""
-        value = os.environ.get(where, "") if where else ""
-        in_cluster = bool(value)
-    if not value and manifest.batch.index is not None:
-        where, value = "batch.index", str(manifest.batch.index)
-    if not value:
-        return None, False
-    if not value.isdecimal() or int(value) >= n_chunks:
-        raise UsageError(f"{where}: expected a chunk index from 0 to {n_chunks - 1}, got {value}")
-    return int(value), in_cluster

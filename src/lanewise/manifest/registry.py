@@ -1,31 +1,58 @@
-"""Problem families: a folder each, and a line in `FAMILIES`."""
+"""Families by name: the entry points of the group `lanewise.families`."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-if TYPE_CHECKING:
-    # Only here: the command line imports a subpackage, and base brings YAML along.
-    from lanewise.manifest.protocols import Family, LaneFamily
+from lanewise.errors import UsageError
+from lanewise.manifest.family import AnyFamily, Door, Lanes
 
-FAMILIES = {
-    "shear": "lanewise.families.shear.family",
-    "calibration": "lanewise.families.calibration.family",
-    "heterodyne": "lanewise.families.heterodyne.family",
-}
+GROUP = "lanewise.families"
 
 
-def family(kind: str) -> Family:
-    """The family's door; importing it does not import JAX."""
-    return cast("Family", importlib.import_module(FAMILIES[kind]))
+def kinds() -> tuple[str, ...]:
+    """Names of the families that are installed; lanewise's own come first."""
+    return tuple(_entries())
 
 
-def config_schema(kind: str) -> str:
-    """Name of the schema of the family's config."""
-    return "heterodyne-config" if kind == "heterodyne" else "shear-config"
+@cache
+def door(kind: str) -> Door:
+    """What the command line needs of a family.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    if kind not in _entries():
+        raise UsageError(f"kind {kind}: no such family is installed; known are {', '.join(kinds())}")
+    found: Door = _entries()[kind].load()
+    return found
 
 
-def lane_family(kind: str) -> LaneFamily:
-    """The door of a family whose `solver` is None."""
-    return cast("LaneFamily", family(kind))
+@cache
+def family(kind: str) -> AnyFamily:
+    """The family; importing it does not import JAX."""
+    return door(kind).load()
+
+
+def lanes(kind: str) -> Lanes[Any]:
+    """How the engine infers the realizations of a family.
+
+    Raises:
+        UsageError: the family does not run as lanes.
+    """
+    found = family(kind).lanes
+    if found is None:
+        raise UsageError(f"kind {kind} does not run as lanes")
+    return found
+
+
+@cache
+def _entries() -> Mapping[str, EntryPoint]:
+    """Entry points by name; no other package can take the name of one of lanewise's own."""
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda one: not one.value.startswith("lanewise.")):
+        found.setdefault(entry.name, entry)
+    return found

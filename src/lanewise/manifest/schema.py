@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -36,27 +36,48 @@ def load(name: str) -> dict[str, Any]:
     return schema
 
 
-def resolved(branch: dict[str, Any], name: str) -> dict[str, Any]:
-    """A branch of the schema `name` with its reference followed; its own description and default stay."""
+def manifest(kinds: Sequence[str], keys: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of manifests.
+
+    Args:
+        kinds: families that are installed.
+        keys: schema of the keys that are the family's own; empty for a family whose keys stand in the file.
+    """
+    whole = load("manifest")
+    kind = whole["properties"]["kind"]
+    every = {**whole["properties"], "kind": {**kind, "enum": list(dict.fromkeys([*kind["enum"], *kinds]))}}
+    if not keys:
+        return {**whole, "properties": every}
+    common = {name: part for name, part in every.items() if "kinds" not in part}
+    return {
+        **{name: part for name, part in whole.items() if name != "allOf"},
+        "properties": {**common, **keys.get("properties", {})},
+        "required": [*whole["required"], *keys.get("required", ())],
+        "definitions": keys.get("definitions", {}),
+    }
+
+
+def resolved(branch: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A branch of a schema with its reference followed; its own description and default stay."""
     while "$ref" in branch:
-        target: Any = load(name)
+        target: Any = root
         for step in branch["$ref"].removeprefix("#/").split("/"):
             target = target[step]
         branch = {**target, **{key: part for key, part in branch.items() if key != "$ref"}}
     return branch
 
 
-def complaints(document: Document, name: str) -> list[Complaint]:
-    """Everything the schema `name` finds wrong with `document`, not only the first thing."""
-    return [document.complaint(path, message) for path, message in faults(document.value, name)]
+def complaints(document: Document, schema: Mapping[str, Any]) -> list[Complaint]:
+    """Everything that the schema finds wrong with `document`, not only the first thing."""
+    return [document.complaint(path, message) for path, message in faults(document.value, schema)]
 
 
-def faults(value: Any, name: str) -> list[tuple[Path, str]]:
+def faults(value: Any, schema: Mapping[str, Any]) -> list[tuple[Path, str]]:
     """The same of a value that stands in no document as it is: where, and what."""
     infinite = [(path, number) for path, number in _numbers(value, ()) if not abs(number) <= _LARGEST]
     if infinite:
         return [(path, f"expected a finite number, got {number:.3g}") for path, number in infinite]
-    validator = jsonschema.Draft7Validator(load(name))
+    validator = jsonschema.Draft7Validator(schema)
     return [fault for error in validator.iter_errors(value) for fault in _read(error)]
 
 

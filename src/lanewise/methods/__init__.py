@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # Only here: it imports JAX, and a config is checked without.
     from lanewise.methods.base import Method
 
 METHODS = {

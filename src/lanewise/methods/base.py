@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
 
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
 
 State = TypeVar("State")
 Record = Mapping[str, jax.Array]
@@ -62,3 +63,13 @@ class Method(Protocol[State]):
     def finish(self, problem: Problem, state: State, data: Data) -> tuple[jax.Array, Record]:
         """The final status, and records of the lane as a whole: scalars, or vectors over the latents."""
         ...
+
+
+def noughts(function: Callable[..., tuple[Any, Any]], *arguments: Any) -> Any:
+    """Zeros with the shapes of the records that a step would return; the step is not computed.
+
+    Args:
+        function: a step that returns a state and records.
+    """
+    records = jax.eval_shape(function, *arguments)[1]
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), records)

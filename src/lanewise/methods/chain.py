@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from lanewise.engine.lanes import LaneStatus, noughts
-from lanewise.methods.base import Record
+from lanewise.manifest.status import LaneStatus
+from lanewise.methods.base import Record, noughts
 
 # A NamedTuple with the fields `status` and `step`.
 State = TypeVar("State", bound=Any)

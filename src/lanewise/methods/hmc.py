@@ -12,8 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
+from lanewise.manifest.status import LaneStatus
 from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import HmcSettings

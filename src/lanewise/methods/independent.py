@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
+from lanewise.manifest.status import LaneStatus
 from lanewise.methods import whitening
 from lanewise.methods.base import Record
 from lanewise.methods.proposal import DRAWS_PER_ROUND

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
 from lanewise.methods import independent, proposal
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.independent import Drawing

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
+from lanewise.manifest.status import LaneStatus
 from lanewise.methods import mode
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import MapSettings

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
 
 # Initial damping of Nielsen for well-scaled problems; the diagonal scaling makes it dimensionless.
 _DAMPING = 1e-3

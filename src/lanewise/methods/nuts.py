@@ -19,8 +19,8 @@ from numpyro.infer.hmc_util import (
     warmup_adapter,
 )
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
+from lanewise.manifest.status import LaneStatus
 from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import NutsSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
 from lanewise.methods.base import Record
 from lanewise.methods.whitening import Whitening
 

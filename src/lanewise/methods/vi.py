@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.engine.lanes import LaneStatus, noughts
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
+from lanewise.manifest.status import LaneStatus
 from lanewise.methods import independent, proposal
-from lanewise.methods.base import Kind, Record
+from lanewise.methods.base import Kind, Record, noughts
 from lanewise.methods.independent import Drawing
 from lanewise.methods.settings import ViSettings
 from lanewise.methods.whitening import Whitening

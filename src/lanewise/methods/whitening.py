@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lanewise.manifest.protocols import Data, Problem
+from lanewise.manifest.problem import Data, Problem
 from lanewise.methods import mode
 
 # Steps converge quadratically: the distance from the mode after the last step is about the square of this, in standard

@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lanewise.machine import provenance
+from lanewise.manifest.plan import Chunk
+from lanewise.manifest.protocols import AnyResult, Solver
 from lanewise.storage import checkpoints, commits, directories
-from lanewise.storage.checkpoints import Keeper
+from lanewise.storage.checkpoints import Keeper, Policy
+from lanewise.storage.claims import Claim
 from lanewise.storage.commits import Commit
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
-    from lanewise.engine.results import AnyResult
-    from lanewise.manifest.plan import Chunk
-    from lanewise.manifest.protocols import Solver
-    from lanewise.storage.claims import Claim
+from lanewise.storage.record import Record
 
 
 @dataclass(frozen=True)
@@ -30,19 +27,27 @@ class Computed:
 
 
 def compute(
-    campaign: Campaign, solver: Solver, chunk: Chunk, claim: Claim, *, anew: bool = False, retry: int = 0
+    record: Record,
+    solver: Solver,
+    chunk: Chunk,
+    claim: Claim,
+    policy: Policy,
+    *,
+    anew: bool = False,
+    retry: int = 0,
 ) -> Computed:
     """Compute a chunk, going on from its checkpoint if there is one.
 
     Args:
+        policy: when the chunk has checkpoints.
         anew: remove what checkpoints there are.
         retry: number of the retry; each has a checkpoint of its own.
     """
     began = time.time()
     if anew:
-        campaign.store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
+        record.store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
     around = {**checkpoints.surroundings(), **({"retry": retry} if retry else {})}
-    keeper = Keeper(campaign.store, chunk, around, campaign.checkpoints)
+    keeper = Keeper(record.store, chunk, around, policy)
     claim.take(chunk)
     if resumed := keeper.load():
         claim.say("resumed", f"chunk {chunk.index}: goes on after {resumed} rounds", chunk=chunk.index)
@@ -52,7 +57,7 @@ def compute(
         "source": provenance.source(),
         "machine": provenance.machine(),
         "flags": provenance.flags(),
-        "inputs": provenance.inputs(campaign.manifest),
+        "inputs": provenance.inputs(record.manifest.content, record.manifest.config.content),
         **solver.made,
         "rounds_resumed": resumed,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
@@ -62,7 +67,7 @@ def compute(
 
 
 def settle(
-    campaign: Campaign,
+    record: Record,
     chunk: Chunk,
     computed: Computed,
     *,
@@ -78,15 +83,15 @@ def settle(
     Returns:
         The commit that counts: this attempt's, or that of another attempt which was first.
     """
-    store = campaign.store
+    store = record.store
     old = commits.previous(store, chunk) if replace else None
     attempt = commits.new_attempt()
     results = computed.results
-    published = campaign.manifest.output.layout == "directories"
-    view = list(directories.files_of(campaign.plan.settings, results)) if published else None
+    published = record.manifest.output.layout == "directories"
+    view = list(directories.files_of(record.plan.settings, results)) if published else None
     commit = commits.write(
         store,
-        campaign.plan,
+        record.plan,
         chunk,
         results,
         computed.made,
@@ -95,30 +100,30 @@ def settle(
         replace=replace,
         changed=changed,
     )
-    commit = _publish_own(campaign, chunk, commit, view if commit.attempt == attempt else None)
+    commit = _publish_own(record, chunk, commit, view if commit.attempt == attempt else None)
     computed.keeper.clear()
     if replace:
-        commits.discard(store, chunk, old, keep=campaign.run_ids)
+        commits.discard(store, chunk, old, keep=record.run_ids)
         store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
     return commit
 
 
-def publish(campaign: Campaign, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
+def publish(record: Record, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
     """Write the directories of a committed chunk, if the campaign has them."""
-    if campaign.manifest.output.layout == "directories":
-        directories.publish(campaign.store, chunk, commit, view)
+    if record.manifest.output.layout == "directories":
+        directories.publish(record.store, chunk, commit, view)
 
 
-def _publish_own(campaign: Campaign, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None) -> Commit:
+def _publish_own(record: Record, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None) -> Commit:
     """Publish what counts after we committed; returns it.
 
     Args:
         view: our files if ours is the commit that counts; None if another attempt was first.
     """
     while True:
-        publish(campaign, chunk, commit, view)
+        publish(record, chunk, commit, view)
         # Without conditional writes an attempt with a lower id may have come since.
-        now = commits.read(campaign.store, chunk)
+        now = commits.read(record.store, chunk)
         if now is None or now.attempt == commit.attempt:
             return commit
-        commit, view = now, directories.files_of(now.settings, commits.load_results(campaign.store, now))
+        commit, view = now, directories.files_of(now.settings, commits.load_results(record.store, now))

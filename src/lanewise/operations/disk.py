@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lanewise.errors import ManifestError
 from lanewise.operations.memory import size_text
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
+from lanewise.storage.record import Record
 
 # Measured for map, importance, NUTS and auto: what a chunk and a realization take beside draws, and multiples of these.
 _CHUNK_BYTES = 13_000
@@ -41,7 +38,7 @@ class Disk:
         return f"{needed} of {size_text(self.free_bytes)} free"
 
 
-def predict(campaign: Campaign, record_bytes: int, committed: frozenset[int]) -> Disk:
+def predict(record: Record, record_bytes: int, committed: frozenset[int]) -> Disk:
     """The room for what is open.
 
     Args:
@@ -52,13 +49,13 @@ def predict(campaign: Campaign, record_bytes: int, committed: frozenset[int]) ->
         ManifestError: a local disk has not that much.
     """
     each = _PACKED_BYTES + _PACKED_COPIES * record_bytes
-    if campaign.manifest.output.layout == "directories":
+    if record.manifest.output.layout == "directories":
         each += _FILES_BYTES + _FILES_COPIES * record_bytes
-    left = [len(chunk.realizations) for chunk in campaign.plan.chunks if chunk.index not in committed]
-    disk = Disk(round(len(left) * _CHUNK_BYTES + sum(left) * each), campaign.store.free_bytes)
+    left = [len(chunk.realizations) for chunk in record.plan.chunks if chunk.index not in committed]
+    disk = Disk(round(len(left) * _CHUNK_BYTES + sum(left) * each), record.store.free_bytes)
     if disk.free_bytes is not None and disk.results_bytes > disk.free_bytes:
         text = f"results need about {size_text(disk.results_bytes)}, {size_text(disk.free_bytes)} are free"
-        smaller = "set output.layout: packed, " if campaign.manifest.output.layout == "directories" else ""
+        smaller = "set output.layout: packed, " if record.manifest.output.layout == "directories" else ""
         remedy = f"{smaller}make room, or choose another place"
-        raise ManifestError([campaign.manifest.document.complaint(("output", "url"), f"{text}; {remedy}")])
+        raise ManifestError([record.manifest.document.complaint(("output", "url"), f"{text}; {remedy}")])
     return disk

@@ -13,22 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lanewise.errors import MachineError, StorageError
-from lanewise.machine import device, provenance
-from lanewise.manifest.plan import INDEX_VARIABLES
+from lanewise.machine import device, host, provenance
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.planning import INDEX_VARIABLES
 from lanewise.storage.store import PROBES, Store, stamp
 
-if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
-
 _GIB = 2**30
-_CGROUP = Path("/sys/fs/cgroup")
-# Group of control files by generation: version 2 has one tree, version 1 one per controller.
-_CGROUP_MEMORY = ("memory.max", "memory/memory.limit_in_bytes")
-_CGROUP_QUOTA = ("cpu.max", "cpu/cpu.cfs_quota_us")
-_UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "M": 10**6, "G": 10**9, "T": 10**12}
 _LITTLE_DISK_BYTES = 2 * _GIB
 # What changes how lanewise, JAX and XLA work.
 _PREFIXES = ("LANEWISE_", "JAX_", "XLA_", "CUDA_VISIBLE", "NVIDIA_VISIBLE")
@@ -63,29 +55,6 @@ def examine(manifest: Manifest | None = None) -> list[Finding]:
     if manifest is not None:
         found += [*_needs(manifest), *_storage(manifest.output.url)]
     return found
-
-
-def n_cores() -> int:
-    """Cores that this process may use: its affinity, and the quota of its container."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _first_line(_CGROUP_QUOTA).split()
-    period = quota[1:] or _first_line(("cpu/cpu.cfs_period_us",)).split()
-    if quota and period and quota[0].isdecimal() and period[0].isdecimal():
-        return max(1, min(affinity, round(int(quota[0]) / int(period[0]))))
-    return affinity
-
-
-def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or the limit of its container."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _first_line(_CGROUP_MEMORY)
-    return min(total, int(limit)) if limit.isdecimal() else total
-
-
-def quantity_bytes(text: str) -> int:
-    """Bytes of a Kubernetes quantity as the manifest has it, such as 16Gi."""
-    number = text.rstrip("MGTi")
-    return int(number) * _UNITS[text[len(number) :]]
 
 
 def _software() -> Iterator[Finding]:
@@ -143,13 +112,13 @@ def _rows(text: str) -> list[list[str]]:
 
 
 def _cores() -> Iterator[Finding]:
-    machine, ours = os.cpu_count() or 1, n_cores()
+    machine, ours = os.cpu_count() or 1, host.n_cores()
     of = f" of the machine's {machine}" if machine != ours else ""
     yield Finding("cores", Grade.FINE, f"{ours}{of}")
 
 
 def _memory() -> Iterator[Finding]:
-    yield Finding("memory", Grade.FINE, f"{memory_bytes() / _GIB:.1f} GiB")
+    yield Finding("memory", Grade.FINE, f"{host.memory_bytes() / _GIB:.1f} GiB")
 
 
 def _places() -> Iterator[Finding]:
@@ -189,15 +158,15 @@ def _environment() -> Iterator[Finding]:
 def _needs(manifest: Manifest) -> Iterator[Finding]:
     asked = manifest.resources
     try:
-        device.prepare(asked.device, manifest.config.inference.precision)
+        device.prepare(asked.device, manifest.config.precision)
     except MachineError as error:
         yield Finding("resources.device", Grade.FAULT, str(error), error.exit_code)
     else:
         yield Finding("resources.device", Grade.FINE, f"{asked.device} is satisfied")
-    if (cores := n_cores()) < asked.cpus:
+    if (cores := host.n_cores()) < asked.cpus:
         text = f"{asked.cpus} asked for, {cores} here; the campaign runs, slower"
         yield Finding("resources.cpus", Grade.NOTE, text)
-    if (memory := memory_bytes()) < quantity_bytes(asked.memory):
+    if (memory := host.memory_bytes()) < host.quantity_bytes(asked.memory):
         text = f"{asked.memory} asked for, {memory / _GIB:.1f} GiB here; lower batch.size or batch.width if it runs out"
         yield Finding("resources.memory", Grade.NOTE, text)
 
@@ -247,12 +216,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _first_line(names: Sequence[str]) -> str:
-    for name in names:
-        try:
-            return (_CGROUP / name).read_text().strip()
-        except OSError:
-            continue
-    return ""

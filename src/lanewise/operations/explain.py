@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lanewise.manifest import document, loading, registry, schema
+from lanewise.manifest import document, loading, registry, schema, yaml_text
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.plan import index_variable
+from lanewise.manifest.planning import index_variable
 from lanewise.methods import STAGES
 
 DEFAULT = "default"
 _SETTINGS = "_config"
+_VALUE_WIDTH = 60
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,21 @@ def settings(source: str, overrides: Sequence[str] = ()) -> list[Setting]:
     """Every setting of a manifest that `manifest.load` accepts, in the order of the schemas."""
     doc, config, _ = loading.documents(source, overrides)
     if variable := index_variable():
-        doc = doc.override(("batch", "index"), document.parse(os.environ[variable], variable).value, variable)
-    found = list(_walk(doc, schema.load("manifest"), "manifest", ()))
+        doc = doc.override(("batch", "index"), yaml_text.parse(os.environ[variable], variable).value, variable)
+    family = registry.family(doc.value["kind"])
+    whole = schema.manifest(registry.kinds(), family.keys)
+    found = list(_walk(doc, whole, whole, ()))
     if config is not None:
-        name = registry.config_schema(doc.value["kind"])
-        inside = _walk(config, schema.load(name), name, ())
+        inside = _walk(config, family.config_schema, family.config_schema, ())
         prefix = "" if config.prefix else "config."
         found += [Setting(prefix + one.path, one.value, one.origin) for one in inside]
     return found
 
 
-def _walk(doc: Document, branch: Mapping[str, Any], name: str, path: Path) -> Iterator[Setting]:
+def _walk(doc: Document, branch: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> Iterator[Setting]:
     value = _at(doc.value, path)
     for key, part in branch.get("properties", {}).items():
-        below = schema.resolved(part, name)
+        below = schema.resolved(part, root)
         here = (*path, key)
         if key.endswith(_SETTINGS) and key not in value and key.removesuffix(_SETTINGS) not in _methods(value):
             continue  # the defaults of a method that is not used
@@ -58,11 +60,11 @@ def _walk(doc: Document, branch: Mapping[str, Any], name: str, path: Path) -> It
         elif "properties" in below and isinstance(value.get(key, {}), dict):
             # An absent part that could not stand without more says nothing.
             if key in value or not (below.get("required") or below.get("minProperties")):
-                yield from _walk(doc, below, name, here)
+                yield from _walk(doc, below, root, here)
         elif key in value:
             yield _setting(doc, here, value[key])
         elif "default" in below:
-            yield Setting(document.dotted((*doc.prefix, *here)), document.flow(below["default"]), DEFAULT)
+            yield Setting(document.dotted((*doc.prefix, *here)), yaml_text.flow(below["default"]), DEFAULT)
 
 
 def _methods(inference: Mapping[str, Any]) -> tuple[str, ...]:
@@ -73,10 +75,17 @@ def _methods(inference: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _setting(doc: Document, path: Path, value: Any) -> Setting:
     source, line = doc.origin(path)
-    return Setting(document.dotted((*doc.prefix, *path)), document.flow(value), f"{source}:{line}" if line else source)
+    return Setting(document.dotted((*doc.prefix, *path)), yaml_text.flow(value), f"{source}:{line}" if line else source)
 
 
 def _at(value: Any, path: Path) -> Mapping[str, Any]:
     for key in path:
         value = value.get(key, {}) if isinstance(value, dict) else {}
     return value if isinstance(value, dict) else {}
+
+
+def text(found: Sequence[Setting]) -> str:
+    """Settings in three columns: where each comes from stands last, since files have long names."""
+    paths, values = (max(len(getattr(one, name)) for one in found) for name in ("path", "value"))
+    values = min(values, _VALUE_WIDTH)
+    return "\n".join(f"{one.path:<{paths}}  {one.value:<{values}}  {one.origin}" for one in found)

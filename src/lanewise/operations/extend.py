@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from lanewise.errors import ManifestError, UsageError
-from lanewise.manifest import document, plan, registry
-from lanewise.manifest.loading import Manifest
+from lanewise.manifest import planning, registry, yaml_text
+from lanewise.manifest.locations import split
+from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
-from lanewise.storage.store import Store, split
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
+from lanewise.storage.record import Record
+from lanewise.storage.store import Store
 
 _KEY = "realizations"
 _LIST = "extensions"
@@ -30,22 +29,22 @@ def extend(text: str, count: int, source: str) -> str:
     Raises:
         ManifestError: the text is written in a way that cannot be edited safely; says what to write.
     """
-    before = document.parse(text, source).value
+    before = yaml_text.parse(text, source).value
     numbers = [*_extensions(before), count]
     expected = _with_extensions(before, numbers)
     edited = _edit(text, numbers)
     # Whatever YAML allows that the edit does not foresee ends here, not in a changed campaign.
     try:
-        safe = edited is not None and document.parse(edited, source).value == expected
+        safe = edited is not None and yaml_text.parse(edited, source).value == expected
     except ManifestError:
         safe = False
     if edited is None or not safe:
         remedy = f"cannot be edited safely; write {_LIST}: {numbers} under {_KEY} yourself"
-        raise ManifestError([document.parse(text, source).complaint((_KEY,), remedy)])
+        raise ManifestError([yaml_text.parse(text, source).complaint((_KEY,), remedy)])
     return edited
 
 
-def write(campaign: Campaign, count: int) -> Plan:
+def write(record: Record, count: int) -> Plan:
     """Extend the manifest where it stands; returns the plan of what it is now.
 
     Raises:
@@ -54,26 +53,26 @@ def write(campaign: Campaign, count: int) -> Plan:
         ResultsDiffer: what is committed is not of this manifest.
         StorageError: the manifest cannot be written.
     """
-    family = registry.family(campaign.manifest.kind)
-    if remedy := family.no_extension(campaign.manifest):
-        raise UsageError(f"{campaign.manifest.source}: {remedy}")
-    campaign.commits()
-    source = campaign.manifest.source
+    family = registry.family(record.manifest.kind)
+    if remedy := family.no_extension(record.manifest):
+        raise UsageError(f"{record.manifest.source}: {remedy}")
+    record.commits()
+    source = record.manifest.source
     folder, name = split(source)
     store = Store(folder)
     text = extend(store.read(name).decode(), count, source)
-    if complaints := family.check_extent(document.parse(text, source)):
+    if complaints := family.check_extent(yaml_text.parse(text, source)):
         raise ManifestError(complaints)
     store.put(name, text.encode())
-    asked = campaign.manifest.realizations
+    asked = record.manifest.realizations
     extended = replace(asked, extensions=(*asked.extensions, count))
-    return plan.build(replace(campaign.manifest, realizations=extended))
+    return planning.build(replace(record.manifest, realizations=extended))
 
 
 def is_extended(text: str, manifest: Manifest) -> bool:
     """Whether the text is this manifest with no, or with further, extensions."""
     try:
-        kept = document.parse(text, "").value
+        kept = yaml_text.parse(text, "").value
     except ManifestError:
         return False
     if not isinstance(kept, dict) or not isinstance(kept.get(_KEY, {}), dict):

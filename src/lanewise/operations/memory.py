@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from lanewise.engine import widths
+from lanewise.engine.engine import Engine
 from lanewise.errors import MachineError, ManifestError
-from lanewise.operations import doctor
-
-if TYPE_CHECKING:
-    from lanewise.engine.engine import Engine
-    from lanewise.manifest.loading import Manifest
-    from lanewise.manifest.plan import Plan
+from lanewise.machine import device, host
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Plan
 
 _GIB = 2**30
 # Python with JAX, GalSim and the compiler at its work: 0.6 to 0.9 GiB resident on Linux, x86-64, jax 0.10.
@@ -80,7 +77,7 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
         return None
     program_bytes, record_bytes = found
     draws = _COPIES * max(len(chunk.realizations) for chunk in plan.chunks) * record_bytes
-    device_limit = widths.device_bytes()
+    device_limit = device.device_bytes()
     shared = device_limit is None and not estimate
     memory = Memory(
         width=plan.width,
@@ -89,7 +86,7 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
         device_bytes=program_bytes,
         device_limit_bytes=device_limit,
         host_bytes=_PROCESS_BYTES + draws + (program_bytes if shared else 0),
-        host_limit_bytes=doctor.quantity_bytes(manifest.resources.memory),
+        host_limit_bytes=host.quantity_bytes(manifest.resources.memory),
         draws_bytes=draws,
         record_bytes=record_bytes,
     )

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.engine.results import Try
 from lanewise.machine import interrupts
+from lanewise.machine.progress import Reporter
+from lanewise.manifest import registry
+from lanewise.manifest.family import Ladder
+from lanewise.manifest.manifest import Config, Manifest, Rung
 from lanewise.manifest.plan import Chunk
-from lanewise.operations import attempts, ladder
+from lanewise.manifest.protocols import AnyResult, Try
+from lanewise.manifest.status import LaneStatus
+from lanewise.operations import attempts, chunks
 from lanewise.operations.attempts import Computed
-from lanewise.operations.ladder import Rung
 from lanewise.storage import claims, commits, failures
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
-    from lanewise.engine.results import AnyResult
-    from lanewise.machine.progress import Reporter
-    from lanewise.storage.claims import Claim
-    from lanewise.storage.commits import Commit
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.claims import Claim
+from lanewise.storage.commits import Commit
+from lanewise.storage.record import Record
 
 FAILED = frozenset({LaneStatus.FAILED, LaneStatus.NON_FINITE})
 NOT_CONVERGED = frozenset({LaneStatus.NOT_CONVERGED})
@@ -43,7 +42,7 @@ class Retried:
     errors: tuple[Exception, ...]
 
 
-def retry(campaign: Campaign, statuses: frozenset[LaneStatus], progress: Reporter) -> Retried:
+def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progress: Reporter) -> Retried:
     """Try realizations of these statuses again, chunk by chunk; chunks that failed or were lost are computed first.
 
     One that failed, or whose numbers were not finite, is computed once more as it stands. One that did not converge
@@ -58,17 +57,18 @@ def retry(campaign: Campaign, statuses: frozenset[LaneStatus], progress: Reporte
     errors: list[Exception] = []
     counts: Counter[str] = Counter()
     n_tried = n_mended = 0
-    statuses &= ladder.mendable(campaign.manifest.config.method)
+    statuses &= mendable(record.manifest)
     words = {status.word for status in statuses}
-    with claims.held(campaign.store, progress) as claim:
-        for index in dead(campaign):
-            errors += campaign.run(index, progress=claim).errors
-        for index, commit in sorted(campaign.commits().items()):
+    with claims.held(record.store, progress) as claim:
+        if lost := [record.plan.chunks[index] for index in dead(record)]:
+            solver = chunks.solver(record)
+            errors += chunks.compute(record, solver, lost, policy, overwrite=False, progress=claim).errors
+        for index, commit in sorted(record.commits().items()):
             now = commit
             if not words.isdisjoint(commit.counts):
                 interrupts.stop_here()
                 with interrupts.deferred():
-                    tried, mended, now = _chunk(campaign, campaign.plan.chunks[index], commit, statuses, claim)
+                    tried, mended, now = _chunk(record, record.plan.chunks[index], commit, statuses, policy, claim)
                 n_tried, n_mended = n_tried + tried, n_mended + mended
                 text = f"chunk {index}: {tried} tried again, {mended} of them ok now"
                 progress.say("retried", text, chunk=index, tried=tried, mended=mended)
@@ -76,22 +76,32 @@ def retry(campaign: Campaign, statuses: frozenset[LaneStatus], progress: Reporte
     return Retried(n_tried, n_mended, counts, tuple(errors))
 
 
-def dead(campaign: Campaign) -> list[int]:
+def ladder_of(manifest: Manifest) -> Ladder:
+    """The rungs of the campaign's method, from the first retry on; the last one serves every further retry."""
+    return registry.family(manifest.kind).ladders.get(manifest.config.method, ())
+
+
+def mendable(manifest: Manifest) -> frozenset[LaneStatus]:
+    """Statuses that a retry may change: what failed may have failed for a passing reason, the rest needs a rung."""
+    return FAILED | NOT_CONVERGED if ladder_of(manifest) else FAILED
+
+
+def dead(record: Record) -> list[int]:
     """Chunks that are not committed, and failed or lost the process that computed them."""
-    store, done = campaign.store, campaign.commits()
+    store, done = record.store, record.commits()
     claimed = claims.survey(store)
     found = {claim.chunk for claim in claims.lost(claimed, done)}
     found |= {failure.chunk for failure in failures.survey(store)} - {claim.chunk for claim in claimed if claim.alive}
-    return sorted(chunk.index for chunk in campaign.plan.chunks if chunk.index in found and chunk.index not in done)
+    return sorted(chunk.index for chunk in record.plan.chunks if chunk.index in found and chunk.index not in done)
 
 
 def _chunk(
-    campaign: Campaign, chunk: Chunk, commit: Commit, statuses: frozenset[LaneStatus], claim: Claim
+    record: Record, chunk: Chunk, commit: Commit, statuses: frozenset[LaneStatus], policy: Policy, claim: Claim
 ) -> tuple[int, int, Commit]:
     """One chunk's realizations; how many were tried, how many are ok now, and the commit that counts."""
-    results = list(commits.load_results(campaign.store, commit))
+    results = list(commits.load_results(record.store, commit))
     wanted = [at for at, result in enumerate(results) if result.status in statuses]
-    rungs = ladder.of(campaign.manifest.config.method)
+    rungs = ladder_of(record.manifest)
     computed = None
     open_ = wanted
     for climbed in range(max(1, len(rungs))):
@@ -99,7 +109,7 @@ def _chunk(
         open_ = open_ if climbed == 0 else [at for at in open_ if results[at].status is LaneStatus.NOT_CONVERGED]
         for (number, at_rung), group in _groups(results, open_, len(rungs)).items():
             rung = None if at_rung is None else rungs[at_rung]
-            computed = _again(campaign, chunk, group, number, rung, claim)
+            computed = _again(record, chunk, group, number, rung, policy, claim)
             for at, new in zip(group, computed.results, strict=True):
                 results[at] = _note(results[at], new, number, rung)
     assert computed is not None
@@ -109,7 +119,7 @@ def _chunk(
     return (
         len(wanted),
         mended,
-        attempts.settle(campaign, chunk, whole, replace=True, changed=changed),
+        attempts.settle(record, chunk, whole, replace=True, changed=changed),
     )
 
 
@@ -128,23 +138,29 @@ def _groups(
 
 
 def _again(
-    campaign: Campaign, chunk: Chunk, group: Sequence[int], number: int, rung: Rung | None, claim: Claim
+    record: Record,
+    chunk: Chunk,
+    group: Sequence[int],
+    number: int,
+    rung: Rung | None,
+    policy: Policy,
+    claim: Claim,
 ) -> Computed:
-    def climb(config: Any) -> Any:
-        return ladder.climb(config, rung) if rung else config
+    def climb(config: Config) -> Config:
+        return config.climbed(rung) if rung else config
 
-    manifest = replace(campaign.manifest, config=climb(campaign.manifest.config))
+    manifest = replace(record.manifest, config=climb(record.manifest.config))
     again = (chunk.realizations[at] for at in group)
-    part = Chunk(chunk.index, tuple(replace(one, member=one.member.changed(climb)) for one in again))
+    part = Chunk(chunk.index, tuple(replace(one, planned=one.planned.changed(climb)) for one in again))
     how = rung.change if rung else "as before"
     ids = f"{len(group)} realization{'s' if len(group) > 1 else ''}"
     claim.say("retry", f"chunk {part.index}: retry {number} of {ids}, {how}", chunk=part.index, retry=number)
-    solver = campaign.solver(manifest, retry=number)
-    return attempts.compute(campaign, solver, part, claim, retry=number)
+    solver = chunks.solver(record, manifest, retry=number)
+    return attempts.compute(record, solver, part, claim, policy, retry=number)
 
 
-def _note(old: Any, new: Any, number: int, rung: Rung | None) -> Any:
+def _note(old: AnyResult, new: AnyResult, number: int, rung: Rung | None) -> AnyResult:
     """The result that stands, the new one unless it is worse, with all attempts."""
     earlier = old.tries or (Try.of(old, 0, ""),)
     latest = Try.of(new, number, rung.change if rung else "")
-    return replace(new if new.status <= old.status else old, tries=(*earlier, latest))
+    return (new if new.status <= old.status else old).with_tries((*earlier, latest))

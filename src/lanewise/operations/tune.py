@@ -6,16 +6,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from lanewise.engine import programs
 from lanewise.engine.engine import Engine
 from lanewise.errors import ChunkImpossible
-from lanewise.manifest import plan as plans
-
-if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
-    from lanewise.manifest.plan import Chunk
+from lanewise.manifest import planning
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Chunk
 
 # A width is timed at least so often, and until this much has passed.
 _REPEATS, _ENOUGH_S = 3, 2.0
@@ -75,7 +72,7 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
     while not trials or (trials[-1].lanes_per_s is not None and 2 * trials[-1].width <= widest):
         width = 2 * trials[-1].width if trials else 1
         tried = replace(manifest, batch=replace(manifest.batch, width=width, index=None))
-        plan = plans.build(tried)
+        plan = planning.build(tried)
         engine = Engine(tried, plan)
         trials.append(Trial(width, _lanes_per_s(engine, plan.chunks[0], width)))
         tell(trials[-1])

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.machine.progress import Reporter, Silent
+from lanewise.manifest.plan import Chunk
 from lanewise.storage import commits, directories
 from lanewise.storage.claims import CLAIMS
 from lanewise.storage.commits import Commit, File
+from lanewise.storage.record import Record
 from lanewise.storage.store import PROBES, Store, is_stamp
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
-    from lanewise.manifest.plan import Chunk
 
 # Chunks that are read between two words of progress.
 _AT_ONCE = 64
@@ -42,9 +39,9 @@ class Verification:
     findings: tuple[Finding, ...]
 
 
-def verify(campaign: Campaign, progress: Reporter | None = None) -> Verification:
+def verify(record: Record, progress: Reporter | None = None) -> Verification:
     """Read every file that a commit names and compare size and SHA-256; look for commits of other campaigns."""
-    progress, store, chunks = progress or Silent(), campaign.store, campaign.plan.chunks
+    progress, store, chunks = progress or Silent(), record.store, record.plan.chunks
     foreign = [
         Finding(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
         for index in sorted(commits.indices(store) - {chunk.index for chunk in chunks})
@@ -52,19 +49,19 @@ def verify(campaign: Campaign, progress: Reporter | None = None) -> Verification
     progress.begin("chunks", len(chunks))
     seen: list[Verification] = []
     for at in range(0, len(chunks), _AT_ONCE):
-        seen += store.map(lambda chunk: _verify_chunk(campaign, chunk), chunks[at : at + _AT_ONCE])
+        seen += store.map(lambda chunk: _verify_chunk(record, chunk), chunks[at : at + _AT_ONCE])
         progress.step(len(seen))
     findings = [*foreign, *(finding for one in seen for finding in one.findings)]
     return Verification(sum(one.n_chunks for one in seen), sum(one.n_files for one in seen), tuple(findings))
 
 
-def _verify_chunk(campaign: Campaign, chunk: Chunk) -> Verification:
-    store = campaign.store
+def _verify_chunk(record: Record, chunk: Chunk) -> Verification:
+    store = record.store
     try:
         commit = commits.read(store, chunk)
         if commit is None:
             return Verification(0, 0, ())
-        commits.check(store, campaign.plan, chunk, commit)
+        commits.check(store, record.plan, chunk, commit)
     except ResultsDiffer as error:
         return Verification(0, 0, (Finding(f"chunk {chunk.index}: {error}", foreign=True),))
     except Damaged as error:
@@ -74,37 +71,37 @@ def _verify_chunk(campaign: Campaign, chunk: Chunk) -> Verification:
     return Verification(1, n_files, tuple(Finding(text) for text in found or _view_damage(store, chunk, commit)))
 
 
-def export(campaign: Campaign, store: Store) -> int:
+def export(record: Record, store: Store) -> int:
     """Write the directories of every committed realization; returns how many."""
     n = 0
-    for commit in campaign.commits().values():
-        results = commits.load_results(campaign.store, commit)
+    for commit in record.commits().values():
+        results = commits.load_results(record.store, commit)
         directories.write(store, directories.files_of(commit.settings, results))
         n += len(results)
     return n
 
 
-def clean(campaign: Campaign, older_than_s: float, *, dry_run: bool = False) -> list[str]:
+def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list[str]:
     """Remove what attempts left behind that do not count; returns the paths.
 
     An attempt under way looks like an orphan until it commits: only what is older is taken, by the store's clock. What
     is of chunks outside the plan is left alone.
     """
-    store = campaign.store
+    store = record.store
     born_before = store.now() - older_than_s
 
     def old(paths: Sequence[str]) -> list[str]:
         return [path for path, at in zip(paths, store.map(store.modified, paths), strict=True) if at < born_before]
 
-    found = campaign.commits()
-    taken = old([path for chunk in campaign.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))])
+    found = record.commits()
+    taken = old([path for chunk in record.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))])
     taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
     # A claim that is alive is younger than an hour: it beats.
     taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
     taken += old(store.leftovers())
-    taken += [f"{commits.CHECKPOINTS}/{name}" for name in _finished_checkpoints(campaign, found)]
+    taken += [f"{commits.CHECKPOINTS}/{name}" for name in _finished_checkpoints(record, found)]
     # Asked again: an attempt that was slow may have committed since.
-    counts = {commit.attempt for commit in campaign.commits().values()}
+    counts = {commit.attempt for commit in record.commits().values()}
     taken = [path for path in taken if _attempt(path) not in counts]
     for path in () if dry_run else taken:
         store.remove(path)
@@ -159,9 +156,9 @@ def _orphans(store: Store, chunk: Chunk, commit: Commit | None) -> Iterator[str]
             yield f"{commits.CHUNKS}/{chunk.name}/{name}"
 
 
-def _finished_checkpoints(campaign: Campaign, found: Iterable[int]) -> list[str]:
-    done = {campaign.plan.chunks[index].name for index in found}
-    return [name for name in campaign.store.names(commits.CHECKPOINTS) if name in done]
+def _finished_checkpoints(record: Record, found: Iterable[int]) -> list[str]:
+    done = {record.plan.chunks[index].name for index in found}
+    return [name for name in record.store.names(commits.CHECKPOINTS) if name in done]
 
 
 def _attempt(path: str) -> str:

@@ -15,19 +15,19 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lanewise.api import Campaign, Outcome
 from lanewise.errors import INTERRUPTED, TERMINATED, StorageError, UsageError, WorkerLost
-from lanewise.machine import interrupts
-from lanewise.machine.progress import Silent
-from lanewise.operations import doctor
+from lanewise.machine import host, interrupts
+from lanewise.machine.progress import Reporter, Silent
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Chunk
+from lanewise.operations import chunks
+from lanewise.operations.chunks import Outcome
 from lanewise.storage import claims, failures
+from lanewise.storage.checkpoints import Policy
 from lanewise.storage.claims import Claim
-
-if TYPE_CHECKING:
-    from lanewise.machine.progress import Reporter
-    from lanewise.manifest.loading import Manifest
+from lanewise.storage.record import Record
 
 _POLL_S = 0.5
 _PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
@@ -54,10 +54,10 @@ def shares(manifest: Manifest, n: int) -> list[Share]:
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     asked = manifest.resources
-    cores = cores[: min(asked.cpus, doctor.n_cores())]
+    cores = cores[: min(asked.cpus, host.n_cores())]
     if n > len(cores):
         raise UsageError(
-            f"--workers {n}: resources.cpus is {asked.cpus} and {doctor.n_cores()} cores are here; "
+            f"--workers {n}: resources.cpus is {asked.cpus} and {host.n_cores()} cores are here; "
             f"expected 1 to {len(cores)}"
         )
     if manifest.output.url.startswith("memory:"):
@@ -73,7 +73,9 @@ def shares(manifest: Manifest, n: int) -> list[Share]:
     return [Share(part, gpu) for part, gpu in zip(parts, found, strict=False)]
 
 
-def run(campaign: Campaign, indices: Sequence[int], n: int, *, overwrite: bool, progress: Reporter) -> Outcome:
+def run(
+    record: Record, indices: Sequence[int], n: int, policy: Policy, *, overwrite: bool, progress: Reporter
+) -> Outcome:
     """Compute chunks in n processes; the results are those of one.
 
     Raises:
@@ -81,9 +83,9 @@ def run(campaign: Campaign, indices: Sequence[int], n: int, *, overwrite: bool, 
         StorageError, MachineError: a worker met one; the others end their round.
         SystemExit: after a signal, once every worker has ended its round.
     """
-    crew = _Crew(campaign, indices, overwrite=overwrite, progress=progress)
+    crew = _Crew(record, indices, policy, overwrite=overwrite, progress=progress)
     with interrupts.deferred():
-        crew.work(shares(campaign.manifest, n))
+        crew.work(shares(record.manifest, n))
     interrupts.stop_here()
     return crew.outcome
 
@@ -104,8 +106,9 @@ class _Worker:
 class _Crew:
     """The workers of a run, and what is left for them."""
 
-    campaign: Campaign
+    record: Record
     indices: Sequence[int]
+    policy: Policy
     overwrite: bool
     progress: Reporter
     workers: list[_Worker] = field(default_factory=list)
@@ -135,7 +138,7 @@ class _Crew:
     def _start(self, share: Share) -> None:
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
-        arguments = (theirs, replace(self.campaign), share, self.overwrite)
+        arguments = (theirs, replace(self.record), self.policy, share, self.overwrite)
         process = spawn.Process(target=_serve, args=arguments, name="lanewise-worker")
         process.start()
         theirs.close()
@@ -190,8 +193,8 @@ class _Crew:
         code = worker.process.exitcode
         if worker.chunk is None or interrupts.pending() or code in (TERMINATED, INTERRUPTED):
             return
-        chunk = self.campaign.plan.chunks[worker.chunk]
-        commit = None if self.overwrite else self.campaign.commits([chunk]).get(chunk.index)
+        chunk = self.record.plan.chunks[worker.chunk]
+        commit = None if self.overwrite else self.record.commits([chunk]).get(chunk.index)
         if commit is not None:  # it went after it had committed, before it said so
             self._count(Outcome(computed=1, counts=Counter(commit.counts)))
         else:
@@ -201,8 +204,8 @@ class _Crew:
             )
             self.progress.say("failed", f"chunk {chunk.index}: {error}", chunk=chunk.index)
             with contextlib.suppress(StorageError):
-                claims.withdraw(self.campaign.store, worker.process.pid)
-                failures.record(self.campaign.store, chunk, claims.node(), error)
+                claims.withdraw(self.record.store, worker.process.pid)
+                failures.record(self.record.store, chunk, claims.node(), error)
             self._count(Outcome(errors=(error,)))
         if left:
             self._start(worker.share)
@@ -237,22 +240,29 @@ class _Sent(Silent):
             self._connection.send(("say", event, text, fields))
 
 
-def _serve(connection: Connection, campaign: Campaign, share: Share, overwrite: bool) -> None:
+def _serve(connection: Connection, record: Record, policy: Policy, share: Share, overwrite: bool) -> None:
     """A worker: asks for chunks until there is none. Runs before JAX is imported, which then sees its share only."""
     _settle_in(share)
     progress = _Sent(connection)
     try:
-        with Claim(campaign.store, progress) as claim:
+        with Claim(record.store, progress) as claim:
             while True:
                 connection.send(("free",))
                 if (index := connection.recv()) is None:
                     return
-                outcome = campaign.run(index, overwrite=overwrite, progress=claim)
+                outcome = _compute(record, record.plan.chunks[index], policy, overwrite, claim)
                 connection.send(("did", replace(outcome, errors=tuple(map(_portable, outcome.errors)))))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # who started this is gone
     except Exception as error:  # the border where a worker's failure becomes its starter's
         connection.send(("fatal", _portable(error)))
+
+
+def _compute(record: Record, chunk: Chunk, policy: Policy, overwrite: bool, claim: Claim) -> Outcome:
+    committed = chunks.committed(record, [chunk], overwrite=overwrite)
+    if committed:
+        return chunks.reuse(record, committed, claim)
+    return chunks.compute(record, chunks.solver(record), [chunk], policy, overwrite=overwrite, progress=claim)
 
 
 def _settle_in(share: Share) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from lanewise.errors import NOT_CONVERGED, ChunkImpossible, ManifestError, UsageError
 from lanewise.machine import interrupts
-from lanewise.manifest import document
-from lanewise.manifest.loading import Manifest
+from lanewise.manifest import yaml_text
+from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
 from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, toleration
 from lanewise.storage import claims
@@ -41,7 +41,7 @@ def jobs(manifest: Manifest, plan: Plan, site: Site) -> str:
         _chunk_job(manifest, plan, site),
         _aggregation_job(manifest, site),
     ]
-    return _header(manifest, plan) + "".join(f"---\n{document.dump(each)}" for each in objects)
+    return _header(manifest, plan) + "".join(f"---\n{yaml_text.dump(each)}" for each in objects)
 
 
 def _header(manifest: Manifest, plan: Plan) -> str:
@@ -56,7 +56,7 @@ def _header(manifest: Manifest, plan: Plan) -> str:
 
 
 def _config_map(manifest: Manifest, site: Site) -> Object:
-    text = document.dump(dict(manifest.content))
+    text = yaml_text.dump(dict(manifest.content))
     if (size := len(text.encode())) > _CONFIG_MAP_BYTES:
         raise UsageError(
             f"{manifest.source}: the manifest takes {size} bytes, a ConfigMap holds {_CONFIG_MAP_BYTES}; "

@@ -6,12 +6,9 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from lanewise.errors import UsageError
-
-if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
+from lanewise.manifest.manifest import Manifest
 
 WORKING_DIRECTORY = "/work"
 

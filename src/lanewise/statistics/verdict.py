@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
-from lanewise.families.shear.statistics.selection import Component
 from lanewise.statistics.regression import Measure
 
 
@@ -71,9 +71,21 @@ class Decision:
     judgements: tuple[Judgement, ...]
 
 
-def judge(
-    name: str, component: Component, measure: Measure | None, bound: float, n: int, *, how: str = ""
-) -> Judgement:
+class Judged(Protocol):
+    """Results with a verdict."""
+
+    @property
+    def verdict(self) -> Decision:
+        """On the campaign."""
+        ...
+
+
+def lines(decision: Decision) -> tuple[str, ...]:
+    """The verdict and its reasons, for a reader."""
+    return f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)
+
+
+def judge(name: str, component: str, measure: Measure | None, bound: float, n: int, *, how: str = "") -> Judgement:
     """Compare one number with its bound at three errors.
 
     Args:

@@ -18,26 +18,12 @@ import numpy as np
 
 from lanewise.machine import provenance
 from lanewise.manifest.plan import Chunk
+from lanewise.manifest.protocols import Saved
 from lanewise.storage import commits
 from lanewise.storage.store import Store
 
 # Length of the SHA-256 at the start of a checkpoint [bytes].
 _DIGEST = 32
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A block of lanes between two rounds.
-
-    Attributes:
-        rounds: number of finished rounds.
-        state: leaves of the lanes' state, each with a leading lane axis.
-        records: one array per name, over all rounds so far.
-    """
-
-    rounds: int
-    state: tuple[np.ndarray, ...]
-    records: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

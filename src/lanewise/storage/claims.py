@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lanewise.errors import StorageError
 from lanewise.machine.progress import Reporter, Silent
+from lanewise.manifest.plan import Chunk
 from lanewise.storage.store import HOME, Store, stamp
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lanewise.manifest.plan import Chunk
 
 CLAIMS = f"{HOME}/claims"
 NODE_VARIABLE = "LANEWISE_NODE"

@@ -16,16 +16,14 @@ import json
 from collections import Counter
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.manifest import identity, registry
+from lanewise.manifest.locations import split
 from lanewise.manifest.plan import Chunk, Plan
-from lanewise.storage.store import HOME, Store, split, stamp
-
-if TYPE_CHECKING:
-    from lanewise.engine.results import AnyResult
-    from lanewise.manifest.protocols import Outputs
+from lanewise.manifest.protocols import AnyResult, Outputs
+from lanewise.storage.store import HOME, Store, stamp
 
 COMMITS, CHUNKS, CHECKPOINTS = f"{HOME}/commits", f"{HOME}/chunks", f"{HOME}/checkpoints"
 _SUFFIX = ".commit"
@@ -264,7 +262,7 @@ def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
             store.put(path_of(chunk, commit.attempt), content)
 
 
-def outputs_of(settings: Mapping[str, Any]) -> Outputs:
+def outputs_of(settings: Mapping[str, Any]) -> Outputs[Any]:
     """How results are stored, given what a plan or a commit says that its realizations share."""
     return registry.family(settings["kind"]).outputs()
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lanewise.manifest.plan import Chunk
+from lanewise.manifest.protocols import AnyResult
 from lanewise.storage import commits
 from lanewise.storage.commits import Commit, File
 from lanewise.storage.store import Store
-
-if TYPE_CHECKING:
-    from lanewise.engine.results import AnyResult
 
 
 def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Iterable[tuple[str, bytes]]:

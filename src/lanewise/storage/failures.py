@@ -6,12 +6,9 @@ import contextlib
 import json
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
+from lanewise.manifest.plan import Chunk
 from lanewise.storage.store import HOME, Store, stamp
-
-if TYPE_CHECKING:
-    from lanewise.manifest.plan import Chunk
 
 FAILURES = f"{HOME}/failures"
 

@@ -12,7 +12,8 @@ import fsspec
 
 from lanewise.errors import Complaint, DataError, ManifestError, StorageError
 from lanewise.manifest.document import Document, Path
-from lanewise.storage.store import Store, beside, split
+from lanewise.manifest.locations import beside, split
+from lanewise.storage.store import Store
 
 _PATTERN = frozenset("*?[")
 

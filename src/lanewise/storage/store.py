@@ -291,19 +291,6 @@ class Store:
         _sync(target.parent)
 
 
-def split(path: str) -> tuple[str, str]:
-    """Folder and name of a path or URL; the folder can be passed to `Store`."""
-    folder, slash, name = path.rpartition("/")
-    return folder or slash or ".", name
-
-
-def beside(file: str, path: str) -> str:
-    """Resolve a path that is written in a file: a relative path is relative to that file's folder."""
-    if "://" in path or os.path.isabs(path):
-        return path
-    return f"{split(file)[0].rstrip('/')}/{path}"
-
-
 def stamp() -> str:
     """A unique name from time [s] and random bits; names of one machine sort by time."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"

@@ -17,10 +17,10 @@ from lanewise.errors import ManifestError
 from lanewise.families.calibration.ranks import Ranks, n_ranks, thinned
 from lanewise.families.calibration.report import render
 from lanewise.families.calibration.results import FEWEST, CalibrationResults, evaluate
-from lanewise.families.shear.report.page import Context
-from lanewise.families.shear.statistics.results import to_json
 from lanewise.manifest import schema
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
+from lanewise.report.page import Context
+from lanewise.report.tables import to_json
 from lanewise.statistics import uniformity
 from lanewise.statistics.verdict import Verdict
 

@@ -7,7 +7,7 @@ import pytest
 from lanewise.errors import ManifestError
 from lanewise.families.heterodyne import config
 from lanewise.families.heterodyne.c2 import NAMES
-from lanewise.manifest import document, schema
+from lanewise.manifest import schema, yaml_text
 
 
 def leaves(node: dict[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
@@ -68,7 +68,7 @@ def test_a_number_fixes_and_a_mapping_bounds() -> None:
     ],
 )
 def test_complaints_say_where_and_what(text: str, message: str) -> None:
-    complaints = config.check(document.parse(text, "c.yaml"))
+    complaints = config.check(yaml_text.parse(text, "c.yaml"))
     assert message in "\n".join(map(str, complaints))
 
 

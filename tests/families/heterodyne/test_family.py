@@ -14,7 +14,7 @@ import yaml
 
 from conftest import load
 from lanewise.errors import ManifestError, UsageError
-from lanewise.families.heterodyne import sweep
+from lanewise.families.heterodyne import sweep, tasks
 from lanewise.operations.extend import write as extend
 
 MANIFEST: dict[str, Any] = {
@@ -46,7 +46,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def names(path: str) -> list[str]:
-    return [r.member.name for r in load(path).plan.realizations]
+    return [r.planned.name for r in load(path).plan.realizations]
 
 
 def complaint(path: str) -> tuple[str, str, int]:
@@ -77,7 +77,7 @@ def test_inputs_are_paths_lists_patterns_and_urls(make: Make, tmp_path: Path, me
     ],
 )
 def test_every_input_meets_every_point_of_the_sweep(make: Make, swept: Any, points: list[tuple[int, int]]) -> None:
-    found = [r.member for r in load(make(inputs=["data/a.h5", "data/b.h5"], sweep=swept)).plan.realizations]
+    found = [tasks.of(r) for r in load(make(inputs=["data/a.h5", "data/b.h5"], sweep=swept)).plan.realizations]
     assert [(t.config.data.start_frame, t.config.fit.seed) for t in found] == points * 2
     assert {t.config.fit.starts for t in found} == {16}
     first, second = points[0]
@@ -169,5 +169,5 @@ def test_a_heterodyne_campaign_is_not_extended(make: Make) -> None:
     path = make()
     before = Path(path).read_text()
     with pytest.raises(UsageError, match="no realizations to add; add files to 'inputs'"):
-        extend(load(path), 2)
+        extend(load(path).record, 2)
     assert Path(path).read_text() == before

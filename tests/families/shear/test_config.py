@@ -17,7 +17,7 @@ from lanewise.families.shear import checks
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.priors import PRIORS, Prior, parameter
-from lanewise.manifest import document
+from lanewise.manifest import yaml_text
 
 BULGE_AND_DISC = {
     "type": "Sum",
@@ -42,7 +42,7 @@ def scene(**gal: Any) -> dict[str, Any]:
 
 
 def complaints(value: Mapping[str, Any]) -> list[str]:
-    return [str(one) for one in checks.check(document.parse(yaml.safe_dump(dict(value), sort_keys=False), "c.yaml"))]
+    return [str(one) for one in checks.check(yaml_text.parse(yaml.safe_dump(dict(value), sort_keys=False), "c.yaml"))]
 
 
 def uniform(low: float, high: float) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from astropy.io import fits
 
 from conftest import Write, load, tree
 from lanewise.errors import DataError, ManifestError, UsageError
+from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family, observations, stamps
-from lanewise.families.shear.statistics.results import to_json
 from lanewise.manifest import schema
 from lanewise.operations import extend
+from lanewise.report.tables import to_json
 
 TRUTHS = "g1,g2\n0.01,0\n0.01,0\n0.02,0\n0.02,0\n"
 
@@ -29,7 +30,9 @@ def simulated(write: Write, tmp_path: Path) -> tuple[Any, np.ndarray]:
     """The campaign of conftest, run, and its images."""
     campaign = load(write("simulated.yaml", url=str(tmp_path / "simulated")))
     campaign.run()
-    images = [family.observe(campaign.manifest.config, r.member).data["image"] for r in campaign.plan.realizations]
+    images = [
+        family.observe(shear_config.of(campaign.manifest), r.planned).data["image"] for r in campaign.plan.realizations
+    ]
     return campaign, np.stack(images)
 
 
@@ -96,7 +99,7 @@ def test_a_file_for_each_image_without_truths(write: Write, tmp_path: Path) -> N
     again = load(str(tmp_path / "results"))
     assert again.plan == campaign.plan
     with pytest.raises(UsageError, match=r"add files to observations\.images"):
-        extend.write(campaign, 2)
+        extend.write(campaign.record, 2)
 
 
 def test_variance_and_mask_stand_in_for_sigma(write: Write, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from scipy import stats
 from lanewise.errors import ManifestError
 from lanewise.families.shear import predictions
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.manifest.loading import Manifest, load
+from lanewise.manifest.loading import load
+from lanewise.manifest.manifest import Manifest
 
 SNR_100 = "manifests/snr100-nuts.yaml"
 
@@ -66,7 +67,7 @@ def test_light_outside_is_galsims(kind: str) -> None:
 
 
 def remarks(*overrides: str) -> str:
-    return "\n".join(config(*overrides).remarks)
+    return "\n".join(predictions.remarks(config(*overrides)))
 
 
 def test_a_prior_that_speaks_and_a_stamp_that_cuts_are_told() -> None:
@@ -88,7 +89,7 @@ def test_a_prior_with_ends_keeps_the_variance_of_a_truncated_gaussian() -> None:
 
 def test_float32_is_refused_where_it_rounds_more_than_the_noise() -> None:
     manifest: Manifest = load(SNR_100, ["config.inference.precision=float32"])
-    assert manifest.config.inference.precision == "float32"
+    assert manifest.config.precision == "float32"
     with pytest.raises(ManifestError, match=r"config\.inference\.precision: .*S/N is about 1e\+05.*float64"):
         load(SNR_100, ["config.inference.precision=float32", "config.image.noise.sigma=1e-6"])
     with pytest.raises(ManifestError, match=r"config\.inference\.precision: an estimate from an image without noise"):

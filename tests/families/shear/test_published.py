@@ -107,7 +107,7 @@ def test_the_posterior_is_that_of_the_published_model(tmp_path: Path) -> None:
     campaign = _campaign(tmp_path, config)
     campaign.run()
     (realization,) = campaign.plan.realizations
-    image = family.observe(campaign.manifest.config, realization.member).data["image"]
+    image = family.observe(campaign.manifest.config, realization.planned).data["image"]
     np.save(tmp_path / "image.npy", image)
     program = str(Path(__file__).with_name("ancestor.py"))
     draws = tmp_path / "draws.npz"

@@ -1,55 +1,55 @@
-"""The downstream stages of a calibration campaign: table, ranks, numbers and report."""
+"""What a calibration campaign comes to: summary, ranks, coverage with the verdict, and the report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from lanewise.families.calibration import figures, ranks, report
 from lanewise.families.calibration.results import CalibrationResults, Missing, evaluate
-from lanewise.families.shear.aggregate import PLOTS, REPORT, STATS, context, strict_code, text
-from lanewise.families.shear.statistics import summary as extract
-from lanewise.families.shear.statistics.results import to_csv, to_json
+from lanewise.families.shear.aggregate import PLOTS, STATS, concluded, context
+from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.selection import passed
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from lanewise.api import Campaign
-
-__all__ = ["aggregate", "collect", "strict_code", "text"]
+from lanewise.manifest.protocols import Conclusion
+from lanewise.report.page import REPORT
+from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
+from lanewise.storage.record import Record
 
 CALIBRATION_RESULTS = "calibration_results.json"
 NUMBERS = "calibration_results.csv"
 RANKS = "ranks.csv"
-collect = extract.collect
 
 
-def aggregate(campaign: Campaign) -> CalibrationResults:
+def aggregate(record: Record) -> CalibrationResults:
     """Summary, ranks, numbers and report of what is committed; a chunk that is damaged counts as missing."""
-    summary, damaged = extract.survey(campaign)
-    campaign.store.put(extract.SUMMARY, extract.to_csv(summary))
+    summary, damaged = table.survey(record)
+    record.store.put(SUMMARY, frame_csv(summary))
     counted = summary["run_id"][passed(summary)]
-    found, unreadable = ranks.of_campaign(campaign, [str(name) for name in counted])
+    found, unreadable = ranks.of_campaign(record, [str(name) for name in counted])
     damaged |= unreadable
-    lost = {name for index in unreadable for name in campaign.plan.chunks[index].run_ids}
+    lost = {name for index in unreadable for name in record.plan.chunks[index].run_ids}
     summary = summary[~summary["run_id"].isin(lost)]
     results = evaluate(
         summary,
         found,
-        acceptance=campaign.manifest.acceptance,
-        missing=_missing(campaign, summary),
-        damaged=extract.told(campaign, damaged),
+        acceptance=record.manifest.acceptance,
+        missing=_missing(record, summary),
+        damaged=record.damaged_chunks(damaged),
     )
-    campaign.store.put(f"{STATS}/{RANKS}", extract.to_csv(found.table))
-    campaign.store.put(f"{STATS}/{CALIBRATION_RESULTS}", to_json(results).encode())
-    campaign.store.put(f"{STATS}/{NUMBERS}", to_csv(results))
+    record.store.put(f"{STATS}/{RANKS}", frame_csv(found.table))
+    record.store.put(f"{STATS}/{CALIBRATION_RESULTS}", to_json(results).encode())
+    record.store.put(f"{STATS}/{NUMBERS}", to_csv(results))
     plots = figures.figures(results, found)
     for name, svg in plots.items():
-        campaign.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
-    campaign.store.put(REPORT, report.render(results, summary, plots, context(campaign, summary)).encode())
+        record.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
+    record.store.put(REPORT, report.render(results, summary, plots, context(record, summary)).encode())
     return results
 
 
-def _missing(campaign: Campaign, summary: pd.DataFrame) -> tuple[Missing, ...]:
+def conclude(record: Record) -> Conclusion:
+    """As `aggregate`, for the command line."""
+    return concluded(aggregate(record))
+
+
+def _missing(record: Record, summary: pd.DataFrame) -> tuple[Missing, ...]:
     there = set(summary["run_id"])
-    return tuple(Missing(r.run_id, r.member.seed) for r in campaign.plan.realizations if r.run_id not in there)
+    return tuple(Missing(r.run_id, r.planned.seed) for r in record.plan.realizations if r.run_id not in there)

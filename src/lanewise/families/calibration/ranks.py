@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lanewise.engine.results import Result
 from lanewise.errors import Damaged
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.family import observe
+from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.machine import device
+from lanewise.manifest.plan import Planned
 from lanewise.storage import commits
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
-    from lanewise.families.shear.model.problem import ShearProblem
-    from lanewise.manifest.protocols import Member
+from lanewise.storage.record import Record
 
 LOG_LIKELIHOOD = "log_likelihood"
 # Smallest and largest L + 1. Finer ranks than 1/256 do not make the tests more sensitive.
@@ -58,27 +58,26 @@ def thinned(draws: np.ndarray, n: int) -> np.ndarray:
     return flat[((np.arange(n) + 0.5) * len(flat) / n).astype(np.int64)]
 
 
-def of_campaign(campaign: Campaign, counted: Sequence[str]) -> tuple[Ranks, dict[int, Damaged]]:
+def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int, Damaged]]:
     """The ranks of the realizations that count, in the plan's order, and the errors of damaged chunks, by chunk index.
 
     L is about `convergence.ess_min`, the smallest effective sample size of a realization that counts.
 
     Args:
-        campaign: with its plan and its committed results.
         counted: run ids of the realizations that count.
     """
     chosen = set(counted)
-    depth = n_ranks(campaign.manifest.convergence.ess_min)
+    depth = n_ranks(record.manifest.convergence.ess_min)
     rows: list[dict[str, Any]] = []
     damaged: dict[int, Damaged] = {}
-    likelihood = _LogLikelihood(campaign) if chosen else None
-    for index, commit in sorted(campaign.survey()[0].items()):
-        chunk = campaign.plan.chunks[index]
+    likelihood = _LogLikelihood(record) if chosen else None
+    for index, commit in sorted(record.survey()[0].items()):
+        chunk = record.plan.chunks[index]
         if chosen.isdisjoint(chunk.run_ids):
             continue
-        members = {realization.run_id: realization.member for realization in chunk.realizations}
+        planned = {realization.run_id: realization.planned for realization in chunk.realizations}
         try:
-            results = commits.load_results(campaign.store, commit)
+            results = commits.load_results(record.store, commit)
         except Damaged as error:
             damaged[index] = error
             continue
@@ -87,16 +86,16 @@ def of_campaign(campaign: Campaign, counted: Sequence[str]) -> tuple[Ranks, dict
                 assert likelihood is not None
                 if not rows:  # antithetic chains can have more effective draws than draws
                     depth = min(depth, n_ranks(result.shape[0] * result.shape[1]))
-                rows.append(_row(result, depth, likelihood, members[result.run_id]))
-    latents = list(campaign.manifest.config.latents)
+                rows.append(_row(result, depth, likelihood, planned[result.run_id]))
+    latents = list(shear_config.of(record.manifest).latents)
     return Ranks(depth, pd.DataFrame(rows, columns=["run_id", "seed", *latents, LOG_LIKELIHOOD])), damaged
 
 
-def _row(result: Result, depth: int, likelihood: _LogLikelihood, member: Member) -> dict[str, Any]:
+def _row(result: Result, depth: int, likelihood: _LogLikelihood, planned: Planned) -> dict[str, Any]:
     """Number of L draws below the truth, for each latent and for the log likelihood."""
     chosen = {name: thinned(draws, depth - 1) for name, draws in result.posterior.items()}
     found = {name: int(np.sum(draws < result.truth[name])) for name, draws in chosen.items()}
-    values = likelihood(member, {name: np.append(draws, result.truth[name]) for name, draws in chosen.items()})
+    values = likelihood(planned, {name: np.append(draws, result.truth[name]) for name, draws in chosen.items()})
     return {
         "run_id": result.run_id,
         "seed": result.seed,
@@ -108,23 +107,19 @@ def _row(result: Result, depth: int, likelihood: _LogLikelihood, member: Member)
 class _LogLikelihood:
     """Log likelihood of given latents, for an image that is simulated again from its seed."""
 
-    def __init__(self, campaign: Campaign) -> None:
+    def __init__(self, record: Record) -> None:
         import jax
 
-        from lanewise.families.calibration import family
-        from lanewise.families.shear.model.problem import ShearProblem
-
-        self._config = campaign.manifest.config
+        self._config = shear_config.of(record.manifest)
         # A few thousand likelihoods do not need a GPU, and an aggregation pod has none.
-        device.prepare("auto", self._config.inference.precision)
+        device.prepare("auto", self._config.precision)
         self._problem: ShearProblem = ShearProblem(self._config)
-        self._observe = family.observe
         self._evaluate = jax.jit(jax.vmap(self._problem.log_likelihood, (0, None)))
 
-    def __call__(self, member: Member, latents: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, planned: Planned, latents: Mapping[str, np.ndarray]) -> np.ndarray:
         import jax.numpy as jnp
 
-        data = self._problem.prepare(self._observe(self._config, member).data)
-        dtype = self._config.inference.precision
+        data = self._problem.prepare(observe(self._config, planned).data)
+        dtype = self._config.precision
         given = {name: jnp.asarray(values, dtype) for name, values in latents.items()}
         return np.asarray(self._evaluate(given, {name: jnp.asarray(a, dtype) for name, a in data.items()}))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lanewise.families.calibration.results import CalibrationResults, said
-from lanewise.families.shear.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
+from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
 
 _CAPTIONS = {
     "ecdf": "Where the truths stand among the draws: the ECDF of their ranks minus that of uniform ones. The grey band "

@@ -11,8 +11,8 @@ from scipy import stats
 
 from lanewise.families.calibration.ranks import LOG_LIKELIHOOD, Ranks
 from lanewise.families.shear.statistics.results import Excluded, Tally, excluded, statuses
-from lanewise.families.shear.statistics.summary import DamagedChunk
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
+from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics import uniformity
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness
 

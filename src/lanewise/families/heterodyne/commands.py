@@ -10,8 +10,6 @@ import typer
 
 from lanewise.errors import UsageError
 
-app = typer.Typer(help="Write synthetic data sets whose truth is known.", no_args_is_help=True, rich_markup_mode=None)
-
 
 class LayoutName(StrEnum):
     """Layouts as the command line names them."""
@@ -23,13 +21,7 @@ class LayoutName(StrEnum):
     NPZ = "npz"
 
 
-@app.callback()
-def _root() -> None:
-    """Keeps `heterodyne` a subcommand while it is the only one."""
-
-
-@app.command(epilog="Example: lanewise simulate heterodyne data --count 8 --set v0=900 --set alpha_ref=0")
-def heterodyne(
+def simulate(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go: a path or URL.")],
     count: Annotated[int, typer.Option("--count", min=1, help="Data sets; each has its own noise.")] = 1,
     layout: Annotated[
@@ -64,21 +56,23 @@ def heterodyne(
 
     A file is named het_s<seed> and carries its truth in the attribute lanewise_truth (in NPZ, a text array): the 14
     parameters, contrast, offset and noise. The same options write the same bytes.
+
+    Example: lanewise simulate heterodyne data --count 8 --set v0=900 --set alpha_ref=0
     """
-    from lanewise.families.heterodyne import simulate
+    from lanewise.families.heterodyne import simulate as simulation
     from lanewise.storage.store import Store
 
-    where = simulate.Experiment(frames, dt, q, tuple(phi or (-5.0, 0.0, 5.0)), contrast, offset, noise)
-    changed = _parameters(overrides or [], simulate.EXAMPLE)
+    where = simulation.Experiment(frames, dt, q, tuple(phi or (-5.0, 0.0, 5.0)), contrast, offset, noise)
+    changed = _parameters(overrides or [], simulation.EXAMPLE)
     if random_truth and overrides:
         raise UsageError("--random-truth and --set exclude each other")
     store = Store(folder)
     suffix = "npz" if layout is LayoutName.NPZ else "h5"
     for number in range(seed, seed + count):
-        truth = simulate.draw_truth(where, number) if random_truth else simulate.Truth(changed)
-        c2 = simulate.simulate(truth, where, number)
+        truth = simulation.draw_truth(where, number) if random_truth else simulation.Truth(changed)
+        c2 = simulation.simulate(truth, where, number)
         name = f"het_s{number}.{suffix}"
-        store.put(name, simulate.encode(c2, truth, where, layout.value))
+        store.put(name, simulation.encode(c2, truth, where, layout.value))
         print(store.where(name))
 
 

@@ -11,6 +11,8 @@ from lanewise.errors import Complaint, ManifestError
 from lanewise.families.heterodyne.c2 import NAMES, FractionClip, TimeOrigin
 from lanewise.manifest import schema, typed
 from lanewise.manifest.document import Document
+from lanewise.manifest.family import climbed
+from lanewise.manifest.manifest import Rung
 
 SCHEMA = "heterodyne-config"
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
@@ -112,23 +114,18 @@ class HeterodyneConfig:
         return "nlsq"
 
     @property
-    def settings(self) -> FitSettings:
-        """Settings of the method."""
-        return self.fit
+    def precision(self) -> str:
+        """Fits are computed in double precision."""
+        return "float64"
 
-    def with_settings(self, settings: FitSettings) -> HeterodyneConfig:
-        """With other settings of the method."""
-        return replace(self, fit=settings)
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Nothing: every key that the schema knows has its effect."""
-        return ()
+    def climbed(self, rung: Rung) -> HeterodyneConfig:
+        """With other settings of the fit."""
+        return replace(self, fit=climbed(self.fit, rung))
 
 
 def check(config: Document) -> list[Complaint]:
     """Everything that is wrong with a heterodyne config."""
-    found = schema.complaints(config, SCHEMA)
+    found = schema.complaints(config, schema.load(SCHEMA))
     if found:
         return found
     value = config.value

@@ -13,7 +13,8 @@ import numpy as np
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import layouts
 from lanewise.families.heterodyne.layouts import Catalogue
-from lanewise.storage.store import Store, split
+from lanewise.manifest.locations import split
+from lanewise.storage.store import Store
 
 All = Literal["all"]
 

@@ -1,37 +1,33 @@
-"""The door of the heterodyne family."""
+"""The heterodyne family: two-time correlations are fitted, over data sets and a sweep of settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from lanewise.errors import Complaint
+from lanewise.errors import Complaint, LanewiseError
 from lanewise.families.heterodyne import config as heterodyne_config
 from lanewise.families.heterodyne import sweep, tasks
 from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Extent, Task
+from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
+from lanewise.manifest.family import Family
+from lanewise.manifest.manifest import Manifest, Rung
+from lanewise.manifest.protocols import Conclusion, Outputs, Solver
 from lanewise.storage import inputs
+from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
-    from lanewise.manifest.protocols import Outputs, Solver
+    import pandas as pd
 
 
-def check_config(config: Document) -> Sequence[Complaint]:
-    """Everything that is wrong with the config."""
-    return heterodyne_config.check(config)
-
-
-def resolve_config(config: Document) -> Mapping[str, Any]:
-    """The config as it stands: it names no files."""
-    value: Mapping[str, Any] = config.value
-    return value
-
-
-def parse_config(value: Mapping[str, Any]) -> HeterodyneConfig:
-    """A checked config as frozen types."""
-    return heterodyne_config.parse(value)
+# More rounds begin with those that were made.
+LADDER = (
+    Rung("four times the rounds", {"rounds": 4, "max_iterations": 4}),
+    Rung("four times the starts, too", {"rounds": 4, "max_iterations": 4, "candidates": 4, "starts": 4, "polish": 2}),
+)
 
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:
@@ -54,7 +50,7 @@ def parse_extent(value: Mapping[str, Any]) -> Extent:
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """The config must be valid at every point of the sweep, and no fit may be there twice."""
-    return tasks.check(manifest.extent, manifest.content["config"])
+    return tasks.check(tasks.extent_of(manifest), manifest.content["config"])
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:
@@ -62,9 +58,9 @@ def settings(manifest: Manifest) -> Mapping[str, Any]:
     return {"config": manifest.config.content}
 
 
-def members(manifest: Manifest) -> Sequence[Task]:
+def realizations(manifest: Manifest) -> Sequence[Task]:
     """Every task: inputs in their order, points of the sweep within."""
-    return tasks.tasks(manifest.extent, manifest.content["config"])
+    return tasks.tasks(tasks.extent_of(manifest), manifest.content["config"])
 
 
 def no_extension(manifest: Manifest) -> str:
@@ -72,11 +68,11 @@ def no_extension(manifest: Manifest) -> str:
     return "kind heterodyne has no realizations to add; add files to 'inputs' or points to 'sweep', at the end"
 
 
-def outputs() -> Outputs:
+def outputs() -> Outputs[TaskResult]:
     """result.json and the task's arrays."""
     from lanewise.families.heterodyne import outputs as of_tasks
 
-    return cast("Outputs", of_tasks)
+    return cast("Outputs[TaskResult]", of_tasks)
 
 
 def solver(manifest: Manifest) -> Solver:
@@ -84,3 +80,45 @@ def solver(manifest: Manifest) -> Solver:
     from lanewise.families.heterodyne.solver import TaskSolver
 
     return TaskSolver(manifest.resources.device, manifest.resources.cpus)
+
+
+def collect(record: Record) -> pd.DataFrame:
+    """The summary: one row per committed task."""
+    from lanewise.families.heterodyne import summary
+
+    return summary.collect(record)
+
+
+def conclude(record: Record) -> Conclusion:
+    """Writes the summary and the report."""
+    from lanewise.families.heterodyne import aggregate
+
+    return aggregate.conclude(record)
+
+
+def figures(record: Record) -> Iterator[str | LanewiseError]:
+    """Draws data, model and residuals of every fit, as SVG beside it."""
+    from lanewise.families.heterodyne import fit_figures
+
+    return fit_figures.draw(record)
+
+
+FAMILY: Family[HeterodyneConfig, TaskResult, Record] = Family(
+    kind="heterodyne",
+    config_schema=schema.load("heterodyne-config"),
+    check_config=heterodyne_config.check,
+    parse_config=heterodyne_config.parse,
+    check_extent=check_extent,
+    resolve=resolve,
+    parse_extent=parse_extent,
+    check_campaign=check_campaign,
+    settings=settings,
+    realizations=realizations,
+    outputs=outputs,
+    solver=solver,
+    collect=collect,
+    conclude=conclude,
+    no_extension=no_extension,
+    ladders={"nlsq": LADDER},
+    figures=figures,
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,28 +12,26 @@ from lanewise.families.heterodyne.data import without_diagonal
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.storage import commits
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
+from lanewise.storage.record import Record
 
 # Largest number of blocks of frames along each axis; more make the file megabytes large and show no more.
 _BLOCKS = 128
 
 
-def draw(campaign: Campaign) -> Iterator[LanewiseError | str]:
+def draw(record: Record) -> Iterator[LanewiseError | str]:
     """Write `<run id>/<task>.svg` for every committed fit; the data files are read again.
 
     Yields:
         The path of each figure in the store, or the error that prevented it.
     """
-    members: dict[str, Task] = {r.run_id: r.member for r in campaign.plan.realizations}
-    for commit in campaign.survey()[0].values():
-        for result in commits.load_results(campaign.store, commit):
+    planned = {r.run_id: tasks.of(r) for r in record.plan.realizations}
+    for commit in record.survey()[0].values():
+        for result in commits.load_results(record.store, commit):
             if not isinstance(result, TaskResult) or not result.content:
                 continue
             path = f"{result.run_id}/{result.task}.svg"
             try:
-                campaign.store.put(path, picture(members[result.run_id], result))
+                record.store.put(path, picture(planned[result.run_id], result))
                 yield path
             except LanewiseError as error:
                 yield error

@@ -12,10 +12,10 @@ from typing import Any
 import h5netcdf
 import numpy as np
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.engine.results import Try
 from lanewise.families.heterodyne.c2 import HEADLINE, NAMES
 from lanewise.families.heterodyne.results import TaskResult
+from lanewise.manifest.protocols import Try
+from lanewise.manifest.status import LaneStatus
 
 RESULT = "result.json"
 _RECORD = "record"

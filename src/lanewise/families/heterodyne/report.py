@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from lanewise.families.heterodyne.summary import SeedGroup
-from lanewise.families.shear.report.page import ROWS_SHOWN, Context, Plot, environment, inline
-from lanewise.families.shear.statistics.summary import DamagedChunk
+from lanewise.manifest.protocols import DamagedChunk
+from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
 from lanewise.statistics.verdict import with_error
 
 

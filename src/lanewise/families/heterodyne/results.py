@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
-from lanewise.engine.lanes import LaneStatus
-from lanewise.engine.results import Try
 from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import c2
 from lanewise.families.heterodyne.c2 import HEADLINE, NAMES
 from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.nlsq.fit import Estimate, FitResult
 from lanewise.families.heterodyne.tasks import Task
+from lanewise.manifest.protocols import Try
+from lanewise.manifest.status import LaneStatus
 
 FORMAT_VERSION = 1
 # Largest number of blocks of frames along each axis of a residual map.
@@ -48,6 +48,10 @@ class TaskResult:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     method: str = "nlsq"
     tries: tuple[Try, ...] = ()
+
+    def with_tries(self, tries: tuple[Try, ...]) -> Self:
+        """The same result with these attempts on record."""
+        return replace(self, tries=tries)
 
 
 def failed(task: Task, error: Exception) -> TaskResult:

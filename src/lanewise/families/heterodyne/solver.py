@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +12,11 @@ from lanewise.errors import InputUnreachable, StorageError
 from lanewise.families.heterodyne import outputs, results
 from lanewise.families.heterodyne.nlsq.fit import fit
 from lanewise.families.heterodyne.results import TaskResult
-from lanewise.families.heterodyne.tasks import Task, read
+from lanewise.families.heterodyne.tasks import Task, of, read
 from lanewise.machine import device, interrupts, provenance
-from lanewise.storage.checkpoints import Saved
-
-if TYPE_CHECKING:
-    from lanewise.machine.progress import Reporter
-    from lanewise.manifest.plan import Chunk
-    from lanewise.storage.checkpoints import Keeper
+from lanewise.machine.progress import Reporter
+from lanewise.manifest.plan import Chunk
+from lanewise.manifest.protocols import Keeper, Saved
 
 _PACKED = "packed"
 
@@ -36,7 +33,7 @@ class TaskSolver:
     """
 
     def __init__(self, where: str, cpus: int) -> None:
-        from lanewise.operations.doctor import n_cores
+        from lanewise.machine.host import n_cores
 
         on_cpu = device.prepare(where, "float64")
         self._workers = min(cpus, n_cores()) if on_cpu else 1
@@ -52,7 +49,7 @@ class TaskSolver:
         Raises:
             InputUnreachable: storage does not give a task's file now; nothing is recorded of the chunk.
         """
-        tasks: list[Task] = [realization.member for realization in chunk.realizations]
+        tasks = [of(realization) for realization in chunk.realizations]
         found = {at: _restored(saved) for at, saved in keeper.blocks.items()}
         todo = [at for at in range(len(tasks)) if at not in found]
         progress.begin(f"chunk {chunk.index}", len(tasks))

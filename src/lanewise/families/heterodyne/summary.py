@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lanewise.families.shear.statistics import summary as extract
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
+from lanewise.families.heterodyne.tasks import extent_of
+from lanewise.storage.record import Record
 
 SEED = "fit.seed"
 # Whole numbers that a failed task does not have: pandas would turn them into floats.
@@ -20,26 +18,26 @@ _WHOLE = ("n_data", "n_free", "agreement", "n_polished", "rounds", "seed")
 _TEXT = ("run_id", "task", "input_filename", "status", "at_bounds", "data_sha256", "reason")
 
 
-def collect(campaign: Campaign) -> pd.DataFrame:
+def collect(record: Record) -> pd.DataFrame:
     """The summary of all committed chunks, independent of the order they were committed in.
 
     Raises:
         Damaged: a commit, or what it names, is missing or changed.
     """
-    rows, damaged = extract.committed_rows(campaign)
+    rows, damaged = record.rows()
     for error in damaged.values():
         raise error
-    return table(campaign, rows)
+    return table(record, rows)
 
 
-def table(campaign: Campaign, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The rows of the campaign's commits with the types of their columns.
 
     What is undefined is empty; the error of a value that the data leave open is inf.
     """
-    columns = list(rows[0]) if rows else ["run_id", "task", "input_filename", *swept(campaign), "status", "reason"]
+    columns = list(rows[0]) if rows else ["run_id", "task", "input_filename", *swept(record), "status", "reason"]
     frame = pd.DataFrame(rows, columns=columns)
-    kept = {*_TEXT, *_WHOLE, *swept(campaign), "converged"}
+    kept = {*_TEXT, *_WHOLE, *swept(record), "converged"}
     frame = frame.astype({name: float for name in columns if name not in kept})
     frame = frame.astype({name: "Int64" for name in _WHOLE if name in columns})
     for name in (column for column in columns if column.endswith("_error")):
@@ -49,9 +47,9 @@ def table(campaign: Campaign, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame
     return frame
 
 
-def swept(campaign: Campaign) -> tuple[str, ...]:
+def swept(record: Record) -> tuple[str, ...]:
     """The config paths that the campaign sweeps."""
-    return tuple(campaign.manifest.extent.points[0])
+    return tuple(extent_of(record.manifest).points[0])
 
 
 @dataclass(frozen=True)

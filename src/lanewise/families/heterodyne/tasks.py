@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import config as heterodyne_config
 from lanewise.families.heterodyne import sweep
 from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.sweep import Point
 from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
+from lanewise.manifest.manifest import Config, Manifest
+from lanewise.manifest.plan import Realization
 from lanewise.storage.inputs import Input
-
-if TYPE_CHECKING:
-    from lanewise.families.heterodyne.data import TwoTimeData
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,28 @@ class Task:
         """SHA-256 of the file's content and the task's own config; not where the file lies, nor what else is swept."""
         return self.own_identity
 
-    def changed(self, change: Callable[[HeterodyneConfig], HeterodyneConfig]) -> Task:
+    @property
+    def truth(self) -> Mapping[str, float]:
+        """Unknown."""
+        return {}
+
+    def changed(self, change: Callable[[Config], Config]) -> Self:
         """With its own config changed, under the same identity."""
-        return replace(self, config=change(self.config))
+        config = change(self.config)
+        assert isinstance(config, HeterodyneConfig)
+        return replace(self, config=config)
+
+
+def extent_of(manifest: Manifest) -> Extent:
+    """What a heterodyne campaign runs over."""
+    assert isinstance(manifest.extent, Extent)
+    return manifest.extent
+
+
+def of(realization: Realization) -> Task:
+    """The task of a realization of the plan."""
+    assert isinstance(realization.planned, Task)
+    return realization.planned
 
 
 def tasks(extent: Extent, base: Mapping[str, Any]) -> tuple[Task, ...]:

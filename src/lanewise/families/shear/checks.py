@@ -25,10 +25,10 @@ def check(config: Document) -> list[Complaint]:
     """Everything that is wrong with a shear config."""
     value = config.value
     if not isinstance(value, dict):
-        return schema.complaints(config, "shear-config")
+        return schema.complaints(config, schema.load("shear-config"))
     found = [config.complaint((key,), remedy) for key, remedy in _ELSEWHERE.items() if key in value]
     known = {key: part for key, part in value.items() if key not in _ELSEWHERE}
-    found += schema.complaints(replace(config, value=known), "shear-config")
+    found += schema.complaints(replace(config, value=known), schema.load("shear-config"))
     if found:
         return found
     faults = [fault for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer) for fault in look(value)]
@@ -41,7 +41,7 @@ def _simulation(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """The scene that images are drawn from is one of its own, and both have to fit each other."""
     simulated = simulation.scene_of(value)
     # What both scenes have was looked at before.
-    unsound = schema.faults(simulated, "shear-config")
+    unsound = schema.faults(simulated, schema.load("shear-config"))
     unsound = unsound or [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(simulated)]
     for path, message in unsound:
         yield (simulation.KEY, *path), message

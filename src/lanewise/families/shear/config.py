@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lanewise.families.shear import predictions, scene, simulation
+from lanewise.families.shear import scene, simulation
 from lanewise.families.shear.priors import Parameter, Prior
 from lanewise.families.shear.scene import Galaxy, Image, Psf, PsfImage
 from lanewise.families.shear.simulation import Simulation
 from lanewise.manifest import typed
+from lanewise.manifest.family import climbed
+from lanewise.manifest.manifest import Manifest, Rung
 from lanewise.methods import STAGES
 from lanewise.methods.settings import (
     AutoSettings,
@@ -92,17 +94,6 @@ class ShearConfig:
         return {name: p for name, p in self.galaxy.parameters if isinstance(p, float)}
 
     @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a user should know of a config that is valid."""
-        found = [f"{key} is accepted for compatibility and not used" for key in self.unused]
-        if {"g1", "e1"} <= set(self.latents) or {"g2", "e2"} <= set(self.latents):
-            found.append(
-                "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
-                "so the posterior is as wide as their priors; fix the ellipticity at its truth"
-            )
-        return (*found, *predictions.remarks(self))
-
-    @property
     def method(self) -> str:
         """The inference method's name."""
         return self.inference.method
@@ -117,13 +108,16 @@ class ShearConfig:
         """The methods that run, in their order, with their settings."""
         return tuple((name, getattr(self.inference, name)) for name in STAGES.get(self.method, (self.method,)))
 
-    def with_settings(self, settings: Any) -> ShearConfig:
-        """With other settings of the method."""
-        return replace(self, inference=replace(self.inference, **{self.method: settings}))
+    @property
+    def precision(self) -> str:
+        """`float32` or `float64`."""
+        return self.inference.precision
 
-    def with_method(self, method: str) -> ShearConfig:
-        """With another method, and the settings that the config has for it."""
-        return replace(self, inference=replace(self.inference, method=method))
+    def climbed(self, rung: Rung) -> ShearConfig:
+        """With another method and the settings that the config has for it, or with other settings of its method."""
+        if rung.method is not None:
+            return replace(self, inference=replace(self.inference, method=rung.method))
+        return replace(self, inference=replace(self.inference, **{self.method: climbed(self.settings, rung)}))
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -142,6 +136,12 @@ class ShearConfig:
         found = {"image": image, "psf": self.psf.content, "gal": self.galaxy.content, "inference": inference}
         different = self.simulation.content
         return {**found, "simulation": different} if different else found
+
+
+def of(manifest: Manifest) -> ShearConfig:
+    """The config of a campaign of kind shear or calibration."""
+    assert isinstance(manifest.config, ShearConfig)
+    return manifest.config
 
 
 def parse(value: Mapping[str, Any]) -> ShearConfig:

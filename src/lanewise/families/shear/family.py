@@ -1,42 +1,37 @@
-"""The door of the shear family."""
+"""The shear family: images with a known weak-lensing shear are simulated, or read from files, and inferred."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from lanewise.engine.results import Result
 from lanewise.errors import Complaint
 from lanewise.families.shear import checks, observations, predictions, shears, simulation, truth_draws
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.observations import Observations, Observed
-from lanewise.families.shear.shears import Shears
+from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.shears import TURNED, Shears
+from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.protocols import Member, Observation, Problem
+from lanewise.manifest.family import Family, Lanes
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Planned
+from lanewise.manifest.problem import Inference, Observation, Problem
+from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
+from lanewise.methods.ladders import LADDERS
+from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
-    from lanewise.manifest.loading import Manifest
-    from lanewise.manifest.protocols import Outputs
-
-# How the run id of a galaxy that is turned by 90° ends.
-TURNED = "_r90"
-
-
-def check_config(config: Document) -> Sequence[Complaint]:
-    """Everything that is wrong with the config."""
-    return checks.check(config)
+    import pandas as pd
 
 
 def resolve_config(config: Document) -> Mapping[str, Any]:
     """The config with the file of its point-spread function pinned to its content."""
     value: Mapping[str, Any] = config.value
     return psf_image.resolve(config) if value["psf"].get("type") == "Image" else value
-
-
-def parse_config(value: Mapping[str, Any]) -> ShearConfig:
-    """A checked config as frozen types."""
-    return shear_config.parse(value)
 
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:
@@ -66,24 +61,26 @@ def parse_extent(value: Mapping[str, Any]) -> Shears | Observations:
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
-    extent, found = manifest.extent, list(precision(manifest.config))
+    config, extent = shear_config.of(manifest), manifest.extent
+    found = list(precision(config))
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
-        if manifest.config.simulation.content:
+        if config.simulation.content:
             found.append((("config", simulation.KEY), "images come from files here, none is simulated; remove it"))
-        found += list(observations.misfits(extent, manifest.config))
+        found += list(observations.misfits(extent, config))
         known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
     else:
+        assert isinstance(extent, Shears)
         place = ("shear",)
-        found += list(width_of_noise(manifest.config))
-        found += list(_ring(manifest.config, extent))
+        found += list(width_of_noise(config))
+        found += list(_ring(config, extent))
         signs = (1, -1) if extent.paired else (1,)
         known = {
             name: {sign * point[at] for point in extent.points for sign in signs}
             for at, name in enumerate(("g1", "g2"))
         }
     for name, truths in known.items():
-        fixed = manifest.config.fixed.get(name)
+        fixed = config.fixed.get(name)
         if fixed is not None and truths and truths != {fixed}:
             shown = ", ".join(f"{value:g}" for value in sorted(truths))
             message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
@@ -123,6 +120,18 @@ def precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
         yield place, "an estimate from an image without noise is as good as the arithmetic; set float64"
 
 
+def remarks(manifest: Manifest) -> Sequence[str]:
+    """Keys without effect, shape and shear that one galaxy cannot tell apart, and what the scene lets expect."""
+    config = shear_config.of(manifest)
+    found = [f"{key} is accepted for compatibility and not used" for key in config.unused]
+    if {"g1", "e1"} <= set(config.latents) or {"g2", "e2"} <= set(config.latents):
+        found.append(
+            "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
+            "so the posterior is as wide as their priors; fix the ellipticity at its truth"
+        )
+    return (*found, *predictions.remarks(config))
+
+
 def settings(manifest: Manifest) -> Mapping[str, Any]:
     """Config, thresholds and lane width."""
     return {
@@ -132,20 +141,22 @@ def settings(manifest: Manifest) -> Mapping[str, Any]:
     }
 
 
-def members(manifest: Manifest) -> Sequence[Member | Observed]:
+def realizations(manifest: Manifest) -> Sequence[Simulated | Observed]:
     """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
-    if isinstance(manifest.extent, Observations):
-        return observations.members(manifest.extent, manifest.realizations.base_seed, run_id)
-    found: list[Member] = []
+    config, extent = shear_config.of(manifest), manifest.extent
+    if isinstance(extent, Observations):
+        return observations.realizations(extent, manifest.realizations.base_seed, run_id)
+    assert isinstance(extent, Shears)
+    found: list[Simulated] = []
     seed = manifest.realizations.base_seed
-    for shear in manifest.extent.points:
+    for shear in extent.points:
         for _ in range(manifest.realizations.count):
-            found += _arms(manifest.config, manifest.extent, shear, seed)
+            found += _arms(config, extent, shear, seed)
             seed += 1
     return found
 
 
-def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Member]:
+def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Simulated]:
     """The realizations of one seed: a galaxy, under ±g in a pair, and turned by 90° too in a ring."""
     g1, g2 = shear
     galaxy: dict[str, float] = {}
@@ -159,7 +170,7 @@ def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed:
         # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
         for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
             name = run_id(a, b, seed) + (TURNED if turned else "")
-            yield Member(name, seed, {**galaxy, "g1": a, "g2": b})
+            yield Simulated(name, seed, {**galaxy, "g1": a, "g2": b})
 
 
 def run_id(g1: float, g2: float, seed: int) -> str:
@@ -176,25 +187,48 @@ def no_extension(manifest: Manifest) -> str:
     return ""
 
 
-def outputs() -> Outputs:
+def outputs() -> Outputs[Result]:
     """Posteriors in netCDF, truth and diagnostics in JSON."""
-    from lanewise.engine import files as of_lanes
+    from lanewise.families.shear import outputs as of_lanes
 
-    return cast("Outputs", of_lanes)
-
-
-def solver(manifest: Manifest) -> None:
-    """The engine runs its lanes."""
-    return None
+    return cast("Outputs[Result]", of_lanes)
 
 
-def observe(config: ShearConfig, member: Member | Observed) -> Observation:
+def collect(record: Record) -> pd.DataFrame:
+    """The summary: one row per committed realization."""
+    from lanewise.families.shear.statistics import summary
+
+    return summary.collect(record)
+
+
+def conclude(record: Record) -> Conclusion:
+    """Writes the summary, m and c with the verdict, and the report."""
+    from lanewise.families.shear import aggregate
+
+    return aggregate.conclude(record)
+
+
+def forecast(record: Record, target: float) -> Sequence[Forecast]:
+    """The realizations that an error of m needs, per component."""
+    from lanewise.families.shear import aggregate
+
+    return aggregate.forecast(record, target)
+
+
+def inference(config: ShearConfig) -> Inference:
+    """Methods, settings and precision."""
+    chosen = config.inference
+    return Inference(config.method, chosen.precision, chosen.rng_seed, config.stages, chosen.auto.khat_max)
+
+
+def observe(config: ShearConfig, planned: Planned) -> Observation:
     """Read one image, or simulate it with GalSim."""
-    if isinstance(member, Observed):
-        return observations.observe(config, member)
+    if isinstance(planned, Observed):
+        return observations.observe(config, planned)
     from lanewise.families.shear.simulate import simulate
 
-    return simulate(config, member)
+    assert isinstance(planned, Simulated)
+    return simulate(config, planned)
 
 
 def problem(config: ShearConfig) -> Problem:
@@ -202,3 +236,27 @@ def problem(config: ShearConfig) -> Problem:
     from lanewise.families.shear.model.problem import ShearProblem
 
     return ShearProblem(config)
+
+
+LANES = Lanes(inference=inference, observe=observe, problem=problem)
+FAMILY: Family[ShearConfig, Result, Record] = Family(
+    kind="shear",
+    config_schema=schema.load("shear-config"),
+    check_config=checks.check,
+    resolve_config=resolve_config,
+    parse_config=shear_config.parse,
+    check_extent=check_extent,
+    resolve=resolve,
+    parse_extent=parse_extent,
+    check_campaign=check_campaign,
+    settings=settings,
+    realizations=realizations,
+    outputs=outputs,
+    collect=collect,
+    conclude=conclude,
+    lanes=LANES,
+    remarks=remarks,
+    no_extension=no_extension,
+    ladders=LADDERS,
+    forecast=forecast,
+)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from lanewise.families.shear import stamps, truths
 from lanewise.families.shear.config import ShearConfig
 from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.protocols import Observation
+from lanewise.manifest.locations import split
+from lanewise.manifest.manifest import Config
+from lanewise.manifest.problem import Observation
 from lanewise.storage import inputs
-from lanewise.storage.store import Store, split
+from lanewise.storage.store import Store
 
 KEY = "observations"
 _ROLES = ("images", "variance", "mask")
@@ -43,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Observed:
-    """A realization whose image comes from a file; see `base.Planned`.
+    """A realization whose image comes from a file; see `plan.Planned`.
 
     Attributes:
         truth: what is known to be true of it; may be empty.
@@ -65,8 +67,8 @@ class Observed:
         data = {role: [one.sha256, one.name, one.index] for role, one in self.sources.items()}
         return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed, "data": data})
 
-    def changed(self, change: Callable[[Any], Any]) -> Observed:
-        """Itself."""
+    def changed(self, change: Callable[[Config], Config]) -> Self:
+        """Itself: it has no config of its own."""
         return self
 
 
@@ -158,7 +160,9 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
         yield (KEY,), "variance and mask need image.noise: {type: PerPixel} in the config (with sigma for a mask alone)"
 
 
-def members(extent: Observations, base_seed: int, run_id: Any) -> tuple[Observed, ...]:
+def realizations(
+    extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]
+) -> tuple[Observed, ...]:
     """Every image as a realization; seeds increment from image to image."""
     found = []
     for index, image in enumerate(extent.images):
@@ -174,7 +178,7 @@ def members(extent: Observations, base_seed: int, run_id: Any) -> tuple[Observed
     return tuple(found)
 
 
-def observe(config: ShearConfig, member: Observed) -> Observation:
+def observe(config: ShearConfig, planned: Observed) -> Observation:
     """Read one image; with PerPixel noise its inverse variance too.
 
     Returns:
@@ -184,22 +188,24 @@ def observe(config: ShearConfig, member: Observed) -> Observation:
     Raises:
         DataError: a file has changed since the campaign was planned, or a variance is not positive.
     """
-    values = {role: _image(source) for role, source in member.sources.items()}
+    values = {role: _image(source) for role, source in planned.sources.items()}
     image = values["images"].astype(np.float64)
     if config.image.noise.type != "PerPixel":
-        return Observation({"image": image}, member.truth)
+        return Observation({"image": image}, planned.truth)
     left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
     if "variance" in values:
         variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
         if not np.all((variance > 0) & np.isfinite(variance)):
             count = int(np.sum(~((variance > 0) & np.isfinite(variance))))
-            raise DataError(f"{member.sources['variance'].path}: {count} pixels without a positive variance; mask them")
+            raise DataError(
+                f"{planned.sources['variance'].path}: {count} pixels without a positive variance; mask them"
+            )
     else:
         variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
     if np.all(left_out):
-        raise DataError(f"{member.sources['mask'].path}: every pixel is masked")
+        raise DataError(f"{planned.sources['mask'].path}: every pixel is masked")
     return Observation(
-        {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, member.truth
+        {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, planned.truth
     )
 
 

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from scipy import special
 
+from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.priors import Normal, Uniform
-from lanewise.families.shear.scene import PsfImage
-
-if TYPE_CHECKING:
-    from lanewise.families.shear.config import ShearConfig
-    from lanewise.families.shear.scene import Component
+from lanewise.families.shear.scene import Component, PsfImage
 
 # Half-light radius of a Gaussian in units of σ.
 _HALF_LIGHT = math.sqrt(2 * math.log(2))

@@ -13,6 +13,8 @@ from lanewise.manifest.document import Document, Path
 MOST_REALIZATIONS = 10_000_000
 # GalSim keeps 32 bits of a seed and drops the rest in silence; signed ones are what every part of it takes.
 LARGEST_SEED = 2**31 - 1
+# How the run id of a galaxy that is turned by 90° ends.
+TURNED = "_r90"
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf_image
+from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
-from lanewise.manifest.protocols import Member, Observation
+from lanewise.manifest.problem import Observation
 
 
-def simulate(config: ShearConfig, member: Member) -> Observation:
-    """One image, drawn with GalSim's default accuracy; the member's seed sets its noise.
+def simulate(config: ShearConfig, member: Simulated) -> Observation:
+    """One image, drawn with GalSim's default accuracy, its seed sets the noise.
 
     Parameters that the campaign does not set are at the centre of their prior; the position is the image centre.
 

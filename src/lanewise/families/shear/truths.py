@@ -10,8 +10,9 @@ import numpy as np
 
 from lanewise.errors import ManifestError
 from lanewise.manifest.document import Document, Path
+from lanewise.manifest.locations import beside, split
 from lanewise.manifest.schema import nearest
-from lanewise.storage.store import Store, beside, split
+from lanewise.storage.store import Store
 
 
 def read(manifest: Document, place: Path) -> list[dict[str, float]]:

@@ -18,9 +18,10 @@ from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.render import STAMP, build
+from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.scene import PsfImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
-from lanewise.manifest.protocols import Member
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 AT = {"g1": 0.05, "g2": -0.02, "x": 0.3, "y": -0.4}
@@ -62,7 +63,9 @@ def test_elliptical_psfs_equal_galsims(kind: str) -> None:
     expected = drawn(round_one.shear(e1=0.1, e2=-0.05))
     psf = {"type": kind, "sigma": 0.4 if kind == "Gaussian" else 0.9, "ellipticity": {"e1": 0.1, "e2": -0.05}}
     np.testing.assert_allclose(draw(scene(psf), **AT), expected, rtol=0, atol=1e-7 * expected.max())
-    simulated = simulate(shear_config.parse(scene(psf, noise={"sigma": 1.0, "simulated": False})), Member("r", 1, AT))
+    simulated = simulate(
+        shear_config.parse(scene(psf, noise={"sigma": 1.0, "simulated": False})), Simulated("r", 1, AT)
+    )
     np.testing.assert_allclose(simulated.data["image"], expected, rtol=0, atol=2e-4 * expected.max())
 
 
@@ -103,15 +106,17 @@ def test_a_psf_image_is_read_beside_the_config_and_pinned_by_its_content(write: 
     config = {**SCENE, "psf": {"type": "Image", "file": "psfs/psf.fits", "pixel_scale": 0.1}}
     manifest = load(write(config=config)).manifest
     content = json.dumps(manifest.config.content)
+    psf = shear_config.of(manifest).psf
+    assert isinstance(psf, PsfImage)
     assert str(tmp_path) not in content
-    assert manifest.config.content["psf"]["sha256"] == manifest.config.psf.file.sha256
+    assert manifest.config.content["psf"]["sha256"] == psf.file.sha256
     again = load(write("again.yaml", config={**config, "psf": manifest.content["config"]["psf"]})).manifest
     assert again.config == manifest.config
     fits.writeto(tmp_path / "psfs" / "psf.fits", image_of_a_psf(0.1, 33), overwrite=True)
     assert load(write(config=config)).manifest.config.content != manifest.config.content
     psf_image._read.cache_clear()
     with pytest.raises(DataError, match="has changed"):
-        simulate(again.config, Member("r", 1, AT))
+        simulate(shear_config.of(again), Simulated("r", 1, AT))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pandas as pd
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.statistics.bias import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
 from tables import MakeTable, Spoil
 
 BOUNDS = Acceptance(max_abs_m=0.01, max_abs_c=1e-3)

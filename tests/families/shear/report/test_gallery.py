@@ -11,9 +11,9 @@ import pytest
 
 from conftest import Lanewise, Write, load
 from families.shear.report.test_page import Reader, missing_numbers
-from lanewise.engine.lanes import LaneStatus
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.report import gallery
+from lanewise.manifest.status import LaneStatus
 from tables import MakeTable
 
 

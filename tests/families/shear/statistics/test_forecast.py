@@ -15,7 +15,9 @@ from lanewise.families.shear.statistics import forecast
 from lanewise.families.shear.statistics.bias import GaussianPrior
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.manifest import schema
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
+from lanewise.operations.aggregate import text
+from lanewise.operations.plan_summary import forecast_text
 from lanewise.statistics.verdict import Verdict
 from tables import MakeTable, Spoil, known
 
@@ -32,12 +34,12 @@ def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table: MakeTa
     assert found.g1 is not None
     assert found.g1.m is not None
     sigma = known(found.g1.m.error)
-    (one,) = forecast.forecasts(found, sigma / 3, 3)
+    (one,) = forecast.of_results(found, sigma / 3, 3)
     assert (one.n, one.n_needed, one.count, one.sigma_m) == (12, 108, 32, sigma)
-    (enough,) = forecast.forecasts(found, 2 * sigma, 3)
+    (enough,) = forecast.of_results(found, 2 * sigma, 3)
     assert enough.count == 0
-    assert "--count 32" in forecast.text([one, enough], "m.yaml")
-    assert "extend" not in forecast.text([enough], "m.yaml")
+    assert "--count 32" in forecast_text([one, enough], "m.yaml")
+    assert "extend" not in forecast_text([enough], "m.yaml")
 
 
 def test_an_open_verdict_says_how_to_close_it(make_table: MakeTable, spoil: Spoil) -> None:
@@ -50,7 +52,7 @@ def test_an_open_verdict_says_how_to_close_it(make_table: MakeTable, spoil: Spoi
     needed = math.ceil(11 * (3 / 2) ** 2)
     assert found.verdict.n_needed == needed
     assert found.verdict.extend_count == math.ceil((needed - 11) * 12 / 11 / 3)
-    assert f"lanewise extend m.yaml --count {found.verdict.extend_count}" in aggregate.text(found, "m.yaml")
+    assert f"lanewise extend m.yaml --count {found.verdict.extend_count}" in text(aggregate.concluded(found), "m.yaml")
     assert results(table, Acceptance(max_abs_m=bound), None).verdict.extend_count is None
 
 
@@ -86,5 +88,5 @@ def test_a_pilot_tells_the_command_that_brings_the_target(write: Write, lanewise
     _, out, _ = lanewise("plan", path, "--target-sigma-m", "1e-3")
     assert f"next: lanewise extend {path} --count {need['count']} && lanewise run {path}" in out
     # What the verdict asks for and what the pilot tells are the same kind of number.
-    judged = aggregate.judge(load(path), load(path).summary)
+    judged = aggregate.judge(load(path).record, load(path).summary)
     assert judged.tally.n_planned == 6

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lanewise.families.shear.family import TURNED
+from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics.bias import Estimates, GaussianPrior, component_bias, estimates
 from lanewise.families.shear.statistics.joint import joint
 from lanewise.families.shear.statistics.pairs import pairs

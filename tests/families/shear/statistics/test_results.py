@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 
 from lanewise.families.shear.report.figures import figures
-from lanewise.families.shear.report.page import Context, render
+from lanewise.families.shear.report.page import render
 from lanewise.families.shear.statistics.bias import GaussianPrior
-from lanewise.families.shear.statistics.results import BiasResults, evaluate, to_json
+from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
+from lanewise.report.page import Context
+from lanewise.report.tables import to_json
 from tables import MakeTable, Spoil, known
 
 SCHEMA = json.loads((Path(__file__).parents[4] / "schemas" / "bias_results.schema.json").read_text("utf-8"))

@@ -5,6 +5,7 @@ import pytest
 from lanewise.errors import ManifestError
 from lanewise.families.shear.statistics import summary
 from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.report.tables import frame_csv
 
 
 def test_the_summary_reads_back_to_the_same_bits() -> None:
@@ -12,7 +13,7 @@ def test_the_summary_reads_back_to_the_same_bits() -> None:
     frame = summary.table(
         [{"run_id": f"r{k}", "seed": k, "g1_true": 0.0, "g2_true": 0.0, "g1_mean": v} for k, v in enumerate(values)]
     )
-    again = summary.from_csv(summary.to_csv(frame), "t.csv")
+    again = summary.from_csv(frame_csv(frame), "t.csv")
     assert again["g1_mean"].to_numpy().tobytes() == values.tobytes()
 
 
@@ -20,14 +21,14 @@ def test_undefined_is_empty_and_whole_numbers_stay_whole() -> None:
     frame = summary.table(
         [{"run_id": "a", "seed": 42, "divergences": 3}, {"run_id": "b", "seed": 43, "divergences": None}]
     )
-    header, first, second = summary.to_csv(frame).decode().splitlines()
+    header, first, second = frame_csv(frame).decode().splitlines()
     columns = header.split(",")
     assert [dict(zip(columns, row.split(","), strict=True))["divergences"] for row in (first, second)] == ["3", ""]
     assert dict(zip(columns, second.split(","), strict=True))["seed"] == "43"
 
 
 def test_no_realizations_are_a_table_with_all_columns() -> None:
-    frame = summary.from_csv(summary.to_csv(summary.table([])), "t.csv")
+    frame = summary.from_csv(frame_csv(summary.table([])), "t.csv")
     assert len(frame) == 0
     assert "passed_convergence" in frame.columns
 

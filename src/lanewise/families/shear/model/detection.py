@@ -7,15 +7,13 @@ gradient, and it can end in a corner of the prior's box.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
 from lanewise.families.shear import predictions
-
-if TYPE_CHECKING:
-    from lanewise.families.shear.config import ShearConfig
-    from lanewise.families.shear.priors import Prior
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.priors import Prior
 
 # Share of the prior's half-width that is used: the position is infinite on a bound; see `latents.Interval`.
 _INSIDE_SHARE = 0.99

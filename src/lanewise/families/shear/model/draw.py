@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lanewise.families.shear.config import ShearConfig
+
 if TYPE_CHECKING:
     import jax
-
-    from lanewise.families.shear.config import ShearConfig
 
 
 def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Array:

@@ -23,7 +23,7 @@ from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf
 from lanewise.families.shear.model.light import Ellipse, Light, Part
 from lanewise.families.shear.model.refine import Patch, Windows
-from lanewise.manifest.protocols import Data
+from lanewise.manifest.problem import Data
 
 # Modes whose transfer is below this are left out: they contain noise only. The transfer is 1 at k = 0.
 _BAND_EDGE = 1e-9

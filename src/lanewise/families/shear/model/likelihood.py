@@ -12,7 +12,7 @@ import numpy as np
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.fourier import ModeLikelihood
 from lanewise.families.shear.model.render import STAMP, Grid, Renderer, build
-from lanewise.manifest.protocols import Data
+from lanewise.manifest.problem import Data
 
 
 class Likelihood(Protocol):

@@ -16,7 +16,7 @@ from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.likelihood import choose
 from lanewise.families.shear.model.render import STAMP, TOLERANCE, better, choose_grid, draw_on, in_precision
 from lanewise.families.shear.scene import DOMAINS, quantity
-from lanewise.manifest.protocols import Data
+from lanewise.manifest.problem import Data
 
 _GUARDED = ("half_light_radius", "n", "beta", "fraction")
 

@@ -13,8 +13,9 @@ from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import stamps
 from lanewise.families.shear.scene import PsfImage
 from lanewise.manifest.document import Document
+from lanewise.manifest.locations import split
 from lanewise.storage import inputs
-from lanewise.storage.store import Store, split
+from lanewise.storage.store import Store
 
 _FILE_KEY = ("psf", "file")
 

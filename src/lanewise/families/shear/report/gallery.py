@@ -14,66 +14,36 @@ from numpy.typing import NDArray
 
 from lanewise.engine.results import Result
 from lanewise.errors import Damaged, LanewiseError
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.statistics.results import BiasResults, Chains, Outlier
 from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.manifest import registry
 from lanewise.report.canvas import PALETTE, svg
 from lanewise.statistics.regression import Array
 from lanewise.storage import commits
+from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lanewise.api import Campaign
-    from lanewise.families.shear.statistics.results import BiasResults
 
 _SHOWN = 4
 _BINS = 20
 _CHAINS = (PALETTE["g1"], PALETTE["g2"], PALETTE["third"], PALETTE["fourth"])
 
 
-@dataclass(frozen=True)
-class Outlier:
-    """A realization far from its truth.
-
-    Attributes:
-        component, pull: the component with the larger |pull|, and its (estimate − truth) / width.
-        chi2, n_pixels: of the image against the model at the posterior mean, without masked pixels.
-    """
-
-    run_id: str
-    component: str
-    pull: float
-    chi2: float
-    n_pixels: int
-
-
-@dataclass(frozen=True)
-class Chains:
-    """The realization with the largest R̂.
-
-    Attributes:
-        rhat, ess: of g1 or g2, whichever is worse.
-    """
-
-    run_id: str
-    rhat: float
-    ess: float
-    n_chains: int
-    n_draws: int
-
-
-def look(campaign: Campaign, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, bytes]]:
+def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, bytes]]:
     """The results with example realizations added, and their figures: name (a file stem) → SVG."""
     gone = {one.run_id for one in results.excluded}
     farthest = outliers(summary, [str(name) for name in summary["run_id"] if name not in gone])
     mixed = least_mixed(summary)
-    committed = results_of(campaign, [*(one.run_id for one in farthest), *([mixed] if mixed else [])])
+    committed = results_of(record, [*(one.run_id for one in farthest), *([mixed] if mixed else [])])
     shown, plots = [], {}
     for one in farthest:
         if one.run_id not in committed:
             continue
         try:
-            images = stamps(campaign, committed[one.run_id])
+            images = stamps(record, committed[one.run_id])
         except (LanewiseError, OSError):
             continue  # image files may not be available where results are aggregated
         shown.append(replace(one, chi2=float(np.sum(images.residual**2)), n_pixels=int(np.sum(images.counted))))
@@ -130,35 +100,38 @@ def least_mixed(summary: pd.DataFrame) -> str | None:
     return str(summary["run_id"].iloc[int(worst.argmax())]) if np.isfinite(worst).any() else None
 
 
-def results_of(campaign: Campaign, run_ids: Sequence[str]) -> dict[str, Result]:
+def results_of(record: Record, run_ids: Sequence[str]) -> dict[str, Result]:
     """Committed results of these realizations, by run id; chunks that cannot be read are skipped."""
     wanted = set(run_ids)
     found: dict[str, Result] = {}
-    holding = [chunk for chunk in campaign.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
-    for commit in campaign.survey(holding)[0].values():
+    holding = [chunk for chunk in record.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
+    for commit in record.survey(holding)[0].values():
         try:
-            results = commits.load_results(campaign.store, commit)
+            results = commits.load_results(record.store, commit)
         except Damaged:
             continue
         found |= {r.run_id: r for r in results if isinstance(r, Result) and r.run_id in wanted and r.posterior}
     return found
 
 
-def stamps(campaign: Campaign, result: Result) -> Stamps:
+def stamps(record: Record, result: Result) -> Stamps:
     """The image of a realization, simulated or read again, and the model at the posterior mean."""
     from lanewise.families.shear.model.draw import draw
     from lanewise.machine import device
 
-    config = campaign.manifest.config
-    device.prepare("auto", config.inference.precision)
-    member = next(r.member for r in campaign.plan.realizations if r.run_id == result.run_id)
-    observed = registry.lane_family(campaign.manifest.kind).observe(config, member)
+    config = shear_config.of(record.manifest)
+    device.prepare("auto", config.precision)
+    member = next(r.planned for r in record.plan.realizations if r.run_id == result.run_id)
+    observed = registry.lanes(record.manifest.kind).observe(config, member)
     given = {name: observed.truth[name] for name in config.simulation.given}
     means = {name: float(np.mean(draws)) for name, draws in result.posterior.items()}
     model = np.asarray(draw(config, **given, **means), dtype=np.float64)
     data = np.asarray(observed.data["image"], dtype=np.float64)
-    weight = observed.data.get("weight")
-    root = np.sqrt(weight) if weight is not None else np.full(data.shape, 1 / config.image.noise.sigma)
+    if (weight := observed.data.get("weight")) is not None:
+        root = np.sqrt(weight)
+    else:
+        assert config.image.noise.sigma is not None
+        root = np.full(data.shape, 1 / config.image.noise.sigma)
     return Stamps(data, model, (np.where(root > 0, data, model) - model) * root, root > 0)
 
 

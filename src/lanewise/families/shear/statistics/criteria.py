@@ -11,7 +11,7 @@ import numpy as np
 from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, PointBias
 from lanewise.families.shear.statistics.joint import FiniteDraws
 from lanewise.families.shear.statistics.selection import Component, Signs
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, judge
 
 LEVEL_0 = "level_0"

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lanewise.families.shear.family import TURNED
+from lanewise.families.shear.shears import TURNED
 from lanewise.statistics.regression import Array, Measure, fit, measures, shifted
 
 

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from lanewise.families.shear.report.gallery import Chains, Outlier
 from lanewise.families.shear.statistics import bias, selection
 from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, GaussianPrior, PointBias
 from lanewise.families.shear.statistics.criteria import Bounds, Evidence, bounds_of, decide
 from lanewise.families.shear.statistics.joint import Joint, joint
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, Signs
-from lanewise.families.shear.statistics.summary import DamagedChunk
-from lanewise.manifest.loading import Acceptance
+from lanewise.manifest.manifest import Acceptance
+from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics.prior_pull import HasQuantiles, kept
 from lanewise.statistics.verdict import Decision
 
 FORMAT_VERSION = 2
 STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,37 @@ class Convergence:
     ess: Extreme | None
     khat: Extreme | None
     divergences: int | None
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A realization far from its truth.
+
+    Attributes:
+        component, pull: the component with the larger |pull|, and its (estimate − truth) / width.
+        chi2, n_pixels: of the image against the model at the posterior mean, without masked pixels.
+    """
+
+    run_id: str
+    component: str
+    pull: float
+    chi2: float
+    n_pixels: int
+
+
+@dataclass(frozen=True)
+class Chains:
+    """The realization with the largest R̂.
+
+    Attributes:
+        rhat, ess: of g1 or g2, whichever is worse.
+    """
+
+    run_id: str
+    rhat: float
+    ess: float
+    n_chains: int
+    n_draws: int
 
 
 @dataclass(frozen=True)
@@ -207,11 +230,6 @@ def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return rows[known].reset_index(drop=True), int((~known).sum())
 
 
-def to_json(results: object) -> str:
-    """Results as the text of their JSON file: undefined is null, keys as the types order them."""
-    return json.dumps(plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 def _points(
     rows: pd.DataFrame,
     counted: pd.Series[bool],
@@ -297,40 +315,3 @@ def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]
         Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
         for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
     )
-
-
-def to_csv(results: object) -> bytes:
-    """The same leaves as `to_json`, a line each: where it stands, and its value."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "value"))
-    table.writerows(_leaves("", plain(results)))
-    return text.getvalue().encode()
-
-
-def _leaves(path: str, value: Json) -> Iterator[tuple[str, Json]]:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _leaves(f"{path}.{key}".strip("."), part)
-    elif isinstance(value, list):
-        for at, part in enumerate(value):
-            yield from _leaves(f"{path}[{at}]", part)
-    else:
-        yield path, value
-
-
-def plain(value: object) -> Json:
-    """A tree of frozen values as JSON has it.
-
-    Raises:
-        TypeError: something in it has no place there.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise TypeError(f"{type(value).__name__} has no place in results")

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from lanewise.families.shear.family import TURNED
+from lanewise.families.shear.shears import TURNED
 
 Component = Literal["g1", "g2"]
 COMPONENTS: tuple[Component, Component] = ("g1", "g2")

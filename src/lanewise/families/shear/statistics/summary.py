@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from lanewise.engine import files
 from lanewise.errors import Complaint, Damaged, ManifestError
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.outputs import SUMMARY_COLUMNS
+from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.statistics.bias import GaussianPrior
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component
-from lanewise.storage import commits
-
-if TYPE_CHECKING:
-    from lanewise.api import Campaign
-    from lanewise.families.shear.priors import Prior
+from lanewise.storage.record import Record
 
 Priors = tuple[GaussianPrior | None, GaussianPrior | None]
 
-SUMMARY = "summary.csv"
 # Columns of whole numbers or truth values that may be undefined: pandas would turn them into floats.
 _WHOLE = {"divergences": "Int64", "seed": "Int64", "retries": "Int64", "passed_convergence": "boolean"}
 _REQUIRED = ("run_id", "g1_true", "g2_true", "g1_mean", "g1_std", "g2_mean", "g2_std", "passed_convergence", "seed")
@@ -30,59 +26,22 @@ _COMPLAINTS = 5
 _TEXT = ("run_id", "status", "method_used", "ess_kind", "reason")
 
 
-@dataclass(frozen=True)
-class DamagedChunk:
-    """A committed chunk that cannot be read, and why; its realizations are missing."""
-
-    chunk: int
-    reason: str
-
-
-def collect(campaign: Campaign) -> pd.DataFrame:
+def collect(record: Record) -> pd.DataFrame:
     """The summary of all committed chunks, independent of the order they were committed in.
 
     Raises:
         Damaged: a commit, or what it names, is missing or changed.
     """
-    summary, damaged = survey(campaign)
+    summary, damaged = survey(record)
     for error in damaged.values():
         raise error
     return summary
 
 
-def survey(campaign: Campaign) -> tuple[pd.DataFrame, dict[int, Damaged]]:
+def survey(record: Record) -> tuple[pd.DataFrame, dict[int, Damaged]]:
     """The summary of all chunks that can be read, and by chunk index why others that are committed cannot."""
-    rows, damaged = committed_rows(campaign)
-    return with_likelihood(table(rows), priors(campaign)), damaged
-
-
-def committed_rows(campaign: Campaign) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
-    """The rows of all chunks that can be read, in the plan's order, and by index why others cannot."""
-    found, damaged = campaign.survey()
-
-    def rows(index: int) -> list[dict[str, Any]] | Damaged:
-        commit = found[index]
-        while True:
-            try:
-                return commits.load_rows(campaign.store, commit)
-            except Damaged as error:
-                # Not damaged, if the chunk was overwritten since its commit was read.
-                now = campaign.survey([campaign.plan.chunks[index]])[0].get(index)
-                if now is None or now.attempt == commit.attempt:
-                    return error
-                commit = now
-
-    indices = sorted(found)
-    parts = dict(zip(indices, campaign.store.map(rows, indices), strict=True))
-    damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
-    read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
-    return read, dict(sorted(damaged.items()))
-
-
-def told(campaign: Campaign, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
-    """What is damaged as results carry it: no URL of this run enters them."""
-    url = f"{campaign.store.url}/"
-    return tuple(DamagedChunk(index, str(error).removeprefix(url)) for index, error in damaged.items())
+    rows, damaged = record.rows()
+    return with_likelihood(table(rows), priors(record)), damaged
 
 
 def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
@@ -102,35 +61,29 @@ def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
     return freed
 
 
-def priors(campaign: Campaign) -> Priors:
+def priors(record: Record) -> Priors:
     """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
     from lanewise.families.shear.priors import Normal
 
-    latents = campaign.manifest.config.latents
+    latents = shear_config.of(record.manifest).latents
     found = [latents.get(name) for name in COMPONENTS]
     g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
     return g1, g2
 
 
-def unlike(campaign: Campaign) -> dict[Component, Prior]:
+def unlike(record: Record) -> dict[Component, Prior]:
     """The priors on g1 and g2 that are not Gaussian."""
     from lanewise.families.shear.priors import Normal
 
-    latents = campaign.manifest.config.latents
+    latents = shear_config.of(record.manifest).latents
     return {name: latents[name] for name in COMPONENTS if name in latents and not isinstance(latents[name], Normal)}
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with the contract's columns, also where there are none."""
-    frame = pd.DataFrame(rows, columns=list(files.SUMMARY_COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
     numbers = [name for name in frame.columns if name not in _TEXT and name not in _WHOLE]
     return frame.astype({**_WHOLE, **dict.fromkeys(numbers, float)})
-
-
-def to_csv(frame: pd.DataFrame) -> bytes:
-    """The table as CSV; every float reads back to the same bits."""
-    text: str = frame.to_csv(index=False, lineterminator="\n")
-    return text.encode()
 
 
 def from_csv(data: bytes, source: str) -> pd.DataFrame:
@@ -148,7 +101,7 @@ def from_csv(data: bytes, source: str) -> pd.DataFrame:
         raise ManifestError(
             [Complaint(source, 1, "", f"expected the columns of summary.csv, got none named {', '.join(lacking)}")]
         )
-    frame = frame.reindex(columns=[*files.SUMMARY_COLUMNS])
+    frame = frame.reindex(columns=[*SUMMARY_COLUMNS])
     complaints = [
         Complaint(source, int(bad) + 2, name, f"expected {what}, got '{frame[name][bad]}'")
         for name, what, fine in _expectations(frame)

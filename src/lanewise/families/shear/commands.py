@@ -1,0 +1,70 @@
+"""`lanewise stats`: m, c and the verdict from a summary, as the published page has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from lanewise import errors
+
+
+def stats(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, an output URL, or a summary CSV.")],
+    output_dir: Annotated[
+        str | None,
+        typer.Option("--output-dir", help="Where bias_results.json and plots/ go; default: stats/ in the output URL."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option("--level", help="Acceptance level: level_0; default: the manifest's.")
+    ] = None,
+    posterior_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--posterior-dir", help="With a CSV: the output URL it came from, for the priors and the plan behind it."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
+    ] = None,
+) -> None:
+    """Compute the multiplicative and additive bias and the verdict from the summary."""
+    from lanewise.families.shear import aggregate
+    from lanewise.families.shear.statistics import summary as table
+    from lanewise.families.shear.statistics.criteria import LEVEL_0
+    from lanewise.manifest.locations import split
+    from lanewise.manifest.manifest import Acceptance
+    from lanewise.operations.aggregate import text
+    from lanewise.storage.record import open_record
+    from lanewise.storage.store import Store
+
+    if level not in {None, LEVEL_0}:
+        raise errors.UsageError(f"--level {level}: expected {LEVEL_0}")
+    is_csv = source.endswith(".csv")
+    origin = posterior_dir if is_csv else source
+    record = open_record(origin, overrides or ()) if origin else None
+    if record is not None and record.manifest.kind != "shear":
+        raise errors.UsageError(f"{origin}: kind {record.manifest.kind} has no bias; use lanewise aggregate")
+    if is_csv:
+        folder, name = split(source)
+        try:
+            summary = table.from_csv(Store(folder).read(name), source)
+        except FileNotFoundError:
+            raise errors.UsageError(f"{source}: no such file; lanewise extract writes one") from None
+    else:
+        assert record is not None
+        summary = table.collect(record)
+    if record is not None:
+        if level:
+            acceptance = replace(record.manifest.acceptance, level=level)
+            record = replace(record, manifest=replace(record.manifest, acceptance=acceptance))
+        results = aggregate.judge(record, summary)
+        store, where = (Store(output_dir), "") if output_dir else (record.store, aggregate.STATS)
+    else:
+        results = aggregate.judge_table(summary, Acceptance(level=level))
+        store, where = Store(output_dir or "."), "" if output_dir else aggregate.STATS
+    aggregate.write_stats(store, where, summary, results)
+    print(text(aggregate.concluded(results), origin or source))
+    print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}' if where else aggregate.BIAS_RESULTS)}")

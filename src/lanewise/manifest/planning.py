@@ -1,0 +1,78 @@
+"""From a manifest to its plan. Pure: a function of the manifest alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lanewise.errors import ManifestError, UsageError
+from lanewise.manifest import identity, registry
+from lanewise.manifest.manifest import Manifest, Realizations
+from lanewise.manifest.plan import Chunk, Plan, Planned, Realization
+
+# First match wins; what a cluster sets for the pods or tasks of an array.
+INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX")
+
+
+def build(manifest: Manifest) -> Plan:
+    """The plan of a manifest.
+
+    Raises:
+        ManifestError: two realizations would share a run id, or batch.index is not a chunk.
+    """
+    shared = identity.settings(manifest)
+    chunks: list[Chunk] = []
+    for planned in _stretches(manifest):
+        realizations = [Realization(one, one.identity(shared)) for one in planned]
+        for at in range(0, len(realizations), manifest.batch.size):
+            chunks.append(Chunk(len(chunks), tuple(realizations[at : at + manifest.batch.size])))
+    plan = Plan(tuple(chunks), manifest.batch.width, shared)
+    if len({realization.run_id for realization in plan.realizations}) < len(plan.realizations):
+        message = "the arms of a pair would share a directory; a shear must be 1e-4 or more"
+        raise ManifestError([manifest.document.complaint(("shear",), message)])
+    if manifest.batch.index is not None and manifest.batch.index >= len(chunks):
+        message = f"expected a chunk from 0 to {len(chunks) - 1}, got {manifest.batch.index}; lower it or remove it"
+        raise ManifestError([manifest.document.complaint(("batch", "index"), message)])
+    return plan
+
+
+def _stretches(manifest: Manifest) -> Iterator[Sequence[Planned]]:
+    """The planned as they were asked for: at first, then by each extension, whose seeds go on after the last."""
+    family = registry.family(manifest.kind)
+    asked = manifest.realizations
+    planned = family.realizations(manifest)
+    yield planned
+    for count in asked.extensions:
+        following = Realizations(count, max(one.seed for one in planned) + 1)
+        planned = family.realizations(replace(manifest, realizations=following))
+        yield planned
+
+
+def index_variable() -> str | None:
+    """The variable in which a cluster says which chunk this is; None outside one."""
+    return next((name for name in INDEX_VARIABLES if os.environ.get(name)), None)
+
+
+def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple[int | None, bool]:
+    """The chunk to run: command line, then environment, then manifest.
+
+    Returns:
+        The index, None for all chunks; and whether it came from the environment, that is from a cluster.
+
+    Raises:
+        UsageError: the index is not a number or not in the plan.
+    """
+    where, value = "--batch-index", str(option) if option is not None else ""
+    in_cluster = False
+    if not value:
+        where = index_variable() or ""
+        value = os.environ.get(where, "") if where else ""
+        in_cluster = bool(value)
+    if not value and manifest.batch.index is not None:
+        where, value = "batch.index", str(manifest.batch.index)
+    if not value:
+        return None, False
+    if not value.isdecimal() or int(value) >= n_chunks:
+        raise UsageError(f"{where}: expected a chunk index from 0 to {n_chunks - 1}, got {value}")
+    return int(value), in_cluster

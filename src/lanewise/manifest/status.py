@@ -1,0 +1,38 @@
+"""What becomes of a lane, and so of its realization."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class LaneStatus(IntEnum):
+    """Status of a lane; a lane never raises. Larger is worse: a realization has the worst status of its lanes."""
+
+    RUNNING = 0
+    OK = 1
+    UNINFORMATIVE = 2
+    NOT_CONVERGED = 3
+    NON_FINITE = 4
+    FAILED = 5
+
+    @property
+    def word(self) -> str:
+        """The status as written in files and table columns."""
+        return self.name.lower()
+
+    @property
+    def sentence(self) -> str:
+        """The meaning of the status, for the user."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    LaneStatus.RUNNING: "The lane has rounds left to run.",
+    LaneStatus.OK: "Done.",
+    LaneStatus.UNINFORMATIVE: "The posterior is as wide as the prior: the data do not constrain the parameters.",
+    LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
+    LaneStatus.NON_FINITE: (
+        "The data, the log density or its gradient are not finite; look at the image and the noise sigma."
+    ),
+    LaneStatus.FAILED: "The data could not be made or read.",
+}

@@ -1,0 +1,150 @@
+"""Chunks in this process: those that are committed are reused, the others are computed, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lanewise.errors import StorageError
+from lanewise.machine import interrupts
+from lanewise.machine.progress import Reporter
+from lanewise.manifest import registry
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Chunk
+from lanewise.manifest.protocols import Solver
+from lanewise.manifest.status import LaneStatus
+from lanewise.operations import attempts
+from lanewise.storage import claims, commits, failures
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.claims import Claim
+from lanewise.storage.commits import Commit
+from lanewise.storage.record import Record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        computed, reused: number of chunks.
+        counts: status → number of realizations, over those chunks.
+        errors: chunks that could not be committed.
+    """
+
+    computed: int = 0
+    reused: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    errors: tuple[Exception, ...] = ()
+
+    def __add__(self, other: Outcome) -> Outcome:
+        """What both did."""
+        return Outcome(
+            self.computed + other.computed,
+            self.reused + other.reused,
+            self.counts + other.counts,
+            self.errors + other.errors,
+        )
+
+    @property
+    def all_ok(self) -> bool:
+        """Whether every realization came out ok."""
+        return not self.errors and set(self.counts) <= {LaneStatus.OK.word}
+
+
+def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+    """What computes the chunks of a campaign.
+
+    Args:
+        manifest: with another config, for a retry.
+        retry: its number.
+
+    Raises:
+        MachineError: this machine lacks the device that the manifest requires.
+    """
+    manifest = manifest or record.manifest
+    family = registry.family(manifest.kind)
+    if family.solver is not None:
+        return family.solver(manifest)
+    from lanewise.engine.engine import Engine
+
+    return Engine(manifest, record.plan, retry=retry)
+
+
+def committed(record: Record, chunks: Sequence[Chunk], *, overwrite: bool) -> dict[int, Commit]:
+    """The commits that will be reused, by chunk index; none of them if all is computed anew.
+
+    Raises:
+        ResultsDiffer: one of them is of another identity.
+        Damaged: one of them cannot be read, or a file that it names is missing or of another size.
+    """
+    found = {} if overwrite else record.commits(chunks)
+    commits.check_sizes(record.store, chunks, found)
+    return found
+
+
+def compute(
+    record: Record, by: Solver, chunks: Sequence[Chunk], policy: Policy, *, overwrite: bool, progress: Reporter
+) -> Outcome:
+    """Compute chunks that were not committed when they were looked at.
+
+    Args:
+        by: the campaign's solver.
+        policy: when a chunk has checkpoints.
+
+    Raises:
+        StorageError: results cannot be read or written.
+    """
+    outcome = Outcome()
+    with claims.held(record.store, progress) as claim:
+        for chunk in chunks:
+            interrupts.stop_here()
+            try:
+                # Asked again: another process may have been at work, too.
+                commit = None if overwrite else record.commits([chunk]).get(chunk.index)
+                if commit is not None:
+                    outcome += reuse(record, {chunk.index: commit}, progress)
+                    continue
+                commit = _one(record, by, chunk, policy, claim, overwrite)
+                outcome += Outcome(computed=1, counts=Counter(commit.counts))
+            except StorageError:
+                raise  # no other chunk could be committed either, and its work would be lost
+            except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
+                outcome += Outcome(errors=(error,))
+                progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
+                with contextlib.suppress(StorageError):
+                    failures.record(record.store, chunk, claims.node(), error)
+    return outcome
+
+
+def reuse(record: Record, found: Mapping[int, Commit], progress: Reporter) -> Outcome:
+    """Count chunks that are committed; their directories are written again where they are lost."""
+    outcome = Outcome()
+    for index, commit in sorted(found.items()):
+        interrupts.stop_here()
+        attempts.publish(record, record.plan.chunks[index], commit)
+        progress.say("reused", f"chunk {index}: already committed", chunk=index)
+        outcome += Outcome(reused=1, counts=Counter(commit.counts))
+    return outcome
+
+
+def _one(record: Record, by: Solver, chunk: Chunk, policy: Policy, claim: Claim, overwrite: bool) -> Commit:
+    with interrupts.deferred():
+        computed = attempts.compute(record, by, chunk, claim, policy, anew=overwrite)
+        commit = attempts.settle(record, chunk, computed, replace=overwrite)
+    seconds = computed.made["seconds"]
+    claim.say(
+        "committed",
+        f"chunk {chunk.index}: {_counted(commit.counts)} in {seconds:.1f} s",
+        chunk=chunk.index,
+        seconds=seconds,
+        counts=dict(commit.counts),
+    )
+    return commit
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    total = sum(counts.values())
+    parts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
+    return f"{total} realization{'s' if total != 1 else ''} ({parts})"

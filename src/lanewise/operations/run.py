@@ -1,0 +1,99 @@
+"""`run`: one chunk, or all that are not committed yet, in this process or in several."""
+
+from __future__ import annotations
+
+import contextlib
+
+from lanewise.errors import UsageError
+from lanewise.machine.progress import Reporter
+from lanewise.manifest import registry, yaml_text
+from lanewise.manifest.plan import Chunk
+from lanewise.operations import chunks, extend, workers
+from lanewise.operations.chunks import Outcome
+from lanewise.storage import commits
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.record import MANIFEST, Record
+
+_MANY_DIRECTORIES = 20_000
+
+
+def run(
+    record: Record,
+    batch_index: int | None,
+    policy: Policy,
+    *,
+    overwrite: bool,
+    n_workers: int,
+    progress: Reporter,
+) -> Outcome:
+    """Compute one chunk, or all that are not committed yet.
+
+    Args:
+        batch_index: of the one chunk.
+        policy: when a chunk has checkpoints.
+        overwrite: also what is committed.
+        n_workers: processes at a time, where there is more than one chunk to compute.
+
+    Raises:
+        UsageError: there is no such chunk, or the machine has no room for so many workers.
+        ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
+        StorageError: the results cannot be read or written.
+        MachineError: this machine lacks the device that the manifest requires.
+    """
+    planned = record.plan.chunks
+    if batch_index is not None and not 0 <= batch_index < len(planned):
+        raise UsageError(f"batch_index: expected 0 to {len(planned) - 1}, got {batch_index}")
+    asked = planned if batch_index is None else (planned[batch_index],)
+    # All are checked before the first is computed: a refusal must come before the work.
+    committed = chunks.committed(record, asked, overwrite=overwrite)
+    left = [chunk for chunk in asked if chunk.index not in committed]
+    n_workers = min(n_workers, len(left))
+    solver = chunks.solver(record) if n_workers == 1 else None
+    _keep_manifest(record)
+    for remark in remarks(record):
+        progress.say("remark", remark)
+    if left and not record.store.conditional:
+        text = f"{record.store.url}: has no conditional writes; of two attempts at one chunk, the lower will count"
+        progress.say("remark", text)
+    outcome = Outcome()
+    if solver is not None:
+        outcome = chunks.compute(record, solver, left, policy, overwrite=overwrite, progress=progress)
+    elif left:
+        indices = [chunk.index for chunk in left]
+        outcome = workers.run(record, indices, n_workers, policy, overwrite=overwrite, progress=progress)
+    outcome += chunks.reuse(record, committed, progress)
+    if overwrite and batch_index is None and not outcome.errors:
+        _withdraw_unplanned(record)
+    return outcome
+
+
+def remarks(record: Record) -> tuple[str, ...]:
+    """What a user should know of a campaign that is valid."""
+    found = tuple(registry.family(record.manifest.kind).remarks(record.manifest))
+    n = len(record.plan.realizations)
+    if record.manifest.output.layout == "directories" and n > _MANY_DIRECTORIES:
+        remedy = "output.layout: packed writes one file per chunk, and `lanewise export` unpacks what you want to see"
+        found = (*found, f"output.layout: {n} directories of three files each; {remedy}")
+    return found
+
+
+def _withdraw_unplanned(record: Record) -> None:
+    """Remove the chunks that this plan does not have; all that it has are there by now."""
+    planned = {chunk.index for chunk in record.plan.chunks}
+    for index in sorted(commits.indices(record.store) - planned):
+        commits.withdraw(record.store, Chunk(index, ()), keep=record.run_ids)
+
+
+def _keep_manifest(record: Record) -> None:
+    """Leave the manifest beside the results, unless it stands there already or has been extended since."""
+    store, text = record.store, yaml_text.dump(dict(record.manifest.content)).encode()
+    with contextlib.suppress(FileNotFoundError):
+        kept = store.read(MANIFEST)
+        if kept != text and not extend.is_extended(kept.decode(), record.manifest):
+            store.put(MANIFEST, text)
+        return
+    if not store.conditional:
+        store.put(MANIFEST, text)
+    elif not store.create(MANIFEST, text):
+        # Another container was faster, perhaps with an extension of this manifest.
+        _keep_manifest(record)

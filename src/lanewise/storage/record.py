@@ -1,0 +1,105 @@
+"""The record of a campaign: its manifest, its plan, and what storage holds of it. Reading only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lanewise.errors import Damaged
+from lanewise.manifest import loading, planning
+from lanewise.manifest.document import Document
+from lanewise.manifest.manifest import Manifest, with_output
+from lanewise.manifest.plan import Chunk, Plan
+from lanewise.manifest.protocols import DamagedChunk
+from lanewise.storage import commits
+from lanewise.storage.commits import Commit
+from lanewise.storage.store import HOME, Store
+
+MANIFEST = f"{HOME}/manifest.yaml"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A manifest with its plan, and the storage that holds the results."""
+
+    manifest: Manifest
+    plan: Plan
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the results are."""
+        return Store(self.manifest.output.url)
+
+    @cached_property
+    def run_ids(self) -> frozenset[str]:
+        """Names of the directories of all realizations."""
+        return frozenset(realization.run_id for realization in self.plan.realizations)
+
+    def commits(self, chunks: Sequence[Chunk] | None = None) -> dict[int, Commit]:
+        """The commits that are there, by chunk index, of all chunks or some; each is checked against the plan.
+
+        Raises:
+            Damaged: one of them cannot be read.
+            ResultsDiffer: one of them is of another identity.
+        """
+        found, damaged = self.survey(chunks)
+        for index, error in damaged.items():
+            raise Damaged(f"{error}; {commits.remedy(index)}")
+        return found
+
+    def survey(self, chunks: Sequence[Chunk] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+        """As `commits`, and why some commits cannot be read."""
+        chunks = self.plan.chunks if chunks is None else chunks
+        found, damaged = commits.survey(self.store, chunks)
+        for chunk in chunks:
+            if chunk.index in found:
+                commits.check(self.store, self.plan, chunk, found[chunk.index])
+        return found, damaged
+
+    def rows(self) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
+        """The summary's rows of all chunks that can be read, in the plan's order, and by index why others cannot."""
+        found, damaged = self.survey()
+
+        def of_chunk(index: int) -> list[dict[str, Any]] | Damaged:
+            commit = found[index]
+            while True:
+                try:
+                    return commits.load_rows(self.store, commit)
+                except Damaged as error:
+                    # Not damaged, if the chunk was overwritten since its commit was read.
+                    now = self.survey([self.plan.chunks[index]])[0].get(index)
+                    if now is None or now.attempt == commit.attempt:
+                        return error
+                    commit = now
+
+        indices = sorted(found)
+        parts = dict(zip(indices, self.store.map(of_chunk, indices), strict=True))
+        damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
+        read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
+        return read, dict(sorted(damaged.items()))
+
+    def damaged_chunks(self, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
+        """What is damaged as results carry it: no URL of this run enters them."""
+        url = f"{self.store.url}/"
+        return tuple(DamagedChunk(index, str(error).removeprefix(url)) for index, error in damaged.items())
+
+
+def open_record(source: str | Document, overrides: Sequence[str] = ()) -> Record:
+    """The record of a manifest, or of the output URL of a campaign that has run.
+
+    Args:
+        source: path or URL of either, or the manifest itself.
+        overrides: `path=value` pairs as `--set` takes them.
+
+    Raises:
+        ManifestError: with every complaint.
+    """
+    if isinstance(source, str) and not source.endswith((".yaml", ".yml")):
+        store = Store(source)
+        if store.exists(MANIFEST):
+            loaded = with_output(loading.load(store.where(MANIFEST), overrides), source)
+            return Record(loaded, planning.build(loaded))
+    loaded = loading.load(source, overrides)
+    return Record(loaded, planning.build(loaded))
