@@ -25,7 +25,7 @@ run: $(READY) ## Carry out manifests/level0.yaml from simulation to report
 test: $(READY) ## The quick tests, the linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) ## The statistical and long tests

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from lanewise import __version__
 from lanewise.machine import provenance
 from lanewise.manifest import yaml_text
 from lanewise.report.page import Context, MissingChunk, RetriedRow
@@ -27,7 +26,7 @@ def context(record: Record, files: Mapping[str, Any]) -> Context:
         campaign=manifest.name,
         manifest=yaml_text.dump(content),
         reproduce="lanewise run manifest.yaml && lanewise aggregate manifest.yaml",
-        lanewise_version=__version__,
+        lanewise_version=provenance.versions()["lanewise"],
         versions=provenance.versions(),
     )
 

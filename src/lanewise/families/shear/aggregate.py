@@ -11,8 +11,7 @@ import pandas as pd
 
 from lanewise.errors import Damaged, UsageError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import observations
-from lanewise.families.shear.model import psf_image
+from lanewise.families.shear import observations, psf_image
 from lanewise.families.shear.report import gallery, page
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.scene import Psf

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lanewise.engine.results import Result
 from lanewise.errors import Complaint
-from lanewise.families.shear import checks, observations, predictions, shears, simulation, truth_draws
+from lanewise.families.shear import checks, observations, predictions, psf_image, shears, simulation, truth_draws
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.observations import Observations, Observed
 from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.shears import TURNED, Shears

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from scipy import special
 
+from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.priors import Normal, Uniform
 from lanewise.families.shear.scene import Component, PsfImage
 

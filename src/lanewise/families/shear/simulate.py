@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import galsim
 import numpy as np
 
+from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
 from lanewise.manifest.problem import Observation

@@ -15,7 +15,7 @@ from astropy.io import fits
 from conftest import SCENE, Write, load
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.model import psf_image
+from lanewise.families.shear import psf_image
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.render import STAMP, build
 from lanewise.families.shear.realization import Simulated

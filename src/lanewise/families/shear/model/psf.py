@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import special
 
-from lanewise.families.shear.model import psf_image
+from lanewise.families.shear import psf_image
 from lanewise.families.shear.scene import Psf, PsfImage
 
 
