@@ -24,9 +24,9 @@ from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import Grid, build
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
+from lanewise.manifest.plan import Simulated
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SIZE = {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}

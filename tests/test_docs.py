@@ -15,8 +15,8 @@ from conftest import Lanewise
 from lanewise import api
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
-from lanewise.families.shear.realization import Simulated
 from lanewise.manifest import yaml_text
+from lanewise.manifest.plan import Simulated
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,7 +8,7 @@ import pytest
 
 from lanewise.engine import files as outputs
 from lanewise.engine.results import Diagnostics, Result
-from lanewise.families.shear import outputs as shear_outputs
+from lanewise.families.shear.outputs import OUTPUTS
 from lanewise.manifest.status import LaneStatus
 
 with warnings.catch_warnings():
@@ -104,19 +104,19 @@ def test_bytes_are_a_function_of_the_result() -> None:
 def test_what_is_packed_unpacks_to_the_same_files(results: list[Result]) -> None:
     unpacked = outputs.unpack(outputs.packed_nc(results))
     assert [outputs.files(r) for r in unpacked] == [outputs.files(r) for r in results]
-    assert [shear_outputs.summary_row(r) for r in unpacked] == [shear_outputs.summary_row(r) for r in results]
+    assert [OUTPUTS.summary_row(r) for r in unpacked] == [OUTPUTS.summary_row(r) for r in results]
 
 
 def test_undefined_is_null_in_json_and_none_in_the_summary() -> None:
     content = json.loads(outputs.files(_mode())["convergence.json"])
     assert (content["divergences"], content["bfmi"], content["rhat"]) == (None, None, {})
-    row = shear_outputs.summary_row(_mode())
+    row = OUTPUTS.summary_row(_mode())
     assert [row[name] for name in ("rhat_g1", "ess_g1", "khat", "ess_kind")] == [None] * 4
-    assert shear_outputs.summary_row(_sampled())["rhat_g2"] is None
+    assert OUTPUTS.summary_row(_sampled())["rhat_g2"] is None
 
 
 def test_weights_have_their_own_effective_size_and_no_rhat() -> None:
-    row = shear_outputs.summary_row(_weighted())
+    row = OUTPUTS.summary_row(_weighted())
     assert [row[name] for name in ("method_used", "ess_kind", "ess_g1", "khat", "rhat_g1")] == [
         "importance",
         "weights",
@@ -127,7 +127,7 @@ def test_weights_have_their_own_effective_size_and_no_rhat() -> None:
 
 
 def test_a_mode_has_its_laplace_width() -> None:
-    row = shear_outputs.summary_row(_mode())
+    row = OUTPUTS.summary_row(_mode())
     assert (row["g1_mean"], row["g1_median"], row["g1_std"]) == (0.0201, 0.0201, 1e-3)
 
 
@@ -135,7 +135,7 @@ def test_a_realization_without_draws_has_no_posterior_and_says_why() -> None:
     files = outputs.files(_failed())
     assert list(files) == ["truth.json", "convergence.json"]
     assert json.loads(files["convergence.json"])["reason"] == "Not finite."
-    row = shear_outputs.summary_row(_failed())
+    row = OUTPUTS.summary_row(_failed())
     assert (row["g1_true"], row["g1_mean"], row["passed_convergence"], row["status"]) == (
         0.02,
         None,
@@ -149,9 +149,9 @@ def test_the_columns_of_the_published_summary_come_first() -> None:
         "run_id g1_true g2_true g1_mean g1_median g1_std g2_mean g2_median g2_std rhat_g1 rhat_g2 ess_g1 ess_g2 "
         "divergences divergence_frac passed_convergence seed"
     )
-    assert list(shear_outputs.summary_row(_sampled()))[:17] == published.split()
+    assert list(OUTPUTS.summary_row(_sampled()))[:17] == published.split()
 
 
 def test_a_mode_without_a_width_has_an_empty_one() -> None:
-    row = shear_outputs.summary_row(dataclasses.replace(_mode(), laplace_std={}))
+    row = OUTPUTS.summary_row(dataclasses.replace(_mode(), laplace_std={}))
     assert (row["g1_mean"], row["g1_std"]) == (0.0201, None)

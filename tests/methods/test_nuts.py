@@ -11,9 +11,9 @@ import pytest
 from lanewise.engine.engine import Engine
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
 from lanewise.manifest import loading, planning
+from lanewise.manifest.plan import Simulated
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from conftest import SCENE
 from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
+from lanewise.manifest.plan import Simulated
 from lanewise.methods import mode, whitening
 
 _N_LANES = 32

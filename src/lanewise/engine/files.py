@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import h5netcdf
@@ -80,6 +80,38 @@ def described_latent(result: Result, name: str) -> dict[str, Any]:
         if half.size > 1:
             row[f"{name}_half_mean"], row[f"{name}_half_std"] = float(np.mean(half)), float(np.std(half, ddof=1))
     return row
+
+
+@dataclass(frozen=True)
+class LaneOutputs:
+    """What a family of lanes leaves in storage; `manifest.protocols.Outputs`.
+
+    Attributes:
+        latents: those that have columns in the summary.
+        columns: of the summary, in order; those that nothing is known of are empty. Without them, what is known.
+    """
+
+    latents: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+    def files(self, result: Result, /) -> dict[str, bytes]:
+        """The files of a realization's directory by name."""
+        return files(result)
+
+    def summary_row(self, result: Result, /) -> dict[str, Any]:
+        """Status, diagnostics, and the raw posterior of each latent, of all draws and of half."""
+        row = dict.fromkeys(self.columns) | described(result)
+        for name in self.latents:
+            row |= described_latent(result, name)
+        return row
+
+    def packed_nc(self, results: Sequence[Result], /) -> bytes:
+        """A chunk's results in one file."""
+        return packed_nc(results)
+
+    def unpack(self, data: bytes, /) -> list[Result]:
+        """The results in such a file."""
+        return unpack(data)
 
 
 def posterior_nc(result: Result) -> bytes:

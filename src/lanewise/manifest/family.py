@@ -20,9 +20,11 @@ from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Outputs
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 ResultT = TypeVar("ResultT", bound=AnyResult)
+SettingsT = TypeVar("SettingsT", bound="DataclassInstance")
 # What storage says of a campaign, `storage.record.Record`: this floor lies below it and cannot name it.
 RecordT = TypeVar("RecordT")
 Ladder = tuple[Rung, ...]
@@ -52,6 +54,11 @@ def _as_it_stands(document: Document) -> Mapping[str, Any]:
     return value
 
 
+def _of_lanes(manifest: Manifest) -> Mapping[str, Any]:
+    convergence = vars(manifest.convergence)
+    return {"config": manifest.config.content, "convergence": convergence, "width": manifest.batch.width}
+
+
 def _no_extent(_: Mapping[str, Any]) -> None:
     return None
 
@@ -68,11 +75,12 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
         kind: its name, the manifest's `kind` and the name of its entry point.
         config_schema: JSON Schema of its config.
         parse_config: a checked and resolved config as frozen types.
-        settings: what all realizations share, JSON-ready: part of identities, and what a refusal can name.
         realizations: every realization of the campaign, in order.
         outputs: how results are stored.
         collect: the summary, one row per committed realization.
         conclude: writes summary, statistics and report of what is committed; always ends in a report.
+        settings: what all realizations share, JSON-ready: part of identities, and what a refusal can name. By default
+            config, thresholds and lane width.
         lanes: for a family whose realizations the engine infers; the others have a `solver`, which may raise
             MachineError where this machine lacks the device that the manifest requires.
         check_config: everything that is wrong with the config; by default what its schema says.
@@ -94,11 +102,11 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     kind: str
     config_schema: Mapping[str, Any]
     parse_config: Callable[[Mapping[str, Any]], ConfigT]
-    settings: Callable[[Manifest], Mapping[str, Any]]
     realizations: Callable[[Manifest], Sequence[Planned]]
     outputs: Callable[[], Outputs[ResultT]]
     collect: Callable[[RecordT], pd.DataFrame]
     conclude: Callable[[RecordT], Conclusion]
+    settings: Callable[[Manifest], Mapping[str, Any]] = _of_lanes
     lanes: Lanes[ConfigT] | None = None
     solver: Callable[[Manifest], Solver] | None = None
     check_config: Callable[[Document], Sequence[Complaint]] | None = None
@@ -155,8 +163,8 @@ class Door:
     commands: Mapping[str, Callable[..., None]] = field(default_factory=dict)
 
 
-def climbed(settings: Any, rung: Rung) -> Any:
-    """A method's settings, a dataclass, with a rung's change."""
+def climbed(settings: SettingsT, rung: Rung) -> SettingsT:
+    """A method's settings with a rung's change."""
     changes: dict[str, Any] = {name: getattr(settings, name) * factor for name, factor in rung.times.items()}
     changes |= {name: max(getattr(settings, name), value) for name, value in rung.values.items()}
     return replace(settings, **changes)

@@ -10,17 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lanewise.manifest import registry
-from lanewise.manifest.manifest import Manifest
-
 # Raised whenever the numbers of a realization may change though its manifest does not.
 RESULTS_VERSION = 3
-
-
-def settings(manifest: Manifest) -> dict[str, Any]:
-    """What the realizations of the campaign share, JSON-ready; commits keep it, to name a difference later."""
-    own = registry.family(manifest.kind).settings(manifest)
-    return {"kind": manifest.kind, **own, "results_version": RESULTS_VERSION}
 
 
 def of(content: Mapping[str, Any]) -> str:

@@ -49,8 +49,9 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     """
     doc, config_doc, complaints = documents(source, overrides)
     value = doc.value if isinstance(doc.value, dict) else {}
-    family = registry.family(value["kind"]) if str(value.get("kind")) in registry.kinds() else None
-    unsound = schema.complaints(doc, schema.manifest(registry.kinds(), family.keys if family else {}))
+    kind = str(value.get("kind"))
+    family = registry.family(kind) if kind in registry.kinds() else None
+    unsound = schema.complaints(doc, schema.manifest(kind, registry.kinds(), family.keys if family else {}))
     if family is not None and not unsound:
         unsound += family.check_extent(doc)
     if family is not None and config_doc is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from lanewise.manifest import identity
 from lanewise.manifest.manifest import Config
 
 
@@ -33,12 +34,40 @@ class Planned(Protocol):
         ...
 
     def identity(self, shared: Mapping[str, Any]) -> str:
-        """SHA-256 of all that fixes its numbers, given the campaign's `identity.settings`."""
+        """SHA-256 of all that fixes its numbers, given what the campaign's realizations share."""
         ...
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
         """The same realization with its own config changed, for a retry; itself if it has no config of its own."""
         ...
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated realization: a truth and a seed.
+
+    Attributes:
+        run_id: name of its directory, unique in the campaign.
+        seed: seed of its data.
+        truth: the parameters that the campaign sets, in the order of the output.
+    """
+
+    run_id: str
+    seed: int
+    truth: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """The run id."""
+        return self.run_id
+
+    def identity(self, shared: Mapping[str, Any]) -> str:
+        """SHA-256 of settings, truth and seed."""
+        return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed})
+
+    def changed(self, change: Callable[[Config], Config]) -> Self:
+        """Itself: it has no config of its own."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lanewise.errors import ManifestError, UsageError
 from lanewise.manifest import identity, registry
@@ -15,13 +16,19 @@ from lanewise.manifest.plan import Chunk, Plan, Planned, Realization
 INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX")
 
 
+def settings(manifest: Manifest) -> dict[str, Any]:
+    """What the realizations of the campaign share, JSON-ready; commits keep it, to name a difference later."""
+    own = registry.family(manifest.kind).settings(manifest)
+    return {"kind": manifest.kind, **own, "results_version": identity.RESULTS_VERSION}
+
+
 def build(manifest: Manifest) -> Plan:
     """The plan of a manifest.
 
     Raises:
         ManifestError: two realizations would share a run id, or batch.index is not a chunk.
     """
-    shared = identity.settings(manifest)
+    shared = settings(manifest)
     chunks: list[Chunk] = []
     for planned in _stretches(manifest):
         realizations = [Realization(one, one.identity(shared)) for one in planned]

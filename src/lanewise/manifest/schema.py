@@ -36,17 +36,18 @@ def load(name: str) -> dict[str, Any]:
     return schema
 
 
-def manifest(kinds: Sequence[str], keys: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of manifests.
+def manifest(kind: str, kinds: Sequence[str], keys: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of manifests of one kind.
 
     Args:
+        kind: the family; one that is not installed gets the schema of lanewise's own families.
         kinds: families that are installed.
-        keys: schema of the keys that are the family's own; empty for a family whose keys stand in the file.
+        keys: schema of the keys that are the family's own; those of lanewise's own families stand in the file.
     """
     whole = load("manifest")
-    kind = whole["properties"]["kind"]
-    every = {**whole["properties"], "kind": {**kind, "enum": list(dict.fromkeys([*kind["enum"], *kinds]))}}
-    if not keys:
+    ours = whole["properties"]["kind"]
+    every = {**whole["properties"], "kind": {**ours, "enum": list(dict.fromkeys([*ours["enum"], *kinds]))}}
+    if kind in ours["enum"] or kind not in kinds:
         return {**whole, "properties": every}
     common = {name: part for name, part in every.items() if "kinds" not in part}
     return {

@@ -80,12 +80,14 @@ def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) ->
         value["config"] = _relative(value["config"], target)
     for key in paths if target else ():
         value[key] = [_relative(path, target or "") for path in value[key]]
+    family = registry.family(value["kind"])
+    whole = schema.manifest(family.kind, registry.kinds(), family.keys)
+    # The schema that editors read knows lanewise's own families.
+    known = family.kind in schema.load("manifest")["properties"]["kind"]["enum"]
     lines = [
-        f"# yaml-language-server: $schema={_schema_path(target)}",
+        *([f"# yaml-language-server: $schema={_schema_path(target)}"] if known else []),
         "# `lanewise run` on this file carries it out; `lanewise plan --explain` shows every setting there is.",
     ]
-    family = registry.family(value["kind"])
-    whole = schema.manifest(registry.kinds(), family.keys)
     for key, part in whole["properties"].items():
         if key not in value:
             continue

@@ -14,7 +14,7 @@ from conftest import SCENE, Write, load
 from lanewise.errors import ManifestError
 from lanewise.families.shear import family
 from lanewise.families.shear.config import ShearConfig, parse
-from lanewise.families.shear.realization import Simulated
+from lanewise.manifest.plan import Simulated
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SHAPE = {"e1": NORMAL, "e2": NORMAL}

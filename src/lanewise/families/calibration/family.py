@@ -12,11 +12,11 @@ from lanewise.errors import Complaint
 from lanewise.families.shear import checks, family, shears, simulation, truth_draws
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.realization import Simulated
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family
 from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.plan import Simulated
 from lanewise.manifest.protocols import Conclusion
 from lanewise.methods.ladders import LADDERS
 from lanewise.storage.record import Record
@@ -72,7 +72,6 @@ FAMILY: Family[ShearConfig, Result, Record] = Family(
     parse_config=shear_config.parse,
     check_extent=check_extent,
     check_campaign=check_campaign,
-    settings=family.settings,
     realizations=realizations,
     outputs=family.outputs,
     collect=family.collect,

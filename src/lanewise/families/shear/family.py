@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lanewise.engine.results import Result
 from lanewise.errors import Complaint
@@ -11,13 +11,12 @@ from lanewise.families.shear import checks, observations, predictions, psf_image
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.observations import Observations, Observed
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.shears import TURNED, Shears
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Planned
+from lanewise.manifest.plan import Planned, Simulated
 from lanewise.manifest.problem import Inference, Observation, Problem
 from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
 from lanewise.methods.ladders import LADDERS
@@ -131,15 +130,6 @@ def remarks(manifest: Manifest) -> Sequence[str]:
     return (*found, *predictions.remarks(config))
 
 
-def settings(manifest: Manifest) -> Mapping[str, Any]:
-    """Config, thresholds and lane width."""
-    return {
-        "config": manifest.config.content,
-        "convergence": vars(manifest.convergence),
-        "width": manifest.batch.width,
-    }
-
-
 def realizations(manifest: Manifest) -> Sequence[Simulated | Observed]:
     """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
     config, extent = shear_config.of(manifest), manifest.extent
@@ -188,9 +178,9 @@ def no_extension(manifest: Manifest) -> str:
 
 def outputs() -> Outputs[Result]:
     """Posteriors in netCDF, truth and diagnostics in JSON."""
-    from lanewise.families.shear import outputs as of_lanes
+    from lanewise.families.shear.outputs import OUTPUTS
 
-    return cast("Outputs[Result]", of_lanes)
+    return OUTPUTS
 
 
 def collect(record: Record) -> pd.DataFrame:
@@ -248,7 +238,6 @@ FAMILY: Family[ShearConfig, Result, Record] = Family(
     resolve=resolve,
     parse_extent=parse_extent,
     check_campaign=check_campaign,
-    settings=settings,
     realizations=realizations,
     outputs=outputs,
     collect=collect,

@@ -1,13 +1,8 @@
-"""The files of a shear or calibration campaign: those of every lane family, and the columns of its summary."""
+"""The summary of a shear or calibration campaign."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from lanewise.engine.files import described, described_latent, files, packed_nc, unpack
-from lanewise.engine.results import Result
-
-__all__ = ["SUMMARY_COLUMNS", "files", "packed_nc", "summary_row", "unpack"]
+from lanewise.engine.files import LaneOutputs
 
 SUMMARY_COLUMNS = (
     *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
@@ -15,9 +10,4 @@ SUMMARY_COLUMNS = (
     *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std"),
     *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "retries", "reason"),
 )
-
-
-def summary_row(result: Result) -> dict[str, Any]:
-    """One row of summary.csv: the raw posterior of g1 and g2, of all draws and of half, diagnostics and status."""
-    row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
-    return row | described(result) | described_latent(result, "g1") | described_latent(result, "g2")
+OUTPUTS = LaneOutputs(("g1", "g2"), SUMMARY_COLUMNS)

@@ -9,8 +9,8 @@ import numpy as np
 
 from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
+from lanewise.manifest.plan import Simulated
 from lanewise.manifest.problem import Observation
 
 

@@ -11,8 +11,8 @@ from conftest import SCENE
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.detection import Finder
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
+from lanewise.manifest.plan import Simulated
 
 # Of a stamp of 32 × 30 pixels .3–.7: x within ±6.4, y within ±6.
 PLACES = [(0.0, 0.0), (6.3, 5.9), (-6.3, 5.2), (0.4, -5.8), (-3.5, 2.5)]

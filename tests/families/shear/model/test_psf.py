@@ -18,10 +18,10 @@ from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import psf_image
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.render import STAMP, build
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.scene import PsfImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
+from lanewise.manifest.plan import Simulated
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 AT = {"g1": 0.05, "g2": -0.02, "x": 0.3, "y": -0.4}

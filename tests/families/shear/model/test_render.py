@@ -17,10 +17,10 @@ from lanewise.families.shear.model.fourier import ModeLikelihood
 from lanewise.families.shear.model.likelihood import PixelLikelihood, choose
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import CAREFUL, STAMP, Grid, choose_grid, draw_on, in_precision
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.scene import Noise
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
+from lanewise.manifest.plan import Simulated
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.1}

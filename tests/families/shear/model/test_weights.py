@@ -13,9 +13,9 @@ from lanewise.errors import ManifestError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.realization import Simulated
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
+from lanewise.manifest.plan import Simulated
 
 
 @pytest.fixture(autouse=True)
