@@ -1,0 +1,117 @@
+"""Every command on a manifest of every kind: it does its work, or says in one line why this kind has none of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import MANIFEST, SCENE, Lanewise
+from lanewise.manifest import registry
+
+IMPORTANCE = {"method": "importance", "importance_config": {"samples": 200}}
+FIT = {"candidates": 32, "starts": 4, "hops": 2, "polish": 2, "agreement": 1, "rounds": 1, "reduced_chi2_max": 9.0}
+MANIFESTS: dict[str, dict[str, Any]] = {
+    "shear": {"shear": {"grid": [0.01, 0.02]}, "batch": {"size": 2, "width": 4}},
+    "calibration": {
+        "config": {**SCENE, "inference": IMPORTANCE},
+        "realizations": {"count": 2},
+        "batch": {"size": 2, "width": 4},
+    },
+    "heterodyne": {"config": {"fit": FIT}, "inputs": "data/*.h5"},
+}
+OWN_KEYS = ("shear", "realizations", "batch")
+NOT_CONVERGED, USAGE, INVALID = 2, 64, 65
+# In the order of use; the code is 0 but where another is named.
+COMMANDS: list[tuple[str, dict[str, int]]] = [
+    ("validate M", {}),
+    ("plan M", {}),
+    ("plan M --json --no-memory", {}),
+    ("plan M --explain", {}),
+    ("run M --batch-index 0", {}),
+    ("run M", {}),
+    ("status M", {}),
+    ("status M --json", {}),
+    ("status M --watch --interval 0.1", {}),
+    ("retry M", {}),
+    ("extract M", {}),
+    ("extract M --output summary.csv", {}),
+    ("stats M", {"calibration": USAGE, "heterodyne": USAGE}),
+    ("stats summary.csv --output-dir stats", {"heterodyne": INVALID}),
+    ("aggregate M --wait --deadline 1", {}),
+    ("aggregate M --strict", {"shear": 4, "calibration": 4}),
+    ("aggregate M --figures", {"shear": USAGE, "calibration": USAGE}),
+    ("plan M --target-sigma-m 0.1", {"calibration": USAGE, "heterodyne": USAGE}),
+    ("verify M", {}),
+    ("export M --layout directories -o unpacked", {}),
+    ("clean M --dry-run", {}),
+    ("doctor", {}),
+    ("doctor M", {}),
+    ("doctor M --json", {}),
+    ("tune M --widest 2", {"heterodyne": USAGE}),
+    ("render kubernetes M --image i --set output.url=s3://bucket/run", {}),
+    ("extend M --count 1", {"heterodyne": USAGE}),
+    ("run M --overwrite", {}),
+    ("init KIND FLAGS", {}),
+    ("init KIND FLAGS -o written.yaml", {}),
+    ("run KIND FLAGS --batch-size 1 --output-dir flagged --set FAST", {}),
+]
+FLAGS = {"shear": "--shear-grid 0.01", "calibration": "--n-realizations 1", "heterodyne": "--data data/het_s42.h5"}
+FAST = {
+    "shear": "config.inference.method=map",
+    "calibration": "config.inference={method: importance, importance_config: {samples: 200}}",
+    "heterodyne": f"config.fit={yaml.safe_dump(FIT, default_flow_style=True).strip()}",
+}
+
+
+@pytest.fixture(scope="module", params=sorted(MANIFESTS))
+def campaign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A kind, and a directory with a manifest of it."""
+    kind = str(request.param)
+    folder = tmp_path_factory.mktemp(kind)
+    content = {key: part for key, part in copy.deepcopy(MANIFEST).items() if key not in OWN_KEYS}
+    content |= {"kind": kind, "output": {"url": "results"}, **MANIFESTS[kind]}
+    (folder / "M.yaml").write_text(yaml.safe_dump(content))
+    yield kind, folder
+
+
+def test_every_family_of_lanewise_is_in_the_table() -> None:
+    assert set(MANIFESTS) == set(registry.kinds())
+
+
+def test_every_command_serves_every_kind(
+    campaign: tuple[str, Path], lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, folder = campaign
+    monkeypatch.chdir(folder)
+    simulated = lanewise("simulate", "heterodyne", "data", "--frames", "12", "--count", "2", "--phi", "0")
+    assert simulated[0] == 0
+    codes, expected, seen = [], [], set()
+    for line, others in COMMANDS:
+        words = line.replace("FLAGS", FLAGS[kind]).replace("KIND", kind).split()
+        words = ["M.yaml" if word == "M" else FAST[kind] if word == "FAST" else word for word in words]
+        code, out, err = lanewise(*words)
+        assert "Traceback" not in err
+        assert code != 1, (line, err)
+        if code in {USAGE, INVALID}:
+            assert err.startswith(("M.yaml: ", "--", "summary.csv:")), (line, err)
+        elif code not in {3, 4, 5}:
+            assert out, line
+        codes.append((line, code))
+        expected.append((line, others.get(kind, 0)))
+        seen.add(words[0])
+    assert codes == expected
+    assert seen == _commands(lanewise) - {"simulate"}
+    assert (folder / "results" / "report.html").exists()
+    assert os.path.getsize(folder / "written.yaml") > 0
+
+
+def _commands(lanewise: Lanewise) -> set[str]:
+    """The commands that the help lists."""
+    listed = lanewise("--help")[1].partition("Commands:\n")[2].partition("\n\n")[0]
+    return {line.split()[0] for line in listed.splitlines()}
