@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +69,14 @@ FAST = {
 
 
 @pytest.fixture(scope="module", params=sorted(MANIFESTS))
-def campaign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def campaign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A kind, and a directory with a manifest of it."""
     kind = str(request.param)
     folder = tmp_path_factory.mktemp(kind)
     content = {key: part for key, part in copy.deepcopy(MANIFEST).items() if key not in OWN_KEYS}
     content |= {"kind": kind, "output": {"url": "results"}, **MANIFESTS[kind]}
     (folder / "M.yaml").write_text(yaml.safe_dump(content))
-    yield kind, folder
+    return kind, folder
 
 
 def test_every_family_of_lanewise_is_in_the_table() -> None:

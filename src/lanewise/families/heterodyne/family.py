@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lanewise.errors import Complaint, LanewiseError
 from lanewise.families.heterodyne import config as heterodyne_config
@@ -72,7 +72,7 @@ def outputs() -> Outputs[TaskResult]:
     """result.json and the task's arrays."""
     from lanewise.families.heterodyne import outputs as of_tasks
 
-    return cast("Outputs[TaskResult]", of_tasks)
+    return of_tasks
 
 
 def solver(manifest: Manifest) -> Solver:
