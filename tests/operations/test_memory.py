@@ -23,7 +23,7 @@ from lanewise.machine import device
 from lanewise.machine.progress import Silent
 from lanewise.manifest.status import LaneStatus
 from lanewise.operations import memory, tune
-from lanewise.storage.checkpoints import Keeper, Policy
+from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 
 MIB = 2**20
 NUTS = {"method": "nuts", "nuts_config": {"warmup": 150, "samples": 400, "chains": 2}}
@@ -133,10 +133,10 @@ def test_what_was_halved_before_an_interruption_stays_halved_after_it(write: Wri
     campaign = _campaign(write, 16, n=12)
     chunk = campaign.plan.chunks[0]
     with pytest.raises(Stop):
-        _engine(campaign, room=8).run(chunk, Stopping(), Keeper(campaign.store, chunk, {}, always))
+        _engine(campaign, room=8).run(chunk, Stopping(), CheckpointKeeper(campaign.store, chunk, {}, always))
     # Another machine of this kind, whose cache knows nothing.
     widths.path(campaign.plan.settings).unlink()
-    keeper, engine = Keeper(campaign.store, chunk, {}, never), _engine(campaign)
+    keeper, engine = CheckpointKeeper(campaign.store, chunk, {}, never), _engine(campaign)
     assert keeper.load() == 8
     resumed = engine.run(chunk, None, keeper)
     assert engine.made["width"]["used"] == [8]

@@ -17,7 +17,7 @@ from lanewise.machine import provenance
 from lanewise.machine.progress import Silent
 from lanewise.manifest.protocols import Saved
 from lanewise.storage import checkpoints, commits
-from lanewise.storage.checkpoints import Keeper, Policy
+from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 
 ALWAYS, NEVER = Policy(long_s=0, interval_s=0, share=1e9), Policy(long_s=1e9)
 
@@ -48,8 +48,8 @@ def _engine(campaign: Campaign) -> Engine:
     return Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=GaussianProblem())
 
 
-def _keeper(campaign: Campaign, policy: Policy) -> Keeper:
-    return Keeper(campaign.store, campaign.plan.chunks[0], checkpoints.surroundings(), policy)
+def _keeper(campaign: Campaign, policy: Policy) -> CheckpointKeeper:
+    return CheckpointKeeper(campaign.store, campaign.plan.chunks[0], checkpoints.surroundings(), policy)
 
 
 def _bits(results: list[Result]) -> list[object]:
@@ -101,7 +101,7 @@ def test_a_checkpoint_that_is_damaged_or_of_other_surroundings_is_not_believed(w
     _engine(campaign).run(campaign.plan.chunks[0], None, keeper)
     (name,) = campaign.store.names(f"{commits.CHECKPOINTS}/00000")
     path = f"{commits.CHECKPOINTS}/00000/{name}"
-    assert Keeper(campaign.store, campaign.plan.chunks[0], {"versions": "other"}).load() == 0
+    assert CheckpointKeeper(campaign.store, campaign.plan.chunks[0], {"versions": "other"}).load() == 0
     data = bytearray(campaign.store.read(path))
     data[len(data) // 2] ^= 1
     for harmed in (bytes(data), bytes(data[:100]), b""):

@@ -12,7 +12,7 @@ from lanewise import methods
 from lanewise.engine.lanes import SharedOut, over_lanes
 from lanewise.manifest import registry
 from lanewise.manifest.manifest import Config
-from lanewise.manifest.problem import Inference, Problem
+from lanewise.manifest.problem import LaneInference, Problem
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Method, noughts
 
@@ -53,7 +53,7 @@ def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tup
     return problem, stages(lanes.inference(config), problem, sequential=sequential)
 
 
-def stages(inference: Inference, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
+def stages(inference: LaneInference, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
     """The methods of a config, in the order in which they run; each is compiled at its first call."""
     built = [(name, methods.build(name, settings)) for name, settings in inference.stages]
     return tuple(Stage(name, method, build(method, problem, sequential=sequential)) for name, method in built)

@@ -15,7 +15,7 @@ from lanewise.errors import Complaint, LanewiseError
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest, Rung
 from lanewise.manifest.plan import Planned
-from lanewise.manifest.problem import Inference, Observation, Problem
+from lanewise.manifest.problem import LaneInference, Observation, Problem
 from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Outputs, Solver
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Lanes(Generic[ConfigT]):
         problem: the density that all realizations of a campaign share.
     """
 
-    inference: Callable[[ConfigT], Inference]
+    inference: Callable[[ConfigT], LaneInference]
     observe: Callable[[ConfigT, Planned], Observation]
     problem: Callable[[ConfigT], Problem]
 

@@ -80,7 +80,7 @@ class Problem(Protocol):
 
 
 @dataclass(frozen=True)
-class Inference:
+class LaneInference:
     """How a config's lanes are inferred.
 
     Attributes:

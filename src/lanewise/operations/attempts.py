@@ -11,7 +11,7 @@ from lanewise.machine import provenance
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import AnyResult, Solver
 from lanewise.storage import checkpoints, commits, directories
-from lanewise.storage.checkpoints import Keeper, Policy
+from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 from lanewise.storage.claims import Claim
 from lanewise.storage.commits import Commit
 from lanewise.storage.record import Record
@@ -23,7 +23,7 @@ class Computed:
 
     results: Sequence[AnyResult]
     made: Mapping[str, Any]
-    keeper: Keeper
+    keeper: CheckpointKeeper
 
 
 def compute(
@@ -47,7 +47,7 @@ def compute(
     if anew:
         record.store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
     around = {**checkpoints.surroundings(), **({"retry": retry} if retry else {})}
-    keeper = Keeper(record.store, chunk, around, policy)
+    keeper = CheckpointKeeper(record.store, chunk, around, policy)
     claim.take(chunk)
     if resumed := keeper.load():
         claim.say("resumed", f"chunk {chunk.index}: goes on after {resumed} rounds", chunk=chunk.index)

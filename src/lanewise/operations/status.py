@@ -41,8 +41,8 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Chunks:
-    """Chunks by state.
+class ChunkStates:
+    """ChunkStates by state.
 
     Attributes:
         missing: indices of those that are not committed.
@@ -61,8 +61,8 @@ class Chunks:
 
 
 @dataclass(frozen=True)
-class Realizations:
-    """Realizations in all, and of the committed ones: status → number."""
+class RealizationCounts:
+    """RealizationCounts in all, and of the committed ones: status → number."""
 
     total: int
     counts: Mapping[str, int]
@@ -121,8 +121,8 @@ class Status:
 
     name: str
     output: str
-    chunks: Chunks
-    realizations: Realizations
+    chunks: ChunkStates
+    realizations: RealizationCounts
     rate: Rate
     not_ok: tuple[NotOk, ...]
     retried: tuple[RetriedRealization, ...]
@@ -162,7 +162,7 @@ def status(record: Record, source: str) -> Status:
     return Status(
         name=record.manifest.name,
         output=record.manifest.output.url,
-        chunks=Chunks(
+        chunks=ChunkStates(
             total=len(planned),
             committed=len(done),
             missing=missing,
@@ -171,7 +171,7 @@ def status(record: Record, source: str) -> Status:
             failed={one.chunk: f"{one.cause}: {one.message}" for one in failed if one.chunk not in at_work},
             damaged={index: str(error) for index, error in damaged.items()},
         ),
-        realizations=Realizations(len(record.plan.realizations), dict(sorted(counts.items()))),
+        realizations=RealizationCounts(len(record.plan.realizations), dict(sorted(counts.items()))),
         rate=_rate(done.values(), len(alive), n_left),
         not_ok=tuple(not_ok),
         retried=tuple(

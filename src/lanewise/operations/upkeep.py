@@ -19,7 +19,7 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Finding:
+class Damage:
     """Something that is not as the commits say.
 
     Attributes:
@@ -36,14 +36,14 @@ class Verification:
 
     n_chunks: int
     n_files: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Damage, ...]
 
 
 def verify(record: Record, progress: Reporter | None = None) -> Verification:
     """Read every file that a commit names and compare size and SHA-256; look for commits of other campaigns."""
     progress, store, chunks = progress or Silent(), record.store, record.plan.chunks
     foreign = [
-        Finding(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
+        Damage(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
         for index in sorted(commits.indices(store) - {chunk.index for chunk in chunks})
     ]
     progress.begin("chunks", len(chunks))
@@ -63,12 +63,12 @@ def _verify_chunk(record: Record, chunk: Chunk) -> Verification:
             return Verification(0, 0, ())
         commits.check(store, record.plan, chunk, commit)
     except ResultsDiffer as error:
-        return Verification(0, 0, (Finding(f"chunk {chunk.index}: {error}", foreign=True),))
+        return Verification(0, 0, (Damage(f"chunk {chunk.index}: {error}", foreign=True),))
     except Damaged as error:
-        return Verification(0, 0, (Finding(f"{error}; {commits.remedy(chunk.index)}"),))
+        return Verification(0, 0, (Damage(f"{error}; {commits.remedy(chunk.index)}"),))
     found = list(_damage(store, commit))
     n_files = 2 + (1 + len(commits.load_view(store, commit)) if commit.view and not found else 0)
-    return Verification(1, n_files, tuple(Finding(text) for text in found or _view_damage(store, chunk, commit)))
+    return Verification(1, n_files, tuple(Damage(text) for text in found or _view_damage(store, chunk, commit)))
 
 
 def export(record: Record, store: Store) -> int:

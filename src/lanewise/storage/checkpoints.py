@@ -69,7 +69,7 @@ def _is_key(leaf: Any) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
-class Keeper:
+class CheckpointKeeper:
     """Keeps the blocks of one chunk in storage.
 
     Args:

@@ -38,7 +38,7 @@ from lanewise.manifest.protocols import AnyResult
 from lanewise.manifest.status import LaneStatus
 from lanewise.operations import plan_summary, status
 from lanewise.storage import commits
-from lanewise.storage.checkpoints import Keeper, Policy
+from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SCHEMA = schema.load("result")
@@ -412,11 +412,11 @@ def test_an_interrupted_chunk_goes_on_after_the_tasks_that_are_done(
 
     monkeypatch.setattr(solver, "_solve", solve)
     always = Policy(long_s=0.0, interval_s=0.0, share=1e9)
-    keeper = Keeper(campaign.store, chunk, {}, always)
+    keeper = CheckpointKeeper(campaign.store, chunk, {}, always)
     with pytest.raises(KeyboardInterrupt):
         solver.TaskSolver("cpu", 1).run(chunk, Silent(), keeper)
     solved.clear()
-    later = Keeper(campaign.store, chunk, {}, always)
+    later = CheckpointKeeper(campaign.store, chunk, {}, always)
     assert later.load() == 2
     found = solver.TaskSolver("cpu", 1).run(chunk, Silent(), later)
     assert solved == TASKS[2:]

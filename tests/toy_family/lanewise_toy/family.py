@@ -15,7 +15,7 @@ from lanewise.engine.results import Result
 from lanewise.manifest.family import Family, Lanes, climbed
 from lanewise.manifest.manifest import Manifest, Rung
 from lanewise.manifest.plan import Planned, Simulated
-from lanewise.manifest.problem import Inference, Observation
+from lanewise.manifest.problem import LaneInference, Observation
 from lanewise.manifest.protocols import Conclusion
 from lanewise.methods.settings import ImportanceSettings
 from lanewise.report.page import REPORT
@@ -47,9 +47,9 @@ def realizations(manifest: Manifest) -> Sequence[Simulated]:
     return [Simulated(f"toy_s{seed}", seed, {"mean": np.random.default_rng(seed).normal()}) for seed in seeds]
 
 
-def inference(config: ToyConfig) -> Inference:
+def inference(config: ToyConfig) -> LaneInference:
     stages = (("importance", ImportanceSettings(config.samples)),)
-    return Inference(config.method, config.precision, rng_seed=0, stages=stages, khat_max=0.7)
+    return LaneInference(config.method, config.precision, rng_seed=0, stages=stages, khat_max=0.7)
 
 
 def observe(config: ToyConfig, planned: Planned) -> Observation:

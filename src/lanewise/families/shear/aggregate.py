@@ -93,7 +93,7 @@ def aggregate(record: Record) -> BiasResults:
     return results
 
 
-class Planned(Protocol):
+class Absent(Protocol):
     """A realization that is missing."""
 
     @property
@@ -106,7 +106,7 @@ class Verdicted(Judged, Protocol):
     """Results with a verdict, that know what is missing."""
 
     @property
-    def missing(self) -> Sequence[Planned]:
+    def missing(self) -> Sequence[Absent]:
         """Realizations of the plan that are not there."""
         ...
 

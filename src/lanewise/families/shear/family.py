@@ -17,7 +17,7 @@ from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Planned, Simulated
-from lanewise.manifest.problem import Inference, Observation, Problem
+from lanewise.manifest.problem import LaneInference, Observation, Problem
 from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
 from lanewise.methods.ladders import LADDERS
 from lanewise.storage.record import Record
@@ -204,10 +204,10 @@ def forecast(record: Record, target: float) -> Sequence[Forecast]:
     return aggregate.forecast(record, target)
 
 
-def inference(config: ShearConfig) -> Inference:
+def inference(config: ShearConfig) -> LaneInference:
     """Methods, settings and precision."""
     chosen = config.inference
-    return Inference(config.method, chosen.precision, chosen.rng_seed, config.stages, chosen.auto.khat_max)
+    return LaneInference(config.method, chosen.precision, chosen.rng_seed, config.stages, chosen.auto.khat_max)
 
 
 def observe(config: ShearConfig, planned: Planned) -> Observation:
