@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-emulator test-container lock k8s docs image
+.PHONY: help run test types test-slow test-emulator test-container lock k8s docs image
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,11 +22,14 @@ run: $(READY) ## Carry out manifests/level0.yaml from simulation to report
 	$(BIN)/lanewise aggregate manifests/level0.yaml
 	@echo "The report is in results/batched/report.html"
 
-test: $(READY) ## The quick tests, the linter and the type checker
+test: $(READY) ## The linter, the import contracts and the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+types: $(READY) ## The type checker, over src and tests
+	$(BIN)/mypy
 
 test-slow: $(READY) ## The statistical and long tests
 	$(BIN)/python -m pytest -m slow
