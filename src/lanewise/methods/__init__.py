@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 METHODS = {
     "map": "lanewise.methods.map:Map",
-    "laplace": "lanewise.methods.laplace:Laplace",
+    "laplace": "lanewise.methods.independent:laplace",
     "vi": "lanewise.methods.vi:Vi",
-    "importance": "lanewise.methods.importance:Importance",
+    "importance": "lanewise.methods.independent:importance",
     "hmc": "lanewise.methods.hmc:Hmc",
     "nuts": "lanewise.methods.nuts:Nuts",
 }

@@ -1,8 +1,9 @@
-"""State and rounds shared by the methods of independent draws."""
+"""`laplace` and `importance`: independent draws of a proposal at the mode. `vi` draws from its guide the same way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 
 from lanewise.manifest.problem import Data, Problem
 from lanewise.manifest.status import LaneStatus
-from lanewise.methods import whitening
-from lanewise.methods.base import Record
+from lanewise.methods import proposal, whitening
+from lanewise.methods.base import Kind, Record
 from lanewise.methods.proposal import DRAWS_PER_ROUND
+from lanewise.methods.settings import ImportanceSettings, LaplaceSettings
 from lanewise.methods.whitening import Whitening
 
 Proposal = Callable[[Problem, Data, Whitening, jax.Array], Record]
@@ -32,6 +34,59 @@ class Drawing(NamedTuple):
     whitening: Whitening
     gradient_norm: jax.Array
     key: jax.Array
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Independent draws of a proposal whose centre and scale come from the Laplace fit.
+
+    Attributes:
+        draw: one round of draws of the proposal.
+        samples: number of draws per realization.
+    """
+
+    kind: Kind
+    draw: Proposal
+    samples: int
+    units = 1
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds after which every lane has its draws."""
+        return proposal.rounds(self.samples)
+
+    def init(self, problem: Problem, key: jax.Array, data: Data) -> Drawing:
+        """Fit the proposal at the mode; no draws yet."""
+        return begin(problem, key, data)
+
+    def advance(self, problem: Problem, state: Drawing, data: Data) -> tuple[Drawing, Record]:
+        """One round of draws of the proposal, with their log weights."""
+        return round_of(self.draw, problem, state, data, self.samples)
+
+    def finish(self, problem: Problem, state: Drawing, data: Data) -> tuple[jax.Array, Record]:
+        """The gradient norm at the mode, see `mode.Mode`.
+
+        Draws that are to be resampled also have `comb`, the uniform random offset in [0, 1) of the systematic
+        resampling.
+        """
+        record = {"gradient_norm": state.gradient_norm}
+        if self.kind is Kind.WEIGHTED:
+            key = jax.random.fold_in(state.key, state.drawn)
+            record["comb"] = jax.random.uniform(key, (), state.gradient_norm.dtype)
+        return state.status, record
+
+
+def laplace(settings: LaplaceSettings) -> Independent:
+    """The Laplace approximation of the density over the position; convergence is judged by k̂ of its weights."""
+    return Independent(Kind.APPROXIMATION, proposal.gaussian, settings.samples)
+
+
+def importance(settings: ImportanceSettings) -> Independent:
+    """Pareto-smoothed importance sampling (Vehtari et al. 2024, arXiv:1507.02646) with a Student t as the proposal.
+
+    Convergence is judged by k̂ of the weights, and by their effective sample size 1/Σw².
+    """
+    return Independent(Kind.WEIGHTED, proposal.student_t, settings.samples)
 
 
 def begin(problem: Problem, key: jax.Array, data: Data) -> Drawing:
