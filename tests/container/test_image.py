@@ -48,7 +48,7 @@ def test_level_0_from_simulation_to_report(engine: Engine, image: str, work: Pat
 def test_rendered_jobs_carry_the_campaign_out(engine: Engine, image: str, work: Path, tmp_path: Path) -> None:
     """One container per index, as the Indexed Job asks for; the aggregation starts first and waits for the commits."""
     manifest = load(str(ROOT / "manifests/level0.yaml"))
-    text = jobs(manifest, planning.build(manifest), Site(image=image, claim="results", deadline_s=600))
+    text = jobs(manifest, planning.build(manifest), Site(image=image, pvc="results", deadline_s=600))
     config_map, chunks, aggregation = yaml.safe_load_all(text)
     mounted = tmp_path / "manifest"
     mounted.mkdir()

@@ -31,12 +31,12 @@ EVERYTHING = replace(
     parallelism=1,
     min_complete=0.9,
     service_account="campaigns",
-    secret="bucket-credentials",
+    env_secret="bucket-credentials",
     queue="gpus",
-    node_selector={"kubernetes.io/arch": "amd64"},
-    tolerations=("nvidia.com/gpu=present:NoSchedule", "spot"),
+    node_selector=["kubernetes.io/arch=amd64"],
+    tolerations=["nvidia.com/gpu=present:NoSchedule", "spot"],
 )
-CLAIMED = replace(SITE, claim="results")
+CLAIMED = replace(SITE, pvc="results")
 
 
 def campaign(*overrides: str) -> tuple[Manifest, Plan]:
@@ -274,7 +274,7 @@ def test_results_that_would_end_with_the_pod_are_refused(url: str, site: Site, c
 
 @pytest.mark.parametrize(("url", "mount"), [("results/x", "/work"), ("/data/x", "/data"), ("file:///data", "/data/")])
 def test_claim_is_mounted_where_the_results_go(url: str, mount: str) -> None:
-    for job in render(replace(CLAIMED, mount=mount), (f"output.url={url}",))[1:]:
+    for job in render(replace(SITE, pvc=f"results:{mount}"), (f"output.url={url}",))[1:]:
         assert {"name": "output", "mountPath": mount} in container(job)["volumeMounts"]
         assert container(job)["workingDir"] == "/work"
 
@@ -292,12 +292,13 @@ def test_manifest_beyond_a_config_map_is_refused() -> None:
         {"image": ""},
         {"image": "two words"},
         {"namespace": "Upper"},
-        {"claim": "-dash"},
+        {"pvc": "-dash"},
         {"queue": "q" * 64},
-        {"mount": "relative"},
-        {"mount": "/tmp"},
+        {"pvc": "results:relative"},
+        {"pvc": "results:/tmp"},
         {"aggregate_memory": "4 GB"},
-        {"tolerations": ("key:Sometimes",)},
+        {"tolerations": ["key:Sometimes"]},
+        {"node_selector": ["pool"]},
     ],
 )
 def test_site_refuses_what_kubernetes_would(wrong: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ them.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from lanewise import errors
-from lanewise.cli.options import SetOption, put
+from lanewise.cli.options import SetOption, put, with_flags
 from lanewise.cli.runs import BatchIndexOption, ClusterOption, OverwriteOption, WorkersOption, carry_out
 from lanewise.manifest import registry
 from lanewise.manifest.document import Document
@@ -105,22 +105,12 @@ def starter_of(kind: str) -> Starter | None:
 def _starting(kind: str, action: Callable[..., None], verb: str) -> Any:
     starter = starter_of(kind)
     assert starter is not None
-    example = starter.example if verb == "init" else ""
-    return command(f"{verb} {kind}" if verb == "run" else kind, _with_flags(starter, kind, action), example)
-
-
-def _with_flags(starter: Starter, kind: str, action: Callable[..., None]) -> Callable[..., None]:
-    """The action as a function of the starter's flags and its own."""
-    theirs = inspect.signature(starter.manifest, eval_str=True).parameters
-    (_, _, *ours) = inspect.signature(action, eval_str=True).parameters.values()
-
-    def function(**flags: Any) -> None:
-        manifest = starter.manifest(**{name: flags[name] for name in theirs})
-        action(starter, manifest, **{one.name: flags[one.name] for one in ours})
-
-    function.__signature__ = inspect.Signature([*theirs.values(), *ours])  # type: ignore[attr-defined]
-    function.__doc__ = starter.manifest.__doc__ if action is _init else (action.__doc__ or "").format(kind=kind)
-    return function
+    function = with_flags(starter.manifest, partial(action, starter))
+    if verb == "init":
+        function.__doc__ = starter.manifest.__doc__
+        return command(kind, function, starter.example)
+    function.__doc__ = (action.__doc__ or "").format(kind=kind)
+    return command(f"{verb} {kind}", function)
 
 
 def _init(starter: Starter, manifest: Document, output: OutputOption = None, force: ForceOption = False) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,3 +44,17 @@ def put(path: str, data: bytes) -> None:
     if not name:
         raise errors.UsageError(f"{path}: expected a file, got a directory; add a name")
     Store(folder).put(name, data)
+
+
+def with_flags(make: Callable[..., Any], action: Callable[..., None]) -> Callable[..., None]:
+    """A function of the flags that both take; it calls the action with what `make` returns as the first argument."""
+    theirs = inspect.signature(make, eval_str=True).parameters
+    (_, *ours) = inspect.signature(action, eval_str=True).parameters.values()
+
+    def function(**flags: Any) -> None:
+        made = make(**{name: flags[name] for name in theirs})
+        action(made, **{one.name: flags[one.name] for one in ours})
+
+    function.__signature__ = inspect.Signature([*theirs.values(), *ours])  # type: ignore[attr-defined]
+    function.__doc__ = action.__doc__
+    return function

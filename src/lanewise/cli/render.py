@@ -1,4 +1,4 @@
-"""`lanewise render`: jobs for somebody's cluster, as text."""
+"""`lanewise render`: the jobs of a campaign for a cluster, as text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lanewise.cli.options import ManifestArgument, with_flags
 from lanewise.errors import UsageError
 from lanewise.manifest import planning
-from lanewise.render.site import WORKING_DIRECTORY, Site
+from lanewise.render.site import Site
 
 app = typer.Typer(
     help="Write the jobs that carry a campaign out on a cluster; nothing is submitted.",
@@ -18,88 +19,14 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def kubernetes(
-    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")],
+def _kubernetes(
+    site: Site,
     *,
-    image: Annotated[str, typer.Option("--image", help="The lanewise image that the pods run, with registry and tag.")],
+    manifest: ManifestArgument,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output."),
     ] = None,
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Namespace of all objects; default: kubectl's.")
-    ] = None,
-    parallelism: Annotated[
-        int | None,
-        typer.Option("--parallelism", min=1, help="Chunks at a time; default: all of them, at most 50."),
-    ] = None,
-    retries: Annotated[
-        int,
-        typer.Option(
-            "--retries",
-            min=0,
-            help="Further tries of a chunk whose failure may pass. Evictions do not count.",
-        ),
-    ] = Site.retries,
-    pvc: Annotated[
-        str | None,
-        typer.Option(
-            "--pvc",
-            metavar="CLAIM[:PATH]",
-            help=f"Volume for a local output.url, at PATH (default {WORKING_DIRECTORY}); ReadWriteMany.",
-        ),
-    ] = None,
-    env_secret: Annotated[
-        str | None,
-        typer.Option(
-            "--env-secret",
-            metavar="NAME",
-            help="Secret that becomes environment variables, e.g. bucket credentials.",
-        ),
-    ] = None,
-    service_account: Annotated[
-        str | None,
-        typer.Option("--service-account", metavar="NAME", help="Where the cloud grants bucket access to an account."),
-    ] = None,
-    queue: Annotated[
-        str | None, typer.Option("--queue", metavar="NAME", help="Kueue's LocalQueue that admits the chunks.")
-    ] = None,
-    gpu_resource: Annotated[
-        str,
-        typer.Option("--gpu-resource", help="What the nodes call a GPU, e.g. nvidia.com/mig-1g.10gb for slices."),
-    ] = Site.gpu_resource,
-    node_selector: Annotated[
-        list[str] | None,
-        typer.Option("--node-selector", metavar="KEY=VALUE", help="Only nodes with this label; repeatable."),
-    ] = None,
-    toleration: Annotated[
-        list[str] | None,
-        typer.Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Also nodes with this taint; repeatable."),
-    ] = None,
-    deadline: Annotated[
-        int,
-        typer.Option(
-            "--deadline",
-            min=1,
-            help="Seconds that the aggregation waits for the last chunk; then it reports.",
-        ),
-    ] = Site.deadline_s,
-    min_complete: Annotated[
-        float | None,
-        typer.Option(
-            "--min-complete",
-            min=0,
-            max=1,
-            help="Share of chunks without which the aggregation counts as failed.",
-        ),
-    ] = None,
-    aggregate_memory: Annotated[
-        str, typer.Option("--aggregate-memory", help="Memory of the aggregation.")
-    ] = Site.aggregate_memory,
-    grace: Annotated[
-        int, typer.Option("--grace", min=1, help="Seconds from the wish to stop a pod (SIGTERM) to its end.")
-    ] = Site.grace_s,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,25 +44,6 @@ def kubernetes(
     from lanewise.manifest import loading as manifests
     from lanewise.render.kubernetes import jobs
 
-    claim, _, mount = (pvc or "").partition(":")
-    site = Site(
-        image=image,
-        namespace=namespace,
-        parallelism=parallelism,
-        retries=retries,
-        grace_s=grace,
-        deadline_s=deadline,
-        min_complete=min_complete,
-        claim=claim or None,
-        mount=mount or WORKING_DIRECTORY,
-        service_account=service_account,
-        secret=env_secret,
-        queue=queue,
-        gpu_resource=gpu_resource,
-        aggregate_memory=aggregate_memory,
-        node_selector=dict(_pair(text) for text in node_selector or ()),
-        tolerations=tuple(toleration or ()),
-    )
     loaded = manifests.load(manifest, overrides or ())
     text = jobs(loaded, planning.build(loaded), site)
     if output is None:
@@ -148,8 +56,4 @@ def kubernetes(
     typer.echo(f"kubectl apply --server-side -f {output}", err=True)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not key or not sign:
-        raise UsageError(f"--node-selector {text}: expected key=value, e.g. kubernetes.io/arch=amd64")
-    return key, value
+app.command("kubernetes")(with_flags(Site, _kubernetes))

@@ -14,7 +14,7 @@ from lanewise.machine import interrupts
 from lanewise.manifest import yaml_text
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
-from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, toleration
+from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, label, toleration
 from lanewise.storage import claims
 
 Object = dict[str, Any]
@@ -149,7 +149,7 @@ def _template(manifest: Manifest, site: Site, role: str, args: list[str], resour
         spec["serviceAccountName"] = site.service_account
     spec |= {"automountServiceAccountToken": False, "enableServiceLinks": False}
     if site.node_selector:
-        spec["nodeSelector"] = dict(site.node_selector)
+        spec["nodeSelector"] = dict(label(text) for text in site.node_selector)
     if site.tolerations:
         spec["tolerations"] = [toleration(text) for text in site.tolerations]
     spec["securityContext"] = {
@@ -185,8 +185,8 @@ def _container(site: Site, args: list[str], resources: Object) -> Object:
     if site.gpu_resource not in resources["limits"]:
         # If NVIDIA's runtime is the default, a CUDA image exposes all GPUs even to a pod that requests none.
         container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
-    if site.secret:
-        container["envFrom"] = [{"secretRef": {"name": site.secret}}]
+    if site.env_secret:
+        container["envFrom"] = [{"secretRef": {"name": site.env_secret}}]
     container["resources"] = resources
     container["securityContext"] = {
         "allowPrivilegeEscalation": False,

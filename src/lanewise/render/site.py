@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated
+
+from typer import Option
 
 from lanewise.errors import UsageError
 from lanewise.manifest.manifest import Manifest
@@ -20,57 +22,103 @@ _TOLERATION = re.compile(
 _QUANTITY = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Site:
-    """Cluster settings of a campaign; no result depends on them.
-
-    Attributes:
-        parallelism: largest number of chunks at a time; None: all, but at most 50.
-        retries: further tries of a pod after an error that may be temporary.
-        grace_s: time from SIGTERM to SIGKILL [s].
-        deadline_s: how long the aggregation waits for the last commit [s].
-        min_complete: fraction of chunks below which the aggregation exits with code 75; None: its default.
-        claim: PersistentVolumeClaim for a local `output.url`, mounted at `mount`.
-        secret: Secret whose keys become environment variables, such as credentials of the object store.
-        queue: LocalQueue of Kueue that admits the chunks.
-        gpu_resource: resource name of the GPUs, e.g. `nvidia.com/mig-1g.10gb` for partitions of a GPU.
-        tolerations: each in the form `key[=value][:effect]`.
+    """Cluster settings of a campaign; no result depends on them. They are the options of `lanewise render kubernetes`.
 
     Raises:
         UsageError: Kubernetes would refuse a value.
     """
 
-    image: str
-    namespace: str | None = None
-    parallelism: int | None = None
-    retries: int = 3
-    grace_s: int = 120
-    deadline_s: int = 86_400
-    min_complete: float | None = None
-    claim: str | None = None
-    mount: str = WORKING_DIRECTORY
-    service_account: str | None = None
-    secret: str | None = None
-    queue: str | None = None
-    gpu_resource: str = "nvidia.com/gpu"
-    aggregate_memory: str = "4Gi"
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[str, ...] = ()
+    image: Annotated[str, Option("--image", help="The lanewise image that the pods run, with registry and tag.")]
+    namespace: Annotated[
+        str | None, Option("--namespace", "-n", help="Namespace of all objects; default: kubectl's.")
+    ] = None
+    parallelism: Annotated[
+        int | None, Option("--parallelism", min=1, help="Chunks at a time; default: all of them, at most 50.")
+    ] = None
+    retries: Annotated[
+        int,
+        Option("--retries", min=0, help="Further tries of a chunk whose failure may pass. Evictions do not count."),
+    ] = 3
+    pvc: Annotated[
+        str | None,
+        Option(
+            "--pvc",
+            metavar="CLAIM[:PATH]",
+            help=f"Volume for a local output.url, at PATH (default {WORKING_DIRECTORY}); ReadWriteMany.",
+        ),
+    ] = None
+    env_secret: Annotated[
+        str | None,
+        Option(
+            "--env-secret",
+            metavar="NAME",
+            help="Secret that becomes environment variables, e.g. bucket credentials.",
+        ),
+    ] = None
+    service_account: Annotated[
+        str | None,
+        Option("--service-account", metavar="NAME", help="Where the cloud grants bucket access to an account."),
+    ] = None
+    queue: Annotated[
+        str | None, Option("--queue", metavar="NAME", help="Kueue's LocalQueue that admits the chunks.")
+    ] = None
+    gpu_resource: Annotated[
+        str, Option("--gpu-resource", help="What the nodes call a GPU, e.g. nvidia.com/mig-1g.10gb for slices.")
+    ] = "nvidia.com/gpu"
+    node_selector: Annotated[
+        list[str] | None,
+        Option("--node-selector", metavar="KEY=VALUE", help="Only nodes with this label; repeatable."),
+    ] = None
+    tolerations: Annotated[
+        list[str] | None,
+        Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Also nodes with this taint; repeatable."),
+    ] = None
+    deadline_s: Annotated[
+        int,
+        Option("--deadline", min=1, help="Seconds that the aggregation waits for the last chunk; then it reports."),
+    ] = 86_400
+    min_complete: Annotated[
+        float | None,
+        Option(
+            "--min-complete",
+            min=0,
+            max=1,
+            help="Share of chunks without which the aggregation counts as failed.",
+        ),
+    ] = None
+    aggregate_memory: Annotated[str, Option("--aggregate-memory", help="Memory of the aggregation.")] = "4Gi"
+    grace_s: Annotated[
+        int, Option("--grace", min=1, help="Seconds from the wish to stop a pod (SIGTERM) to its end.")
+    ] = 120
+
+    @property
+    def claim(self) -> str:
+        """Name of the PersistentVolumeClaim for a local `output.url`; empty if there is none."""
+        return (self.pvc or "").partition(":")[0]
+
+    @property
+    def mount(self) -> str:
+        """Directory at which the claim is mounted."""
+        return (self.pvc or "").partition(":")[2] or WORKING_DIRECTORY
 
     def __post_init__(self) -> None:
         if not self.image or re.search(r"\s", self.image):
             raise UsageError(f"--image: expected a name such as registry.example/lanewise:0.1, got '{self.image}'")
         _check_name("--namespace", self.namespace, 63)
-        _check_name("--pvc", self.claim, 253)
+        _check_name("--pvc", self.claim or None, 253)
         _check_name("--service-account", self.service_account, 253)
-        _check_name("--env-secret", self.secret, 253)
+        _check_name("--env-secret", self.env_secret, 253)
         _check_name("--queue", self.queue, 63)
         if not self.mount.startswith("/") or posixpath.normpath(self.mount) in {"/", "/tmp", "/etc/lanewise"}:
             raise UsageError(f"--pvc: expected a directory of its own to mount at, such as /work, got '{self.mount}'")
         if not _QUANTITY.fullmatch(self.aggregate_memory):
             raise UsageError(f"--aggregate-memory: expected a quantity such as 4Gi, got '{self.aggregate_memory}'")
-        for text in self.tolerations:
+        for text in self.tolerations or ():
             toleration(text)
+        for text in self.node_selector or ():
+            label(text)
 
 
 def check_output(manifest: Manifest, site: Site) -> None:
@@ -119,6 +167,18 @@ def toleration(text: str) -> dict[str, str]:
     if match["value"] is not None:
         meant |= {"operator": "Equal", "value": match["value"]}
     return meant | ({"effect": match["effect"]} if match["effect"] else {})
+
+
+def label(text: str) -> tuple[str, str]:
+    """Parse `key=value` of a node's label.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    key, sign, value = text.partition("=")
+    if not key or not sign:
+        raise UsageError(f"--node-selector {text}: expected key=value, e.g. kubernetes.io/arch=amd64")
+    return key, value
 
 
 def _check_name(option: str, name: str | None, longest: int) -> None:
