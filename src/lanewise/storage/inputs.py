@@ -85,6 +85,26 @@ def pin(path: str) -> Input:
         raise DataError(str(error)) from None
 
 
+def read(one: Input) -> bytes:
+    """The content of the file.
+
+    Raises:
+        DataError: the file is gone, or its SHA-256 has changed.
+        StorageError: storage does not answer.
+    """
+    folder, name = split(one.path)
+    try:
+        raw = Store(folder).read(name)
+    except FileNotFoundError:
+        raise DataError(f"{one.path}: no such file") from None
+    found = hashlib.sha256(raw).hexdigest()
+    if found != one.sha256:
+        raise DataError(
+            f"{one.path}: was changed: it has SHA-256 {found[:16]}…, the campaign was planned for {one.sha256[:16]}…"
+        )
+    return raw
+
+
 class _Wrong(Exception):
     """An entry of `inputs` that names no file."""
 

@@ -26,7 +26,6 @@ from lanewise import api as campaigns
 from lanewise import cli
 from lanewise.api import Campaign
 from lanewise.errors import StorageError, UsageError
-from lanewise.families.heterodyne import data as reading
 from lanewise.families.heterodyne import outputs, solver
 from lanewise.families.heterodyne.c2 import HEADLINE, NAMES, two_time_correlation
 from lanewise.families.heterodyne.data import load_data
@@ -37,8 +36,9 @@ from lanewise.manifest import schema
 from lanewise.manifest.protocols import AnyResult
 from lanewise.manifest.status import LaneStatus
 from lanewise.operations import plan_summary, status
-from lanewise.storage import commits
+from lanewise.storage import commits, inputs
 from lanewise.storage.checkpoints import CheckpointKeeper, Policy
+from lanewise.storage.inputs import Input
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SCHEMA = schema.load("result")
@@ -365,14 +365,14 @@ def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = load(place, "survey", "batch.size=1", f"output.url={tmp_path / 'out'}")
-    given = reading.load_data
+    given = inputs.read
 
-    def refused(source: str, **options: Any) -> Any:
-        if source.endswith("het_s43.h5"):
-            raise StorageError(f"{source}: refused")
-        return given(source, **options)
+    def refused(one: Input) -> bytes:
+        if one.stem == "het_s43":
+            raise StorageError(f"{one.path}: refused")
+        return given(one)
 
-    monkeypatch.setattr(reading, "load_data", refused)
+    monkeypatch.setattr(inputs, "read", refused)
     monkeypatch.setattr(solver, "fit", lambda *_: (_ for _ in ()).throw(ValueError("not needed here")))
     outcome = campaign.run()
     assert sorted(campaign.record.commits()) == [0, 2, 3, 4, 5, 6, 7]

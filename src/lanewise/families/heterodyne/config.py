@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from lanewise.manifest.family import climbed
 from lanewise.manifest.manifest import Rung
 
 SCHEMA = "heterodyne-config"
+All = Literal["all"]
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
 
 
@@ -51,10 +52,10 @@ DEFAULT_RANGES: Mapping[str, Range] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a file is fitted; q = None means the only one, `all` each in a fit of its own."""
+    """The part of a file that is fitted. Without q it is the only q of the file; `all` fits each q on its own."""
 
-    q: float | Literal["all"] | None = None
-    phi: tuple[float, ...] | Literal["all"] = "all"
+    q: float | All | None = None
+    phi: Sequence[float] | All = "all"
     dt: float | None = None
     start_frame: int = 1
     end_frame: int = -1

@@ -6,22 +6,22 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import layouts
-from lanewise.families.heterodyne.layouts import Catalogue
+from lanewise.families.heterodyne.config import All, Selection
+from lanewise.families.heterodyne.layouts import Catalogue, Unreadable
 from lanewise.manifest.locations import split
+from lanewise.storage.inputs import Input
 from lanewise.storage.store import Store
-
-All = Literal["all"]
 
 # Files store float32: a chosen value must equal a value of the file to that precision; the nearest is not enough.
 _Q_RTOL = 1e-5
 _PHI_ATOL = 1e-3
 _DT_RTOL = 1e-3
+_NO_Q = "holds no q; give its q [1/Å]"
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def load_data(
         DataError: the file cannot be read, or does not contain the requested q, angles, frames or dt.
         StorageError: storage cannot be reached.
     """
-    raw, catalogue = _open(source)
-    return _load(raw, catalogue, source, q, phi, dt, (start_frame, end_frame))
+    (found,) = load(source, Selection(q, phi, dt, start_frame, end_frame))
+    return found
 
 
 def load_each_q(
@@ -98,58 +98,59 @@ def load_each_q(
         DataError: as `load_data`, or the file has no q.
         StorageError: storage cannot be reached.
     """
-    raw, catalogue = _open(source)
-    if catalogue.q is None:
-        raise DataError(f"{source}: holds no q; give its q [1/Å]")
-    return tuple(
-        _load(raw, catalogue, source, float(q), phi, dt, (start_frame, end_frame)) for q in _distinct(catalogue.q)
-    )
+    return load(source, Selection("all", phi, dt, start_frame, end_frame))
 
 
-def _open(source: str) -> tuple[bytes, Catalogue]:
+def load(source: str, chosen: Selection) -> tuple[TwoTimeData, ...]:
+    """The chosen data sets of the file at a path or URL: one, or one per q for `q: all`. It raises as `load_data`."""
     folder, name = split(source)
     try:
         raw = Store(folder).read(name)
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
-    try:
-        with layouts.opened(io.BytesIO(raw)) as file:
-            return raw, layouts.catalogue(file)
-    except layouts.Unreadable as error:
-        raise DataError(f"{source}: {error}") from None
+    return parse(raw, Input(source, hashlib.sha256(raw).hexdigest()), chosen)
 
 
-def _load(
-    raw: bytes,
-    catalogue: Catalogue,
-    source: str,
-    q: float | None,
-    phi: Sequence[float] | All,
-    dt: float | None,
-    frames: tuple[int, int],
-) -> TwoTimeData:
+def parse(raw: bytes, source: Input, chosen: Selection) -> tuple[TwoTimeData, ...]:
+    """The chosen data sets of a file whose bytes are given: one, or one per q for `q: all`.
+
+    Raises:
+        DataError: the file is damaged, or does not contain the requested q, angles, frames or dt.
+    """
     try:
-        matched_q, candidates = _choose_q(catalogue, q)
-        angles, chosen = _choose_phi(catalogue, candidates, phi)
-        first, last = _window(catalogue.n_frames, *frames)
-        step = _time_step(catalogue, dt)
         with layouts.opened(io.BytesIO(raw)) as file:
-            blocks = [layouts.matrix(file, catalogue, index, first - 1, last) for index in chosen]
-        notes: list[str] = []
-        c2 = np.stack([_complete(block, catalogue, angle, notes) for block, angle in zip(blocks, angles, strict=True)])
-    except layouts.Unreadable as error:
-        raise DataError(f"{source}: {error}") from None
+            catalogue = layouts.catalogue(file)
+            return tuple(_one(file, catalogue, q, source, chosen) for q in _each_q(catalogue, chosen.q))
+    except Unreadable as error:
+        raise DataError(f"{source.path}: {error}") from None
+
+
+def _one(file: layouts.File, catalogue: Catalogue, q: float | None, source: Input, chosen: Selection) -> TwoTimeData:
+    matched_q, candidates = _choose_q(catalogue, q)
+    angles, indices = _choose_phi(catalogue, candidates, chosen.phi)
+    first, last = _window(catalogue.n_frames, chosen.start_frame, chosen.end_frame)
+    dt = _time_step(catalogue, chosen.dt)
+    blocks = [layouts.matrix(file, catalogue, index, first - 1, last) for index in indices]
+    notes: list[str] = []
     return TwoTimeData(
-        c2=c2,
+        c2=np.stack([_complete(block, catalogue, angle, notes) for block, angle in zip(blocks, angles, strict=True)]),
         q=matched_q,
-        dt=step,
+        dt=dt,
         phi=angles,
         start_frame=first,
-        source=source,
-        sha256=hashlib.sha256(raw).hexdigest(),
+        source=source.path,
+        sha256=source.sha256,
         layout=catalogue.layout,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _each_q(catalogue: Catalogue, wanted: float | All | None) -> list[float | None]:
+    if wanted != "all":
+        return [wanted]
+    if catalogue.q is None:
+        raise Unreadable(_NO_Q)
+    return [float(q) for q in _distinct(catalogue.q)]
 
 
 def _choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.ndarray]:
@@ -157,16 +158,16 @@ def _choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.nda
     every = np.arange(catalogue.n_matrices)
     if catalogue.q is None:
         if wanted is None:
-            raise layouts.Unreadable("holds no q; give its q [1/Å]")
+            raise Unreadable(_NO_Q)
         return float(wanted), every
     held = _distinct(catalogue.q)
     if wanted is None:
         if len(held) > 1:
-            raise layouts.Unreadable(f"holds {len(held)} q values, choose one of {_list(held)} 1/Å, or all")
+            raise Unreadable(f"holds {len(held)} q values, choose one of {_list(held)} 1/Å, or all")
         wanted = float(held[0])
     near = np.isclose(catalogue.q, wanted, rtol=_Q_RTOL, atol=0)
     if not near.any():
-        raise layouts.Unreadable(f"holds no q {wanted:g} 1/Å; it holds {_list(held)}")
+        raise Unreadable(f"holds no q {wanted:g} 1/Å; it holds {_list(held)}")
     return float(catalogue.q[near][0]), every[near]
 
 
@@ -176,28 +177,26 @@ def _choose_phi(
     """The chosen angles [degree], and the index of the matrix of each."""
     if catalogue.phi is None:
         if wanted == "all":
-            raise layouts.Unreadable(
-                f"holds no angles; give phi [degree], one for each of its {len(candidates)} matrices"
-            )
+            raise Unreadable(f"holds no angles; give phi [degree], one for each of its {len(candidates)} matrices")
         if len(wanted) != len(candidates):
-            raise layouts.Unreadable(
+            raise Unreadable(
                 f"holds {len(candidates)} matrices without angles, but phi has {len(wanted)} values; give one each"
             )
         return np.asarray(wanted, dtype=np.float64), [int(i) for i in candidates]
     held = catalogue.phi[candidates]
     if len(_distinct(held)) < len(held):
-        raise layouts.Unreadable(f"holds more than one matrix for an angle at this q (angles {_list(held)})")
+        raise Unreadable(f"holds more than one matrix for an angle at this q (angles {_list(held)})")
     if wanted == "all":
         return held, [int(i) for i in candidates]
     if not len(wanted):
-        raise layouts.Unreadable("phi is an empty list; give angles [degree], or all")
+        raise Unreadable("phi is an empty list; give angles [degree], or all")
     chosen = []
     for angle in wanted:
         near = np.flatnonzero(np.abs((held - angle + 180) % 360 - 180) < _PHI_ATOL)
         if not len(near):
-            raise layouts.Unreadable(f"holds no angle {angle:g}°; it holds {_list(held)}")
+            raise Unreadable(f"holds no angle {angle:g}°; it holds {_list(held)}")
         if int(near[0]) in chosen:
-            raise layouts.Unreadable(f"the angle {angle:g}° is requested twice")
+            raise Unreadable(f"the angle {angle:g}° is requested twice")
         chosen.append(int(near[0]))
     return held[chosen], [int(candidates[i]) for i in chosen]
 
@@ -205,40 +204,40 @@ def _choose_phi(
 def _window(n_frames: int, first: int, last: int) -> tuple[int, int]:
     end = n_frames if last == -1 else last
     if not 1 <= first <= end <= n_frames:
-        raise layouts.Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
+        raise Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
     if end - first < 4:
-        raise layouts.Unreadable(f"the window from frame {first} to {end} is too short; a fit needs 5 frames")
+        raise Unreadable(f"the window from frame {first} to {end} is too short; a fit needs 5 frames")
     return first, end
 
 
 def _time_step(catalogue: Catalogue, dt: float | None) -> float:
     """dt [s]; it must agree with the file's time axis, unless that contains frame numbers."""
     if dt is not None and not (np.isfinite(dt) and dt > 0):
-        raise layouts.Unreadable(f"expected dt > 0 s, got {dt:g}")
+        raise Unreadable(f"expected dt > 0 s, got {dt:g}")
     axis = catalogue.t
     if axis is None:
         if dt is None:
-            raise layouts.Unreadable("holds no time axis; give dt [s]")
+            raise Unreadable("holds no time axis; give dt [s]")
         return dt
     if axis.shape != (catalogue.n_frames,):
-        raise layouts.Unreadable(f"has a time axis of shape {axis.shape} for {catalogue.n_frames} frames")
+        raise Unreadable(f"has a time axis of shape {axis.shape} for {catalogue.n_frames} frames")
     steps = np.diff(axis)
     if not np.isfinite(axis).all() or not (steps > 0).all():
-        raise layouts.Unreadable("has a time axis that does not increase strictly")
+        raise Unreadable("has a time axis that does not increase strictly")
     step = float(np.median(steps))
     if np.abs(steps - step).max() > _DT_RTOL * step:
-        raise layouts.Unreadable(
+        raise Unreadable(
             f"has uneven times (steps from {steps.min():g} to {steps.max():g}); the model needs equal steps"
         )
     if np.allclose(axis, np.round(axis), rtol=0, atol=1e-9) and abs(step - 1) < 1e-9:
         # 0, 1, 2, … are frame numbers far more often than seconds.
         if dt is None:
-            raise layouts.Unreadable("has a time axis that counts frames; give dt [s]")
+            raise Unreadable("has a time axis that counts frames; give dt [s]")
         return dt
     if dt is None:
         return step
     if abs(step - dt) > _DT_RTOL * dt:
-        raise layouts.Unreadable(f"has a time axis in steps of {step:g} s, but dt is {dt:g} s")
+        raise Unreadable(f"has a time axis in steps of {step:g} s, but dt is {dt:g} s")
     return dt
 
 
@@ -253,13 +252,13 @@ def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list
     bad = ~np.isfinite(block) & off_diagonal
     if bad.any():
         i, j = np.argwhere(bad)[0] + 1
-        raise layouts.Unreadable(
+        raise Unreadable(
             f"has {int(bad.sum())} values that are not finite at angle {angle:g}°, the first at frames ({i}, {j}) of "
             "the window"
         )
     halves = [bool(np.any(block[side])) for side in (upper, lower)]
     if not any(halves):
-        raise layouts.Unreadable(f"has nothing but zeros at angle {angle:g}°")
+        raise Unreadable(f"has nothing but zeros at angle {angle:g}°")
     if not all(halves):
         if not catalogue.halved:
             notes.append(

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from lanewise.errors import DataError
 from lanewise.families.heterodyne import config as heterodyne_config
-from lanewise.families.heterodyne import sweep
+from lanewise.families.heterodyne import data, sweep
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.sweep import Point
@@ -16,6 +15,7 @@ from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest
 from lanewise.manifest.plan import Realization
+from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
 
@@ -122,28 +122,11 @@ def read(task: Task) -> TwoTimeData:
     """The task's data.
 
     Raises:
-        DataError: they cannot be read as the config says, or are no longer those that the campaign was planned for.
-        StorageError: storage does not give them.
+        DataError: the file is gone, was changed since the campaign was planned, or lacks data that the config needs.
+        StorageError: storage does not answer.
     """
-    # Late: a plan names files and reads none of what they hold.
-    from lanewise.families.heterodyne.data import load_data
-
-    chosen = task.config.data
-    assert chosen.q != "all"
-    data = load_data(
-        task.input.path,
-        q=chosen.q,
-        phi=chosen.phi,
-        dt=chosen.dt,
-        start_frame=chosen.start_frame,
-        end_frame=chosen.end_frame,
-    )
-    if data.sha256 != task.input.sha256:
-        raise DataError(
-            f"{task.input.path}: was changed: it has SHA-256 {data.sha256[:16]}…, the campaign was planned for "
-            f"{task.input.sha256[:16]}…"
-        )
-    return data
+    (found,) = data.parse(inputs.read(task.input), task.input, task.config.data)
+    return found
 
 
 def _at_point(extent: Extent, at: int, base: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

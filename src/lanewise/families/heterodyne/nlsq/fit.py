@@ -15,7 +15,7 @@ from lanewise.families.heterodyne import c2
 from lanewise.families.heterodyne import config as heterodyne_config
 from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.config import HeterodyneConfig
-from lanewise.families.heterodyne.data import TwoTimeData, load_data, load_each_q
+from lanewise.families.heterodyne.data import TwoTimeData, load
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, solver, starts, uncertainty
 from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Setting
 from lanewise.families.heterodyne.nlsq.solver import Anchor, Problem, Search
@@ -146,11 +146,7 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
 def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> tuple[FitResult, ...]:
     """Read a file according to the config's section `data`, and fit it: one result, or one per q for `q: all`."""
     settings = _parsed(config)
-    chosen = settings.data
-    window = {"phi": chosen.phi, "dt": chosen.dt, "start_frame": chosen.start_frame, "end_frame": chosen.end_frame}
-    if chosen.q == "all":
-        return tuple(fit(one, settings) for one in load_each_q(source, **window))  # type: ignore[arg-type]
-    return (fit(load_data(source, q=chosen.q, **window), settings),)  # type: ignore[arg-type]
+    return tuple(fit(one, settings) for one in load(source, settings.data))
 
 
 def _parsed(config: HeterodyneConfig | Mapping[str, Any] | None) -> HeterodyneConfig:
