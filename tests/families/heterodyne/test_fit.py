@@ -14,7 +14,8 @@ from lanewise.errors import DataError, ManifestError
 from lanewise.families.heterodyne import c2, config, simulate
 from lanewise.families.heterodyne.data import TwoTimeData, load_data
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, starts
-from lanewise.families.heterodyne.nlsq.fit import FitResult, diverse, fit, fit_file
+from lanewise.families.heterodyne.nlsq.fit import FitResult, fit, fit_file
+from lanewise.families.heterodyne.nlsq.search import diverse
 
 REFERENCE = Path(__file__).parents[2] / "data" / "heterodyne"
 TRUTH = simulate.Truth().parameters
@@ -297,7 +298,9 @@ def test_contrast_and_offset_keep_to_their_bounds(bounds: Bounds, expected: tupl
 
 
 def test_starts_fill_the_space_and_depend_on_their_seed_alone() -> None:
-    one, same, other = (starts.design(64, seed, T, 0.0054, np.array([0.0]), (-10.0, 10.0)) for seed in (1, 1, 2))
+    one, same, other = (
+        starts.design(64, seed, t=T, q=0.0054, phi=np.array([0.0]), phi0=(-10.0, 10.0)) for seed in (1, 1, 2)
+    )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
     assert np.isfinite(one).all()

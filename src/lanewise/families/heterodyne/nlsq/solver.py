@@ -71,25 +71,12 @@ class Search(NamedTuple):
     done: jax.Array
 
 
-@partial(jax.jit, static_argnames=("kind", "clip", "sequential"))
-def descend(
-    starts: jax.Array,
-    damping: jax.Array,
-    problem: Problem,
-    n_blocks: jax.Array,
-    max_passes: jax.Array,
-    tolerance: jax.Array,
-    pull: jax.Array,
-    known: jax.Array,
-    kind: Kind,
-    clip: FractionClip,
-    sequential: bool,
-) -> Search:
-    """Descend from each start, shape (n_starts, 13).
+class Stage(NamedTuple):
+    """How far the descents of one call go.
 
-    Args:
-        damping: damping of the first step of each start, shape (n_starts,).
+    Attributes:
         n_blocks: number of data blocks to use; fewer than all are a sample.
+        max_passes: limit of passes over the data.
         tolerance: a descent is done when the predicted and the actual gain of a step are below this fraction of the
             sum of squares.
         pull: weight of the anchor; 1 means one standard deviation of the data per spread. A descent on few data needs
@@ -98,16 +85,40 @@ def descend(
             reached that, or is too far above it at its pace.
     """
 
+    n_blocks: jax.Array
+    max_passes: jax.Array
+    tolerance: jax.Array
+    pull: jax.Array
+    known: jax.Array
+
+
+@partial(jax.jit, static_argnames=("kind", "clip", "sequential"))
+def descend(
+    *,
+    starts: jax.Array,
+    damping: jax.Array,
+    problem: Problem,
+    stage: Stage,
+    kind: Kind,
+    clip: FractionClip,
+    sequential: bool,
+) -> Search:
+    """Descend from each start, shape (n_starts, 13).
+
+    Args:
+        damping: damping of the first step of each start, shape (n_starts,).
+    """
+
     def one(start: jax.Array, damping: jax.Array) -> Search:
         first = coordinates.cut(start, problem.gauge, problem.box)
         initial = _initial(first, damping, problem.scaling.basis.shape[1])
-        return jax.lax.while_loop(lambda s: ~s.done & (s.passes < max_passes), step, initial)
+        return jax.lax.while_loop(lambda s: ~s.done & (s.passes < stage.max_passes), step, initial)
 
     def step(s: Search) -> Search:
-        gram = kernel.grams(s.candidate, problem.data, n_blocks, problem.scene, problem.gauge, clip)
+        gram = kernel.grams(s.candidate, problem.data, stage.n_blocks, problem.scene, problem.gauge, clip)
         at = scaling.normal(gram, problem.scaling, kind)
         count = gram[:, kernel.ONE, kernel.ONE].sum()
-        at = _anchored(at, s.candidate, problem.anchor, pull / count)
+        at = _anchored(at, s.candidate, problem.anchor, stage.pull / count)
         is_first = s.passes == 0
         gained = s.at.ssr - at.ssr
         accept = jnp.isfinite(at.ssr) & (gained > 0)
@@ -120,10 +131,10 @@ def descend(
         at = jax.tree.map(lambda new, old: jnp.where(accept, new, old), at, s.at)
         candidate, promised = _candidate(x, at, damping, problem.gauge, problem.box)
         # Clipping to the bounds can make the predicted gain negative: such a step is rejected and proves no minimum.
-        small = (s.promised >= 0) & (s.promised < tolerance * at.ssr) & (gained < tolerance * at.ssr)
+        small = (s.promised >= 0) & (s.promised < stage.tolerance * at.ssr) & (gained < stage.tolerance * at.ssr)
         stuck = (damping >= _DAMPING_MAX) | ~jnp.isfinite(at.ssr)
-        above = (at.ssr - known) * count / known
-        pace = jnp.maximum(s.promised, gained) * count / known
+        above = (at.ssr - stage.known) * count / stage.known
+        pace = jnp.maximum(s.promised, gained) * count / stage.known
         settled = (above < _SETTLED_CHI2) & (jnp.abs(pace) < _SETTLED_CHI2)
         too_far = (s.passes >= _TRIAL_PASSES) & (above > _FAR_CHI2 + _MORE_PASSES * jnp.maximum(pace, 0.0))
         growth = jnp.where(accept, 2.0, 2 * s.growth)
@@ -136,7 +147,7 @@ def descend(
 
 
 @partial(jax.jit, static_argnames=("kind", "clip"))
-def screen(points: jax.Array, problem: Problem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
+def screen(points: jax.Array, *, problem: Problem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
     """The points cut to the box, shape (n, 13), and their sums of squares on the first block of the data."""
 
     def one(point: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -16,7 +16,7 @@ _SHARE = (0.0, 0.5)
 _FRACTION = (0.03, 0.97)
 
 
-def design(n: int, seed: int, t: np.ndarray, q: float, phi: np.ndarray, phi0: tuple[float, float]) -> np.ndarray:
+def design(n: int, seed: int, *, t: np.ndarray, q: float, phi: np.ndarray, phi0: tuple[float, float]) -> np.ndarray:
     """n points of a Latin hypercube, in the fit's coordinates, shape (n, 13).
 
     Args:

@@ -58,7 +58,7 @@ class Uncertainty:
 
 
 def assess(
-    x: np.ndarray, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: Setting
+    x: np.ndarray, *, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: Setting
 ) -> Uncertainty:
     """Covariances for unit noise at the minimum x, without the bounds.
 
