@@ -34,7 +34,7 @@ EVERYTHING = replace(
     env_secret="bucket-credentials",
     queue="gpus",
     node_selector=["kubernetes.io/arch=amd64"],
-    tolerations=["nvidia.com/gpu=present:NoSchedule", "spot"],
+    toleration=["nvidia.com/gpu=present:NoSchedule", "spot"],
 )
 CLAIMED = replace(SITE, pvc="results")
 
@@ -297,7 +297,7 @@ def test_manifest_beyond_a_config_map_is_refused() -> None:
         {"pvc": "results:relative"},
         {"pvc": "results:/tmp"},
         {"aggregate_memory": "4 GB"},
-        {"tolerations": ["key:Sometimes"]},
+        {"toleration": ["key:Sometimes"]},
         {"node_selector": ["pool"]},
     ],
 )

@@ -14,7 +14,7 @@ from lanewise.machine import interrupts
 from lanewise.manifest import yaml_text
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
-from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, label, toleration
+from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, parse_label, parse_toleration
 from lanewise.storage import claims
 
 Object = dict[str, Any]
@@ -149,9 +149,9 @@ def _template(manifest: Manifest, site: Site, role: str, args: list[str], resour
         spec["serviceAccountName"] = site.service_account
     spec |= {"automountServiceAccountToken": False, "enableServiceLinks": False}
     if site.node_selector:
-        spec["nodeSelector"] = dict(label(text) for text in site.node_selector)
-    if site.tolerations:
-        spec["tolerations"] = [toleration(text) for text in site.tolerations]
+        spec["nodeSelector"] = dict(parse_label(text) for text in site.node_selector)
+    if site.toleration:
+        spec["tolerations"] = [parse_toleration(text) for text in site.toleration]
     spec["securityContext"] = {
         "runAsNonRoot": True,
         "runAsUser": USER,

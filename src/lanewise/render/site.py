@@ -30,65 +30,46 @@ class Site:
         UsageError: Kubernetes would refuse a value.
     """
 
-    image: Annotated[str, Option("--image", help="The lanewise image that the pods run, with registry and tag.")]
+    image: Annotated[str, Option(help="The lanewise image that the pods run, with registry and tag.")]
     namespace: Annotated[
         str | None, Option("--namespace", "-n", help="Namespace of all objects; default: kubectl's.")
     ] = None
-    parallelism: Annotated[
-        int | None, Option("--parallelism", min=1, help="Chunks at a time; default: all of them, at most 50.")
-    ] = None
+    parallelism: Annotated[int | None, Option(min=1, help="Chunks at a time; default: all of them, at most 50.")] = None
     retries: Annotated[
-        int,
-        Option("--retries", min=0, help="Further tries of a chunk whose failure may pass. Evictions do not count."),
+        int, Option(min=0, help="Further tries of a chunk whose failure may pass. Evictions do not count.")
     ] = 3
     pvc: Annotated[
         str | None,
         Option(
-            "--pvc",
             metavar="CLAIM[:PATH]",
             help=f"Volume for a local output.url, at PATH (default {WORKING_DIRECTORY}); ReadWriteMany.",
         ),
     ] = None
     env_secret: Annotated[
         str | None,
-        Option(
-            "--env-secret",
-            metavar="NAME",
-            help="Secret that becomes environment variables, e.g. bucket credentials.",
-        ),
+        Option(metavar="NAME", help="Secret that becomes environment variables, e.g. bucket credentials."),
     ] = None
     service_account: Annotated[
-        str | None,
-        Option("--service-account", metavar="NAME", help="Where the cloud grants bucket access to an account."),
+        str | None, Option(metavar="NAME", help="Where the cloud grants bucket access to an account.")
     ] = None
-    queue: Annotated[
-        str | None, Option("--queue", metavar="NAME", help="Kueue's LocalQueue that admits the chunks.")
-    ] = None
-    gpu_resource: Annotated[
-        str, Option("--gpu-resource", help="What the nodes call a GPU, e.g. nvidia.com/mig-1g.10gb for slices.")
-    ] = "nvidia.com/gpu"
+    queue: Annotated[str | None, Option(metavar="NAME", help="Kueue's LocalQueue that admits the chunks.")] = None
+    gpu_resource: Annotated[str, Option(help="What the nodes call a GPU, e.g. nvidia.com/mig-1g.10gb for slices.")] = (
+        "nvidia.com/gpu"
+    )
     node_selector: Annotated[
-        list[str] | None,
-        Option("--node-selector", metavar="KEY=VALUE", help="Only nodes with this label; repeatable."),
+        list[str] | None, Option(metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
     ] = None
-    tolerations: Annotated[
-        list[str] | None,
-        Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Also nodes with this taint; repeatable."),
+    toleration: Annotated[
+        list[str] | None, Option(metavar="KEY[=VALUE][:EFFECT]", help="Also nodes with this taint; repeatable.")
     ] = None
     deadline_s: Annotated[
         int,
         Option("--deadline", min=1, help="Seconds that the aggregation waits for the last chunk; then it reports."),
     ] = 86_400
     min_complete: Annotated[
-        float | None,
-        Option(
-            "--min-complete",
-            min=0,
-            max=1,
-            help="Share of chunks without which the aggregation counts as failed.",
-        ),
+        float | None, Option(min=0, max=1, help="Share of chunks without which the aggregation counts as failed.")
     ] = None
-    aggregate_memory: Annotated[str, Option("--aggregate-memory", help="Memory of the aggregation.")] = "4Gi"
+    aggregate_memory: Annotated[str, Option(help="Memory of the aggregation.")] = "4Gi"
     grace_s: Annotated[
         int, Option("--grace", min=1, help="Seconds from the wish to stop a pod (SIGTERM) to its end.")
     ] = 120
@@ -115,10 +96,10 @@ class Site:
             raise UsageError(f"--pvc: expected a directory of its own to mount at, such as /work, got '{self.mount}'")
         if not _QUANTITY.fullmatch(self.aggregate_memory):
             raise UsageError(f"--aggregate-memory: expected a quantity such as 4Gi, got '{self.aggregate_memory}'")
-        for text in self.tolerations or ():
-            toleration(text)
+        for text in self.toleration or ():
+            parse_toleration(text)
         for text in self.node_selector or ():
-            label(text)
+            parse_label(text)
 
 
 def check_output(manifest: Manifest, site: Site) -> None:
@@ -154,7 +135,7 @@ def check_output(manifest: Manifest, site: Site) -> None:
         )
 
 
-def toleration(text: str) -> dict[str, str]:
+def parse_toleration(text: str) -> dict[str, str]:
     """Parse `key[=value][:effect]` into a Kubernetes toleration.
 
     Raises:
@@ -169,7 +150,7 @@ def toleration(text: str) -> dict[str, str]:
     return meant | ({"effect": match["effect"]} if match["effect"] else {})
 
 
-def label(text: str) -> tuple[str, str]:
+def parse_label(text: str) -> tuple[str, str]:
     """Parse `key=value` of a node's label.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a heterodyne campaign comes to: the summary, and the report."""
+"""The summary and the report of a heterodyne campaign."""
 
 from __future__ import annotations
 
@@ -9,50 +9,55 @@ import pandas as pd
 from lanewise.errors import NOT_CONVERGED
 from lanewise.families.heterodyne import figures, report
 from lanewise.families.heterodyne import summary as table
-from lanewise.families.heterodyne.c2 import HEADLINE
-from lanewise.families.heterodyne.report import Missing, Survey
+from lanewise.families.heterodyne.report import Survey
 from lanewise.families.heterodyne.results import TaskResult
-from lanewise.families.heterodyne.tasks import extent_of
+from lanewise.families.heterodyne.tasks import extent_of, of
 from lanewise.manifest.protocols import Conclusion, DamagedChunk
 from lanewise.report import context as contexts
-from lanewise.report.page import REPORT, Context
+from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.storage import commits
-from lanewise.storage.inputs import Input
 from lanewise.storage.record import Record
 
-# Fits whose residual maps the report shows, and reasons that the command line prints.
+# Number of fits whose residual maps the report shows, and of reasons that the command line prints.
 _WORST = 3
 _REASONS = 5
 
 
 def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, ...] = ()) -> Survey:
-    """What the campaign came to so far."""
+    """The outcome of the campaign so far.
+
+    Args:
+        summary: the table of the committed tasks.
+    """
     there = set(summary["run_id"])
     bad = summary[summary["status"] != "ok"]
     return Survey(
         n_planned=len(record.plan.realizations),
         statuses=dict(sorted(Counter(summary["status"]).items())),
         keys=table.swept(record),
-        groups=table.seed_groups(summary, table.swept(record), HEADLINE),
-        not_ok=tuple(zip(bad.get("task", ()), bad["status"], bad["reason"], strict=True)),
-        missing=tuple(Missing(r.run_id, r.planned.name) for r in record.plan.realizations if r.run_id not in there),
+        groups=table.seed_groups(summary, table.swept(record)),
+        not_ok=tuple(zip(bad["task"], bad["status"], bad["reason"], strict=True)),
+        missing=tuple(of(one) for one in record.plan.realizations if one.run_id not in there),
         damaged=damaged,
     )
 
 
 def aggregate(record: Record) -> Survey:
-    """Write summary.csv and report.html of what is committed; a chunk that is damaged counts as missing."""
+    """Write summary.csv and report.html of the committed chunks; a damaged chunk counts as missing."""
     rows, damaged = record.rows()
     summary = table.table(record, rows)
     record.store.put(SUMMARY, frame_csv(summary))
     found = survey(record, summary, record.damaged_chunks(damaged))
-    record.store.put(REPORT, report.render(found, summary, _plots(record, summary), _context(record)).encode())
+    # No path of an input: the report of a campaign has the same bytes wherever its data are.
+    files = [{"path": one.filename, "sha256": one.sha256} for one in extent_of(record.manifest).inputs]
+    page = report.render(found, summary, _plots(record, summary), contexts.context(record, {"inputs": files}))
+    record.store.put(REPORT, page.encode())
     return found
 
 
 def conclude(record: Record) -> Conclusion:
-    """As `aggregate`, for the command line: the outcome, and the first reasons where a task is not ok."""
+    """`aggregate` for the command line: the outcome, and the reasons of the first tasks that are not ok."""
     found = aggregate(record)
     lines = [found.headline]
     lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]
@@ -63,7 +68,7 @@ def conclude(record: Record) -> Conclusion:
 
 
 def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, bytes]]:
-    """Name, caption and SVG of what there are numbers for."""
+    """Name, caption and SVG of each plot; none if no task has a fit."""
     fitted = summary[summary["J_ref"].notna()] if "J_ref" in summary else summary.iloc[:0]
     if fitted.empty:
         return []
@@ -95,13 +100,3 @@ def _worst(record: Record, fitted: pd.DataFrame) -> list[TaskResult]:
             results = commits.load_results(record.store, commit)
             found |= {result.run_id: result for result in results if isinstance(result, TaskResult)}
     return [found[run_id] for run_id in wanted]
-
-
-def _context(record: Record) -> Context:
-    # The report of one campaign has the same bytes wherever its data lie.
-    inputs = [_told(one) for one in extent_of(record.manifest).inputs]
-    return contexts.context(record, {"inputs": inputs})
-
-
-def _told(one: Input) -> dict[str, str]:
-    return {"path": one.filename, "sha256": one.sha256}

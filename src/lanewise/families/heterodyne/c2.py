@@ -10,27 +10,32 @@ All functions accept NumPy arrays (float64, no JAX needed) and JAX arrays (trace
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
-NAMES = (
-    "D0_ref",
-    "alpha_ref",
-    "D_offset_ref",
-    "D0_sample",
-    "alpha_sample",
-    "D_offset_sample",
-    "v0",
-    "beta",
-    "v_offset",
-    "f0",
-    "f1",
-    "f2",
-    "f3",
-    "phi0",
-)
+Array = Any  # a NumPy or a JAX array, or a number
+
+# Default bounds of the parameters in a fit; the parameters are always in this order.
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "D0_ref": (100.0, 1e6),
+    "alpha_ref": (-5.0, 5.0),
+    "D_offset_ref": (-1e5, 1e5),
+    "D0_sample": (100.0, 1e6),
+    "alpha_sample": (-5.0, 5.0),
+    "D_offset_sample": (-1e5, 1e5),
+    "v0": (1e-6, 1e4),
+    "beta": (-2.0, 2.0),
+    "v_offset": (-100.0, 100.0),
+    "f0": (0.0, 1.0),
+    "f1": (-10.0, 10.0),
+    "f2": (-1e4, 1e4),
+    "f3": (0.0, 1.0),
+    "phi0": (-10.0, 10.0),
+}
+NAMES = tuple(BOUNDS)
 # The quantities that the data determine best: both rates J and the drift |v|, at the geometric mean age.
 HEADLINE = ("J_ref", "J_sample", "v")
 FractionClip = Literal["soft", "hard"]
@@ -55,15 +60,15 @@ def time_grid(n_frames: int, dt: float, start_frame: int = 1, time_origin: TimeO
 
 
 def two_time_correlation(
-    params: Any,
-    t: Any,
+    params: Array,
+    t: Array,
     q: float,
     dt: float,
-    phi: Any,
-    contrast: Any,
-    offset: Any,
+    phi: Array,
+    contrast: Array,
+    offset: Array,
     fraction_clip: FractionClip = "soft",
-) -> Any:
+) -> Array:
     """The noise-free correlation of every pair of ages, one matrix per angle.
 
     Args:
@@ -89,9 +94,10 @@ def two_time_correlation(
         raise ValueError(f"expected fraction_clip soft or hard, got {fraction_clip!r}")
     t, phi, contrast, offset = (xp.asarray(x, dtype=params.dtype) for x in (t, phi, contrast, offset))
     d0_r, alpha_r, off_r, d0_s, alpha_s, off_s, v0, beta, v_off, f0, f1, f2, f3, phi0 = params
-    f = fraction(f0, f1, f2, f3, t, fraction_clip)
-    reference = field_decay(between(cumulative(rate(d0_r, alpha_r, off_r, t), dt)), q)
-    sample = field_decay(between(cumulative(rate(d0_s, alpha_s, off_s, t), dt)), q)
+    limit = _EXPONENT[fraction_clip]
+    f = clip_fraction(f0 * xp.exp(xp.clip(f1 * (t - f2), -limit, limit)) + f3, fraction_clip)
+    reference = field_decay(between(cumulative(floored(d0_r * power(t, alpha_r) + off_r), dt)), q)
+    sample = field_decay(between(cumulative(floored(d0_s * power(t, alpha_s) + off_s), dt)), q)
     path = between(cumulative(v0 * power(t, beta) + v_off, dt))
     angle = q * xp.cos(xp.deg2rad(phi + phi0))
     n = f**2 + (1 - f) ** 2
@@ -103,38 +109,26 @@ def two_time_correlation(
     return offset[..., None, None] + contrast[..., None, None] * shape
 
 
-def power(t: Any, exponent: Any) -> Any:
+def power(t: Array, exponent: Array) -> Array:
     """t^exponent for t > 0; 0 for t ≤ 0 and every exponent."""
     xp, t = _namespace(t)
     return xp.where(t > 0, xp.where(t > 0, t, 1.0) ** exponent, 0.0)
 
 
-def rate(d0: Any, alpha: Any, d_offset: Any, t: Any) -> Any:
-    """J(t) = d0 t^alpha + d_offset [Å²/s], with negative values set to 0."""
-    return floored(d0 * power(t, alpha) + d_offset)
-
-
-def floored(j: Any) -> Any:
+def floored(j: Array) -> Array:
     """The rate j with negative values set to 0."""
     xp, j = _namespace(j)
     return xp.maximum(j, 0.0)
 
 
-def cumulative(x: Any, dt: Any) -> Any:
+def cumulative(x: Array, dt: Array) -> Array:
     """∫x dt from the first age to each age, by the trapezoidal rule; same shape as x."""
     xp, x = _namespace(x)
     steps = dt * (x[:-1] + x[1:]) / 2
     return xp.concatenate([xp.zeros(1, dtype=x.dtype), xp.cumsum(steps)])
 
 
-def fraction(f0: Any, f1: Any, f2: Any, f3: Any, t: Any, clip: FractionClip) -> Any:
-    """f(t) = f0 exp(f1 (t − f2)) + f3, the sample's fraction of the field, kept within [0, 1]."""
-    xp, t = _namespace(t)
-    limit = _EXPONENT[clip]
-    return clip_fraction(f0 * xp.exp(xp.clip(f1 * (t - f2), -limit, limit)) + f3, clip)
-
-
-def clip_fraction(raw: Any, clip: FractionClip) -> Any:
+def clip_fraction(raw: Array, clip: FractionClip) -> Array:
     """The fraction kept within [0, 1]: `soft` by two softplus functions of sharpness 50, `hard` exactly."""
     xp, raw = _namespace(raw)
     if clip == "hard":
@@ -143,23 +137,23 @@ def clip_fraction(raw: Any, clip: FractionClip) -> Any:
     return 1 - xp.logaddexp(_SHARPNESS * (1 - low), 0.0) / _SHARPNESS
 
 
-def between(x: Any) -> Any:
+def between(x: Array) -> Array:
     """x[j] − x[i] for all pairs, shape (N, N)."""
     return x[None, :] - x[:, None]
 
 
-def outer(x: Any) -> Any:
+def outer(x: Array) -> Array:
     """x[i] x[j] for all pairs, shape (N, N)."""
     return x[:, None] * x[None, :]
 
 
-def field_decay(integral: Any, q: Any) -> Any:
+def field_decay(integral: Array, q: Array) -> Array:
     """exp(−q²/2 |∫J dt|), the correlation of one component's field."""
     xp, integral = _namespace(integral)
     return xp.exp(xp.clip(-(q**2) / 2 * xp.sqrt(integral**2 + SMOOTHING), -700.0, 0.0))
 
 
-def _namespace(x: Any) -> tuple[ModuleType, Any]:
+def _namespace(x: Array) -> tuple[ModuleType, Array]:
     """The array module of x, NumPy or jax.numpy, and x as an array of that module."""
     if isinstance(x, np.ndarray | float | int | list | tuple):
         return np, np.asarray(x, dtype=np.float64)

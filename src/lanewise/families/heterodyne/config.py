@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lanewise.errors import Complaint, ManifestError
-from lanewise.families.heterodyne.c2 import NAMES, FractionClip, TimeOrigin
+from lanewise.families.heterodyne.c2 import BOUNDS, FractionClip, TimeOrigin
 from lanewise.manifest import schema, typed
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import climbed
@@ -32,22 +32,7 @@ class Range:
         return self.min, self.max
 
 
-DEFAULT_RANGES: Mapping[str, Range] = {
-    "D0_ref": Range(100.0, 1e6),
-    "alpha_ref": Range(-5.0, 5.0),
-    "D_offset_ref": Range(-1e5, 1e5),
-    "D0_sample": Range(100.0, 1e6),
-    "alpha_sample": Range(-5.0, 5.0),
-    "D_offset_sample": Range(-1e5, 1e5),
-    "v0": Range(1e-6, 1e4),
-    "beta": Range(-2.0, 2.0),
-    "v_offset": Range(-100.0, 100.0),
-    "f0": Range(0.0, 1.0),
-    "f1": Range(-10.0, 10.0),
-    "f2": Range(-1e4, 1e4),
-    "f3": Range(0.0, 1.0),
-    "phi0": Range(-10.0, 10.0),
-}
+DEFAULT_RANGES: Mapping[str, Range] = {name: Range(*bounds) for name, bounds in BOUNDS.items()}
 
 
 @dataclass(frozen=True)
@@ -171,7 +156,7 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     return HeterodyneConfig(
         data=typed.build(Selection, data),
         model=typed.build(Model, value.get("model", {})),
-        parameters={name: _range(given.get(name, {}), DEFAULT_RANGES[name]) for name in NAMES},
+        parameters={name: _range(given.get(name, {}), default) for name, default in DEFAULT_RANGES.items()},
         scaling=typed.build(Scaling, scaling),
         fit=typed.build(FitSettings, value.get("fit", {})),
     )

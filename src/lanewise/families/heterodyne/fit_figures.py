@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lanewise.errors import LanewiseError
-from lanewise.families.heterodyne import c2, figures, results, tasks
+from lanewise.families.heterodyne import figures, results, tasks
 from lanewise.families.heterodyne.data import without_diagonal
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Task
@@ -46,17 +46,7 @@ def picture(task: Task, result: TaskResult) -> bytes:
     """
     arrays = result.arrays
     data = tasks.read(task)
-    model = c2.two_time_correlation(
-        arrays["parameters"],
-        arrays["t"],
-        float(arrays["q"]),
-        float(arrays["dt"]),
-        arrays["phi"],
-        arrays["contrast"],
-        arrays["offset"],
-        task.config.model.fraction_clip,
-    )
-    model = np.stack([without_diagonal(one) for one in model])
+    model = np.stack([without_diagonal(one) for one in results.model(arrays, task.config.model.fraction_clip)])
     edges = results.block_edges(data.n_frames, _BLOCKS)
     sizes = np.diff(np.append(edges, data.n_frames))
     measured, modelled = (results.block_sums(whole, edges) / np.outer(sizes, sizes) for whole in (data.c2, model))

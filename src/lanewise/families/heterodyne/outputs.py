@@ -1,4 +1,4 @@
-"""The files of a task, and the packed file that holds a chunk of them; bytes depend on the results alone."""
+"""The files of a task, and the packed file of a chunk. Their bytes depend only on the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUMBERS = (
 
 
 def files(result: TaskResult) -> dict[str, bytes]:
-    """result.json and the NPZ; a task without a fit has no files, its reason stands in summary.csv and the report."""
+    """result.json and the NPZ. A task without a fit has no files; its reason is in summary.csv and the report."""
     if not result.content:
         return {}
     return {
@@ -36,27 +36,25 @@ def files(result: TaskResult) -> dict[str, bytes]:
 
 
 def summary_row(result: TaskResult) -> dict[str, Any]:
-    """One row of summary.csv: what was swept, every estimate with its error, χ², convergence and status."""
+    """One row of summary.csv: the swept values, every estimate with its error, χ², convergence and status."""
     row: dict[str, Any] = {"run_id": result.run_id, "task": result.task, "input_filename": result.input_filename}
     row |= {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in result.swept.items()}
     row |= {"status": result.status.word, "converged": result.status is LaneStatus.OK}
-    nlsq = result.content.get("nlsq")
+    nlsq = result.content.get("nlsq", {})
+    errors = nlsq.get("errors", {})
     for name in (*HEADLINE, *NAMES):
-        row[name] = nlsq[name] if nlsq else None
-        row[f"{name}_error"] = nlsq["errors"][name] if nlsq else None
+        row |= {name: nlsq.get(name), f"{name}_error": errors.get(name)}
     for name in ("contrast", "offset"):
-        # One column each: the first angle's, and the only one where all angles share it.
-        row[name] = nlsq[name][0] if nlsq else None
-        row[f"{name}_error"] = nlsq["errors"][name][0] if nlsq else None
-    for name in _NUMBERS:
-        row[name] = nlsq[name] if nlsq else None
+        # The value of the first angle; the only one if all angles share it.
+        row |= {name: nlsq.get(name, [None])[0], f"{name}_error": errors.get(name, [None])[0]}
+    row |= {name: nlsq.get(name) for name in _NUMBERS}
     row["at_bounds"] = " ".join(nlsq["at_bounds"]) if nlsq else None
     row |= {"seed": result.seed, "data_sha256": result.data_sha256, "reason": result.reason}
     return row
 
 
 def packed_nc(results: Sequence[TaskResult]) -> bytes:
-    """A chunk's results in one netCDF-4 file, a group for each task: their arrays may have different shapes."""
+    """A chunk's results in one netCDF-4 file; one group per task, because the arrays may differ in shape."""
     buffer = io.BytesIO()
     with h5netcdf.File(buffer, "w") as file:
         file.dimensions = {"task": len(results)}
@@ -86,13 +84,13 @@ def unpack(data: bytes) -> list[TaskResult]:
 
 
 def _record(result: TaskResult) -> dict[str, Any]:
-    """All of a result but its arrays, of which it has the names in their order."""
+    """All fields of a result; of the arrays only the names, in their order."""
     tries = [asdict(one) for one in result.tries]
     return {**vars(result), "status": result.status.word, "arrays": list(result.arrays), "tries": tries}
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An NPZ whose bytes follow from the arrays: `numpy.savez` would write the time of day."""
+    """An NPZ whose bytes depend only on the arrays; `numpy.savez` would write the time of day."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, values in arrays.items():

@@ -1,4 +1,4 @@
-"""The report of a heterodyne campaign: one HTML file that needs no network and no file beside it, nor knows a path."""
+"""The report of a heterodyne campaign: one HTML file. It needs no network and no other file, and contains no path."""
 
 from __future__ import annotations
 
@@ -9,30 +9,23 @@ from typing import Any
 import pandas as pd
 
 from lanewise.families.heterodyne.summary import SeedGroup
+from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
 from lanewise.statistics.verdict import with_error
 
 
 @dataclass(frozen=True)
-class Missing:
-    """A task of the plan that is not committed."""
-
-    run_id: str
-    name: str
-
-
-@dataclass(frozen=True)
 class Survey:
-    """What a heterodyne campaign came to.
+    """The outcome of a heterodyne campaign.
 
     Attributes:
-        n_planned: tasks of the plan.
+        n_planned: number of tasks in the plan.
         statuses: status → number of committed tasks.
         keys: config paths that are swept.
-        groups: fits that differ in their seed alone.
-        not_ok: name, status and reason of the tasks that were computed and are not ok.
-        missing: tasks that are not committed, or of a chunk that is damaged.
+        groups: groups of fits that differ only in their seed.
+        not_ok: name, status and reason of each committed task that is not ok.
+        missing: tasks that are not committed, or whose chunk is damaged.
         damaged: committed chunks that cannot be read.
     """
 
@@ -41,22 +34,22 @@ class Survey:
     keys: tuple[str, ...]
     groups: tuple[SeedGroup, ...]
     not_ok: tuple[tuple[str, str, str], ...]
-    missing: tuple[Missing, ...]
+    missing: tuple[Task, ...]
     damaged: tuple[DamagedChunk, ...] = ()
 
     @property
     def n_converged(self) -> int:
-        """Tasks whose fit is converged."""
+        """Number of tasks whose fit converged."""
         return self.statuses.get("ok", 0)
 
     @property
     def complete(self) -> bool:
-        """Whether every task of the plan is converged."""
+        """Whether the fit of every task in the plan converged."""
         return self.n_converged == self.n_planned
 
     @property
     def headline(self) -> str:
-        """The outcome in words."""
+        """The outcome in one sentence."""
         words = {"not_converged": "not converged", "failed": "failed"}
         parts = [f"{n} {words.get(status, status)}" for status, n in self.statuses.items() if status != "ok"]
         parts += [f"{len(self.missing)} missing"] * bool(self.missing)
@@ -64,12 +57,12 @@ class Survey:
 
 
 def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str, bytes]], context: Context) -> str:
-    """The page.
+    """The report as HTML.
 
     Args:
         summary: the table of `summary.csv`.
-        plots: name, caption and SVG of each.
-        context: what the numbers do not say.
+        plots: name, caption and SVG of each plot.
+        context: facts about the campaign that are not in the numbers.
     """
     page = environment("lanewise.families.heterodyne")
     page.filters |= {"estimate": _estimate}
@@ -80,13 +73,13 @@ def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str
 
 
 def _rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as the template takes them: what is undefined is None."""
+    """One mapping per row for the template; undefined values are None."""
     plain = summary.astype(object).where(summary.notna(), None)
     return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
 
 
 def _estimate(row: Mapping[str, Any], name: str) -> str:
-    """A value with its error; one that the data leave open says so, a fixed one has none."""
+    """A value with its error; "(open)" if the error is infinite, and no error if the value was fixed."""
     value, error = row.get(name), row.get(f"{name}_error")
     if value is None:
         return "–"

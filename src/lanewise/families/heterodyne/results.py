@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import c2
-from lanewise.families.heterodyne.c2 import HEADLINE, NAMES
+from lanewise.families.heterodyne.c2 import HEADLINE, FractionClip
 from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.nlsq.fit import Estimate, FitResult
 from lanewise.families.heterodyne.tasks import Task
@@ -59,7 +59,7 @@ def failed(task: Task, error: Exception) -> TaskResult:
     reason = str(error) if isinstance(error, LanewiseError) else f"{type(error).__name__}: {error}"
     # The result contains the name of the file, not its path.
     reason = reason.replace(task.input.path, task.input.filename)
-    return _result(task, LaneStatus.FAILED, reason)
+    return _without_fit(task, LaneStatus.FAILED, reason)
 
 
 def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str, str]) -> TaskResult:
@@ -81,36 +81,19 @@ def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str,
         "data_sha256": data.sha256,
         "swept": dict(task.swept),
         "config": task.config.content,
-        "data": _data(task, data),
+        "data": _data(data),
         "nlsq": {**_numbers(fit), "residual_rms": _rms(arrays["residual_map"])},
         "versions": dict(versions),
     }
-    return _result(task, status, reason, content, arrays)
+    return replace(_without_fit(task, status, reason), content=content, arrays=arrays)
 
 
-def _result(
-    task: Task,
-    status: LaneStatus,
-    reason: str,
-    content: Mapping[str, Any] | None = None,
-    arrays: Mapping[str, np.ndarray] | None = None,
-) -> TaskResult:
-    where = task.input
-    return TaskResult(
-        task.run_id,
-        task.name,
-        task.seed,
-        status,
-        reason,
-        where.filename,
-        where.sha256,
-        task.swept,
-        content or {},
-        arrays or {},
-    )
+def _without_fit(task: Task, status: LaneStatus, reason: str) -> TaskResult:
+    file = task.input
+    return TaskResult(task.run_id, task.name, task.seed, status, reason, file.filename, file.sha256, task.swept)
 
 
-def _data(task: Task, data: TwoTimeData) -> dict[str, Any]:
+def _data(data: TwoTimeData) -> dict[str, Any]:
     return {
         "layout": data.layout,
         "q": data.q,
@@ -125,16 +108,15 @@ def _data(task: Task, data: TwoTimeData) -> dict[str, Any]:
 
 def _numbers(fit: FitResult) -> dict[str, Any]:
     """The section `nlsq`; an infinite error (the data do not determine the value) becomes null."""
-    estimates = {**fit.parameters, **headline(fit)}
-    per_angle: dict[str, Sequence[Estimate]] = {"contrast": fit.contrast, "offset": fit.offset}
-    values: dict[str, Any] = {name: estimate.value for name, estimate in estimates.items()}
-    errors: dict[str, Any] = {name: _finite(estimate.error) for name, estimate in estimates.items()}
-    for name, angles in per_angle.items():
-        values[name] = [estimate.value for estimate in angles]
-        errors[name] = [_finite(estimate.error) for estimate in angles]
+    single = {**fit.parameters, **headline(fit)}
+    per_angle = {"contrast": fit.contrast, "offset": fit.offset}
     return {
-        **values,
-        "errors": errors,
+        **{name: one.value for name, one in single.items()},
+        **{name: [one.value for one in angles] for name, angles in per_angle.items()},
+        "errors": {
+            **{name: _finite(one.error) for name, one in single.items()},
+            **{name: [_finite(one.error) for one in angles] for name, angles in per_angle.items()},
+        },
         "t_ref": fit.t_ref,
         "chi2": _finite(fit.ssr / fit.noise**2) if fit.noise > 0 else None,
         "reduced_chi2": _finite(fit.reduced_chi2),
@@ -158,52 +140,50 @@ def headline(fit: FitResult) -> dict[str, Estimate]:
 
 def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarray]:
     numbers: dict[str, Any] = {
-        "parameters": [fit.parameters[name].value for name in NAMES],
-        "errors": [fit.parameters[name].error for name in NAMES],
+        "parameters": fit.vector,
+        "errors": [one.error for one in fit.parameters.values()],
         "covariance": fit.covariance,
-        "headline": [estimate.value for estimate in headline(fit).values()],
-        "headline_errors": [estimate.error for estimate in headline(fit).values()],
-        "contrast": [estimate.value for estimate in fit.contrast],
-        "contrast_errors": [estimate.error for estimate in fit.contrast],
-        "offset": [estimate.value for estimate in fit.offset],
-        "offset_errors": [estimate.error for estimate in fit.offset],
-        "t": _ages(task, data),
+    }
+    for name, estimates in (("headline", headline(fit).values()), ("contrast", fit.contrast), ("offset", fit.offset)):
+        numbers[name] = [one.value for one in estimates]
+        numbers[f"{name}_errors"] = [one.error for one in estimates]
+    numbers |= {
+        "t": c2.time_grid(data.n_frames, data.dt, data.start_frame, task.config.model.time_origin),
         "t_ref": fit.t_ref,
         "q": data.q,
         "dt": data.dt,
         "phi": data.phi,
         "noise": fit.noise,
-        "residual_map": residual_map(task, data, fit),
     }
-    return {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+    arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
+    scale = fit.noise if fit.noise > 0 else math.sqrt(fit.ssr / fit.n_data)
+    arrays["residual_map"] = _residual_map(data.c2 - model(arrays, task.config.model.fraction_clip), scale)
+    return arrays
 
 
-def _ages(task: Task, data: TwoTimeData) -> np.ndarray:
-    return c2.time_grid(data.n_frames, data.dt, data.start_frame, task.config.model.time_origin)
+def model(arrays: Mapping[str, np.ndarray], clip: FractionClip) -> np.ndarray:
+    """The correlation that was fitted, shape (n_phi, N, N), from the arrays of its NPZ."""
+    names = ("parameters", "t", "q", "dt", "phi", "contrast", "offset")
+    parameters, t, q, dt, phi, contrast, offset = (arrays[name] for name in names)
+    found: np.ndarray = c2.two_time_correlation(parameters, t, float(q), float(dt), phi, contrast, offset, clip)
+    return found
 
 
-def residual_map(task: Task, data: TwoTimeData, fit: FitResult) -> np.ndarray:
+def _residual_map(residuals: np.ndarray, scale: float) -> np.ndarray:
     """Mean residual per block of frame pairs in units of its standard error, shape (n_phi, M, M), M ≤ 32.
 
     If the model describes the data, the values are standard normal. Averaging shows deviations that are below the
     noise of a single value. Blocks without a pair off the diagonal are NaN.
+
+    Args:
+        residuals: data minus model, shape (n_phi, N, N).
+        scale: standard deviation of one residual.
     """
-    model = c2.two_time_correlation(
-        fit.vector,
-        _ages(task, data),
-        data.q,
-        data.dt,
-        data.phi,
-        np.array([estimate.value for estimate in fit.contrast]),
-        np.array([estimate.value for estimate in fit.offset]),
-        task.config.model.fraction_clip,
-    )
-    n = data.n_frames
+    n = residuals.shape[-1]
     edges = block_edges(n, _MAP_BLOCKS)
     upper = np.triu(np.ones((n, n)), 1)
     # Count each pair once: in a block on the diagonal, both triangles hold the same numbers.
-    total, count = block_sums((data.c2 - model) * upper, edges), block_sums(upper, edges)
-    scale = fit.noise if fit.noise > 0 else math.sqrt(fit.ssr / fit.n_data)
+    total, count = block_sums(residuals * upper, edges), block_sums(upper, edges)
     with np.errstate(invalid="ignore", divide="ignore"):
         half = total / (np.sqrt(count) * scale)
     lower = np.swapaxes(half, 1, 2)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lanewise.families.heterodyne.c2 import HEADLINE
 from lanewise.families.heterodyne.tasks import extent_of
 from lanewise.storage.record import Record
 
 SEED = "fit.seed"
-# Whole numbers that a failed task does not have: pandas would turn them into floats.
+# Whole numbers that a failed task lacks; pandas would turn such columns into floats.
 _WHOLE = ("n_data", "n_free", "agreement", "n_polished", "rounds", "seed")
 _TEXT = ("run_id", "task", "input_filename", "status", "at_bounds", "data_sha256", "reason")
 
@@ -31,9 +32,9 @@ def collect(record: Record) -> pd.DataFrame:
 
 
 def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows of the campaign's commits with the types of their columns.
+    """The rows of the campaign's commits as a table, each column with its type.
 
-    What is undefined is empty; the error of a value that the data leave open is inf.
+    Undefined values are empty. The error of a value that the data do not determine is inf.
     """
     columns = list(rows[0]) if rows else ["run_id", "task", "input_filename", *swept(record), "status", "reason"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -41,7 +42,7 @@ def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = frame.astype({name: float for name in columns if name not in kept})
     frame = frame.astype({name: "Int64" for name in _WHOLE if name in columns})
     for name in (column for column in columns if column.endswith("_error")):
-        # A row of JSON has no infinity: a value without an error is one that the data leave open.
+        # JSON has no infinity: a value without an error is one that the data do not determine.
         open_ = frame[name].isna() & frame[name.removesuffix("_error")].notna()
         frame.loc[open_, name] = np.inf
     return frame
@@ -54,13 +55,13 @@ def swept(record: Record) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Fits that differ in the seed of their starts alone, and so must come to the same minimum.
+    """Fits that differ only in the seed of their starts; they must find the same minimum.
 
     Attributes:
-        label: what they share: the file, and the rest of the sweep.
-        n, n_converged: fits, and those that are converged.
-        chi2_spread: of the converged ones, largest minus smallest χ².
-        shift: largest distance between two of their headline values in units of their error.
+        label: what the fits share: the file, and the rest of the sweep.
+        n, n_converged: number of fits, and of those that converged.
+        chi2_spread: largest minus smallest χ² of the converged fits.
+        shift: largest distance between two of their headline values, in units of the error.
     """
 
     label: str
@@ -70,28 +71,27 @@ class SeedGroup:
     shift: float | None
 
 
-def seed_groups(summary: pd.DataFrame, keys: tuple[str, ...], headline: tuple[str, ...]) -> tuple[SeedGroup, ...]:
-    """Agreement between seeds, one group per file and point of the rest of the sweep; none where no seed is swept."""
+def seed_groups(summary: pd.DataFrame, keys: tuple[str, ...]) -> tuple[SeedGroup, ...]:
+    """One group per file and point of the rest of the sweep; none if no seed is swept.
+
+    Args:
+        keys: config paths that the campaign sweeps.
+    """
     if SEED not in keys or summary.empty:
         return ()
     others = [key for key in keys if key != SEED]
-    # As text: a swept value may be a list, and a failed task has no others.
+    # Compare as text: a swept value may be a list, which cannot be a key of a group.
     shared = summary[["data_sha256", *others]].astype(str).agg("\x1f".join, axis=1)
-    return tuple(_seed_group(rows, others, headline) for _, rows in summary.groupby(shared, sort=False))
+    return tuple(_seed_group(rows, others) for _, rows in summary.groupby(shared, sort=False))
 
 
-def _seed_group(rows: pd.DataFrame, others: list[str], headline: tuple[str, ...]) -> SeedGroup:
+def _seed_group(rows: pd.DataFrame, others: list[str]) -> SeedGroup:
     first = rows.iloc[0]
     label = ", ".join([str(first["input_filename"]), *(f"{key} = {first[key]}" for key in others)])
     good = rows[rows["status"] == "ok"]
-    if len(good) < 2:
-        return SeedGroup(label, len(rows), len(good), None, None)
-    shifts = [np.ptp(good[name]) / good[f"{name}_error"].max() for name in headline]
-    defined = [float(shift) for shift in shifts if np.isfinite(shift)]
-    return SeedGroup(
-        label,
-        len(rows),
-        len(good),
-        float(np.ptp(good["chi2"])) if good["chi2"].notna().all() else None,
-        max(defined, default=None),
-    )
+    spread = shift = None
+    if len(good) > 1:
+        shifts = [float(np.ptp(good[name]) / good[f"{name}_error"].max()) for name in HEADLINE]
+        shift = max(filter(np.isfinite, shifts), default=None)
+        spread = float(np.ptp(good["chi2"])) if good["chi2"].notna().all() else None
+    return SeedGroup(label, len(rows), len(good), spread, shift)

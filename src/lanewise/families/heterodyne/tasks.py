@@ -89,17 +89,11 @@ def of(realization: Realization) -> Task:
 def tasks(extent: Extent, base: Mapping[str, Any]) -> tuple[Task, ...]:
     """Every task, inputs in their order, points within; `base` is a config that every point has been checked on."""
     configs = [heterodyne_config.parse(sweep.applied(base, point)) for point in extent.points]
-    names = [
-        "_".join(part for part in (file, point) if part)
-        for file in _files(extent.inputs)
-        for point in sweep.labels(extent.points)
-    ]
-    pairs = (
-        (one, point, config) for one in extent.inputs for point, config in zip(extent.points, configs, strict=True)
-    )
+    labels = sweep.labels(extent.points)
     return tuple(
-        Task(name, one, point, config, _identity(one, config))
-        for name, (one, point, config) in zip(names, pairs, strict=True)
+        Task("_".join(part for part in (file, label) if part), one, point, config, _identity(one, config))
+        for one, file in zip(extent.inputs, _files(extent.inputs), strict=True)
+        for point, label, config in zip(extent.points, labels, configs, strict=True)
     )
 
 
