@@ -64,16 +64,8 @@ def of_position(problem: Problem, data: Data) -> Hill:
 def start(hill: Hill, position: jax.Array) -> Mode:
     """The state of a search before its first step; its gradient norm is infinite."""
     value, gradient = jax.value_and_grad(hill.log_density)(position)
-    infinite = jnp.asarray(jnp.inf, value.dtype)
-    return Mode(
-        position,
-        value,
-        gradient,
-        jnp.zeros_like(position),
-        jnp.asarray(_DAMPING, value.dtype),
-        infinite,
-        jnp.int32(0),
-    )
+    damping, infinite = (jnp.asarray(number, value.dtype) for number in (_DAMPING, jnp.inf))
+    return Mode(position, value, gradient, jnp.zeros_like(position), damping, infinite, jnp.int32(0))
 
 
 def step(hill: Hill, mode: Mode) -> Mode:
@@ -89,15 +81,9 @@ def step(hill: Hill, mode: Mode) -> Mode:
     slack = 8 * float(np.finfo(value.dtype).eps) * jnp.abs(mode.value)
     accept = jnp.isfinite(value) & (value >= mode.value - slack)
     damping = jnp.clip(jnp.where(accept, mode.damping / 10, mode.damping * 10), _DAMPING_MIN, _DAMPING_MAX)
-    return Mode(
-        jnp.where(accept, position, mode.position),
-        jnp.where(accept, value, mode.value),
-        jnp.where(accept, gradient, mode.gradient),
-        scale,
-        damping,
-        norm,
-        mode.iterations + 1,
-    )
+    moved, stayed = (position, value, gradient), (mode.position, mode.value, mode.gradient)
+    position, value, gradient = (jnp.where(accept, new, old) for new, old in zip(moved, stayed, strict=True))
+    return Mode(position, value, gradient, scale, damping, norm, mode.iterations + 1)
 
 
 def find(hill: Hill, position: jax.Array, gradient_norm: float, max_iterations: int) -> Mode:

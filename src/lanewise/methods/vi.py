@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from lanewise.manifest.problem import Data, Problem
 from lanewise.manifest.status import LaneStatus
-from lanewise.methods import independent, proposal
+from lanewise.methods import independent
 from lanewise.methods.base import Kind, Record, noughts
 from lanewise.methods.independent import Drawing
 from lanewise.methods.settings import ViSettings
@@ -78,7 +78,7 @@ class Vi:
     @property
     def rounds(self) -> int:
         """Number of rounds after which every lane has its draws."""
-        return -(-self._settings.num_steps // _STEPS_PER_ROUND) + proposal.rounds(self._settings.num_samples)
+        return -(-self._settings.num_steps // _STEPS_PER_ROUND) + independent.rounds(self._settings.num_samples)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> ViState:
         """The state at the Laplace fit, or at the mean field that is closest to it."""
@@ -177,7 +177,7 @@ class Vi:
 
     def _draw(self, problem: Problem, state: ViState, data: Data) -> tuple[ViState, Record]:
         drawing, record = independent.round_of(
-            proposal.gaussian, problem, state.drawing, data, self._settings.num_samples
+            independent.gaussian, problem, state.drawing, data, self._settings.num_samples
         )
         return state._replace(status=drawing.status, drawing=drawing), record
 

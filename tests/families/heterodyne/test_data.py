@@ -78,8 +78,8 @@ def test_npz_is_read_like_flat_hdf5_through_any_file_system(memory: str) -> None
     import fsspec
 
     where = simulate.Experiment(n_frames=12)
-    c2 = simulate.simulate(simulate.Truth(), where, 1)
-    raw = simulate.encode(c2, simulate.Truth(), where, "npz")
+    c2 = simulate.simulate(simulate.EXAMPLE, where, 1)
+    raw = simulate.encode(c2, simulate.EXAMPLE, where, "npz")
     with fsspec.open(f"{memory}/one.npz", "wb") as stream:
         stream.write(raw)
     found = load_data(f"{memory}/one.npz")
@@ -90,11 +90,11 @@ def test_npz_is_read_like_flat_hdf5_through_any_file_system(memory: str) -> None
 
 
 @pytest.mark.parametrize("layout", list(LayoutName))
-def test_what_is_simulated_in_a_layout_is_read_back(layout: simulate.Layout, tmp_path: Path) -> None:
+def test_what_is_simulated_in_a_layout_is_read_back(layout: str, tmp_path: Path) -> None:
     where = simulate.Experiment(n_frames=12, phi=(0.0, 40.0))
-    c2 = simulate.simulate(simulate.Truth(), where, 1)
+    c2 = simulate.simulate(simulate.EXAMPLE, where, 1)
     path = tmp_path / "file"
-    path.write_bytes(simulate.encode(c2, simulate.Truth(), where, layout))
+    path.write_bytes(simulate.encode(c2, simulate.EXAMPLE, where, layout))
     found = load_data(str(path))
     above = np.triu_indices(12, 1)
     np.testing.assert_allclose(found.c2[:, above[0], above[1]], c2[:, above[0], above[1]], rtol=1e-7)

@@ -18,7 +18,8 @@ from lanewise.families.heterodyne.nlsq.fit import FitResult, fit, fit_file
 from lanewise.families.heterodyne.nlsq.search import diverse
 
 REFERENCE = Path(__file__).parents[2] / "data" / "heterodyne"
-TRUTH = simulate.Truth().parameters
+TRUTH = simulate.EXAMPLE
+VECTOR = np.array([TRUTH[name] for name in c2.NAMES])
 T = c2.time_grid(100, 0.1)
 T_REF = float(np.exp(np.log(T).mean()))
 HEADLINE = {
@@ -198,7 +199,7 @@ def truth_coordinates(parameters: jax.Array, gauge: coordinates.Gauge) -> jax.Ar
 
 def test_coordinates_report_the_parameters_they_came_from() -> None:
     with jax.enable_x64(True):
-        parameters = simulate.Truth().vector
+        parameters = VECTOR
         where = coordinates.setting(config.checked({"parameters": {"f2": 1.0}}), T)
         found, headline = coordinates.report(
             truth_coordinates(parameters, where.gauge), where.gauge, jnp.log(jnp.asarray(where.f0))
@@ -210,7 +211,7 @@ def test_coordinates_report_the_parameters_they_came_from() -> None:
 def test_f0_above_its_bound_at_mid_window_moves_f2_and_changes_no_f() -> None:
     with jax.enable_x64(True):
         where = coordinates.setting(config.HeterodyneConfig(), T)
-        x = truth_coordinates(simulate.Truth().vector, where.gauge).at[9].set(2.0)
+        x = truth_coordinates(VECTOR, where.gauge).at[9].set(2.0)
         found, _ = coordinates.report(x, where.gauge, jnp.log(jnp.asarray(where.f0)))
         named = dict(zip(c2.NAMES, np.asarray(found), strict=True))
         assert named["f0"] == pytest.approx(1.0)
@@ -223,7 +224,7 @@ def test_the_kernel_has_the_model_and_its_derivatives(clip: c2.FractionClip) -> 
     n = len(SHORT)
     with jax.enable_x64(True):
         gauge = coordinates.setting(config.HeterodyneConfig(), SHORT).gauge
-        x = truth_coordinates(simulate.Truth().vector, gauge)
+        x = truth_coordinates(VECTOR, gauge)
         y = np.random.default_rng(0).normal(1.2, 0.1, (2, n, n))
         data = kernel.pairs(y, seed=0)
         scene = kernel.Scene(SHORT, 0.8, 0.0054, ANGLES)
@@ -298,9 +299,8 @@ def test_contrast_and_offset_keep_to_their_bounds(bounds: Bounds, expected: tupl
 
 
 def test_starts_fill_the_space_and_depend_on_their_seed_alone() -> None:
-    one, same, other = (
-        starts.design(64, seed, t=T, q=0.0054, phi=np.array([0.0]), phi0=(-10.0, 10.0)) for seed in (1, 1, 2)
-    )
+    scene = kernel.Scene(T, 0.1, 0.0054, np.array([0.0]))
+    one, same, other = (starts.design(64, seed, scene, (-10.0, 10.0)) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
     assert np.isfinite(one).all()
@@ -325,13 +325,13 @@ def test_a_minimum_that_many_searches_share_does_not_crowd_out_the_others() -> N
 @pytest.mark.parametrize("n", [6, 30])
 def test_noise_is_estimated_without_a_model(n: int) -> None:
     where = simulate.Experiment(n_frames=n, noise=0.02, phi=tuple(np.linspace(0, 90, 10)))
-    found = [noise.sigma(simulate.simulate(simulate.Truth(), where, seed)) for seed in range(20)]
+    found = [noise.sigma(simulate.simulate(simulate.EXAMPLE, where, seed)) for seed in range(20)]
     # The smaller case has 600 differences in all, of efficiency 0.16: σ to 7 %; four of these.
     assert np.mean(found) == pytest.approx(0.02, rel=0.28 if n == 6 else 0.03)
 
 
 def simulated(where: simulate.Experiment, seed: int = 5) -> TwoTimeData:
-    return TwoTimeData(simulate.simulate(simulate.Truth(), where, seed), where.q, where.dt, np.array(where.phi))
+    return TwoTimeData(simulate.simulate(simulate.EXAMPLE, where, seed), where.q, where.dt, np.array(where.phi))
 
 
 def test_data_without_noise_give_the_truth_back() -> None:

@@ -45,8 +45,8 @@ def test_a_file_carries_its_truth(tmp_path: Path) -> None:
 
 def test_noise_has_its_sigma_and_is_symmetric() -> None:
     where = simulate.Experiment(n_frames=80, noise=0.01)
-    noise = simulate.simulate(simulate.Truth(), where, 3) - where.offset
-    noise -= where.contrast * simulate.shape(simulate.Truth(), where)
+    noise = simulate.simulate(simulate.EXAMPLE, where, 3) - where.offset
+    noise -= where.contrast * simulate.shape(simulate.EXAMPLE, where)
     assert np.array_equal(noise, np.swapaxes(noise, 1, 2)) or np.abs(noise - np.swapaxes(noise, 1, 2)).max() < 1e-15
     above = noise[:, *np.triu_indices(80, 1)]
     # n = 9480: σ is known to 0.7 %; five of these.
@@ -60,7 +60,7 @@ def test_random_truths_fall_by_20_to_90_percent_and_repeat() -> None:
     assert min(falls) >= 0.2
     assert max(falls) <= 0.9
     assert truths[3] == simulate.draw_truth(where, 3)
-    assert len({truth.parameters["v0"] for truth in truths}) == 20
+    assert len({truth["v0"] for truth in truths}) == 20
 
 
 @pytest.mark.parametrize(

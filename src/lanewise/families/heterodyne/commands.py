@@ -69,7 +69,7 @@ def simulate(
     store = Store(folder)
     suffix = "npz" if layout is LayoutName.NPZ else "h5"
     for number in range(seed, seed + count):
-        truth = simulation.draw_truth(where, number) if random_truth else simulation.Truth(changed)
+        truth = simulation.draw_truth(where, number) if random_truth else changed
         c2 = simulation.simulate(truth, where, number)
         name = f"het_s{number}.{suffix}"
         store.put(name, simulation.encode(c2, truth, where, layout.value))

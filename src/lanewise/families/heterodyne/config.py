@@ -115,18 +115,18 @@ def check(config: Document) -> list[Complaint]:
     if found:
         return found
     value = config.value
-    ranges = [(("parameters", name), part, DEFAULT_RANGES[name]) for name, part in value.get("parameters", {}).items()]
-    scaling = value.get("scaling", {})
-    ranges += [(("scaling", name), scaling[name], getattr(Scaling, name)) for name in _SCALES if name in scaling]
-    for path, part, default in ranges:
-        bounds = _range(part, default)
-        if isinstance(part, dict) and not bounds.min < bounds.max:
-            found.append(
-                config.complaint(
-                    (*path, "max" if "max" in part else "min"),
-                    f"expected min < max, got {bounds.min:g} and {bounds.max:g}; write the number alone to fix it",
+    for section, defaults in (("parameters", DEFAULT_RANGES), ("scaling", _SCALES)):
+        for name, part in value.get(section, {}).items():
+            if not isinstance(part, Mapping):
+                continue
+            bounds = _range(part, defaults[name])
+            if not bounds.min < bounds.max:
+                found.append(
+                    config.complaint(
+                        (section, name, "max" if "max" in part else "min"),
+                        f"expected min < max, got {bounds.min:g} and {bounds.max:g}; write the number alone to fix it",
+                    )
                 )
-            )
     fit = {**vars(FitSettings()), **value.get("fit", {})}
     for small, large in (
         ("starts", "candidates"),
@@ -149,9 +149,7 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     data, scaling = dict(value.get("data", {})), dict(value.get("scaling", {}))
     if isinstance(data.get("phi"), list):
         data["phi"] = tuple(float(angle) for angle in data["phi"])
-    for name in _SCALES:
-        if name in scaling:
-            scaling[name] = _range(scaling[name], getattr(Scaling, name))
+    scaling |= {name: _range(scaling[name], default) for name, default in _SCALES.items() if name in scaling}
     given = value.get("parameters", {})
     return HeterodyneConfig(
         data=typed.build(Selection, data),
@@ -174,7 +172,7 @@ def checked(value: Mapping[str, Any]) -> HeterodyneConfig:
     return parse(value)
 
 
-_SCALES = ("contrast", "offset")
+_SCALES = {"contrast": Scaling.contrast, "offset": Scaling.offset}
 
 
 def _range(value: float | Mapping[str, Any], default: Range) -> Range:

@@ -175,13 +175,12 @@ def _choose_phi(
     catalogue: Catalogue, candidates: np.ndarray, wanted: Sequence[float] | All
 ) -> tuple[np.ndarray, list[int]]:
     """The chosen angles [degree], and the index of the matrix of each."""
+    n = len(candidates)
     if catalogue.phi is None:
         if wanted == "all":
-            raise Unreadable(f"holds no angles; give phi [degree], one for each of its {len(candidates)} matrices")
-        if len(wanted) != len(candidates):
-            raise Unreadable(
-                f"holds {len(candidates)} matrices without angles, but phi has {len(wanted)} values; give one each"
-            )
+            raise Unreadable(f"holds no angles; give phi [degree], one for each of its {n} matrices")
+        if len(wanted) != n:
+            raise Unreadable(f"holds {n} matrices without angles, but phi has {len(wanted)} values; give one each")
         return np.asarray(wanted, dtype=np.float64), [int(i) for i in candidates]
     held = catalogue.phi[candidates]
     if len(_distinct(held)) < len(held):
@@ -256,23 +255,21 @@ def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list
             f"has {int(bad.sum())} values that are not finite at angle {angle:g}°, the first at frames ({i}, {j}) of "
             "the window"
         )
-    halves = [bool(np.any(block[side])) for side in (upper, lower)]
-    if not any(halves):
+    has_upper, has_lower = (bool(np.any(block[side])) for side in (upper, lower))
+    if not (has_upper or has_lower):
         raise Unreadable(f"has nothing but zeros at angle {angle:g}°")
-    if not all(halves):
+    if has_upper != has_lower:
         if not catalogue.halved:
             notes.append(
                 f"half of each matrix is empty, though the {catalogue.layout} layout has both halves; mirrored"
             )
-        full = block + block.T
-    else:
-        if catalogue.halved:
-            notes.append(f"the matrices are whole, though the {catalogue.layout} layout has halves; not added up")
-        worst = float(np.abs(block - block.T)[off_diagonal].max())
-        if worst > 1e-6 * float(np.abs(block[off_diagonal]).max()):
-            notes.append(f"the matrix at angle {angle:g}° differs from its transpose by up to {worst:.3g}; averaged")
-        full = (block + block.T) / 2
-    return without_diagonal(full)
+        return without_diagonal(block + block.T)
+    if catalogue.halved:
+        notes.append(f"the matrices are whole, though the {catalogue.layout} layout has halves; not added up")
+    worst = float(np.abs(block - block.T)[off_diagonal].max())
+    if worst > 1e-6 * float(np.abs(block[off_diagonal]).max()):
+        notes.append(f"the matrix at angle {angle:g}° differs from its transpose by up to {worst:.3g}; averaged")
+    return without_diagonal((block + block.T) / 2)
 
 
 def without_diagonal(matrix: np.ndarray) -> np.ndarray:

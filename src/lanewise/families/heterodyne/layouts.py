@@ -115,7 +115,6 @@ def _aps_u(file: File) -> Catalogue:
     n_bins = len(q_list) * len(phi_list)
     if bins.min() < 0 or bins.max() >= n_bins or len(set(bins)) < len(bins):
         raise Unreadable(f"has bins in {APS_U_BINS} that repeat or are not within 1 to {n_bins}")
-    times = (key for key in ("xpcs/twotime/t", "xpcs/t", "exchange/t") if key in file)
     return Catalogue(
         layout="APS-U",
         keys=keys,
@@ -124,7 +123,7 @@ def _aps_u(file: File) -> Catalogue:
         halved=True,
         q=q_list[bins // len(phi_list)],
         phi=phi_list[bins % len(phi_list)],
-        t=_axis(file, next(times, None)),
+        t=_axis(file, ("xpcs/twotime/t", "xpcs/t", "exchange/t")),
     )
 
 
@@ -135,13 +134,13 @@ def _aps(file: File) -> Catalogue:
         raise Unreadable(
             f"has {len(keys)} matrices in {APS_MAP}, {len(q)} values in {APS_Q} and {len(phi)} in {APS_PHI}"
         )
-    times = (key for key in ("exchange/t", "exchange/tau", "xpcs/t") if key in file)
-    return Catalogue("APS", keys, len(keys), _square(file, keys), True, q, phi, _axis(file, next(times, None)))
+    t = _axis(file, ("exchange/t", "exchange/tau", "xpcs/t"))
+    return Catalogue("APS", keys, len(keys), _square(file, keys), True, q, phi, t)
 
 
 def _stack(group: Mapping[str, Any], layout: str, prefix: str, names: tuple[str, ...]) -> Catalogue:
     """The contents of a layout with all matrices in one array, of shape (N, N) or (n, N, N)."""
-    name = next((name for name in names if name in group), None)
+    name = _first(group, names)
     if name is None:
         raise Unreadable(
             f"has none of the known layouts: no {APS_U_MAP}, no {APS_MAP}, no exchange/{{{','.join(_C2_KEYS)}}}, no c2"
@@ -150,20 +149,18 @@ def _stack(group: Mapping[str, Any], layout: str, prefix: str, names: tuple[str,
     if len(shape) not in {2, 3} or shape[-1] != shape[-2] or 0 in shape:
         raise Unreadable(f"has {prefix}{name} of shape {shape}; expected (N, N) or (n, N, N)")
     n = 1 if len(shape) == 2 else shape[0]
-    values: dict[str, np.ndarray | None] = {}
-    for what, keys in (("q", _Q_KEYS), ("phi", _PHI_KEYS)):
-        key = next((key for key in keys if key in group), None)
-        if key is None:
-            values[what] = None
-            continue
-        vector = _vector(group, key)
-        if len(vector) not in {1, n}:
-            raise Unreadable(f"has {len(vector)} values in {prefix}{key} for {n} matrices")
-        values[what] = np.broadcast_to(vector, (n,)).copy()
-    time_key = next((key for key in _T_KEYS if key in group), None)
-    return Catalogue(
-        layout, (f"{prefix}{name}",), n, int(shape[-1]), False, values["q"], values["phi"], _axis(group, time_key)
-    )
+    q, phi = (_per_matrix(group, prefix, keys, n) for keys in (_Q_KEYS, _PHI_KEYS))
+    return Catalogue(layout, (f"{prefix}{name}",), n, int(shape[-1]), False, q, phi, _axis(group, _T_KEYS))
+
+
+def _per_matrix(group: Mapping[str, Any], prefix: str, keys: tuple[str, ...], n: int) -> np.ndarray | None:
+    key = _first(group, keys)
+    if key is None:
+        return None
+    vector = _vector(group, key)
+    if len(vector) not in {1, n}:
+        raise Unreadable(f"has {len(vector)} values in {prefix}{key} for {n} matrices")
+    return np.broadcast_to(vector, (n,)).copy()
 
 
 def _members(file: File, group: str) -> tuple[str, ...]:
@@ -194,8 +191,14 @@ def _vector(file: File, key: str) -> np.ndarray:
     return values
 
 
-def _axis(file: File, key: str | None) -> np.ndarray | None:
+def _axis(file: File, keys: tuple[str, ...]) -> np.ndarray | None:
+    key = _first(file, keys)
     return None if key is None else np.asarray(_numbers(file, key)[()], dtype=np.float64).squeeze()
+
+
+def _first(file: File, keys: tuple[str, ...]) -> str | None:
+    """The first of the keys that the file has."""
+    return next((key for key in keys if key in file), None)
 
 
 def _numbers(file: File, key: str) -> Any:

@@ -21,6 +21,8 @@ from lanewise.manifest.status import LaneStatus
 FORMAT_VERSION = 1
 # Largest number of blocks of frames along each axis of a residual map.
 _MAP_BLOCKS = 32
+# Fields of a fit that result.json contains under the same name.
+_AS_THEY_ARE = ("ssr", "noise", "n_data", "n_free", "agreement", "n_polished", "rounds")
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,8 @@ def _numbers(fit: FitResult) -> dict[str, Any]:
         "t_ref": fit.t_ref,
         "chi2": _finite(fit.ssr / fit.noise**2) if fit.noise > 0 else None,
         "reduced_chi2": _finite(fit.reduced_chi2),
-        "ssr": fit.ssr,
-        "noise": fit.noise,
-        "n_data": fit.n_data,
-        "n_free": fit.n_free,
-        "agreement": fit.agreement,
-        "n_polished": fit.n_polished,
-        "rounds": fit.rounds,
-        "at_bounds": list(fit.at_bounds),
-        "degenerate": list(fit.degenerate),
-        "warnings": list(fit.warnings),
+        **{name: getattr(fit, name) for name in _AS_THEY_ARE},
+        **{name: list(getattr(fit, name)) for name in ("at_bounds", "degenerate", "warnings")},
     }
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from lanewise.families.heterodyne.c2 import NAMES, FractionClip, time_grid, two_time_correlation
 from lanewise.families.heterodyne.layouts import APS_MAP, APS_PHI, APS_Q, APS_U_BINS, APS_U_MAP, APS_U_PHI, APS_U_Q
 
-Layout = Literal["flat", "exchange", "aps", "aps-u", "npz"]
 TRUTH = "lanewise_truth"
 
 # With these, the data distinguish both components, the drift and the change of the fraction.
@@ -63,35 +61,21 @@ class Experiment:
     fraction_clip: FractionClip = "soft"
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The 14 parameters of a synthetic data set."""
-
-    parameters: Mapping[str, float] = field(default_factory=lambda: dict(EXAMPLE))
-
-    @property
-    def vector(self) -> np.ndarray:
-        """The parameters in the order of `NAMES`, shape (14,)."""
-        return np.array([self.parameters[name] for name in NAMES])
-
-
-def shape(truth: Truth, where: Experiment) -> np.ndarray:
+def shape(truth: Mapping[str, float], where: Experiment) -> np.ndarray:
     """The correlation without contrast, offset and noise, shape (n_phi, N, N); 1 on the diagonal."""
-    t = time_grid(where.n_frames, where.dt)
-    curve: np.ndarray = two_time_correlation(
-        truth.vector, t, where.q, where.dt, where.phi, 1.0, 0.0, where.fraction_clip
-    )
+    parameters, t = np.array([truth[name] for name in NAMES]), time_grid(where.n_frames, where.dt)
+    curve: np.ndarray = two_time_correlation(parameters, t, where.q, where.dt, where.phi, 1.0, 0.0, where.fraction_clip)
     return curve
 
 
-def simulate(truth: Truth, where: Experiment, seed: int) -> np.ndarray:
+def simulate(truth: Mapping[str, float], where: Experiment, seed: int) -> np.ndarray:
     """Noisy correlations, shape (n_phi, N, N); symmetric, one independent noise value per pair of frames."""
     noise = np.random.default_rng(seed).normal(0.0, where.noise, (len(where.phi), where.n_frames, where.n_frames))
     upper = np.triu(noise)
     return where.offset + where.contrast * shape(truth, where) + upper + np.swapaxes(np.triu(noise, 1), 1, 2)
 
 
-def draw_truth(where: Experiment, seed: int) -> Truth:
+def draw_truth(where: Experiment, seed: int) -> dict[str, float]:
     """A random truth whose correlation falls by 20 to 90 % of the contrast within the window.
 
     Rates are log-uniform around those that the window resolves; exponents and fractions are uniform.
@@ -115,17 +99,20 @@ def draw_truth(where: Experiment, seed: int) -> Truth:
         }
         for name in ("ref", "sample"):
             parameters[f"D_offset_{name}"] = parameters[f"D0_{name}"] * rng.uniform(0.0, 0.5)
-        truth = Truth({name: parameters[name] for name in NAMES})
+        truth = {name: parameters[name] for name in NAMES}
         if _FALL[0] <= 1 - shape(truth, where).min() <= _FALL[1]:
             return truth
 
 
-def encode(c2: np.ndarray, truth: Truth, where: Experiment, layout: Layout) -> bytes:
-    """A file with one data set; its attribute (in NPZ: its text array) `lanewise_truth` contains the truth as JSON."""
+def encode(c2: np.ndarray, truth: Mapping[str, float], where: Experiment, layout: str) -> bytes:
+    """A file with one data set; its attribute (in NPZ: its text array) `lanewise_truth` contains the truth as JSON.
+
+    Args:
+        truth: the 14 parameters by name.
+        layout: one of `LayoutName`.
+    """
     t = time_grid(where.n_frames, where.dt)
-    truth_json = json.dumps(
-        {**truth.parameters, "contrast": where.contrast, "offset": where.offset, "noise": where.noise}
-    )
+    truth_json = json.dumps({**truth, "contrast": where.contrast, "offset": where.offset, "noise": where.noise})
     n = len(where.phi)
     stream = io.BytesIO()
     if layout == "npz":

@@ -42,13 +42,9 @@ def points(value: Mapping[str, Any] | None) -> tuple[Point, ...]:
     if value is None:
         return ({},)
     kind, content = next(iter(value.items()))
-    match kind:
-        case "grid":
-            rows: Any = itertools.product(*content.values())
-        case "zip":
-            rows = zip(*content.values(), strict=True)
-        case _:
-            return tuple(dict(point) for point in content)
+    if kind == "list":
+        return tuple(dict(point) for point in content)
+    rows = itertools.product(*content.values()) if kind == "grid" else zip(*content.values(), strict=True)
     return tuple(dict(zip(content, row, strict=True)) for row in rows)
 
 

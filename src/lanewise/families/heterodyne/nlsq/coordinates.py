@@ -70,11 +70,9 @@ def setting(config: HeterodyneConfig, t: np.ndarray) -> Setting:
     """Gauge and box of a fit over the ages t [s], shape (N,)."""
     positive = t[t > 0]
     t_ref, t_mid = float(np.exp(np.log(positive).mean())), float((t[0] + t[-1]) / 2)
-    bounds = {name: config.parameters[name].bounds for name in NAMES}
-    f2_low, f2_high = bounds["f2"]
+    f2_low, f2_high = config.parameters["f2"].bounds
     fixed = f2_low == f2_high
-    low = np.array([bounds[name][0] for name in BOX_NAMES])
-    high = np.array([bounds[name][1] for name in BOX_NAMES])
+    low, high = np.array([config.parameters[name].bounds for name in BOX_NAMES]).T.copy()
     at = BOX_NAMES.index("f0")
     f0_low, f0_high = max(low[at], _F0_FLOOR), max(high[at], _F0_FLOOR)
     room = np.zeros(2) if fixed else np.array([max(t_mid - f2_low, 0.0), max(f2_high - t_mid, 0.0)])

@@ -142,15 +142,12 @@ def _result(data: TwoTimeData, where: Setting, searcher: Searcher) -> FitResult:
     basis, centre = np.asarray(searcher.problem.scaling.basis), float(searcher.problem.data.centre)
     contrast, offset = _per_angle(np.asarray(at.coefficients), errors.scaling * variance, basis, centre)
     reported = coordinates.report(jnp.asarray(best.x), where.gauge, jnp.log(jnp.asarray(where.f0)))
-    covariances = (errors.parameters * variance, errors.headline * variance)
-    parameters, headline = (
-        _estimates(np.asarray(values), np.diag(covariance))
-        for values, covariance in zip(reported, covariances, strict=True)
-    )
-    j_ref, j_sample, v = headline
+    covariance, of_headline = errors.parameters * variance, errors.headline * variance
+    parameters = _estimates(np.asarray(reported[0]), np.diag(covariance))
+    j_ref, j_sample, v = _estimates(np.asarray(reported[1]), np.diag(of_headline))
     result = FitResult(
         parameters=dict(zip(NAMES, parameters, strict=True)),
-        covariance=covariances[0],
+        covariance=covariance,
         j_ref=j_ref,
         j_sample=j_sample,
         v=v,

@@ -63,16 +63,15 @@ class Searcher:
         """
         limits = self.settings.fit
         expected = self.n_data * self.sigma**2
+        phi0 = self.settings.parameters["phi0"].bounds
         agreed, doubtful = np.nan, False
         polished: Search | None = None
         for rounds in range(1, limits.rounds + 1):
             seed = limits.seed + rounds - 1
-            screened = self._screen(self._design(seed))
-            if polished is None:
-                polished = self._search(screened[: limits.starts], limits.polish, np.nan)
-            else:
-                new = self._search(screened[: limits.starts], limits.polish, float(polished.at.ssr[0]))
-                polished = _sorted(_joined(polished, new))
+            screened = self._screen(starts.design(limits.candidates, seed, self.problem.scene, phi0))
+            known = np.nan if polished is None else float(polished.at.ssr[0])
+            new = self._search(screened[: limits.starts], limits.polish, known)
+            polished = new if polished is None else _sorted(_joined(polished, new))
             if not np.isfinite(polished.at.ssr[0]):
                 break
             same = agreed / float(polished.at.ssr[0]) - 1 <= _SAME_CHI2 / self.n_data
@@ -93,17 +92,6 @@ class Searcher:
         ssr = polished.at.ssr
         return int(np.sum((ssr - ssr[0]) * self.n_data <= _SAME_CHI2 * ssr[0]))
 
-    def _design(self, seed: int) -> np.ndarray:
-        scene = self.problem.scene
-        return starts.design(
-            self.settings.fit.candidates,
-            seed,
-            t=np.asarray(scene.t),
-            q=float(scene.q),
-            phi=np.asarray(scene.phi),
-            phi0=self.settings.parameters["phi0"].bounds,
-        )
-
     def _screen(self, points: np.ndarray) -> np.ndarray:
         """The points cut to the box, sorted by their sum of squares on the first block of data, best first."""
         screen = partial(solver.screen, problem=self.problem, kind=self.kind, clip=self.settings.model.fraction_clip)
@@ -119,7 +107,7 @@ class Searcher:
             known: sum of squares of the best minimum found so far, NaN if there is none.
         """
         limits = self.settings.fit
-        n_blocks = min(_SEARCH_BLOCKS, self._n_blocks)
+        n_blocks = min(_SEARCH_BLOCKS, len(self.problem.data.weight))
         sample = _stage(n_blocks, limits.max_iterations, _SEARCH_TOLERANCE, pull=_ANCHOR_WEIGHT)
         searched = self._descend(begin, np.full(len(begin), _DAMPING), sample)
         chosen = rows(searched, diverse(np.asarray(searched.at.ssr), n_polish, limits.agreement))
@@ -157,7 +145,7 @@ class Searcher:
         the nearest of them descend again.
         """
         limits = self.settings.fit
-        last = _stage(self._n_blocks, FINISH_EFFORT * limits.max_iterations, _FINISH_TOLERANCE)
+        last = _stage(len(self.problem.data.weight), FINISH_EFFORT * limits.max_iterations, _FINISH_TOLERANCE)
         best = self._descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), last)
         rest = rows(polished, slice(1, None))
         if self.agreement(_joined(best, rest)) < limits.agreement and len(rest.x):
@@ -167,13 +155,10 @@ class Searcher:
 
     def _polish(self, chosen: Search, known: float) -> Search:
         """Continue these descents on all data."""
-        stage = _stage(self._n_blocks, self.settings.fit.max_iterations, _POLISH_CHI2 / self.n_data, known=known)
+        stage = _stage(
+            len(self.problem.data.weight), self.settings.fit.max_iterations, _POLISH_CHI2 / self.n_data, known=known
+        )
         return self._descend(np.asarray(chosen.x), np.clip(chosen.damping, _DAMPING_MIN, _DAMPING), stage)
-
-    @property
-    def _n_blocks(self) -> int:
-        """Number of blocks of all data."""
-        return int(self.problem.data.weight.shape[0])
 
     def _descend(self, begin: np.ndarray, damping: np.ndarray, stage: Stage) -> Search:
         """Descents from every row of `begin`, best first."""

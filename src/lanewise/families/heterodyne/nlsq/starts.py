@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES
+from lanewise.families.heterodyne.nlsq.kernel import Scene
 
 # log10 of q² ∫J dt and of the phase q |∫v dt| [rad] over the window: from hardly any decay to decay within a frame.
 _DECAY = (-1.5, 2.0)
@@ -16,15 +17,13 @@ _SHARE = (0.0, 0.5)
 _FRACTION = (0.03, 0.97)
 
 
-def design(n: int, seed: int, *, t: np.ndarray, q: float, phi: np.ndarray, phi0: tuple[float, float]) -> np.ndarray:
+def design(n: int, seed: int, scene: Scene, phi0: tuple[float, float]) -> np.ndarray:
     """n points of a Latin hypercube, in the fit's coordinates, shape (n, 13).
 
     Args:
-        t: ages [s].
-        q: scattering vector [1/Å].
-        phi: angles [degree].
         phi0: bounds of phi0 [degree].
     """
+    t, q, phi = np.asarray(scene.t), float(scene.q), np.asarray(scene.phi)
     rng = np.random.default_rng(seed)
     strata = rng.permuted(np.tile(np.arange(n), (N_COORDINATES, 1)), axis=1).T
     u = (strata + rng.uniform(size=(n, N_COORDINATES))) / n

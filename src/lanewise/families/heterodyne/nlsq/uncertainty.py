@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.nlsq import coordinates
@@ -76,12 +77,7 @@ def assess(
     margin = 1e-7 * np.maximum(np.abs(p), 1e-7)
     at_bound = ~user_fixed & ((p <= where.box.low + margin) | (p >= where.box.high - margin))
     free = np.concatenate([~user_fixed, free_scaling])
-    transform = np.block(
-        [
-            [to_x, np.zeros((k, len(free_scaling)))],
-            [np.zeros((len(free_scaling), k)), np.eye(len(free_scaling))],
-        ]
-    )[:, free]
+    transform = scipy.linalg.block_diag(to_x, np.eye(len(free_scaling)))[:, free]
     covariance, open_directions, scale = _invert(transform.T @ joint @ transform)
     full = np.zeros((len(free), len(free)))
     full[np.ix_(free, free)] = covariance
