@@ -193,7 +193,7 @@ def test_init_writes_what_run_takes_and_replaces_nothing_unasked(lanewise: Lanew
     assert lanewise("init", "shear", "--shear-grid", "0.01", "0.02", "-o", target)[0] == 0
     assert lanewise("validate", target)[1] == f"{target}: valid; 2 realizations in 2 chunks\n"
     code, _, err = lanewise("init", "shear", "-o", target)
-    assert (code, err) == (64, f"{target}: is there already; --force replaces it\n")
+    assert (code, err) == (64, f"{target}: exists already; replace it with --force\n")
     assert lanewise("init", "shear", "-o", target, "--force")[0] == 0
     assert lanewise("init", "shear")[1] == Path(target).read_text()
 

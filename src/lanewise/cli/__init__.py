@@ -1,5 +1,5 @@
-"""The command line, one module per group of commands. What a command does stands in the module that it calls; JAX is
-imported late.
+"""The command line, one module per group of commands. A command calls a module that does the work; JAX is imported
+there.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _ClickUsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> NoReturn:
-    """Run the command line: what lanewise raises on purpose becomes its exit code and a text without a traceback."""
+    """Run the command line. An error of lanewise becomes an exit code and a message without a traceback."""
     try:
         interrupts.install()
         code = app(standalone_mode=False)

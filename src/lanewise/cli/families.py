@@ -1,7 +1,6 @@
-"""Commands that the families bring: `init KIND`, `run KIND`, `simulate KIND`, and those that one family alone has.
+"""Commands of the families: `init KIND`, `run KIND`, `simulate KIND`, and commands of a single family.
 
-A family is looked up when its command is called, or listed: `lanewise --help` imports the doors and nothing behind
-them.
+A family is imported when its command is called or listed. `lanewise --help` imports only the doors.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ OutputOption = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="FILE", help="The manifest to write; default: standard output."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
 class Starters(TyperGroup):
-    """`init`: a command for every family that has a starter."""
+    """`init`: one command per family that has a starter."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The families."""
         return [door.kind for door in doors() if door.starter is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The family's starter as a command."""
+        """The command of the family's starter."""
         return _starting(cmd_name, _init, "init") if cmd_name in self.list_commands(ctx) else None
 
 
 class Simulators(TyperGroup):
-    """`simulate`: a command for every family that has a simulator."""
+    """`simulate`: one command per family that has a simulator."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The families."""
         return [door.kind for door in doors() if door.simulator is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The family's simulator."""
+        """The command of the family's simulator."""
         found = {door.kind: door.simulator for door in doors()}.get(cmd_name)
         return None if found is None else command(cmd_name, found())
 
@@ -75,29 +74,29 @@ def _simulate_group() -> None:
 
 
 def doors() -> list[Door]:
-    """Of the families that are installed."""
+    """The doors of the installed families."""
     return [registry.door(kind) for kind in registry.kinds()]
 
 
 def own_commands() -> dict[str, Callable[..., None]]:
-    """Commands that one family alone has, by name."""
+    """Commands of a single family, by name."""
     return {name: function for door in doors() for name, function in door.commands.items()}
 
 
 def command(name: str, function: Callable[..., None], example: str = "") -> Any:
-    """A function as typer's command."""
+    """The command that calls a function."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(name, epilog=f"Example: {example}" if example else None)(function)
     return typer.main.get_command(app)
 
 
 def run_command(kind: str) -> Any:
-    """`run KIND`: carries out what the starter's flags describe."""
+    """`run KIND`: runs the campaign that the flags of the starter describe."""
     return _starting(kind, _run, "run")
 
 
 def starter_of(kind: str) -> Starter | None:
-    """The starter of a family that is installed; None if it has none, or there is no such family."""
+    """The starter of a family; None if the family has none or is not installed."""
     found = registry.door(kind).starter if kind in registry.kinds() else None
     return None if found is None else found()
 
@@ -118,14 +117,14 @@ def _init(starter: Starter, manifest: Document, output: OutputOption = None, for
     from lanewise.operations.starter import text
     from lanewise.storage.record import open_record
 
-    # Validated before it is written: what `init` writes, `run` takes.
+    # Validate before writing, so that `run` accepts what `init` writes.
     open_record(manifest)
     content = text(manifest, output, starter.paths)
     if output is None:
         print(content, end="")
         return
     if "://" not in output and Path(output).exists() and not force:
-        raise errors.UsageError(f"{output}: is there already; --force replaces it")
+        raise errors.UsageError(f"{output}: exists already; replace it with --force")
     put(output, content.encode())
     print(f"{output}: written; next: lanewise plan {output}, then lanewise run {output}")
 
@@ -139,15 +138,15 @@ def _run(
     workers: WorkersOption = 1,
     overrides: SetOption = None,
 ) -> None:
-    """Carry out a {kind} campaign from flags alone; its manifest is kept with the results."""
+    """Run a {kind} campaign from flags alone; its manifest is kept with the results."""
     carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite, workers=workers)
 
 
 def spread(arguments: Sequence[str], several: dict[str, Callable[[str], bool]]) -> list[str]:
-    """`--shear-grid 0.01 -0.02` as `--shear-grid=0.01 --shear-grid=-0.02`, as the published pages write it.
+    """Rewrite `--shear-grid 0.01 -0.02`, as in the published pages, to `--shear-grid=0.01 --shear-grid=-0.02`.
 
     Args:
-        several: flags that take several values one after the other, and what is a value.
+        several: flags that take several values in a row, each with a test of whether a word is a value.
     """
     found: list[str] = []
     flag, n_values = "", 0
@@ -157,7 +156,7 @@ def spread(arguments: Sequence[str], several: dict[str, Callable[[str], bool]]) 
             n_values += 1
             continue
         if flag and not n_values:
-            found.append(flag)  # a flag without a value is Click's to complain about
+            found.append(flag)  # Click reports the missing value
         flag, n_values = (word, 0) if word in several else ("", 0)
         if word is not None and not flag:
             found.append(word)

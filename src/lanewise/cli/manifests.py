@@ -1,4 +1,4 @@
-"""Commands that read a manifest, and those that write one."""
+"""Commands that read or extend a manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 
 
 def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
-    """Check a manifest and its config; every error at once, with its line and remedy."""
+    """Check a manifest and its config; show all errors at once, each with its line and remedy."""
     campaign = load(manifest, overrides)
     for remark in campaign.remarks:
         print(f"{manifest}: {remark}")
@@ -28,19 +28,20 @@ def plan(
     target_sigma_m: Annotated[
         float | None,
         typer.Option(
-            "--target-sigma-m", help="Tell how many realizations this error of m needs, from what is committed."
+            "--target-sigma-m", help="Estimate from the committed results how many realizations this error of m needs."
         ),
     ] = None,
     memory: Annotated[
         bool,
         typer.Option(
-            "--memory/--no-memory", help="Compile the program, to tell the memory of a chunk and the room for results."
+            "--memory/--no-memory",
+            help="Compile the program to find the memory of a chunk and the disk space for results.",
         ),
     ] = True,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the chunks, their realizations, what is done, the memory that a chunk needs and the room for all results.
+    """Show the chunks, their realizations, the progress, the memory of a chunk and the disk space for all results.
 
     Exits with 65 if a chunk cannot fit into the device or into resources.memory, or the results onto the local disk.
     """
@@ -73,10 +74,10 @@ def extend(
     ],
     overrides: SetOption = None,
 ) -> None:
-    """Add realizations with new seeds to the manifest; what is computed stays valid, `run` computes the rest.
+    """Add realizations with new seeds to the manifest. Computed results stay valid; `run` computes the rest.
 
-    Writes one more number under realizations.extensions, also of a campaign that is half done: seeds go on after the
-    last, chunks too, and everything before keeps its place.
+    Adds one number to realizations.extensions, also for a campaign that is half done. New seeds and chunks follow the
+    last ones; the earlier ones do not change.
     """
     from lanewise.operations import extend as practice
 

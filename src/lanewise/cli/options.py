@@ -1,4 +1,4 @@
-"""What several commands share: their arguments, and how a campaign is loaded."""
+"""Arguments and functions that several commands share."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 
 def load(source: str | Document, overrides: list[str] | None) -> Campaign:
-    """The campaign of a manifest, or of the output URL of one that has run."""
+    """The campaign of a manifest, or of the output URL of a campaign that has run."""
     from lanewise import api
 
     return api.load(source, overrides or ())
 
 
 def put(path: str, data: bytes) -> None:
-    """Write a file that the user named."""
+    """Write a file at a path or URL of the user.
+
+    Raises:
+        UsageError: it is a directory.
+    """
     from lanewise.manifest.locations import split
     from lanewise.storage.store import Store
 

@@ -1,4 +1,4 @@
-"""Commands that compute, and the one that says how far it has come."""
+"""Commands that compute, and `status`, which shows the progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 if TYPE_CHECKING:
     from lanewise.manifest.document import Document
 
-# Cursor home, and nothing below it.
+# Move the cursor home and clear the screen.
 _CLEAR = "\033[H\033[2J"
 
 BatchIndexOption = Annotated[
@@ -35,7 +35,9 @@ WorkersOption = Annotated[
     int,
     typer.Option("--workers", min=1, help="Processes at a time, each with its share of resources.cpus, or a GPU."),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Compute anew; what is committed stays until then.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Compute again; committed results stay until new ones replace them.")
+]
 
 
 def run(
@@ -46,7 +48,7 @@ def run(
     workers: WorkersOption = 1,
     overrides: SetOption = None,
 ) -> None:
-    """Compute one chunk, or all of them; what is committed already is skipped.
+    """Compute one chunk or all chunks; committed chunks are skipped.
 
     `lanewise run shear` takes the flags of `lanewise init shear` in place of a manifest.
     """
@@ -62,7 +64,7 @@ def carry_out(
     overwrite: bool,
     workers: int = 1,
 ) -> None:
-    """Run a campaign, tell how it ends, and exit accordingly."""
+    """Run a campaign, print the outcome, and exit with its code."""
     from lanewise.machine import progress
     from lanewise.manifest.planning import choose_index
 
@@ -90,15 +92,17 @@ def carry_out(
 
 def retry(
     manifest: ManifestArgument,
-    failed: Annotated[bool, typer.Option("--failed", help="Those that failed or were not finite only.")] = False,
-    nonconverged: Annotated[bool, typer.Option("--nonconverged", help="Those that did not converge only.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only realizations that failed or were not finite.")] = False,
+    nonconverged: Annotated[
+        bool, typer.Option("--nonconverged", help="Only realizations that did not converge.")
+    ] = False,
     cluster: ClusterOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Compute again what failed or did not converge, and nothing else; every attempt is recorded.
+    """Compute again the realizations that failed or did not converge; every attempt is recorded.
 
-    Data keep their seed. What did not converge climbs a ladder: longer warm-up, smaller steps, longer chains, another
-    method. Chunks that failed as a whole, or whose process is gone, are computed as `run` does.
+    Data keep their seed. A realization that did not converge climbs a ladder: longer warm-up, smaller steps, longer
+    chains, another method. Chunks that failed as a whole, or whose process has ended, are computed as `run` does.
     """
     from lanewise.machine import progress
 
@@ -124,12 +128,14 @@ def retry(
 
 def status(
     manifest: CampaignArgument,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again until every chunk is committed.")] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="With --watch: seconds between looks.")] = 5.0,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until every chunk is committed.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, help="With --watch: time between two updates [s].")
+    ] = 5.0,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show from storage what is done, running, lost, failed or missing, how fast, and the next command."""
+    """Show which chunks are done, running, lost, failed or missing, the speed, and the next command."""
     import time
 
     from lanewise.operations import status as practice

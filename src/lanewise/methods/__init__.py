@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # Only here: it imports JAX, and a config is checked without.
+    # Only here: it imports JAX, which is not needed to check a config.
     from lanewise.methods.base import Method
 
 METHODS = {
@@ -17,12 +17,12 @@ METHODS = {
     "hmc": "lanewise.methods.hmc:Hmc",
     "nuts": "lanewise.methods.nuts:Nuts",
 }
-# A method that is a cascade: each stage runs on the realizations that the stages before it did not settle.
+# A cascade of methods: each stage runs on the realizations that did not converge in the stages before.
 STAGES = {"auto": ("importance", "hmc", "nuts")}
 
 
 def build(name: str, settings: Any) -> Method[Any]:
-    """The method `name` with its settings; this imports JAX.
+    """The method `name` with its settings. Importing it imports JAX.
 
     Raises:
         KeyError: there is no such method.

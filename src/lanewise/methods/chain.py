@@ -1,4 +1,4 @@
-"""A round of transitions, shared by the methods of Markov chains."""
+"""A round of transitions, shared by all Markov chain methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def round_of(
     """`length` transitions; those after the chain's end at `total` change nothing and record zeros.
 
     Returns:
-        The new state, whose status is OK at the chain's end and else RUNNING, and the records, first axis: transition.
+        The new state and the records. The status is OK at the end of the chain and RUNNING before. The first axis of
+        the records is the transition.
     """
 
     def rest(state: State) -> tuple[State, Record]:

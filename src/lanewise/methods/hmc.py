@@ -60,7 +60,7 @@ class Hmc:
     def init(self, problem: Problem, key: jax.Array, data: Data) -> HmcState:
         """Fit the whitening, and draw the starts from its Gaussian.
 
-        Starts farther out could be lost: a fixed step size may be too large there, and every move would be rejected.
+        Starts farther out may never move: a fixed step size can be too large there, so that every move is rejected.
         """
         fit = whitening.fit(problem, data)
         key, key_start = jax.random.split(key)

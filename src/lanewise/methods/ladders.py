@@ -1,4 +1,4 @@
-"""What is tried next with a realization that did not converge: a few rungs for each method."""
+"""Ladders: the changes that `lanewise retry` tries for a realization that did not converge, per method."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lanewise.manifest.manifest import Rung
 
-# From the first retry on; the last rung serves every further one. A mode is never replaced by draws: it would be
+# Retry n uses rung n; further retries use the last rung. `map` is never replaced by draws, because that would be
 # another estimator.
 LADDERS: Mapping[str, tuple[Rung, ...]] = {
     "nuts": (

@@ -1,1 +1,1 @@
-"""The jobs that carry a campaign out on somebody's cluster, as text to read, keep and submit."""
+"""The jobs that run a campaign on a cluster, as text. Nothing is submitted."""

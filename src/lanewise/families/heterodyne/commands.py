@@ -1,4 +1,4 @@
-"""`lanewise simulate`: synthetic data sets to try a campaign on, and to check a fit with."""
+"""`lanewise simulate heterodyne`: synthetic data sets with a known truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lanewise.errors import UsageError
 
 
 class LayoutName(StrEnum):
-    """Layouts as the command line names them."""
+    """Names of the file layouts on the command line."""
 
     FLAT = "flat"
     EXCHANGE = "exchange"
@@ -22,12 +22,12 @@ class LayoutName(StrEnum):
 
 
 def simulate(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go: a path or URL.")],
-    count: Annotated[int, typer.Option("--count", min=1, help="Data sets; each has its own noise.")] = 1,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Directory for the files: a path or URL.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of data sets; each has its own noise.")] = 1,
     layout: Annotated[
-        LayoutName, typer.Option("--layout", help="Where the numbers stand in the file; aps and aps-u store float32.")
+        LayoutName, typer.Option("--layout", help="Layout of the file; aps and aps-u store float32.")
     ] = LayoutName.FLAT,
-    frames: Annotated[int, typer.Option("--frames", min=5, help="Frames of the window.")] = 100,
+    frames: Annotated[int, typer.Option("--frames", min=5, help="Number of frames.")] = 100,
     dt: Annotated[float, typer.Option("--dt", min=1e-12, help="Time between frames [s].")] = 0.1,
     q: Annotated[float, typer.Option("--q", min=1e-12, help="Scattering vector [1/Å].")] = 0.0054,
     phi: Annotated[
@@ -43,8 +43,8 @@ def simulate(
         bool,
         typer.Option(
             "--random-truth",
-            help="Draw each data set's parameters at random, such that the correlation falls by 20 to 90 % of the "
-            "contrast. Else one documented example, changed by --set.",
+            help="Draw the parameters of each data set at random, so that the correlation falls by 20 to 90 % of the "
+            "contrast. The default is one documented example, which --set changes.",
         ),
     ] = False,
     overrides: Annotated[

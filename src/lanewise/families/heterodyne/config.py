@@ -1,4 +1,4 @@
-"""The heterodyne config as frozen types; what each key means is written in the schema."""
+"""The heterodyne config as frozen types; the schema describes each key."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ScalingMode = Literal["auto", "constant", "individual", "fourier"]
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a fitted value; equal ones hold it fixed."""
+    """Bounds of a fitted value; equal bounds fix it."""
 
     min: float
     max: float
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Both."""
+        """Lower and upper bound."""
         return self.min, self.max
 
 
@@ -48,7 +48,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Model:
-    """How ages and fraction are defined."""
+    """Definitions of the ages and of the fraction."""
 
     fraction_clip: FractionClip = "soft"
     time_origin: TimeOrigin = "window"
@@ -56,7 +56,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Contrast and offset: how they may differ between the angles, and their bounds."""
+    """How contrast and offset may differ between the angles, and their bounds."""
 
     mode: ScalingMode = "auto"
     contrast: Range = Range(0.0, 1.0)
@@ -65,7 +65,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How the minimum is sought, and what counts as having found it."""
+    """Settings of the search for the minimum, and of the criteria that it must meet."""
 
     seed: int = 0
     candidates: int = 512
@@ -90,27 +90,27 @@ class HeterodyneConfig:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """Every setting with its default filled in, JSON-ready."""
+        """Every setting, defaults included, JSON-ready."""
         plain: Mapping[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
     @property
     def method(self) -> str:
-        """What estimates the parameters."""
+        """Name of the method that estimates the parameters."""
         return "nlsq"
 
     @property
     def precision(self) -> str:
-        """Fits are computed in double precision."""
+        """Precision of the fits."""
         return "float64"
 
     def climbed(self, rung: Rung) -> HeterodyneConfig:
-        """With other settings of the fit."""
+        """The config with the fit settings changed by a rung of the ladder."""
         return replace(self, fit=climbed(self.fit, rung))
 
 
 def check(config: Document) -> list[Complaint]:
-    """Everything that is wrong with a heterodyne config."""
+    """All errors of a heterodyne config."""
     found = schema.complaints(config, schema.load(SCHEMA))
     if found:
         return found
@@ -145,7 +145,7 @@ def check(config: Document) -> list[Complaint]:
 
 
 def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
-    """A checked config as frozen types."""
+    """The frozen types of a config that has been checked."""
     data, scaling = dict(value.get("data", {})), dict(value.get("scaling", {}))
     if isinstance(data.get("phi"), list):
         data["phi"] = tuple(float(angle) for angle in data["phi"])
@@ -161,10 +161,10 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
 
 
 def checked(value: Mapping[str, Any]) -> HeterodyneConfig:
-    """A config as a mapping, checked and parsed.
+    """Check a config and parse it.
 
     Raises:
-        ManifestError: with everything that is wrong with it.
+        ManifestError: the config is invalid; the error lists every reason.
     """
     complaints = check(Document("config", dict(value)))
     if complaints:

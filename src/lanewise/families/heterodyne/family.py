@@ -1,4 +1,4 @@
-"""The heterodyne family: two-time correlations are fitted, over data sets and a sweep of settings."""
+"""The heterodyne family: fits of two-time correlations, over data sets and a sweep of settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# More rounds begin with those that were made.
+# With the first rung, the retry repeats the rounds of the first run and adds further ones.
 LADDER = (
     Rung("four times the rounds", {"rounds": 4, "max_iterations": 4}),
     Rung("four times the starts, too", {"rounds": 4, "max_iterations": 4, "candidates": 4, "starts": 4, "polish": 2}),
@@ -31,14 +31,14 @@ LADDER = (
 
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:
-    """What the schema cannot say of the sweep."""
+    """Errors of the sweep that the schema cannot express."""
     if "sweep" not in manifest.value:
         return []
     return [manifest.complaint(("sweep", *path), text) for path, text in sweep.check(manifest.value["sweep"])]
 
 
 def resolve(manifest: Document) -> Mapping[str, Any]:
-    """The manifest with every input found and pinned to its content."""
+    """The manifest with the path and the SHA-256 of every input."""
     return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",))}
 
 
@@ -49,55 +49,55 @@ def parse_extent(value: Mapping[str, Any]) -> Extent:
 
 
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
-    """The config must be valid at every point of the sweep, and no fit may be there twice."""
+    """Errors of the config at a point of the sweep, and fits that occur twice."""
     return tasks.check(tasks.extent_of(manifest), manifest.content["config"])
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:
-    """The base config; identities hold each task's own."""
+    """The base config; each identity contains the config of its own task."""
     return {"config": manifest.config.content}
 
 
 def realizations(manifest: Manifest) -> Sequence[Task]:
-    """Every task: inputs in their order, points of the sweep within."""
+    """Every task: inputs in their order, and the points of the sweep for each."""
     return tasks.tasks(tasks.extent_of(manifest), manifest.content["config"])
 
 
 def no_extension(manifest: Manifest) -> str:
-    """A sweep is extended by hand."""
+    """The remedy in place of `lanewise extend`: edit the manifest."""
     return "kind heterodyne has no realizations to add; add files to 'inputs' or points to 'sweep', at the end"
 
 
 def outputs() -> Outputs[TaskResult]:
-    """result.json and the task's arrays."""
+    """The files of a task: result.json and the NPZ."""
     from lanewise.families.heterodyne import outputs as of_tasks
 
     return of_tasks
 
 
 def solver(manifest: Manifest) -> Solver:
-    """Fits the tasks of a chunk, as many side by side as it has cores."""
+    """The solver that fits the tasks of a chunk."""
     from lanewise.families.heterodyne.solver import TaskSolver
 
     return TaskSolver(manifest.resources.device, manifest.resources.cpus)
 
 
 def collect(record: Record) -> pd.DataFrame:
-    """The summary: one row per committed task."""
+    """The summary, one row per committed task."""
     from lanewise.families.heterodyne import summary
 
     return summary.collect(record)
 
 
 def conclude(record: Record) -> Conclusion:
-    """Writes the summary and the report."""
+    """Write the summary and the report."""
     from lanewise.families.heterodyne import aggregate
 
     return aggregate.conclude(record)
 
 
 def figures(record: Record) -> Iterator[str | LanewiseError]:
-    """Draws data, model and residuals of every fit, as SVG beside it."""
+    """Draw data, model and residuals of every fit as SVG in its directory."""
     from lanewise.families.heterodyne import fit_figures
 
     return fit_figures.draw(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import c2
 from lanewise.families.heterodyne.c2 import HEADLINE, FractionClip
 from lanewise.families.heterodyne.data import TwoTimeData
-from lanewise.families.heterodyne.nlsq.fit import Estimate, FitResult
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
+
+if TYPE_CHECKING:
+    # Only here: it imports JAX, and a campaign is planned without.
+    from lanewise.families.heterodyne.nlsq.fit import Estimate, FitResult
 
 FORMAT_VERSION = 1
 # Largest number of blocks of frames along each axis of a residual map.

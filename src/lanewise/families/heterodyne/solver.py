@@ -1,4 +1,4 @@
-"""Computes a chunk of tasks: reads each file and fits it, whatever became of the others."""
+"""Computes a chunk of tasks: reads and fits each file. A task that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PACKED = "packed"
 
 
 class TaskSolver:
-    """Fits the tasks of a chunk; those whose data have one shape share the compiled program.
+    """Fits the tasks of a chunk; tasks whose data have the same shape share a compiled program.
 
     Args:
         where: `auto`, `cpu` or `gpu`.
-        cpus: cores that the chunk may use: so many tasks are fitted side by side where JAX runs on the CPU.
+        cpus: number of cores for the chunk. If JAX runs on the CPU, this many tasks are fitted at the same time.
 
     Raises:
-        MachineError: a GPU is required and JAX has none.
+        MachineError: a GPU is required, but JAX has none.
     """
 
     def __init__(self, where: str, cpus: int) -> None:
@@ -40,14 +40,14 @@ class TaskSolver:
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """Nothing beyond what every commit says."""
+        """Empty: a commit needs nothing more about how its chunk was computed."""
         return {}
 
     def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> list[TaskResult]:
-        """One result per task, in order; a checkpoint holds those that are done.
+        """One result per task, in order. A checkpoint keeps the results so far.
 
         Raises:
-            InputUnreachable: storage does not give a task's file now; nothing is recorded of the chunk.
+            InputUnreachable: storage does not give the file of a task now. The chunk stays open.
         """
         tasks = [of(realization) for realization in chunk.realizations]
         found = {at: _restored(saved) for at, saved in keeper.blocks.items()}
@@ -64,7 +64,7 @@ class TaskSolver:
         return [found[at] for at in range(len(tasks))]
 
     def _results(self, tasks: Sequence[Task], todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
-        """Each result as it comes. The first task is fitted alone: the others find its program compiled."""
+        """Each result when it is ready. The first task is fitted alone, so that the others reuse its program."""
         for at in todo[:1] if self._workers > 1 else todo:
             yield at, _solve(tasks[at])
         if self._workers == 1 or len(todo) < 2:
@@ -75,7 +75,7 @@ class TaskSolver:
             for done in as_completed(running):
                 yield running[done], done.result()
         finally:
-            # On the way out after an error or a signal, what has not begun does not begin.
+            # After an error or a signal, do not start the tasks that wait.
             pool.shutdown(cancel_futures=True)
 
 
@@ -84,9 +84,9 @@ def _solve(task: Task) -> TaskResult:
         data = read(task)
         return results.fitted(task, data, fit(data, task.config), provenance.versions())
     except StorageError as error:
-        # No property of the data: tried again, it may be there.
+        # Not a property of the data: a later attempt may succeed.
         raise InputUnreachable(str(error)) from error
-    except Exception as error:  # the border where one task's failure becomes its record
+    except Exception as error:  # the failure of one task becomes its result
         return results.failed(task, error)
 
 

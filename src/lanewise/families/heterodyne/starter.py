@@ -21,14 +21,14 @@ def manifest(
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="Config of the fit; default: all defaults.")
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="nlsq, least squares.")] = "nlsq",
+    method: Annotated[
+        str, typer.Option("--method", help="Method of the fit; only nlsq, nonlinear least squares.")
+    ] = "nlsq",
     sweep: Annotated[
         list[str] | None,
         typer.Option("--sweep", metavar="PATH=V,V,…", help="Values of a config key, e.g. fit.seed=0,1,2; repeatable."),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Fits per chunk, that is per container.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Fits per chunk, i.e. per container.")] = None,
     output_dir: Annotated[
         str | None,
         typer.Option("--output-dir", metavar="URL", help="Where results go: a path or URL.  [default: results/NAME]"),
@@ -42,7 +42,7 @@ def manifest(
 
     if method != "nlsq":
         raise UsageError(f"--method {method}: expected nlsq; consensus Monte Carlo is not built yet")
-    # Configs that are run one after the other have results of their own.
+    # Name the results after the config, so that a loop over configs keeps the results apart.
     named_after = output_dir or os.path.splitext(config or "")[0]
     doc = starter.new("heterodyne", name or starter.as_name(named_after), output_dir)
     chosen: Any = config or {"data": {"phi": "all"}}

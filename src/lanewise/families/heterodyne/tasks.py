@@ -1,4 +1,4 @@
-"""The tasks of a campaign: every input at every point of the sweep."""
+"""The tasks of a campaign: one fit for every input at every point of the sweep."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lanewise.storage.inputs import Input
 
 @dataclass(frozen=True)
 class Extent:
-    """What a campaign runs over.
+    """The inputs of a campaign and the points of its sweep.
 
     Attributes:
-        kind: of the sweep, its key in the manifest; empty without one.
+        kind: key of the sweep in the manifest (`grid`, `zip` or `list`); empty if there is no sweep.
     """
 
     inputs: tuple[Input, ...]
@@ -37,9 +37,9 @@ class Task:
     """One fit.
 
     Attributes:
-        name: readable, unique in the campaign; names the file of its arrays.
-        swept: what the sweep sets, by dotted config path.
-        config: the base config with that applied.
+        name: readable name, unique in the campaign; the NPZ has this name.
+        swept: values that the sweep sets, by dotted config path.
+        config: the base config with these values.
     """
 
     name: str
@@ -50,32 +50,32 @@ class Task:
 
     @property
     def run_id(self) -> str:
-        """Name of its directory: stable, since it follows from content and config alone."""
+        """Name of the directory; it depends only on the content of the file and the config."""
         return f"het_{self.own_identity[:8]}"
 
     @property
     def seed(self) -> int:
-        """Of the fit's starts."""
+        """Seed of the starts of the fit."""
         return self.config.fit.seed
 
     def identity(self, shared: Mapping[str, Any]) -> str:
-        """SHA-256 of the file's content and the task's own config; not where the file lies, nor what else is swept."""
+        """SHA-256 of the file's content and the task's own config. The path and the other tasks do not enter."""
         return self.own_identity
 
     @property
     def truth(self) -> Mapping[str, float]:
-        """Unknown."""
+        """Empty: the truth of measured data is unknown."""
         return {}
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
-        """With its own config changed, under the same identity."""
+        """The task with a changed config and the same identity."""
         config = change(self.config)
         assert isinstance(config, HeterodyneConfig)
         return replace(self, config=config)
 
 
 def extent_of(manifest: Manifest) -> Extent:
-    """What a heterodyne campaign runs over."""
+    """Inputs and sweep of a heterodyne manifest."""
     assert isinstance(manifest.extent, Extent)
     return manifest.extent
 
@@ -87,7 +87,11 @@ def of(realization: Realization) -> Task:
 
 
 def tasks(extent: Extent, base: Mapping[str, Any]) -> tuple[Task, ...]:
-    """Every task, inputs in their order, points within; `base` is a config that every point has been checked on."""
+    """Every task: inputs in their order, and the points of the sweep for each.
+
+    Args:
+        base: the base config; it must be valid at every point.
+    """
     configs = [heterodyne_config.parse(sweep.applied(base, point)) for point in extent.points]
     labels = sweep.labels(extent.points)
     return tuple(
@@ -98,7 +102,7 @@ def tasks(extent: Extent, base: Mapping[str, Any]) -> tuple[Task, ...]:
 
 
 def check(extent: Extent, base: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """What is wrong with the config at a point of the sweep, or with the tasks as a whole: where, and the complaint."""
+    """Errors of the config at a point of the sweep, and tasks that occur twice: the place, and the complaint."""
     found = [complaint for at in range(len(extent.points)) for complaint in _at_point(extent, at, base)]
     if found:
         return list(dict.fromkeys(found))
@@ -106,7 +110,7 @@ def check(extent: Extent, base: Mapping[str, Any]) -> list[tuple[Path, str]]:
     for task in tasks(extent, base):
         first = seen.setdefault(task.own_identity, task)
         if first is not task:
-            # A point that stands twice does so for every input: the first is said.
+            # A point that occurs twice does so for every input; report the first only.
             what = f"{task.name} would be the same fit as {first.name}: same content of the file, same config"
             return [(("inputs",) if task.input is not first.input else ("sweep",), f"{what}; remove one")]
     return []
