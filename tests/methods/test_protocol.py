@@ -7,8 +7,7 @@ from typing import Any
 from lanewise import methods
 from lanewise.methods.base import Method
 from lanewise.methods.hmc import Hmc
-from lanewise.methods.importance import Importance
-from lanewise.methods.laplace import Laplace
+from lanewise.methods.independent import importance, laplace
 from lanewise.methods.map import Map
 from lanewise.methods.nuts import Nuts
 from lanewise.methods.settings import (
@@ -23,9 +22,9 @@ from lanewise.methods.vi import Vi
 
 ALL: dict[str, Method[Any]] = {
     "map": Map(MapSettings()),
-    "laplace": Laplace(LaplaceSettings()),
+    "laplace": laplace(LaplaceSettings()),
     "vi": Vi(ViSettings()),
-    "importance": Importance(ImportanceSettings()),
+    "importance": importance(ImportanceSettings()),
     "hmc": Hmc(HmcSettings()),
     "nuts": Nuts(NutsSettings()),
 }
