@@ -63,6 +63,19 @@ def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (
         mpl.rcParams["svg.hashsalt"] = name
         figure = Figure(figsize=size)
         draw(figure)
+        _freeze_layout(figure)
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return out.getvalue()
+
+
+def _freeze_layout(figure: Figure) -> None:
+    """Round the places that a layout engine found: the last bits of its solver differ from process to process."""
+    from matplotlib.transforms import Bbox
+
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
