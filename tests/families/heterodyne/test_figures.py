@@ -8,7 +8,7 @@ from lanewise.families.heterodyne import figures
 
 
 def test_a_layout_that_is_solved_for_gives_the_same_bytes_every_time() -> None:
-    """The layout solver's last bits follow the addresses of its variables; unrounded, twelve figures come out in two."""
+    """The layout solver's last bits follow its variables' addresses; unrounded, twelve figures come out in two."""
     blocks = np.random.default_rng(0).normal(size=(3, 8, 8))
     kept, found = [], set()
     for n in range(12):
