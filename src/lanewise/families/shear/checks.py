@@ -8,7 +8,7 @@ from typing import Any
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import scene, simulation
-from lanewise.families.shear.priors import parameter
+from lanewise.families.shear.priors import centre, parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, position_bounds
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
@@ -168,8 +168,7 @@ def _renderer(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def _centre(value: float | Mapping[str, Any]) -> float:
-    parsed = parameter(value)
-    return parsed if isinstance(parsed, float) else parsed.centre
+    return centre(parameter(value))
 
 
 def _mappings(value: Any, path: Path) -> list[tuple[Path, dict[str, Any]]]:

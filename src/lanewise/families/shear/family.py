@@ -164,9 +164,8 @@ def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed:
         galaxy = truth_draws.truth({**dict(config.simulated_galaxy.parameters), "g1": g1, "g2": g2}, seed)
     for turned in (False, True) if extent.ring else (False,):
         if turned:
-            shape = dict(config.simulated_galaxy.parameters) | galaxy
-            e = {name: p if isinstance(p, float) else p.centre for name, p in shape.items() if name in ("e1", "e2")}
-            galaxy = galaxy | {name: 0.0 - value for name, value in e.items()}
+            shape = config.simulated_galaxy.centres | galaxy
+            galaxy = galaxy | {name: 0.0 - shape[name] for name in ("e1", "e2")}
         # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
         for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
             name = run_id(a, b, seed) + (TURNED if turned else "")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lanewise.families.shear.priors import Parameter, Uniform, parameter
+from lanewise.families.shear.priors import Parameter, centre, parameter, uniform
 from lanewise.manifest import typed
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
@@ -150,12 +150,15 @@ class Galaxy:
     parameters: tuple[tuple[str, Parameter], ...]
 
     @property
+    def centres(self) -> dict[str, float]:
+        """The value of every fixed parameter, and the centre of every prior."""
+        return {name: centre(p) for name, p in self.parameters}
+
+    @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
         named = {"components": {name: part.type for name, part in self.components}} if self.type == "Sum" else {}
-        values = {
-            name: p if isinstance(p, float) else {"type": type(p).__name__, **vars(p)} for name, p in self.parameters
-        }
+        values = {name: p if isinstance(p, float) else p.content for name, p in self.parameters}
         return {"type": self.type, **named, **values}
 
 
@@ -185,7 +188,7 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
     offsets = {}
     for axis, size in (("x", stamp.size_x), ("y", stamp.size_y)):
         low, high = position_bounds(position, axis, size)
-        offsets[axis] = Uniform(low - size / 2, high - size / 2)
+        offsets[axis] = uniform(low - size / 2, high - size / 2)
     parts, own = _components(kind, value)
     parameters = {
         "g1": parameter(value["shear"]["g1"]),

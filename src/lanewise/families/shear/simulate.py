@@ -23,8 +23,7 @@ def simulate(config: ShearConfig, member: Simulated) -> Observation:
         The truth, and data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, of
         the same shape, the inverse variance [1/flux²]; `given`, the true values that the model is given, if any.
     """
-    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.simulated_galaxy.parameters}
-    truth |= {"x": 0.0, "y": 0.0, **member.truth}
+    truth = {**config.simulated_galaxy.centres, "x": 0.0, "y": 0.0, **member.truth}
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
     offset = galsim.PositionD(truth["x"], truth["y"])

@@ -40,11 +40,7 @@ class ShearProblem:
         self._find = Finder(config)
         self._dtype = jnp.dtype(config.inference.precision)
         # Sizes, indices and fractions outside their domain have no image; `_complete` replaces them by these values.
-        self._guarded = {
-            name: p if isinstance(p, float) else p.centre
-            for name, p in config.galaxy.parameters
-            if quantity(name) in _GUARDED
-        }
+        self._guarded = {name: value for name, value in config.galaxy.centres.items() if quantity(name) in _GUARDED}
         is_reference = config.image.renderer != "fourier"
         self.grid = STAMP if is_reference else choose_grid(config)
         self._likelihood = choose(config, self.grid)

@@ -104,7 +104,7 @@ def draw_on(config: ShearConfig, grid: Grid) -> GridRenderer:
 
 
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
-    centre = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
+    centre = config.galaxy.centres
     priors = {name: p for name, p in config.galaxy.parameters if not isinstance(p, float)}
     wide = {name: _widest(name, prior) for name, prior in priors.items() if quantity(name) in _SIZE_QUANTITIES}
     shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
