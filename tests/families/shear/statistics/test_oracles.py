@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from families.shear.statistics.population import log_ratio, peak
 from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics.bias import Estimates, GaussianPrior, component_bias, estimates
 from lanewise.families.shear.statistics.joint import joint
 from lanewise.families.shear.statistics.pairs import pairs
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component, counts, signs
-from lanewise.statistics.population import log_ratio, peak
 from lanewise.statistics.resampling import Resampled
 from tables import known
 
