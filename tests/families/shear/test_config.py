@@ -96,12 +96,12 @@ def test_a_galaxy_that_cannot_be_drawn_is_refused_with_its_remedy(gal: dict[str,
     assert found[0].startswith("c.yaml:")
 
 
-def test_jax_galsim_says_which_profiles_it_lacks() -> None:
-    value = scene(type="Sersic", n=2)
-    value["image"] = {**value["image"], "renderer": "jax-galsim"}
-    (found,) = complaints(value)
-    assert "image.renderer: jax-galsim draws" in found
-    assert "this is type: Sersic; use renderer: fourier" in found
+def test_the_published_fft_size_is_accepted_and_changes_nothing() -> None:
+    without = shear_config.parse(SCENE)
+    with_size = shear_config.parse({**SCENE, "image": {**SCENE["image"], "fft_size": 64}})
+    assert with_size.content == without.content
+    assert with_size.content["image"]["renderer"] == "fourier"
+    assert (with_size.unused, without.unused) == (("image.fft_size",), ())
 
 
 PRIOR_EXAMPLES: dict[str, dict[str, float]] = {

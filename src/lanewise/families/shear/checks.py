@@ -18,7 +18,6 @@ _ELSEWHERE = {
     "output_path": "remove it; results go to the manifest's output.url",
     "data_path": "remove it; the images of this campaign are simulated",
 }
-_JAX_GALSIM = ("Exponential", "Gaussian")
 
 
 def check(config: Document) -> list[Complaint]:
@@ -31,7 +30,7 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), schema.load("shear-config"))
     if found:
         return found
-    faults = [fault for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer) for fault in look(value)]
+    faults = [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(value)]
     if simulation.KEY in value and not faults:
         faults = list(_simulation(value))
     return [config.complaint(path, message) for path, message in faults]
@@ -69,13 +68,6 @@ def _orders(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield at, f"expected more than {axis}_min ({first:g} px), got {last:g} px"
 
 
-def _stamp(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    image = value["image"]
-    fft_size = image.get("fft_size", 128)
-    if fft_size < max(image["size_x"], image["size_y"]):
-        yield ("image", "fft_size"), f"expected at least the stamp's size, got {fft_size}; double it"
-
-
 def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     psf = value["psf"]
     image = psf.get("type") == "Image"
@@ -86,8 +78,6 @@ def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         size = (psf["ellipticity"]["e1"] ** 2 + psf["ellipticity"]["e2"] ** 2) ** 0.5
         if size >= 1:
             yield ("psf", "ellipticity"), f"expected a size below 1, got (e1, e2) of size {size:g}"
-    if image and value["image"].get("renderer") == "jax-galsim":
-        yield ("image", "renderer"), "jax-galsim draws no image of a PSF; use renderer: fourier"
 
 
 def _galaxy(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -158,13 +148,6 @@ def _located(gal: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
         for key in ("flux", "half_light_radius", "n", "beta", "fraction"):
             if key in part:
                 yield (*path, key), part[key]
-
-
-def _renderer(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    kind = value["gal"].get("type", "Exponential")
-    if value["image"].get("renderer") == "jax-galsim" and kind not in _JAX_GALSIM:
-        known = " and ".join(_JAX_GALSIM)
-        yield ("image", "renderer"), f"jax-galsim draws {known} galaxies, this is type: {kind}; use renderer: fourier"
 
 
 def _centre(value: float | Mapping[str, Any]) -> float:

@@ -130,9 +130,7 @@ class ShearConfig:
         }
         if self.method in STAGES:
             inference["stages"] = {name: asdict(settings) for name, settings in self.stages}
-        image = asdict(self.image)
-        # What the other renderer reads changes no number.
-        del image["padding" if self.image.renderer == "jax-galsim" else "fft_size"]
+        image = {**asdict(self.image), "renderer": "fourier"}
         found = {"image": image, "psf": self.psf.content, "gal": self.galaxy.content, "inference": inference}
         different = self.simulation.content
         return {**found, "simulation": different} if different else found
@@ -151,7 +149,8 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     flat = {key: inference[key] for key in _FLAT if key in inference}
     given = {name: dict(inference.get(f"{name}_config", {})) for name in SETTINGS}
     given["nuts"] = {**flat, **given["nuts"]}
-    unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
+    unused = ["image.fft_size"] if "fft_size" in value["image"] else []
+    unused += [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
     unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
     return ShearConfig(
         image=image,

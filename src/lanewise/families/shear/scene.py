@@ -55,7 +55,6 @@ class Image:
     Attributes:
         pixel_scale: size of a pixel [arcsec].
         size_x, size_y: size of the stamp [pixel].
-        fft_size: FFT size of the renderer `jax-galsim`.
         padding: size of the renderer's grid in stamps; None chooses it by the predicted error.
     """
 
@@ -64,8 +63,6 @@ class Image:
     size_y: int
     noise: Noise
     n_objects: int = 1
-    fft_size: int = 128
-    renderer: str = "fourier"
     padding: int | None = None
 
 
@@ -164,7 +161,8 @@ class Galaxy:
 
 def image(value: Mapping[str, Any]) -> Image:
     """The stamp from the section `image` of a config, which the schema has checked."""
-    return typed.build(Image, {**value, "noise": typed.build(Noise, value["noise"])})
+    used = {key: part for key, part in value.items() if key != "fft_size"}
+    return typed.build(Image, {**used, "noise": typed.build(Noise, value["noise"])})
 
 
 def psf(value: Mapping[str, Any]) -> Psf | PsfImage:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.fourier import ModeLikelihood
-from lanewise.families.shear.model.render import STAMP, Grid, Renderer, build
+from lanewise.families.shear.model.render import STAMP, Grid, Renderer, draw_on
 from lanewise.manifest.problem import Data
 
 
@@ -78,7 +78,7 @@ def choose(config: ShearConfig, grid: Grid) -> Likelihood:
     """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough."""
     noise = config.image.noise
     if noise.type == "PerPixel" or noise.sigma is None:
-        return WeightedLikelihood(build(config, grid))
-    if config.image.renderer == "fourier" and grid == STAMP:
+        return WeightedLikelihood(draw_on(config, grid))
+    if grid == STAMP:
         return ModeLikelihood(config, noise.sigma)
-    return PixelLikelihood(build(config, grid), noise.sigma)
+    return PixelLikelihood(draw_on(config, grid), noise.sigma)

@@ -14,7 +14,7 @@ from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.likelihood import choose
-from lanewise.families.shear.model.render import STAMP, TOLERANCE, better, choose_grid, draw_on, in_precision
+from lanewise.families.shear.model.render import TOLERANCE, better, choose_grid, draw_on, in_precision
 from lanewise.families.shear.scene import DOMAINS, quantity
 from lanewise.manifest.problem import Data
 
@@ -41,15 +41,12 @@ class ShearProblem:
         self._dtype = jnp.dtype(config.inference.precision)
         # Sizes, indices and fractions outside their domain have no image; `_complete` replaces them by these values.
         self._guarded = {name: value for name, value in config.galaxy.centres.items() if quantity(name) in _GUARDED}
-        is_reference = config.image.renderer != "fourier"
-        self.grid = STAMP if is_reference else choose_grid(config)
+        self.grid = choose_grid(config)
         self._likelihood = choose(config, self.grid)
         # A fit may end far from the points at which the grid's error was predicted, so `flaw` measures it there. It
         # allows ten times the tolerance of the prediction; float32 is accurate enough for that.
         single = in_precision(config, "float32")
-        self._check_renderers = (
-            None if is_reference else (draw_on(single, self.grid), draw_on(single, better(self.grid)))
-        )
+        self._check_renderers = draw_on(single, self.grid), draw_on(single, better(self.grid))
         self._tolerance = 10 * TOLERANCE
 
     @property
@@ -108,8 +105,6 @@ class ShearProblem:
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Largest error of the image against that of a better grid, in units of the tolerance; a scalar."""
-        if self._check_renderers is None:
-            return jnp.zeros((), self._dtype)
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._check_renderers)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
