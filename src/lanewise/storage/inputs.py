@@ -85,6 +85,24 @@ def pin(path: str) -> Input:
         raise DataError(str(error)) from None
 
 
+def read(one: Input) -> bytes:
+    """The content of a pinned file.
+
+    Raises:
+        DataError: the file is not there any more, or has changed.
+        StorageError: storage cannot be reached.
+    """
+    folder, name = split(one.path)
+    try:
+        raw = Store(folder).read(name)
+    except FileNotFoundError:
+        raise DataError(f"{one.path}: is not there any more") from None
+    if (now := hashlib.sha256(raw).hexdigest()) != one.sha256:
+        known = f"{one.sha256[:12]}…"
+        raise DataError(f"{one.path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {known}")
+    return raw
+
+
 class _Wrong(Exception):
     """An entry of `inputs` that names no file."""
 

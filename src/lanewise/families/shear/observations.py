@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -18,8 +16,7 @@ from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import split
 from lanewise.manifest.manifest import Config
 from lanewise.manifest.problem import Observation
-from lanewise.storage import inputs
-from lanewise.storage.store import Store
+from lanewise.storage.inputs import Input
 
 KEY = "observations"
 _ROLES = ("images", "variance", "mask")
@@ -32,14 +29,12 @@ class Source:
     """One image of one file.
 
     Attributes:
-        path, name: the file, and the array in it.
-        sha256: of the whole file.
+        name: of the array in the file.
         index: of the image in the file.
     """
 
-    path: str
+    file: Input
     name: str
-    sha256: str
     index: int
 
 
@@ -64,7 +59,7 @@ class Observed:
 
     def identity(self, shared: Mapping[str, Any]) -> str:
         """SHA-256 of settings, truth, seed and the content of the files; not of their paths."""
-        data = {role: [one.sha256, one.name, one.index] for role, one in self.sources.items()}
+        data = {role: [one.file.sha256, one.name, one.index] for role, one in self.sources.items()}
         return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed, "data": data})
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
@@ -188,7 +183,7 @@ def observe(config: ShearConfig, planned: Observed) -> Observation:
     Raises:
         DataError: a file has changed since the campaign was planned, or a variance is not positive.
     """
-    values = {role: _image(source) for role, source in planned.sources.items()}
+    values = {role: stamps.load(one.file, one.name).values[one.index] for role, one in planned.sources.items()}
     image = values["images"].astype(np.float64)
     if config.image.noise.type != "PerPixel":
         return Observation({"image": image}, planned.truth)
@@ -198,12 +193,12 @@ def observe(config: ShearConfig, planned: Observed) -> Observation:
         if not np.all((variance > 0) & np.isfinite(variance)):
             count = int(np.sum(~((variance > 0) & np.isfinite(variance))))
             raise DataError(
-                f"{planned.sources['variance'].path}: {count} pixels without a positive variance; mask them"
+                f"{planned.sources['variance'].file.path}: {count} pixels without a positive variance; mask them"
             )
     else:
         variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
     if np.all(left_out):
-        raise DataError(f"{planned.sources['mask'].path}: every pixel is masked")
+        raise DataError(f"{planned.sources['mask'].file.path}: every pixel is masked")
     return Observation(
         {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, planned.truth
     )
@@ -213,20 +208,17 @@ def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:
     """The files of a role, pinned with the shape of what is in them."""
     place: Path = (KEY, role)
     found = []
-    # A name of an array after # is no part of the path.
     for here, entry in _entries(manifest.at(place), place):
         if isinstance(entry, Mapping):
             found.append(dict(entry))
             continue
-        path, _, name = entry.partition("#")
-        single = manifest.override(here, path, manifest.origin(here)[0]) if name else manifest
-        for one in inputs.resolve(single, here):
+        for one in stamps.resolve(manifest, here):
             try:
-                images = _read(one["path"], name, one["sha256"])
+                images = stamps.load(Input(one["path"], one["sha256"]), one["name"])
             except DataError as error:
                 raise ManifestError([manifest.complaint(here, str(error))]) from None
             scale = {} if images.pixel_scale is None else {"pixel_scale": images.pixel_scale}
-            found.append({**one, "name": name, "shape": list(images.values.shape), **scale})
+            found.append({**one, "shape": list(images.values.shape), **scale})
     return found
 
 
@@ -241,22 +233,4 @@ def _count(files: Sequence[Mapping[str, Any]]) -> int:
 def _sources(files: Sequence[Mapping[str, Any]]) -> Iterator[Source]:
     for one in files:
         for index in range(one["shape"][0]):
-            yield Source(one["path"], one["name"], one["sha256"], index)
-
-
-def _image(source: Source) -> np.ndarray:
-    image: np.ndarray = _read(source.path, source.name, source.sha256).values[source.index]
-    return image
-
-
-@functools.lru_cache(maxsize=4)
-def _read(path: str, name: str, sha256: str) -> stamps.Stamps:
-    """A file's images; neighbours of one file read it once."""
-    folder, file = split(path)
-    try:
-        raw = Store(folder).read(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: is not there any more") from None
-    if (now := hashlib.sha256(raw).hexdigest()) != sha256:
-        raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
-    return stamps.read(raw, path, name)
+            yield Source(Input(one["path"], one["sha256"]), one["name"], index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import DataError
+from lanewise.manifest.document import Document, Path
+from lanewise.storage import inputs
+from lanewise.storage.inputs import Input
 
 SUFFIXES = (".fits", ".fit", ".fits.gz", ".npz", ".npy", ".h5", ".hdf5")
 
@@ -25,6 +29,27 @@ class Stamps:
 
     values: np.ndarray
     pixel_scale: float | None
+
+
+def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
+    """Every file that the path or pattern at `place` names, with its SHA-256 and the name of an array after #.
+
+    Raises:
+        ManifestError: a file is missing.
+    """
+    path, _, name = manifest.at(place).partition("#")
+    named = manifest.override(place, path, manifest.origin(place)[0]) if name else manifest
+    return [{**one, "name": name} for one in inputs.resolve(named, place)]
+
+
+@functools.lru_cache(maxsize=4)
+def load(file: Input, name: str) -> Stamps:
+    """The images in a pinned file; neighbours of one file read it once.
+
+    Raises:
+        DataError: the file is missing, has changed, or cannot be read as images.
+    """
+    return read(inputs.read(file), file.path, name)
 
 
 def read(raw: bytes, path: str, name: str = "") -> Stamps:

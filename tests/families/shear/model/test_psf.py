@@ -15,6 +15,7 @@ from astropy.io import fits
 from conftest import SCENE, Write, load
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import config as shear_config
+from lanewise.families.shear import stamps
 from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.render import STAMP, draw_on
@@ -114,7 +115,8 @@ def test_a_psf_image_is_read_beside_the_config_and_pinned_by_its_content(write: 
     assert again.config == manifest.config
     fits.writeto(tmp_path / "psfs" / "psf.fits", image_of_a_psf(0.1, 33), overwrite=True)
     assert load(write(config=config)).manifest.config.content != manifest.config.content
-    psf_image._read.cache_clear()
+    psf_image.read.cache_clear()
+    stamps.load.cache_clear()
     with pytest.raises(DataError, match="has changed"):
         simulate(shear_config.of(again), Simulated("r", 1, AT))
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lanewise.errors import DataError, ManifestError
-from lanewise.families.shear import stamps
+from lanewise.families.shear import scene, stamps
 from lanewise.families.shear.scene import PsfImage
 from lanewise.manifest.document import Document
 from lanewise.manifest.locations import split
-from lanewise.storage import inputs
-from lanewise.storage.store import Store
 
 _FILE_KEY = ("psf", "file")
 
@@ -27,41 +24,28 @@ def resolve(config: Document) -> dict[str, Any]:
         ManifestError: the file is missing, or contains no point-spread function.
     """
     value: dict[str, Any] = config.value
-    named = value["psf"]["file"]
-    if not isinstance(named, str):
+    if not isinstance(value["psf"]["file"], str):
         return value
-    path, _, name = named.partition("#")
-    here = config.override(_FILE_KEY, path, config.origin(_FILE_KEY)[0]) if name else config
-    found = inputs.resolve(here, _FILE_KEY)
+    found = stamps.resolve(config, _FILE_KEY)
     if len(found) != 1:
         raise ManifestError([config.complaint(_FILE_KEY, f"expected one file, got {len(found)}")])
-    pinned = {**found[0], "name": name}
+    resolved = {**value, "psf": {**value["psf"], "file": found[0]}}
     try:
-        _read(pinned["path"], name, pinned["sha256"])
+        read(scene.psf(resolved["psf"]))
     except DataError as error:
         raise ManifestError([config.complaint(_FILE_KEY, str(error))]) from None
-    return {**value, "psf": {**value["psf"], "file": pinned}}
+    return resolved
 
 
+@functools.lru_cache(maxsize=4)
 def read(psf: PsfImage) -> np.ndarray:
     """The image, shape (ny, nx), normalized to unit sum.
 
     Raises:
         DataError: the file is missing, has changed, or contains no point-spread function.
     """
-    return _read(psf.file.path, psf.array, psf.file.sha256)
-
-
-@functools.lru_cache(maxsize=4)
-def _read(path: str, name: str, sha256: str) -> np.ndarray:
-    folder, file = split(path)
-    try:
-        raw = Store(folder).read(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file no longer exists") from None
-    if (now := hashlib.sha256(raw).hexdigest()) != sha256:
-        raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
-    values = stamps.read(raw, path, name).values
+    path = psf.file.path
+    values = stamps.load(psf.file, psf.array).values
     if len(values) != 1:
         raise DataError(f"{path}: expected one image, got {len(values)}")
     image: np.ndarray = values[0].astype(np.float64)
