@@ -15,8 +15,6 @@ from lanewise.manifest.document import Document, Path
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
-SUFFIXES = (".fits", ".fit", ".fits.gz", ".npz", ".npy", ".h5", ".hdf5")
-
 
 @dataclass(frozen=True)
 class Stamps:
@@ -63,21 +61,17 @@ def read(raw: bytes, path: str, name: str = "") -> Stamps:
     Raises:
         DataError: the file cannot be read as images.
     """
+    reader = next((one for suffix, one in _READERS.items() if path.lower().endswith(suffix)), None)
+    if reader is None:
+        raise DataError(f"{path}: expected a file that ends in {', '.join(_READERS)}")
     try:
-        values, scale = _READERS[_suffix(path)](raw, path, name)
+        values, scale = reader(raw, path, name)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if values.dtype.kind not in "fiub" or values.ndim not in {2, 3}:
         found = f"{values.dtype} of shape {values.shape}"
         raise DataError(f"{path}: expected numbers of shape (ny, nx) or (n, ny, nx), got {found}")
     return Stamps(values if values.ndim == 3 else values[None], scale)
-
-
-def _suffix(path: str) -> str:
-    suffix = max((one for one in SUFFIXES if path.lower().endswith(one)), key=len, default="")
-    if not suffix:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
-    return suffix
 
 
 def _npy(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:

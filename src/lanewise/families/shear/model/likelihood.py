@@ -1,9 +1,13 @@
-"""The likelihood of an image: pixel by pixel, or mode by mode if the stamp's own grid is accurate enough."""
+"""The likelihood of an image: pixel by pixel, or mode by mode if the stamp's own grid is accurate enough.
+
+Each is Gaussian, a function of the parameters by name. `prepare` whitens the data on the host, once per image.
+`prediction` is the whitened model, shape (n_data,): with its Jacobian J, JᵀJ is the Fisher information.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +17,6 @@ from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.fourier import ModeLikelihood
 from lanewise.families.shear.model.render import STAMP, Grid, Renderer, draw_on
 from lanewise.manifest.problem import Data
-
-
-class Likelihood(Protocol):
-    """A Gaussian likelihood as a function of the parameters by name."""
-
-    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The whitened data that the model is compared with, computed once on the host."""
-        ...
-
-    def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """Log likelihood up to a constant; a scalar."""
-        ...
-
-    def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """The whitened model, shape (n_data,); with its Jacobian J, JᵀJ is the Fisher information."""
-        ...
 
 
 class PixelLikelihood:
@@ -72,6 +60,9 @@ class WeightedLikelihood:
         """The model image in units of each pixel's σ, shape (ny nx,); 0 for a masked pixel."""
         whitened: jax.Array = self._render(p) * data["root"]
         return whitened.ravel()
+
+
+Likelihood = ModeLikelihood | PixelLikelihood | WeightedLikelihood
 
 
 def choose(config: ShearConfig, grid: Grid) -> Likelihood:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, PointBias
+from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
+from lanewise.families.shear.statistics.estimates import Estimates
 from lanewise.families.shear.statistics.joint import FiniteDraws
 from lanewise.families.shear.statistics.selection import Component, Signs
 from lanewise.manifest.manifest import Acceptance

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from lanewise.families.shear.statistics import bias, selection
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, GaussianPrior, PointBias
+from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
 from lanewise.families.shear.statistics.criteria import Bounds, Evidence, bounds_of, decide
+from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.joint import Joint, joint
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, Signs
 from lanewise.manifest.manifest import Acceptance
@@ -184,7 +185,7 @@ def evaluate(
     counted = selection.counts(rows, absent)
     names = selection.inferred(rows[counted])
     chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
-    data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
+    data = {k: estimates(rows, k, chosen[k], absent) for k in names}
     biases = {k: bias.component_bias(k, data[k]) for k in names}
     unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)

@@ -12,7 +12,7 @@ from lanewise.errors import Complaint, Damaged, ManifestError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.outputs import SUMMARY_COLUMNS
 from lanewise.families.shear.priors import Prior
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component
 from lanewise.storage.record import Record
 
@@ -48,7 +48,7 @@ def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
     """The table with g1_lik_mean, g1_lik_std and g2's: each posterior divided by its Gaussian prior.
 
     For looking at single realizations. Where the prior speaks, the posterior's width is too noisy to divide by, and the
-    bias is taken from the raw columns with one pull for the whole campaign (`bias.Shrinkage`).
+    bias is taken from the raw columns with one pull for the whole campaign (`estimates.Shrinkage`).
     """
     freed = summary.copy()
     for component, prior in zip(COMPONENTS, of, strict=True):
