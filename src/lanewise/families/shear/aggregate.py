@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -25,25 +25,22 @@ from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
-from lanewise.statistics.verdict import EXIT_CODES, Judged, lines
+from lanewise.statistics.verdict import EXIT_CODES, Decision, lines
 from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
-BIAS_RESULTS = "bias_results.json"
-NUMBERS = "bias_results.csv"
+BIAS_RESULTS = "bias_results"
 PLOTS = "plots"
 STATS = "stats"
 
 
-def write_stats(store: Store, folder: str, summary: pd.DataFrame, results: BiasResults) -> dict[str, bytes]:
-    """Write the results as JSON and CSV, and the plots, below `folder` ("" is the root); returns the plots by name."""
+def write_stats(store: Store, folder: str, name: str, results: object, plots: Mapping[str, bytes]) -> None:
+    """Write the results as NAME.json and NAME.csv, and the plots, below `folder` ("" is the root)."""
     base = f"{folder}/" if folder else ""
-    store.put(f"{base}{BIAS_RESULTS}", to_json(results).encode())
-    store.put(f"{base}{NUMBERS}", to_csv(results))
-    plots = figures(results, summary)
-    for name, svg in plots.items():
-        store.put(f"{base}{PLOTS}/{name}.svg", svg)
-    return plots
+    store.put(f"{base}{name}.json", to_json(results).encode())
+    store.put(f"{base}{name}.csv", to_csv(results))
+    for plot, svg in plots.items():
+        store.put(f"{base}{PLOTS}/{plot}.svg", svg)
 
 
 def judge(record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damaged] | None = None) -> BiasResults:
@@ -87,42 +84,28 @@ def aggregate(record: Record) -> BiasResults:
     summary, damaged = table.survey(record)
     record.store.put(SUMMARY, frame_csv(summary))
     results, looked_at = gallery.look(record, summary, judge(record, summary, damaged))
-    plots = {**write_stats(record.store, STATS, summary, results), **looked_at}
-    for name, svg in looked_at.items():
-        record.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
+    plots = {**figures(results, summary), **looked_at}
+    write_stats(record.store, STATS, BIAS_RESULTS, results, plots)
     record.store.put(REPORT, page.render(results, summary, plots, context(record, summary)).encode())
     return results
 
 
-class Planned(Protocol):
-    """A realization that is missing."""
-
-    @property
-    def run_id(self) -> str:
-        """Name of its directory."""
-        ...
+def concluded(results: BiasResults) -> Conclusion:
+    """What a shear campaign comes to."""
+    return conclusion(results, results.verdict, (one.run_id for one in results.missing), results.damaged)
 
 
-class Verdicted(Judged, Protocol):
-    """Results with a verdict, that know what is missing."""
+def conclusion(
+    results: object, decision: Decision, missing: Iterable[str], damaged: tuple[DamagedChunk, ...]
+) -> Conclusion:
+    """What results with a verdict come to.
 
-    @property
-    def missing(self) -> Sequence[Planned]:
-        """Realizations of the plan that are not there."""
-        ...
-
-    @property
-    def damaged(self) -> Sequence[DamagedChunk]:
-        """Committed chunks that cannot be read."""
-        ...
-
-
-def concluded(results: Verdicted) -> Conclusion:
-    """What results with a verdict come to."""
-    decision = results.verdict
-    missing = frozenset(one.run_id for one in results.missing)
+    Args:
+        missing: run ids of the realizations that are planned, but not there.
+        damaged: committed chunks that cannot be read.
+    """
     code = EXIT_CODES[decision.verdict]
-    return Conclusion(results, lines(decision), code, missing, tuple(results.damaged), decision.extend_count)
+    return Conclusion(results, lines(decision), code, frozenset(missing), damaged, decision.extend_count)
 
 
 def conclude(record: Record) -> Conclusion:

@@ -32,6 +32,7 @@ def stats(
 ) -> None:
     """Compute the multiplicative and additive bias and the verdict from the summary."""
     from lanewise.families.shear import aggregate
+    from lanewise.families.shear.report.figures import figures
     from lanewise.families.shear.statistics import summary as table
     from lanewise.families.shear.statistics.criteria import LEVEL_0
     from lanewise.manifest.locations import split
@@ -65,6 +66,6 @@ def stats(
     else:
         results = aggregate.judge_table(summary, Acceptance(level=level))
         store, where = Store(output_dir or "."), "" if output_dir else aggregate.STATS
-    aggregate.write_stats(store, where, summary, results)
+    aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))
     print(text(aggregate.concluded(results), origin or source))
-    print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}' if where else aggregate.BIAS_RESULTS)}")
+    print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}.json'.removeprefix('/'))}")
