@@ -27,7 +27,7 @@ from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.likelihood import PixelLikelihood
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import Grid, Renderer, draw_on
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
 
@@ -74,7 +74,7 @@ def likelihoods(form: str, precision: str, batch: int, *, sequential: bool) -> C
     if form == "jax-galsim":
         # No config asks for it: the problem differs from that of a campaign in its likelihood alone.
         problem._likelihood = PixelLikelihood(jax_galsim(config), SIGMA)
-    members = [Simulated("r", 1 + k, {"g1": 0.02, "g2": 0.0}) for k in range(batch)]
+    members = [OneImage("r", 1 + k, {"g1": 0.02, "g2": 0.0}) for k in range(batch)]
     prepared = [problem.prepare(simulate(config, member).data) for member in members]
     dtype = config.inference.precision
     data = {name: jnp.asarray(np.stack([one[name] for one in prepared]), dtype) for name in prepared[0]}

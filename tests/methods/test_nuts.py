@@ -11,7 +11,7 @@ import pytest
 from jax_galsim_renderer import jax_galsim
 from lanewise.engine.engine import Engine
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.manifest import loading, planning
 
@@ -25,7 +25,7 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
     config = shear_config.of(loaded)
     draw = jax_galsim(config)
     planned = built.realizations[0].planned
-    assert isinstance(planned, Simulated)
+    assert isinstance(planned, OneImage)
     image = simulate(config, planned).data["image"]
 
     def model() -> None:

@@ -12,7 +12,7 @@ from lanewise.errors import Complaint
 from lanewise.families.shear import checks, family, shears, simulation, truth_draws
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.realization import OneImage
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family
@@ -47,13 +47,13 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     return found
 
 
-def realizations(manifest: Manifest) -> Sequence[Simulated]:
+def realizations(manifest: Manifest) -> Sequence[OneImage]:
     """Every realization with its truth, drawn with its own seed."""
     config, first = shear_config.of(manifest), manifest.realizations.base_seed
     found = []
     for seed in range(first, first + manifest.realizations.count):
         truth = truth_draws.truth(dict(config.simulated_galaxy.parameters), seed)
-        found.append(Simulated(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
+        found.append(OneImage(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lanewise.families.shear import scene, simulation
@@ -13,26 +13,8 @@ from lanewise.families.shear.simulation import Simulation
 from lanewise.manifest import typed
 from lanewise.manifest.family import climbed
 from lanewise.manifest.manifest import Manifest, Rung
-from lanewise.methods import STAGES
-from lanewise.methods.settings import (
-    AutoSettings,
-    HmcSettings,
-    ImportanceSettings,
-    LaplaceSettings,
-    MapSettings,
-    NutsSettings,
-    ViSettings,
-)
+from lanewise.methods import STAGES, settings
 
-SETTINGS: dict[str, type[Any]] = {
-    "map": MapSettings,
-    "laplace": LaplaceSettings,
-    "vi": ViSettings,
-    "importance": ImportanceSettings,
-    "hmc": HmcSettings,
-    "nuts": NutsSettings,
-    "auto": AutoSettings,
-}
 _FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
 
 
@@ -43,13 +25,19 @@ class Inference:
     method: str = "nuts"
     precision: str = "float64"
     rng_seed: int = 0
-    map: MapSettings = field(default_factory=MapSettings)
-    laplace: LaplaceSettings = field(default_factory=LaplaceSettings)
-    vi: ViSettings = field(default_factory=ViSettings)
-    importance: ImportanceSettings = field(default_factory=ImportanceSettings)
-    hmc: HmcSettings = field(default_factory=HmcSettings)
-    nuts: NutsSettings = field(default_factory=NutsSettings)
-    auto: AutoSettings = field(default_factory=AutoSettings)
+    map: settings.MapSettings = field(default_factory=settings.MapSettings)
+    laplace: settings.LaplaceSettings = field(default_factory=settings.LaplaceSettings)
+    vi: settings.ViSettings = field(default_factory=settings.ViSettings)
+    importance: settings.ImportanceSettings = field(default_factory=settings.ImportanceSettings)
+    hmc: settings.HmcSettings = field(default_factory=settings.HmcSettings)
+    nuts: settings.NutsSettings = field(default_factory=settings.NutsSettings)
+    auto: settings.AutoSettings = field(default_factory=settings.AutoSettings)
+
+
+# Method → the type of its settings.
+SETTINGS: dict[str, Any] = {
+    one.name: one.default_factory for one in fields(Inference) if one.default_factory is not MISSING
+}
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from lanewise.families.shear import checks, observations, predictions, shears, s
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf_image
-from lanewise.families.shear.observations import Observations, Observed
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.observations import Observations
+from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.shears import TURNED, Shears
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
@@ -101,7 +101,7 @@ def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
 
 
 def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
-    """Simulated images need noise of a known width."""
+    """OneImage images need noise of a known width."""
     if config.image.noise.sigma is None:
         message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
         yield ("config",), message
@@ -141,13 +141,13 @@ def settings(manifest: Manifest) -> Mapping[str, Any]:
     }
 
 
-def realizations(manifest: Manifest) -> Sequence[Simulated | Observed]:
+def realizations(manifest: Manifest) -> Sequence[OneImage]:
     """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
     config, extent = shear_config.of(manifest), manifest.extent
     if isinstance(extent, Observations):
         return observations.realizations(extent, manifest.realizations.base_seed, run_id)
     assert isinstance(extent, Shears)
-    found: list[Simulated] = []
+    found: list[OneImage] = []
     seed = manifest.realizations.base_seed
     for shear in extent.points:
         for _ in range(manifest.realizations.count):
@@ -156,7 +156,7 @@ def realizations(manifest: Manifest) -> Sequence[Simulated | Observed]:
     return found
 
 
-def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Simulated]:
+def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[OneImage]:
     """The realizations of one seed: a galaxy, under ±g in a pair, and turned by 90° too in a ring."""
     g1, g2 = shear
     galaxy: dict[str, float] = {}
@@ -169,7 +169,7 @@ def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed:
         # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
         for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
             name = run_id(a, b, seed) + (TURNED if turned else "")
-            yield Simulated(name, seed, {**galaxy, "g1": a, "g2": b})
+            yield OneImage(name, seed, {**galaxy, "g1": a, "g2": b})
 
 
 def run_id(g1: float, g2: float, seed: int) -> str:
@@ -180,7 +180,7 @@ def run_id(g1: float, g2: float, seed: int) -> str:
 
 
 def no_extension(manifest: Manifest) -> str:
-    """Simulated realizations can be added to; files are what they are."""
+    """OneImage realizations can be added to; files are what they are."""
     if isinstance(manifest.extent, Observations):
         return "images come from files; add files to observations.images, at the end"
     return ""
@@ -222,11 +222,11 @@ def inference(config: ShearConfig) -> Inference:
 
 def observe(config: ShearConfig, planned: Planned) -> Observation:
     """Read one image, or simulate it with GalSim."""
-    if isinstance(planned, Observed):
+    assert isinstance(planned, OneImage)
+    if planned.sources:
         return observations.observe(config, planned)
     from lanewise.families.shear.simulate import simulate
 
-    assert isinstance(planned, Simulated)
     return simulate(config, planned)
 
 

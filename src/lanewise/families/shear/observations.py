@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lanewise.errors import Complaint, DataError, ManifestError
 from lanewise.families.shear import stamps, truths
 from lanewise.families.shear.config import ShearConfig
-from lanewise.manifest import identity
+from lanewise.families.shear.realization import OneImage, Source
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import split
-from lanewise.manifest.manifest import Config
 from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
@@ -25,63 +24,17 @@ _SCALE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Source:
-    """One image of one file.
-
-    Attributes:
-        name: of the array in the file.
-        index: of the image in the file.
-    """
-
-    file: Input
-    name: str
-    index: int
-
-
-@dataclass(frozen=True)
-class Observed:
-    """A realization whose image comes from a file; see `plan.Planned`.
-
-    Attributes:
-        truth: what is known to be true of it; may be empty.
-        sources: by role: `images`, and `variance` and `mask` where there are any.
-    """
-
-    run_id: str
-    seed: int
-    truth: Mapping[str, float]
-    sources: Mapping[str, Source] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The run id."""
-        return self.run_id
-
-    def identity(self, shared: Mapping[str, Any]) -> str:
-        """SHA-256 of settings, truth, seed and the content of the files; not of their paths."""
-        data = {role: [one.file.sha256, one.name, one.index] for role, one in self.sources.items()}
-        return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed, "data": data})
-
-    def changed(self, change: Callable[[Config], Config]) -> Self:
-        """Itself: it has no config of its own."""
-        return self
-
-
-@dataclass(frozen=True)
 class Observations:
     """The images of a campaign.
 
     Attributes:
-        images: each image.
-        variance, mask: one for each image, one for all, or none.
+        sources: by role: each of the `images`, and of `variance` and `mask` one for each image, one for all, or none.
         truths: per image, or empty.
         shapes: (ny, nx) that occur, by role.
         pixel_scales: [arcsec] that the files state.
     """
 
-    images: tuple[Source, ...]
-    variance: tuple[Source, ...]
-    mask: tuple[Source, ...]
+    sources: Mapping[str, tuple[Source, ...]]
     truths: tuple[Mapping[str, float], ...]
     shapes: Mapping[str, frozenset[tuple[int, int]]]
     pixel_scales: frozenset[float]
@@ -119,9 +72,9 @@ def resolve(manifest: Document) -> dict[str, Any]:
 
 def parse(value: Mapping[str, Any]) -> Observations:
     """The resolved key `observations` as frozen types."""
-    roles = {role: value.get(role, []) for role in _ROLES}
+    roles: dict[str, Any] = {role: value[role] for role in _ROLES if role in value}
     return Observations(
-        **{role: tuple(_sources(files)) for role, files in roles.items()},
+        sources={role: tuple(_sources(files)) for role, files in roles.items()},
         truths=tuple({name: float(number) for name, number in row.items()} for row in value.get("truths", ())),
         shapes={
             role: frozenset((ny, nx) for one in files for _, ny, nx in [one["shape"]]) for role, files in roles.items()
@@ -149,31 +102,28 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
             message = f"the header says {scale:.5g} arcsec per pixel, the config {image.pixel_scale:g}; correct one"
             yield (KEY, "images"), message
     per_pixel = image.noise.type == "PerPixel"
-    if per_pixel and not extent.variance and not image.noise.sigma:
+    if per_pixel and "variance" not in extent.sources and not image.noise.sigma:
         yield (KEY,), "the config's noise is PerPixel without sigma; add 'variance' here, or sigma there"
-    if (extent.variance or extent.mask) and not per_pixel:
+    if len(extent.sources) > 1 and not per_pixel:
         yield (KEY,), "variance and mask need image.noise: {type: PerPixel} in the config (with sigma for a mask alone)"
 
 
 def realizations(
     extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]
-) -> tuple[Observed, ...]:
+) -> tuple[OneImage, ...]:
     """Every image as a realization; seeds increment from image to image."""
     found = []
-    for index, image in enumerate(extent.images):
+    for index in range(len(extent.sources["images"])):
         seed = base_seed + index
         truth = extent.truths[index] if extent.truths else {}
         known = {"g1", "g2"} <= set(truth)
         name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
-        sources = {"images": image}
-        for role, files in (("variance", extent.variance), ("mask", extent.mask)):
-            if files:
-                sources[role] = files[index if len(files) > 1 else 0]
-        found.append(Observed(name, seed, truth, sources))
+        sources = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
+        found.append(OneImage(name, seed, truth, sources))
     return tuple(found)
 
 
-def observe(config: ShearConfig, planned: Observed) -> Observation:
+def observe(config: ShearConfig, planned: OneImage) -> Observation:
     """Read one image; with PerPixel noise its inverse variance too.
 
     Returns:

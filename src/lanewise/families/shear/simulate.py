@@ -9,12 +9,12 @@ import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf_image
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
 from lanewise.manifest.problem import Observation
 
 
-def simulate(config: ShearConfig, member: Simulated) -> Observation:
+def simulate(config: ShearConfig, member: OneImage) -> Observation:
     """One image, drawn with GalSim's default accuracy, its seed sets the noise.
 
     Parameters that the campaign does not set are at the centre of their prior; the position is the image centre.
@@ -49,15 +49,10 @@ def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
 
 
 def _profile(component: Component, truth: Mapping[str, float], flux: float) -> galsim.GSObject:
-    kinds = {
-        "DeVaucouleurs": galsim.DeVaucouleurs,
-        "Exponential": galsim.Exponential,
-        "Gaussian": galsim.Gaussian,
-        "Moffat": galsim.Moffat,
-        "Sersic": galsim.Sersic,
-    }
     shape = {SHAPES[component.type]: truth[component.shape]} if component.shape else {}
-    return kinds[component.type](flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
+    # A component has the name of its profile in GalSim.
+    profile = getattr(galsim, component.type)
+    return profile(flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
 
 
 def _psf(psf: Psf | PsfImage) -> galsim.GSObject:

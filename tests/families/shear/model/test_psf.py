@@ -19,7 +19,7 @@ from lanewise.families.shear import stamps
 from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.render import STAMP, draw_on
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.scene import PsfImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
@@ -64,9 +64,7 @@ def test_elliptical_psfs_equal_galsims(kind: str) -> None:
     expected = drawn(round_one.shear(e1=0.1, e2=-0.05))
     psf = {"type": kind, "sigma": 0.4 if kind == "Gaussian" else 0.9, "ellipticity": {"e1": 0.1, "e2": -0.05}}
     np.testing.assert_allclose(draw(scene(psf), **AT), expected, rtol=0, atol=1e-7 * expected.max())
-    simulated = simulate(
-        shear_config.parse(scene(psf, noise={"sigma": 1.0, "simulated": False})), Simulated("r", 1, AT)
-    )
+    simulated = simulate(shear_config.parse(scene(psf, noise={"sigma": 1.0, "simulated": False})), OneImage("r", 1, AT))
     np.testing.assert_allclose(simulated.data["image"], expected, rtol=0, atol=2e-4 * expected.max())
 
 
@@ -118,7 +116,7 @@ def test_a_psf_image_is_read_beside_the_config_and_pinned_by_its_content(write: 
     psf_image.read.cache_clear()
     stamps.load.cache_clear()
     with pytest.raises(DataError, match="has changed"):
-        simulate(shear_config.of(again), Simulated("r", 1, AT))
+        simulate(shear_config.of(again), OneImage("r", 1, AT))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lanewise.families.shear.model.fourier import ModeLikelihood
 from lanewise.families.shear.model.likelihood import PixelLikelihood, choose
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import CAREFUL, STAMP, Grid, choose_grid, draw_on, in_precision
-from lanewise.families.shear.realization import Simulated
+from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.scene import Noise
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
@@ -90,7 +90,7 @@ def test_draw_is_differentiable() -> None:
 def test_simulated_image_has_the_truth_at_the_centre_and_its_seeds_noise() -> None:
     clean = shear_config.parse(scene(image={"noise": {"sigma": 1e-3, "simulated": False}}))
     noisy = shear_config.parse(scene())
-    member = Simulated("r", 7, {"g1": 0.02, "g2": 0.0})
+    member = OneImage("r", 7, {"g1": 0.02, "g2": 0.0})
     image, truth = simulate(clean, member).data["image"], simulate(clean, member).truth
     assert (truth["g1"], truth["x"], truth["y"], truth["half_light_radius"]) == (0.02, 0.0, 0.0, 0.5)
     np.testing.assert_allclose(image, image[::-1, ::-1], atol=1e-12)  # centred between the four middle pixels
@@ -117,7 +117,7 @@ def test_log_density_is_that_of_the_formula(form: str) -> None:
     flux = {"type": "LogNormal", "mean": 2.0, "sigma": 0.3}
     config = shear_config.parse(scene(gal={"flux": flux}, image=FORMS[form]))
     problem = ShearProblem(config)
-    image = simulate(config, Simulated("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
+    image = simulate(config, OneImage("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
     data = problem.prepare({"image": image})
     assert problem.names == ("g1", "g2", "flux", "x", "y")
     densities, formulas = [], []
@@ -138,7 +138,7 @@ def test_gradient_hessian_and_curvature_agree_with_finite_differences(form: str)
     config = shear_config.parse(scene(gal=gal, image=FORMS[form]))
     problem = ShearProblem(config)
     clean = dataclasses.replace(config, image=dataclasses.replace(config.image, noise=Noise(1e-3, simulated=False)))
-    image = simulate(clean, Simulated("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
+    image = simulate(clean, OneImage("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
     data = problem.prepare({"image": image})
     position = problem.start(data) + jnp.linspace(0.01, 0.03, len(problem.names))
     # Few programs: compiling is what takes the time.

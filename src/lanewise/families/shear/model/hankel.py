@@ -43,8 +43,13 @@ def moffat(t: np.ndarray, beta: float) -> np.ndarray:
     Source:
         2 (z/2)^(β−1) K_{β−1}(z) / Γ(β−1) with z = k r₀; half of the light is inside r₀ √(2^(1/(β−1)) − 1).
     """
+    return moffat_of(np.sqrt(t / (2 ** (1 / (beta - 1)) - 1)), beta)
+
+
+def moffat_of(z: np.ndarray, beta: float) -> np.ndarray:
+    """The same transform as a function of z = k r₀."""
     order = beta - 1
     # The limit at z = 0 is 1, but K overflows there.
-    z = np.maximum(np.sqrt(t / (2 ** (1 / order) - 1)), 1e-10)
+    z = np.maximum(z, 1e-10)
     found: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
     return found
