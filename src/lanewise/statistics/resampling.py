@@ -64,17 +64,16 @@ class Coefficients(NamedTuple):
     without: Array
     again: Array
 
+    def minus(self, other: Coefficients) -> Coefficients:
+        """The differences to the coefficients of another line, in every repetition."""
+        return Coefficients(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
     def resampled(self, at: int, less: float = 0.0) -> Resampled:
         """The coefficient number `at`, less a constant."""
-        return _resampled(self.whole[at] - less, self.without[:, at] - less, self.again[:, at] - less)
-
-    def shift(self, other: Coefficients, at: int) -> Resampled:
-        """The coefficient number `at`, less that of another line."""
-        return _resampled(
-            self.whole[at] - other.whole[at],
-            self.without[:, at] - other.without[:, at],
-            self.again[:, at] - other.again[:, at],
-        )
+        whole, without, again = self.whole[at] - less, self.without[:, at] - less, self.again[:, at] - less
+        n, mean = len(without), float(without.mean())
+        jackknife = float(np.sqrt((n - 1) / n * np.sum((without - mean) ** 2)))
+        return Resampled(n * whole - (n - 1) * mean, jackknife, float(np.nanstd(again, ddof=1)))
 
 
 def coefficients(lines: Sequence[Line], seed: NDArray[np.int64]) -> list[Coefficients] | None:
@@ -98,13 +97,6 @@ def coefficients(lines: Sequence[Line], seed: NDArray[np.int64]) -> list[Coeffic
     blocks = [[_solve(line, counts @ one) for line, one in sums] for counts in _counts(len(seeds))]
     again = [np.concatenate(of_line) for of_line in zip(*blocks, strict=True)]
     return [Coefficients(*found) for found in zip(whole, without, again, strict=True)]
-
-
-def _resampled(whole: float, without: Array, again: Array) -> Resampled:
-    n = len(without)
-    mean = float(without.mean())
-    jackknife = float(np.sqrt((n - 1) / n * np.sum((without - mean) ** 2)))
-    return Resampled(n * whole - (n - 1) * mean, jackknife, float(np.nanstd(again, ddof=1)))
 
 
 def _sums(line: Line, group: NDArray[np.int64], n_groups: int) -> Array:

@@ -20,7 +20,6 @@ from lanewise.families.shear.statistics import forecast as forecasts
 from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import COMPONENTS, ShearTruth
-from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
@@ -69,11 +68,6 @@ def _psf_shape(record: Record) -> tuple[float, float]:
     # From a distortion to the g-convention, g = e / (1 + √(1 − e²)).
     scale = 1 + math.sqrt(1 - psf.e1**2 - psf.e2**2)
     return psf.e1 / scale, psf.e2 / scale
-
-
-def judge_table(summary: pd.DataFrame, acceptance: Acceptance) -> BiasResults:
-    """Bias and verdict of a bare table: the priors and the plan behind it are unknown."""
-    return evaluate(summary, priors=(None, None), acceptance=acceptance)
 
 
 def aggregate(record: Record) -> BiasResults:

@@ -35,6 +35,7 @@ def stats(
     from lanewise.families.shear.report.figures import figures
     from lanewise.families.shear.statistics import summary as table
     from lanewise.families.shear.statistics.criteria import LEVEL_0
+    from lanewise.families.shear.statistics.results import evaluate
     from lanewise.manifest.locations import split
     from lanewise.manifest.manifest import Acceptance
     from lanewise.operations.aggregate import text
@@ -64,7 +65,8 @@ def stats(
         results = aggregate.judge(record, summary)
         store, where = (Store(output_dir), "") if output_dir else (record.store, aggregate.STATS)
     else:
-        results = aggregate.judge_table(summary, Acceptance(level=level))
+        # The priors and the plan behind a bare table are unknown.
+        results = evaluate(summary, priors=(None, None), acceptance=Acceptance(level=level))
         store, where = Store(output_dir or "."), "" if output_dir else aggregate.STATS
     aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))
     print(text(aggregate.concluded(results), origin or source))

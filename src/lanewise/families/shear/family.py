@@ -101,7 +101,7 @@ def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
 
 
 def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
-    """OneImage images need noise of a known width."""
+    """Simulated images need noise of a known width."""
     if config.image.noise.sigma is None:
         message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
         yield ("config",), message
@@ -180,7 +180,7 @@ def run_id(g1: float, g2: float, seed: int) -> str:
 
 
 def no_extension(manifest: Manifest) -> str:
-    """OneImage realizations can be added to; files are what they are."""
+    """Simulated realizations can be added to; files are what they are."""
     if isinstance(manifest.extent, Observations):
         return "images come from files; add files to observations.images, at the end"
     return ""

@@ -65,10 +65,10 @@ def _array(values: np.ndarray, dtype: Any) -> jax.Array:
 
     They are rounded on the host, because a conversion by JAX would have to be compiled.
     """
-    placed: jax.Array = jax.device_put(
+    found: jax.Array = jax.device_put(
         values.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(values) else dtype)
     )
-    return placed
+    return found
 
 
 class GridRenderer:

@@ -33,8 +33,7 @@ def sersic(t: np.ndarray, n: float) -> np.ndarray:
     # Below t = 1e-16 the transform is 1 in double precision, and the sum would be less accurate.
     log_kappa = 0.5 * np.log(np.maximum(t, 1e-16)) - n * np.log(b)
     terms = np.exp(-np.multiply.outer(log_kappa, s)) @ weight
-    found: np.ndarray = np.where(t < 1e-16, 1.0, terms.real)
-    return found
+    return np.where(t < 1e-16, 1.0, terms.real)
 
 
 def moffat(t: np.ndarray, beta: float) -> np.ndarray:
@@ -51,5 +50,4 @@ def moffat_of(z: np.ndarray, beta: float) -> np.ndarray:
     order = beta - 1
     # The limit at z = 0 is 1, but K overflows there.
     z = np.maximum(z, 1e-10)
-    found: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
-    return found
+    return np.asarray(2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order))

@@ -86,13 +86,11 @@ class ShearProblem:
         """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
         parameters, exists = self._parameters(position, data)
         prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
-        density: jax.Array = jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
-        return density
+        return jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
-        value: jax.Array = self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
-        return value
+        return self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""

@@ -20,8 +20,7 @@ def transform(psf: Psf | PsfImage, kx: np.ndarray, ky: np.ndarray) -> np.ndarray
         return psf_image.transform(psf_image.read(psf), psf.pixel_scale, kx, ky)
     k = _sheared(psf, kx, ky[:, None])
     if psf.type == "Gaussian":
-        found: np.ndarray = np.exp(-0.5 * (k * psf.sigma) ** 2)
-        return found
+        return np.exp(-0.5 * (k * psf.sigma) ** 2)
     return hankel.moffat_of(k * (psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))), psf.beta)
 
 
@@ -29,5 +28,4 @@ def _sheared(psf: Psf, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
     """|Sᵀk|, where S is the shear matrix of unit determinant with distortion (e1, e2)."""
     to_g = 1 / (1 + math.sqrt(1 - psf.e1**2 - psf.e2**2))
     g1, g2 = psf.e1 * to_g, psf.e2 * to_g
-    found: np.ndarray = np.hypot((1 + g1) * kx + g2 * ky, g2 * kx + (1 - g1) * ky) / math.sqrt(1 - g1**2 - g2**2)
-    return found
+    return np.hypot((1 + g1) * kx + g2 * ky, g2 * kx + (1 - g1) * ky) / math.sqrt(1 - g1**2 - g2**2)

@@ -54,8 +54,7 @@ def read(psf: PsfImage) -> np.ndarray:
         raise DataError(f"{path}: {count} pixels are not finite; pixels of a PSF cannot be masked")
     if image.sum() <= 0:
         raise DataError(f"{path}: the pixels sum to {image.sum():g}; the sum of a PSF must be positive")
-    scaled: np.ndarray = image / image.sum()
-    return scaled
+    return np.asarray(image / image.sum())
 
 
 def half_light_radius(psf: PsfImage) -> float:
@@ -89,8 +88,7 @@ def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndar
     x, y = ((np.arange(size) - (size - 1) / 2) * pixel_scale for size in (nx, ny))
     waves_x, waves_y = np.exp(-1j * np.outer(x, kx)), np.exp(-1j * np.outer(ky, y))
     kernel = _quintic(ky * pixel_scale / (2 * np.pi))[:, None] * _quintic(kx * pixel_scale / (2 * np.pi))
-    found: np.ndarray = (waves_y @ image @ waves_x) * kernel
-    return found
+    return np.asarray((waves_y @ image @ waves_x) * kernel)
 
 
 def _quintic(u: np.ndarray) -> np.ndarray:
@@ -100,5 +98,4 @@ def _quintic(u: np.ndarray) -> np.ndarray:
         Bernstein & Gruen 2014, the piecewise quintic polynomial kernel of GalSim's `quintic`.
     """
     sinc, phase = np.sinc(u), np.pi * u
-    found: np.ndarray = sinc**5 * (sinc * (55 - 19 * phase**2) + 2 * np.cos(phase) * (phase**2 - 27))
-    return found
+    return np.asarray(sinc**5 * (sinc * (55 - 19 * phase**2) + 2 * np.cos(phase) * (phase**2 - 27)))

@@ -112,7 +112,7 @@ def joint(
         elif has_slope:
             full = named["all", component]
             m, m_half = float(full.whole[1] - 1), float(line.whole[1] - 1)
-            draws.append(FiniteDraws(component, m_half, line.shift(full, 1), 2 * m - m_half))
+            draws.append(FiniteDraws(component, m_half, line.minus(full).resampled(1), 2 * m - m_half))
     return Joint(tuple(resampled), tuple(matrix), tuple(draws), leakage)
 
 

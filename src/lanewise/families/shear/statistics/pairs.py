@@ -62,8 +62,7 @@ def pairs(data: Estimates) -> Pairs | None:
 def responses(data: Estimates) -> Array:
     """Response (ĝ₊ − ĝ₋) / 2g of each pair, shape (pair,)."""
     plus, minus = _matched(data, opposite=True).T
-    found: Array = (data.value[plus] - data.value[minus]) / (2 * data.truth[plus])
-    return found
+    return np.asarray((data.value[plus] - data.value[minus]) / (2 * data.truth[plus]))
 
 
 def _matched(data: Estimates, *, opposite: bool) -> NDArray[np.int64]:
