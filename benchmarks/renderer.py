@@ -24,9 +24,9 @@ import numpy as np
 
 from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.model.likelihood import PixelLikelihood
+from lanewise.families.shear.model.fourier import Grid, GridRenderer
+from lanewise.families.shear.model.likelihood import PixelLikelihood, Renderer
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.model.render import Grid, Renderer, draw_on
 from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
@@ -40,8 +40,8 @@ FLUX = {"type": "LogNormal", "mean": 1.0, "sigma": 0.3}
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 SIGMA = 1.2e-3
 FORMS: dict[str, tuple[int, Callable[[shear_config.ShearConfig], Renderer]]] = {
-    "modes": (1, lambda config: draw_on(config, Grid(1, 1))),
-    "padded grid": (2, lambda config: draw_on(config, Grid(2, 1))),
+    "modes": (1, lambda config: GridRenderer(config, Grid(1, 1))),
+    "padded grid": (2, lambda config: GridRenderer(config, Grid(2, 1))),
     "jax-galsim": (1, jax_galsim),
 }
 

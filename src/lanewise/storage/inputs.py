@@ -85,6 +85,16 @@ def pin(path: str) -> Input:
         raise DataError(str(error)) from None
 
 
+def without_folders(value: Any) -> Any:
+    """A resolved value in which the path of every pinned file is its name, as published files carry it."""
+    if isinstance(value, list):
+        return [without_folders(part) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: without_folders(part) for key, part in value.items()}
+    return {**found, "path": split(value["path"])[1]} if {"path", "sha256"} <= value.keys() else found
+
+
 def read(one: Input) -> bytes:
     """The content of a pinned file.
 

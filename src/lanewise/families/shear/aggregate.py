@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
 from lanewise.errors import Damaged, UsageError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import observations
-from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.report import gallery, page
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.scene import Psf
@@ -25,6 +23,7 @@ from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
 from lanewise.statistics.verdict import EXIT_CODES, Decision, lines
+from lanewise.storage import inputs
 from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
@@ -129,9 +128,7 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
 def context(record: Record, summary: pd.DataFrame) -> Context:
     """What a report says of its campaign."""
     content = record.manifest.content
-    files: dict[str, Any] = {"config": psf_image.without_folders(content["config"])}
-    if observations.KEY in content:
-        files[observations.KEY] = observations.without_folders(content[observations.KEY])
+    files = {key: inputs.without_folders(content[key]) for key in ("config", observations.KEY) if key in content}
     return replace(
         contexts.context(record, files),
         truth="true shear (g1, g2)",

@@ -98,10 +98,8 @@ def _galaxy(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield ("gal", "components"), message
         given = [_centre(part["fraction"]) for part in parts.values() if "fraction" in part]
         if sum(given) >= 1:
-            yield (
-                ("gal", "components"),
-                f"expected fractions of the flux that leave a rest, got a sum of {sum(given):g}",
-            )
+            message = f"expected fractions of the flux that leave a rest, got a sum of {sum(given):g}"
+            yield ("gal", "components"), message
         return
     if "components" in gal:
         yield ("gal", "components"), f"only a Sum has components, this is type: {kind}; remove them or set type: Sum"
@@ -121,12 +119,13 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         low, high = DOMAINS[str(path[-1])]
         centre = _centre(given)
         opened = low == 0 and high == float("inf")
-        inside = low < centre if opened else low <= centre <= high
         where = "a positive value" if opened else f"a value from {low:g} to {high:g}"
-        if not inside and isinstance(given, Mapping):
-            yield path, f"expected a prior around {where}, got one around {centre:g}"
-        elif not inside:
-            yield path, f"expected {where}, got {centre:g}"
+        if not scene.inside(str(path[-1]), centre):
+            prior = isinstance(given, Mapping)
+            yield (
+                path,
+                f"expected {'a prior around ' if prior else ''}{where}, got {'one around ' if prior else ''}{centre:g}",
+            )
         elif isinstance(given, Mapping):
             bounds = parameter(given).bounds  # type: ignore[union-attr]
             for key, bound in zip(("min", "max"), bounds, strict=True):

@@ -58,16 +58,16 @@ def stats(
     else:
         assert record is not None
         summary = table.collect(record)
-    if record is not None:
+    if record is None:
+        # The priors and the plan behind a bare table are unknown.
+        results = evaluate(summary, priors=(None, None), acceptance=Acceptance(level=level))
+    else:
         if level:
             acceptance = replace(record.manifest.acceptance, level=level)
             record = replace(record, manifest=replace(record.manifest, acceptance=acceptance))
         results = aggregate.judge(record, summary)
-        store, where = (Store(output_dir), "") if output_dir else (record.store, aggregate.STATS)
-    else:
-        # The priors and the plan behind a bare table are unknown.
-        results = evaluate(summary, priors=(None, None), acceptance=Acceptance(level=level))
-        store, where = Store(output_dir or "."), "" if output_dir else aggregate.STATS
+    store = record.store if record is not None and not output_dir else Store(output_dir or ".")
+    where = "" if output_dir else aggregate.STATS
     aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))
     print(text(aggregate.concluded(results), origin or source))
     print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}.json'.removeprefix('/'))}")

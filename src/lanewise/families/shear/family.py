@@ -74,11 +74,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         place = ("shear",)
         found += list(width_of_noise(config))
         found += list(_ring(config, extent))
-        signs = (1, -1) if extent.paired else (1,)
-        known = {
-            name: {sign * point[at] for point in extent.points for sign in signs}
-            for at, name in enumerate(("g1", "g2"))
-        }
+        arms = [arm for point in extent.points for arm in extent.arms(*point)]
+        known = {"g1": {g1 for g1, _ in arms}, "g2": {g2 for _, g2 in arms}}
     for name, truths in known.items():
         fixed = config.fixed.get(name)
         if fixed is not None and truths and truths != {fixed}:
@@ -166,8 +163,7 @@ def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed:
         if turned:
             shape = config.simulated_galaxy.centres | galaxy
             galaxy = galaxy | {name: 0.0 - shape[name] for name in ("e1", "e2")}
-        # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
-        for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
+        for a, b in extent.arms(g1, g2):
             name = run_id(a, b, seed) + (TURNED if turned else "")
             yield OneImage(name, seed, {**galaxy, "g1": a, "g2": b})
 

@@ -13,7 +13,6 @@ from lanewise.families.shear import stamps, truths
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.realization import OneImage, Source
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.locations import split
 from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
@@ -83,12 +82,6 @@ def parse(value: Mapping[str, Any]) -> Observations:
     )
 
 
-def without_folders(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved key `observations` without where its files lie."""
-    files = {role: [{**one, "path": split(one["path"])[1]} for one in value[role]] for role in _ROLES if role in value}
-    return {**value, **files}
-
-
 def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """What is wrong between the images and the config."""
     image = config.image
@@ -140,8 +133,7 @@ def observe(config: ShearConfig, planned: OneImage) -> Observation:
     left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
     if "variance" in values:
         variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
-        if not np.all((variance > 0) & np.isfinite(variance)):
-            count = int(np.sum(~((variance > 0) & np.isfinite(variance))))
+        if count := int(np.sum(~((variance > 0) & np.isfinite(variance)))):
             raise DataError(
                 f"{planned.sources['variance'].file.path}: {count} pixels without a positive variance; mask them"
             )

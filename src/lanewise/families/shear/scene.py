@@ -26,11 +26,19 @@ DOMAINS = {
     "g1": (-1.0, 1.0),
     "g2": (-1.0, 1.0),
 }
+# Outside their domain there is no image; of g and e this depends on both components.
+GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
 
 def quantity(name: str) -> str:
     """The quantity of a parameter, e.g. `n` for `n` and for `bulge_n`: a key of DOMAINS, or x or y."""
     return next((kind for kind in DOMAINS if name == kind or name.endswith(f"_{kind}")), name)
+
+
+def inside(name: str, value: Any) -> Any:
+    """Whether the value of a parameter is in its domain; of an array, for each element."""
+    low, high = DOMAINS[quantity(name)]
+    return (low < value) & (value < high) if high == float("inf") else (low <= value) & (value <= high)
 
 
 @dataclass(frozen=True)

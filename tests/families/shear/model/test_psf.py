@@ -18,7 +18,8 @@ from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import stamps
 from lanewise.families.shear.model import psf_image
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.model.render import STAMP, draw_on
+from lanewise.families.shear.model.fourier import GridRenderer
+from lanewise.families.shear.model.render import STAMP
 from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.scene import PsfImage
 from lanewise.families.shear.simulate import simulate
@@ -91,11 +92,11 @@ def test_modes_and_grid_agree_for_an_image_of_a_psf(tmp_path: Path) -> None:
     config = shear_config.parse(scene({"type": "Image", "file": str(tmp_path / "psf.npy"), "pixel_scale": 0.1}))
     p = {name: jnp.asarray(value) for name, value in {**config.fixed, **AT}.items()}
     likelihood = ModeLikelihood(config, 1e-3)
-    image = np.asarray(draw_on(config, STAMP)(p))
+    image = np.asarray(GridRenderer(config, STAMP)(p))
     data = likelihood.prepare({"image": image})
     assert float(likelihood.log_likelihood(p, data)) == pytest.approx(0.0, abs=1e-4)
     other = {**p, "g1": jnp.asarray(0.1)}
-    expected = -0.5 * np.sum((image - np.asarray(draw_on(config, STAMP)(other))) ** 2) / 1e-6
+    expected = -0.5 * np.sum((image - np.asarray(GridRenderer(config, STAMP)(other))) ** 2) / 1e-6
     assert float(likelihood.log_likelihood(other, data)) == pytest.approx(expected, rel=1e-3)
 
 

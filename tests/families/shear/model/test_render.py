@@ -14,10 +14,10 @@ import pytest
 from jax_galsim_renderer import jax_galsim
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.model.fourier import ModeLikelihood
+from lanewise.families.shear.model.fourier import Grid, GridRenderer, ModeLikelihood
 from lanewise.families.shear.model.likelihood import PixelLikelihood, choose
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.model.render import CAREFUL, STAMP, Grid, choose_grid, draw_on, in_precision
+from lanewise.families.shear.model.render import CAREFUL, STAMP, choose_grid, in_precision
 from lanewise.families.shear.realization import OneImage
 from lanewise.families.shear.scene import Noise
 from lanewise.families.shear.simulate import simulate
@@ -216,7 +216,9 @@ def test_modes_are_compared_up_to_a_wrap_around_of_a_millionth_in_either_precisi
         config = shear_config.parse(value)
         device.prepare("cpu", "float64")
         p = {**config.fixed, "g1": 0.1, "g2": 0.05, "x": 2.0, "y": -2.0, "flux": 1.0}
-        careful, stamp = (np.asarray(draw_on(in_precision(config, "float64"), grid)(p)) for grid in (CAREFUL, STAMP))
+        careful, stamp = (
+            np.asarray(GridRenderer(in_precision(config, "float64"), grid)(p)) for grid in (CAREFUL, STAMP)
+        )
         device.prepare("cpu", precision)
         seen[float(np.abs(stamp - careful).max() / careful.max())] = choose(config, choose_grid(config))
     below, above = sorted(seen)
@@ -277,7 +279,7 @@ def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any]
     moved = start.at[problem.names.index(name)].set(far)
     # The check is cheaper than a careful drawing, and says what that one would.
     p = dict(zip(problem.names, map(float, problem.constrain(moved)), strict=True))
-    careful, chosen = (draw_on(shear_config.parse(scene(gal=gal)), grid) for grid in (CAREFUL, problem.grid))
+    careful, chosen = (GridRenderer(shear_config.parse(scene(gal=gal)), grid) for grid in (CAREFUL, problem.grid))
     values = {**shear_config.parse(scene(gal=gal)).fixed, **p}
     error = float(np.abs(careful(values) - chosen(values)).max() / careful(values).max())
     assert error > 2e-5

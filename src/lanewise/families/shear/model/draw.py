@@ -34,7 +34,8 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     import jax
 
     from lanewise.families.shear import config as shear_config
-    from lanewise.families.shear.model.render import CAREFUL, draw_on
+    from lanewise.families.shear.model.fourier import GridRenderer
+    from lanewise.families.shear.model.render import CAREFUL
     from lanewise.families.shear.priors import uniform
     from lanewise.families.shear.scene import DOMAINS, SHAPES, quantity
     from lanewise.manifest import schema
@@ -52,4 +53,4 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
         for name, p in parsed.galaxy.parameters
     )
     parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
-    return draw_on(parsed, CAREFUL)({**values, **parameters})
+    return GridRenderer(parsed, CAREFUL)({**values, **parameters})

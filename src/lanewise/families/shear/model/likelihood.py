@@ -6,7 +6,7 @@ Each is Gaussian, a function of the parameters by name. `prepare` whitens the da
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,9 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model.fourier import ModeLikelihood
-from lanewise.families.shear.model.render import STAMP, Grid, Renderer, draw_on
+from lanewise.families.shear.model.fourier import Grid, GridRenderer, ModeLikelihood
+from lanewise.families.shear.model.render import STAMP
 from lanewise.manifest.problem import Data
+
+# (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
+Renderer = Callable[[Mapping[str, Any]], jax.Array]
 
 
 class PixelLikelihood:
@@ -69,7 +72,7 @@ def choose(config: ShearConfig, grid: Grid) -> Likelihood:
     """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough."""
     noise = config.image.noise
     if noise.type == "PerPixel" or noise.sigma is None:
-        return WeightedLikelihood(draw_on(config, grid))
+        return WeightedLikelihood(GridRenderer(config, grid))
     if grid == STAMP:
         return ModeLikelihood(config, noise.sigma)
-    return PixelLikelihood(draw_on(config, grid), noise.sigma)
+    return PixelLikelihood(GridRenderer(config, grid), noise.sigma)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import scene, stamps
 from lanewise.families.shear.scene import PsfImage
 from lanewise.manifest.document import Document
-from lanewise.manifest.locations import split
 
 _FILE_KEY = ("psf", "file")
 
@@ -49,8 +47,7 @@ def read(psf: PsfImage) -> np.ndarray:
     if len(values) != 1:
         raise DataError(f"{path}: expected one image, got {len(values)}")
     image: np.ndarray = values[0].astype(np.float64)
-    if not np.isfinite(image).all():
-        count = int((~np.isfinite(image)).sum())
+    if count := int((~np.isfinite(image)).sum()):
         raise DataError(f"{path}: {count} pixels are not finite; pixels of a PSF cannot be masked")
     if image.sum() <= 0:
         raise DataError(f"{path}: the pixels sum to {image.sum():g}; the sum of a PSF must be positive")
@@ -64,14 +61,6 @@ def half_light_radius(psf: PsfImage) -> float:
     radius = np.hypot(y[:, None], x).ravel()
     order = np.argsort(radius)
     return float(radius[order][np.searchsorted(np.cumsum(image.ravel()[order]), 0.5)] * psf.pixel_scale)
-
-
-def without_folders(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A resolved config in which the PSF's path is reduced to the file name."""
-    file = config.get("psf", {}).get("file")
-    if not isinstance(file, Mapping):
-        return config
-    return {**config, "psf": {**config["psf"], "file": {**file, "path": split(file["path"])[1]}}}
 
 
 def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model.fourier import GridRenderer
+from lanewise.families.shear.model.fourier import Grid, GridRenderer
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import DOMAINS, quantity
-
-# (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
-Renderer = Callable[[Mapping[str, Any]], jax.Array]
 
 # Largest error of an image, relative to its peak: it shifts no shear estimate by more than 1e-6.
 TOLERANCE = 1e-6
@@ -24,21 +18,6 @@ TOLERANCE = 1e-6
 _PREDICTION_MARGIN = 0.75
 _PROBE_SHEAR, _PROBE_OFFSET_PIXELS = 0.1, 2.0
 _SIZE_QUANTITIES = ("half_light_radius", "n", "beta")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The grid of the renderer.
-
-    Attributes:
-        padding: size of the grid in stamps.
-        oversampling: grid points per pixel along an axis.
-        levels: number of refinements around k = 0.
-    """
-
-    padding: int
-    oversampling: int
-    levels: int = 0
 
 
 STAMP = Grid(1, 1)
@@ -69,10 +48,10 @@ def _choose(config: ShearConfig) -> Grid:
     if padding is None:
         grids = (STAMP, Grid(1, 2), *grids)
     probes = list(_probes(config))
-    careful = jax.jit(draw_on(config, CAREFUL))
+    careful = jax.jit(GridRenderer(config, CAREFUL))
     expected = [np.asarray(careful(p)) for p in probes]
     for grid in grids[:-1]:
-        render = jax.jit(draw_on(config, grid))
+        render = jax.jit(GridRenderer(config, grid))
         errors = [np.abs(np.asarray(render(p)) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
         if max(errors) < _PREDICTION_MARGIN * TOLERANCE:
             return grid
@@ -87,11 +66,6 @@ def better(grid: Grid) -> Grid:
 def _grids(padding: int) -> tuple[Grid, ...]:
     """Candidate grids of one padding, from cheap to accurate."""
     return tuple(Grid(padding, oversampling, levels) for levels in (0, 2, 4) for oversampling in (1, 2))
-
-
-def draw_on(config: ShearConfig, grid: Grid) -> GridRenderer:
-    """The renderer on this grid."""
-    return GridRenderer(config, grid.padding, grid.oversampling, grid.levels)
 
 
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
