@@ -114,7 +114,7 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     """
     per_count = forecasts.n_per_count(record)
     if per_count is None:
-        raise UsageError(f"--target-sigma-m: {forecasts.NO_EXTENSION}")
+        raise UsageError(f"--target-sigma-m: {observations.NO_EXTENSION}")
     summary, damaged = table.survey(record)
     found = forecasts.of_results(judge(record, summary, damaged), target, per_count)
     if not found:

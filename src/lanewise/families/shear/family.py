@@ -177,9 +177,7 @@ def run_id(g1: float, g2: float, seed: int) -> str:
 
 def no_extension(manifest: Manifest) -> str:
     """Simulated realizations can be added to; files are what they are."""
-    if isinstance(manifest.extent, Observations):
-        return "images come from files; add files to observations.images, at the end"
-    return ""
+    return observations.NO_EXTENSION if isinstance(manifest.extent, Observations) else ""
 
 
 def outputs() -> Outputs[Result]:

@@ -17,6 +17,7 @@ from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
 KEY = "observations"
+NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "mask")
 # Sizes in pixels of two headers agree if the config was rounded to four digits.
 _SCALE_TOLERANCE = 1e-3
