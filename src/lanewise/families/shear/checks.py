@@ -8,7 +8,7 @@ from typing import Any
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import scene, simulation
-from lanewise.families.shear.priors import centre, parameter
+from lanewise.families.shear.priors import Prior, centre, parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, position_bounds
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
@@ -117,18 +117,15 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     gal = value["gal"]
     for path, given in _located(gal):
         low, high = DOMAINS[str(path[-1])]
-        centre = _centre(given)
+        value_or_prior = parameter(given)
+        at = centre(value_or_prior)
         opened = low == 0 and high == float("inf")
         where = "a positive value" if opened else f"a value from {low:g} to {high:g}"
-        if not scene.inside(str(path[-1]), centre):
-            prior = isinstance(given, Mapping)
-            yield (
-                path,
-                f"expected {'a prior around ' if prior else ''}{where}, got {'one around ' if prior else ''}{centre:g}",
-            )
-        elif isinstance(given, Mapping):
-            bounds = parameter(given).bounds  # type: ignore[union-attr]
-            for key, bound in zip(("min", "max"), bounds, strict=True):
+        if not scene.inside(str(path[-1]), at):
+            prior, one = ("a prior around ", "one around ") if isinstance(given, Mapping) else ("", "")
+            yield path, f"expected {prior}{where}, got {one}{at:g}"
+        elif isinstance(value_or_prior, Prior):
+            for key, bound in zip(("min", "max"), value_or_prior.bounds, strict=True):
                 if key in given and not low <= bound <= high:
                     yield (*path, key), f"expected {where}, got {bound:g}"
     for group, names in (("shear", ("g1", "g2")), ("ellipticity", ("e1", "e2"))):
