@@ -29,7 +29,7 @@ from lanewise.storage import commits
 POINTS, CHAINS, DRAWS = 10, 4, 100
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SCENE = {
-    "image": {"pixel_scale": 0.3, "size_x": 24, "size_y": 24, "fft_size": 64, "noise": {"sigma": 1e-3}},
+    "image": {"pixel_scale": 0.3, "size_x": 24, "size_y": 24, "noise": {"sigma": 1e-3}},
     "psf": {"type": "Gaussian", "sigma": 0.4},
     "gal": {"flux": 1.0, "half_light_radius": 0.5, "shear": {"g1": NORMAL, "g2": NORMAL}},
     "inference": {"method": "nuts"},

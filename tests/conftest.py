@@ -27,7 +27,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 pytest_plugins = ["tables"]
 
 SCENE: dict[str, Any] = {
-    "image": {"pixel_scale": 0.3, "size_x": 24, "size_y": 24, "fft_size": 64, "noise": {"sigma": 1e-3}},
+    "image": {"pixel_scale": 0.3, "size_x": 24, "size_y": 24, "noise": {"sigma": 1e-3}},
     "psf": {"type": "Gaussian", "sigma": 0.4},
     "gal": {
         "flux": 1.0,

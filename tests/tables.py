@@ -12,6 +12,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import ArrayLike, NDArray
+
+from lanewise.families.shear.statistics.estimates import Estimates
 
 T = TypeVar("T")
 
@@ -106,3 +109,23 @@ def spoil() -> Spoil:
         return table
 
     return spoiled
+
+
+def plain(
+    truth: ArrayLike, value: ArrayLike, width: ArrayLike = np.nan, seed: Sequence[int] | NDArray[np.int64] | None = None
+) -> Estimates:
+    """Estimates without a prior; a width is one for all or one for each, and every realization has its own seed."""
+    truth, value = (np.asarray(a, dtype=float) for a in (truth, value))
+    width, unknown = np.broadcast_to(np.asarray(width, dtype=float), truth.shape), np.full(truth.shape, np.nan)
+    return Estimates(
+        run_id=np.array([f"r{i}" for i in range(len(truth))]),
+        seed=np.arange(len(truth)) if seed is None else np.asarray(seed),
+        truth=truth,
+        value=value,
+        width=width,
+        raw=value,
+        raw_width=width,
+        shrinkage=None,
+        half=unknown,
+        half_width=unknown,
+    )

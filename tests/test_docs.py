@@ -16,7 +16,7 @@ from lanewise import api
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
 from lanewise.manifest import yaml_text
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -100,7 +100,7 @@ def _ingredients(name: str, lanewise: Lanewise) -> None:
     """Files that a recipe reads."""
     if name == "own-images":
         scene = shear_config.parse(yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"])
-        planned = [Simulated(f"m{n}", 1 + n, {"g1": 0.01 * n, "g2": 0.0}) for n in range(4)]
+        planned = [Single(f"m{n}", 1 + n, {"g1": 0.01 * n, "g2": 0.0}) for n in range(4)]
         images = [family.observe(scene, one).data["image"] for one in planned]
         np.savez("stamps.npz", stamps=np.stack(images))
         Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in planned))

@@ -35,7 +35,6 @@ SCENES: dict[str, dict[str, Any]] = {
     "padded grid": {"image": {"padding": 2}, "psf": {"type": "Moffat", "sigma": 0.9, "beta": 2.5}},
     "weights": {"image": {"noise": {"type": "PerPixel", "sigma": 1e-3}}},
     "sum": {"gal": {"type": "Sum", "components": SUM}},
-    "jax-galsim": {"image": {"renderer": "jax-galsim"}},
 }
 
 

@@ -38,7 +38,6 @@ from lanewise.manifest import loading
         ({"config__gal__shear": {"g1": 0.0, "g2": 0.0}}, "config.gal.shear", "expected a prior on g1 or g2"),
         ({"config__gal__position": {"x_min": 0.8}}, "config.gal.position.x_max", "expected more than x_min"),
         ({"config__image__fft_size": 16}, "config.image.fft_size", "expected one of 32, 64"),
-        ({"config__image__size_x": 100}, "config.image.fft_size", "expected at least the stamp's size"),
         ({"config__image__noise__sigma": 0}, "config.image.noise.sigma", "expected a number > 0"),
         ({"config__output_path": "x"}, "config.output_path", "results go to the manifest's output.url"),
         ({"config__psf__sigma": float("nan")}, "config.psf.sigma", "expected a finite number, got nan"),

@@ -16,7 +16,6 @@ import pytest
 from conftest import MANIFEST, SCENE, Write, load
 from lanewise.errors import ManifestError
 from lanewise.families.shear.config import SETTINGS
-from lanewise.families.shear.priors import PRIORS
 from lanewise.families.shear.scene import Image, Noise
 from lanewise.families.shear.simulation import Planted
 from lanewise.manifest import loading, manifest, schema
@@ -225,7 +224,6 @@ def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
         (Noise, scene["image"]["properties"]["noise"]["properties"]),
         (Planted, scene["simulation"]["properties"]["bias"]["properties"]),
         *((kind, inference[f"{name}_config"]["properties"]) for name, kind in SETTINGS.items()),
-        *((kind, schema.load("shear-config")["definitions"][name]["properties"]) for name, kind in PRIORS.items()),
     ]
     for kind, properties in pairs:
         for field in dataclasses.fields(kind):

@@ -8,12 +8,12 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from jax_galsim_renderer import jax_galsim
 from lanewise.engine.engine import Engine
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.simulate import simulate
 from lanewise.manifest import loading, planning
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 
 
 @pytest.mark.slow
@@ -22,11 +22,11 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
     built = planning.build(loaded)
     (ours,) = Engine(loaded, built).run(built.chunks[0])
     # The other side draws with JAX-GalSim, so that renderer and likelihood are compared too.
-    with_jax_galsim = loading.load("manifests/snr100-nuts.yaml", ["config.image.renderer=jax-galsim"])
-    other_renderer = shear_config.of(with_jax_galsim)
+    config = shear_config.of(loaded)
+    draw = jax_galsim(config)
     planned = built.realizations[0].planned
-    assert isinstance(planned, Simulated)
-    image = simulate(shear_config.of(loaded), planned).data["image"]
+    assert isinstance(planned, Single)
+    image = simulate(config, planned).data["image"]
 
     def model() -> None:
         half = 0.2 * 48  # the default position prior is the middle .3–.7 of the stamp
@@ -38,7 +38,7 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
             "x": numpyro.sample("x", dist.Uniform(-half, half)),
             "y": numpyro.sample("y", dist.Uniform(-half, half)),
         }
-        numpyro.sample("image", dist.Normal(draw(other_renderer, **latents), 1.2e-3), obs=image)
+        numpyro.sample("image", dist.Normal(draw({**config.galaxy.centres, **latents}), 1.2e-3), obs=image)
 
     kernel = numpyro.infer.NUTS(model, init_strategy=numpyro.infer.init_to_median)
     theirs = numpyro.infer.MCMC(kernel, num_warmup=300, num_samples=1500, num_chains=2, progress_bar=False)

@@ -14,7 +14,7 @@ from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.simulate import simulate
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 from lanewise.methods import mode, whitening
 
 _N_LANES = 32
@@ -28,7 +28,7 @@ def _lanes(sigma: float) -> tuple[ShearProblem, Any]:
     )
     jax.config.update("jax_enable_x64", True)
     problem = ShearProblem(config)
-    images = [simulate(config, Simulated("r", seed, {"g1": 0.02, "g2": 0.0})).data for seed in range(1, _N_LANES + 1)]
+    images = [simulate(config, Single("r", seed, {"g1": 0.02, "g2": 0.0})).data for seed in range(1, _N_LANES + 1)]
     return problem, _stacked(problem, images)
 
 
@@ -80,7 +80,7 @@ def test_a_bright_galaxy_is_found_anywhere_within_the_priors_bounds() -> None:
     images = []
     for seed, ((x, y), (e1, e2)) in enumerate(zip(PLACES, SHAPES, strict=True)):
         truth = {"g1": 0.02, "g2": 0.0, "flux": 1.2, "x": x, "y": y, "e1": e1, "e2": e2}
-        images.append(simulate(config, Simulated("r", seed, truth)).data)
+        images.append(simulate(config, Single("r", seed, truth)).data)
     data = _stacked(problem, images)
 
     def of_lane(lane: Any) -> mode.Mode:

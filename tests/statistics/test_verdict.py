@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest.manifest import Acceptance

@@ -13,9 +13,8 @@ def over_lanes(function: Callable[..., Any], *, sequential: bool, at_once: int |
 
     Args:
         function: pure, of pytrees of arrays.
-        sequential: run the lanes one after the other in one compiled loop. On the CPU this is three times faster than
-            vmap for the JAX-GalSim renderer: no lane waits for the slowest, and the working set stays in cache.
-            Accelerators need vmap.
+        sequential: run the lanes one after the other in one compiled loop. On the CPU no lane then waits for the
+            slowest, and the working set stays in cache. Accelerators need vmap.
         at_once: number of lanes in parallel on an accelerator; None: all. Use it for a function that needs more memory
             than a round, because the width is chosen for the memory of a round.
     """

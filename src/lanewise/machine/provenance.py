@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "scipy", "galsim", "jax-galsim", "h5netcdf", "fsspec")
+PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "scipy", "galsim", "h5netcdf", "fsspec")
 # What changes how XLA and JAX compute; nothing else of the environment is recorded.
 FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE")
 

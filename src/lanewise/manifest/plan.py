@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from lanewise.manifest import identity
@@ -42,19 +42,29 @@ class Planned(Protocol):
         ...
 
 
+class Pinned(Protocol):
+    """Data of a realization that are read rather than simulated."""
+
+    @property
+    def content(self) -> Any:
+        """What fixes them, JSON-ready; not where they lie."""
+        ...
+
+
 @dataclass(frozen=True)
-class Simulated:
-    """A simulated realization: a truth and a seed.
+class Single:
+    """A realization that is told from others by its truth, its seed and, where they are read, its data.
 
     Attributes:
-        run_id: name of its directory, unique in the campaign.
-        seed: seed of its data.
-        truth: the parameters that the campaign sets, in the order of the output.
+        truth: the parameters that the campaign sets, in the order of the output; of data that are read, what is known
+            to be true of them, which may be nothing.
+        sources: data that are read, by role; empty where they are simulated from truth and seed.
     """
 
     run_id: str
     seed: int
     truth: Mapping[str, float]
+    sources: Mapping[str, Pinned] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -62,8 +72,11 @@ class Simulated:
         return self.run_id
 
     def identity(self, shared: Mapping[str, Any]) -> str:
-        """SHA-256 of settings, truth and seed."""
-        return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed})
+        """SHA-256 of settings, truth, seed and the content of the sources."""
+        content = {"settings": shared, "truth": dict(self.truth), "seed": self.seed}
+        if self.sources:
+            content["data"] = {role: one.content for role, one in self.sources.items()}
+        return identity.of(content)
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
         """Itself: it has no config of its own."""

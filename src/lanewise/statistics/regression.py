@@ -5,7 +5,7 @@ Never weight by a posterior width: it depends on the estimate itself, and the we
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,15 +119,18 @@ def measures(fit: Fit, factor: Relative | None) -> list[Measure]:
 
 def shifted(measure: Measure, by: float) -> Measure:
     """The measure plus a constant; the errors do not change."""
-    return Measure(measure.value + by, measure.error, measure.error_realised, measure.error_predicted)
+    return replace(measure, value=measure.value + by)
 
 
 def ratio(mean: Measure, truth: float) -> Measure | None:
     """mean/truth − 1 with its errors; None if the truth is zero."""
-    if truth == 0:
-        return None
-    errors = (mean.error, mean.error_realised, mean.error_predicted)
-    return Measure(mean.value / truth - 1, *(None if e is None else e / abs(truth) for e in errors))
+    return None if truth == 0 else shifted(divided(mean, truth), -1.0)
+
+
+def divided(measure: Measure, by: float) -> Measure:
+    """The measure and its errors divided by a constant."""
+    errors = (measure.error, measure.error_realised, measure.error_predicted)
+    return Measure(measure.value / by, *(None if e is None else e / abs(by) for e in errors))
 
 
 def usable(width: Array) -> bool:

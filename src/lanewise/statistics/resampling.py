@@ -51,48 +51,52 @@ class Line(NamedTuple):
     prior_mean: float | None
 
 
-def coefficients(lines: Sequence[Line], seed: NDArray[np.int64]) -> tuple[Array, Array, Array] | None:
-    """The coefficients of several lines: from all groups, without each group, and from bootstrap samples.
+class Coefficients(NamedTuple):
+    """The k coefficients of a line.
+
+    Attributes:
+        whole: from all groups, shape (k,).
+        without: without each group, shape (group, k).
+        again: from each bootstrap sample, shape (1000, k); NaN values are ignored.
+    """
+
+    whole: Array
+    without: Array
+    again: Array
+
+    def minus(self, other: Coefficients) -> Coefficients:
+        """The differences to the coefficients of another line, in every repetition."""
+        return Coefficients(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def resampled(self, at: int, less: float = 0.0) -> Resampled:
+        """The coefficient number `at`, less a constant."""
+        whole, without, again = self.whole[at] - less, self.without[:, at] - less, self.again[:, at] - less
+        n, mean = len(without), float(without.mean())
+        jackknife = float(np.sqrt((n - 1) / n * np.sum((without - mean) ** 2)))
+        return Resampled(n * whole - (n - 1) * mean, jackknife, float(np.nanstd(again, ddof=1)))
+
+
+def coefficients(lines: Sequence[Line], seed: NDArray[np.int64]) -> list[Coefficients] | None:
+    """The coefficients of several lines, in every repetition from the same groups.
 
     Args:
         lines: over the same realizations.
         seed: of each realization; realizations with one seed form a group.
 
     Returns:
-        Shapes (q,), (group, q) and (1000, q), with the q coefficients of all lines in sequence. None if there are
-        fewer than three groups, or if a coefficient depends on a single group.
+        None if there are fewer than three groups, or if a coefficient depends on a single group.
     """
     seeds, group = np.unique(seed, return_inverse=True)
     if len(seeds) < 3:
         return None
-    sums = [_sums(line, group, len(seeds)) for line in lines]
-    whole = np.concatenate([_solve(line, one.sum(axis=0)[None]) for line, one in zip(lines, sums, strict=True)], axis=1)
-    without = np.concatenate(
-        [_solve(line, one.sum(axis=0) - one) for line, one in zip(lines, sums, strict=True)], axis=1
-    )
-    if not (np.all(np.isfinite(whole)) and np.all(np.isfinite(without))):
+    sums = [(line, _sums(line, group, len(seeds))) for line in lines]
+    whole = [_solve(line, one.sum(axis=0)[None])[0] for line, one in sums]
+    without = [_solve(line, one.sum(axis=0) - one) for line, one in sums]
+    if not all(np.all(np.isfinite(found)) for found in (*whole, *without)):
         return None
-    again = np.concatenate(
-        [
-            np.concatenate([_solve(line, counts @ one) for line, one in zip(lines, sums, strict=True)], axis=1)
-            for counts in _counts(len(seeds))
-        ]
-    )
-    return whole[0], without, again
-
-
-def resampled(whole: float, without: Array, again: Array) -> Resampled:
-    """Jackknife and bootstrap errors of one number.
-
-    Args:
-        whole: the number from all groups.
-        without: the number without each group, shape (group,).
-        again: the number from each bootstrap sample, shape (1000,); NaN values are ignored.
-    """
-    n = len(without)
-    mean = float(without.mean())
-    jackknife = float(np.sqrt((n - 1) / n * np.sum((without - mean) ** 2)))
-    return Resampled(n * whole - (n - 1) * mean, jackknife, float(np.nanstd(again, ddof=1)))
+    blocks = [[_solve(line, counts @ one) for line, one in sums] for counts in _counts(len(seeds))]
+    again = [np.concatenate(of_line) for of_line in zip(*blocks, strict=True)]
+    return [Coefficients(*found) for found in zip(whole, without, again, strict=True)]
 
 
 def _sums(line: Line, group: NDArray[np.int64], n_groups: int) -> Array:

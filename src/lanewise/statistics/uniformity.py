@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-Array = NDArray[np.float64]
 Ranks = NDArray[np.int64]
 
 BAND = 0.95

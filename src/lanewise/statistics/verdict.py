@@ -8,9 +8,8 @@ and INCONCLUSIVE outranks PASS. A noisier campaign never passes more easily. Los
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 from lanewise.statistics.regression import Measure
 
@@ -45,10 +44,10 @@ class Judgement:
     criterion: str
     component: str | None
     verdict: Verdict | None
-    value: float | None
-    error: float | None
-    bound: float | None
-    n_needed: int | None
+    value: float | None = field(default=None, kw_only=True)
+    error: float | None = field(default=None, kw_only=True)
+    bound: float | None = field(default=None, kw_only=True)
+    n_needed: int | None = field(default=None, kw_only=True)
     sentence: str
 
 
@@ -71,15 +70,6 @@ class Decision:
     judgements: tuple[Judgement, ...]
 
 
-class Judged(Protocol):
-    """Results with a verdict."""
-
-    @property
-    def verdict(self) -> Decision:
-        """On the campaign."""
-        ...
-
-
 def lines(decision: Decision) -> tuple[str, ...]:
     """The verdict and its reasons, for a reader."""
     return f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)
@@ -97,38 +87,32 @@ def judge(name: str, component: str, measure: Measure | None, bound: float, n: i
         how: text after the number's name in the sentence, e.g. how it was obtained.
     """
     what = f"{name} of {component}{how}"
+    needed = value = error = None
     if measure is None or measure.error is None:
-        lack = "is undefined" if measure is None else f"is {with_error(measure.value, None)} without an error"
-        text = f"{what} {lack}: too few realizations entered ({n})."
         value = None if measure is None else measure.value
-        return Judgement(name, component, Verdict.INCONCLUSIVE, value, None, bound, None, text)
-    size, three = abs(measure.value), 3 * measure.error
-    said = f"{what} is {with_error(measure.value, measure.error)}"
-    needed = None
-    if size + three < bound:
-        verdict, text = (
-            Verdict.PASS,
-            f"{said}: |{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}.",
-        )
-    elif size - three > bound:
-        verdict, text = (
-            Verdict.FAIL,
-            f"{said}: |{name}| − 3σ = {size - three:.3g} is above the bound {bound:g}.",
-        )
+        lack = "is undefined" if value is None else f"is {with_error(value, None)} without an error"
+        verdict, text = Verdict.INCONCLUSIVE, f"{what} {lack}: too few realizations entered ({n})."
     else:
-        verdict, needed = Verdict.INCONCLUSIVE, n_needed(measure, bound, n)
-        if needed is None:
-            more = (
-                f"it lies within one error of the bound {bound:g}, so the number that would decide has "
-                f"no upper limit yet; it is at least {max(9 * n, math.ceil(n * (three / bound) ** 2))}"
-            )
+        value, error = measure.value, measure.error
+        size, three = abs(value), 3 * error
+        if size + three < bound:
+            verdict, more = Verdict.PASS, f"|{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}"
+        elif size - three > bound:
+            verdict, more = Verdict.FAIL, f"|{name}| − 3σ = {size - three:.3g} is above the bound {bound:g}"
         else:
-            more = (
-                f"3σ = {three:.2g} is too wide for the bound {bound:g}; about {needed} realizations "
-                f"would decide, {needed - n} more than entered"
-            )
-        text = f"{said}: {more}."
-    return Judgement(name, component, verdict, measure.value, measure.error, bound, needed, text)
+            verdict, needed = Verdict.INCONCLUSIVE, n_needed(measure, bound, n)
+            if needed is None:
+                more = (
+                    f"it lies within one error of the bound {bound:g}, so the number that would decide has "
+                    f"no upper limit yet; it is at least {max(9 * n, math.ceil(n * (three / bound) ** 2))}"
+                )
+            else:
+                more = (
+                    f"3σ = {three:.2g} is too wide for the bound {bound:g}; about {needed} realizations "
+                    f"would decide, {needed - n} more than entered"
+                )
+        text = f"{what} is {with_error(value, error)}: {more}."
+    return Judgement(name, component, verdict, text, value=value, error=error, bound=bound, n_needed=needed)
 
 
 def n_needed(measure: Measure, bound: float, n: int) -> int | None:
@@ -164,20 +148,22 @@ def superscript(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def completeness(planned: int, used: int, excluded: int, missing: int, limit: float) -> Judgement:
+def completeness(used: int, excluded: int, missing: int, limit: float) -> Judgement:
     """Compare the fraction of realizations that are excluded or missing with its limit."""
-    if used == 0:
+    planned = used + excluded + missing
+    share = (excluded + missing) / planned if planned else None
+    lost = f"{missing} missing and {excluded} excluded of {planned} planned realizations are {share or 0.0:.1%}"
+    if share is None or used == 0:
+        verdict = Verdict.INVALID
         text = f"None of {planned} planned realizations entered: {missing} missing, {excluded} excluded."
-        share = 1.0 if planned else None
-        return Judgement("completeness", None, Verdict.INVALID, share, None, limit, None, text)
-    share = (excluded + missing) / planned
-    lost = f"{missing} missing and {excluded} excluded of {planned} planned realizations are {share:.1%}"
-    if share > limit:
+    elif share > limit:
+        verdict = Verdict.INVALID
         text = f"{lost}, more than the allowed {limit:.1%}: what is left may be a biased choice."
-        return Judgement("completeness", None, Verdict.INVALID, share, None, limit, None, text)
-    if missing:
+    elif missing:
         # Excluded realizations are computed and reported. Missing ones could change the verdict and can be computed.
+        verdict = Verdict.INCONCLUSIVE
         text = f"{lost}, within the allowed {limit:.1%}; `lanewise retry` and `run` compute what is missing."
-        return Judgement("completeness", None, Verdict.INCONCLUSIVE, share, None, limit, None, text)
-    text = f"{lost}, within the allowed {limit:.1%}." if share else f"All {planned} planned realizations entered."
-    return Judgement("completeness", None, Verdict.PASS, share, None, limit, None, text)
+    else:
+        verdict = Verdict.PASS
+        text = f"{lost}, within the allowed {limit:.1%}." if share else f"All {planned} planned realizations entered."
+    return Judgement("completeness", None, verdict, text, value=share, bound=limit)

@@ -85,23 +85,31 @@ def pin(path: str) -> Input:
         raise DataError(str(error)) from None
 
 
+def without_folders(value: Any) -> Any:
+    """A resolved value in which the path of every pinned file is its name, as published files carry it."""
+    if isinstance(value, list):
+        return [without_folders(part) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: without_folders(part) for key, part in value.items()}
+    return {**found, "path": split(value["path"])[1]} if {"path", "sha256"} <= value.keys() else found
+
+
 def read(one: Input) -> bytes:
-    """The content of the file.
+    """The content of a pinned file.
 
     Raises:
-        DataError: the file is gone, or its SHA-256 has changed.
-        StorageError: storage does not answer.
+        DataError: the file is not there any more, or has changed.
+        StorageError: storage cannot be reached.
     """
     folder, name = split(one.path)
     try:
         raw = Store(folder).read(name)
     except FileNotFoundError:
-        raise DataError(f"{one.path}: no such file") from None
-    found = hashlib.sha256(raw).hexdigest()
-    if found != one.sha256:
-        raise DataError(
-            f"{one.path}: was changed: it has SHA-256 {found[:16]}…, the campaign was planned for {one.sha256[:16]}…"
-        )
+        raise DataError(f"{one.path}: is not there any more") from None
+    if (now := hashlib.sha256(raw).hexdigest()) != one.sha256:
+        known = f"{one.sha256[:12]}…"
+        raise DataError(f"{one.path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {known}")
     return raw
 
 

@@ -338,7 +338,7 @@ def test_a_file_that_changes_after_the_plan_is_not_fitted(place: Path, tmp_path:
     shutil.copy(place / "manifests" / "data" / "survey" / "het_s43.h5", tmp_path / "x.h5")
     outcome = campaign.run()
     assert dict(outcome.counts) == {"failed": 1}
-    assert campaign.summary["reason"][0].startswith("x.h5: was changed: it has SHA-256")
+    assert campaign.summary["reason"][0].startswith("x.h5: has changed: SHA-256")
     assert tree(tmp_path / "out") == {}
 
 
@@ -469,7 +469,7 @@ def test_figures_are_drawn_on_request_from_the_data_that_were_fitted(
     finally:
         file.write_bytes(raw)
     assert "figures: 6 of 7" in done.output
-    assert "het_s45.h5: was changed" in done.output
+    assert "het_s45.h5: has changed" in done.output
     drawn = {path.name: path.read_text() for path in (tmp_path / "out").rglob("*.svg")}
     assert sorted(drawn) == [f"{name}.svg" for name in GOOD if name != "het_s45"]
     # Three rows of three angles, and their three colour bars.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,12 +96,12 @@ def test_a_galaxy_that_cannot_be_drawn_is_refused_with_its_remedy(gal: dict[str,
     assert found[0].startswith("c.yaml:")
 
 
-def test_jax_galsim_says_which_profiles_it_lacks() -> None:
-    value = scene(type="Sersic", n=2)
-    value["image"] = {**value["image"], "renderer": "jax-galsim"}
-    (found,) = complaints(value)
-    assert "image.renderer: jax-galsim draws" in found
-    assert "this is type: Sersic; use renderer: fourier" in found
+def test_the_published_fft_size_is_accepted_and_changes_nothing() -> None:
+    without = shear_config.parse(SCENE)
+    with_size = shear_config.parse({**SCENE, "image": {**SCENE["image"], "fft_size": 64}})
+    assert with_size.content == without.content
+    assert with_size.content["image"]["renderer"] == "fourier"
+    assert (with_size.unused, without.unused) == (("image.fft_size",), ())
 
 
 PRIOR_EXAMPLES: dict[str, dict[str, float]] = {
@@ -129,6 +130,8 @@ def test_every_prior_is_in_the_registry_the_schema_and_here() -> None:
         definitions = json.load(file)["definitions"]
     branches = {branch.get("$ref", "").rsplit("/", 1)[-1] for branch in definitions["parameter"]["anyOf"]} - {""}
     assert set(PRIORS) == branches == set(PRIOR_EXAMPLES)
+    for kind, row in PRIORS.items():
+        assert {"type", *row.fields} == set(definitions[kind]["properties"])
     assert definitions["positive"]["anyOf"][1:] == definitions["parameter"]["anyOf"][1:]
 
 
@@ -150,6 +153,7 @@ def test_a_prior_is_numpyros_and_its_centre_is_where_its_draws_are(kind: str) ->
     assert complaints(scene(flux={"type": kind, **keys})) == []
     config = shear_config.parse(scene(flux={"type": kind, **keys}))
     assert config.content["gal"]["flux"] == {"type": kind, **keys}
+    assert {pickle.loads(pickle.dumps(prior)), parameter({"type": kind, **keys})} == {prior}
 
 
 def test_the_identity_of_an_old_config_is_what_it_was() -> None:

@@ -18,7 +18,7 @@ from astropy.io import fits
 from conftest import Write, load, tree
 from lanewise.errors import DataError, ManifestError, UsageError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import family, observations, stamps
+from lanewise.families.shear import family, stamps
 from lanewise.manifest import schema
 from lanewise.operations import extend
 from lanewise.report.tables import to_json
@@ -143,7 +143,7 @@ def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: 
     for index, image in enumerate(images):
         np.save(tmp_path / f"stamp{index}.npy", image)
     campaign = load(write(shear=..., realizations=..., observations={"images": "stamp*.npy"}))
-    observations._read.cache_clear()
+    stamps.load.cache_clear()
     np.save(tmp_path / "stamp1.npy", images[0] + 1)
     campaign.run()
     assert list(campaign.summary["status"]) == ["ok", "failed", "ok", "ok"]

@@ -40,7 +40,7 @@ def test_the_width_of_g_is_that_of_the_likelihood(sigma: str, radius: str) -> No
         covariance = np.linalg.inv(curvature - np.eye(len(curvature)) * 1e-12)
     at = problem.names.index("g1")
     # The curvature holds the prior on g, which the width of one image does not.
-    likelihood = 1 / np.sqrt(1 / covariance[at, at] - 1 / scene.latents["g1"].sigma ** 2)
+    likelihood = 1 / np.sqrt(1 / covariance[at, at] - 1 / scene.latents["g1"].fields["sigma"] ** 2)
     assert predictions.shear_width(scene) == pytest.approx(likelihood, rel=0.35)
 
 

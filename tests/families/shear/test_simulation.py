@@ -14,7 +14,7 @@ from conftest import SCENE, Write, load
 from lanewise.errors import ManifestError
 from lanewise.families.shear import family
 from lanewise.families.shear.config import ShearConfig, parse
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SHAPE = {"e1": NORMAL, "e2": NORMAL}
@@ -29,7 +29,7 @@ def config(**changes: Any) -> ShearConfig:
 
 
 def image(parsed: ShearConfig, **truth: float) -> np.ndarray:
-    return family.observe(parsed, Simulated("m", 1, {"g1": 0.0, "g2": 0.0, **truth})).data["image"]
+    return family.observe(parsed, Single("m", 1, {"g1": 0.0, "g2": 0.0, **truth})).data["image"]
 
 
 def test_without_the_key_nothing_differs_and_identities_stay() -> None:
@@ -41,7 +41,7 @@ def test_without_the_key_nothing_differs_and_identities_stay() -> None:
 
 def test_a_planted_bias_moves_the_image_and_not_the_truth() -> None:
     planted = config(simulation={"bias": {"m": 0.01, "c": 5e-4}})
-    observed = family.observe(planted, Simulated("m", 1, {"g1": 0.02, "g2": 0.0}))
+    observed = family.observe(planted, Single("m", 1, {"g1": 0.02, "g2": 0.0}))
     assert (observed.truth["g1"], observed.truth["g2"]) == (0.02, 0.0)
     expected = image(config(), g1=1.01 * 0.02 + 5e-4, g2=5e-4)
     assert np.abs(observed.data["image"] - expected).max() < 1e-12
@@ -107,7 +107,7 @@ def test_what_is_given_reaches_the_density_and_is_no_latent() -> None:
     single = {"method": "map", "precision": "float32"}
     parsed = config(gal={"ellipticity": SHAPE}, simulation={"given": ["e1", "e2"]}, inference=single)
     fixed = config(gal={"ellipticity": {"e1": 0.2, "e2": -0.1}}, inference=single)
-    observed = family.observe(parsed, Simulated("m", 1, {"g1": 0.02, "g2": 0.0, "e1": 0.2, "e2": -0.1}))
+    observed = family.observe(parsed, Single("m", 1, {"g1": 0.02, "g2": 0.0, "e1": 0.2, "e2": -0.1}))
     assert observed.data["given"].tolist() == [0.2, -0.1]
     problem, expected = family.problem(parsed), family.problem(fixed)
     assert problem.names == expected.names == ("g1", "g2", "x", "y")

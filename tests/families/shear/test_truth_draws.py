@@ -7,29 +7,19 @@ import pytest
 from scipy import stats
 
 from lanewise.families.shear import truth_draws
-from lanewise.families.shear.priors import (
-    PRIORS,
-    Beta,
-    Gamma,
-    HalfNormal,
-    LogNormal,
-    Normal,
-    Prior,
-    StudentT,
-    TruncatedNormal,
-    Uniform,
-)
+from lanewise.families.shear.priors import PRIORS, Prior, uniform
 
-EXAMPLES: dict[str, Prior] = {
-    "Normal": Normal(0.3, 0.2),
-    "LogNormal": LogNormal(2.0, 0.5),
-    "Uniform": Uniform(-1.0, 3.0),
-    "TruncatedNormal": TruncatedNormal(0.2, 0.5, -0.1, 0.4),
-    "HalfNormal": HalfNormal(0.7),
-    "Gamma": Gamma(2.5, 4.0),
-    "Beta": Beta(2.0, 5.0),
-    "StudentT": StudentT(3.0, 0.1, 0.2),
+VALUES: dict[str, tuple[float, ...]] = {
+    "Normal": (0.3, 0.2),
+    "LogNormal": (2.0, 0.5),
+    "Uniform": (-1.0, 3.0),
+    "TruncatedNormal": (0.2, 0.5, -0.1, 0.4),
+    "HalfNormal": (0.7,),
+    "Gamma": (2.5, 4.0),
+    "Beta": (2.0, 5.0),
+    "StudentT": (3.0, 0.1, 0.2),
 }
+EXAMPLES = {name: Prior(name, values) for name, values in VALUES.items()}
 
 
 def test_every_prior_is_tried() -> None:
@@ -57,7 +47,7 @@ def test_draws_follow_the_prior_and_their_seed() -> None:
 
 def test_a_galaxy_that_does_not_exist_is_drawn_again() -> None:
     """Uniform on the square, given that it is in the disc: E[g1² + g2²] = 1/2, ± 0.0065 over 2000 (4 σ: 0.026)."""
-    square: dict[str, float | Prior] = {"g1": Uniform(-1.0, 1.0), "g2": Uniform(-1.0, 1.0), "e1": 0.0, "e2": 0.0}
+    square: dict[str, float | Prior] = {"g1": uniform(-1.0, 1.0), "g2": uniform(-1.0, 1.0), "e1": 0.0, "e2": 0.0}
     found = [truth_draws.truth(square, seed) for seed in range(2000)]
     size = np.array([f["g1"] ** 2 + f["g2"] ** 2 for f in found])
     assert size.max() < 1

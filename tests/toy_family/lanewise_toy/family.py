@@ -14,7 +14,7 @@ from lanewise.engine.files import LaneOutputs
 from lanewise.engine.results import Result
 from lanewise.manifest.family import Family, Lanes, climbed
 from lanewise.manifest.manifest import Manifest, Rung
-from lanewise.manifest.plan import Planned, Simulated
+from lanewise.manifest.plan import Planned, Single
 from lanewise.manifest.problem import LaneInference, Observation
 from lanewise.manifest.protocols import Conclusion
 from lanewise.methods.settings import ImportanceSettings
@@ -41,10 +41,10 @@ class ToyConfig:
         return climbed(self, rung)
 
 
-def realizations(manifest: Manifest) -> Sequence[Simulated]:
+def realizations(manifest: Manifest) -> Sequence[Single]:
     first = manifest.realizations.base_seed
     seeds = range(first, first + manifest.realizations.count)
-    return [Simulated(f"toy_s{seed}", seed, {"mean": np.random.default_rng(seed).normal()}) for seed in seeds]
+    return [Single(f"toy_s{seed}", seed, {"mean": np.random.default_rng(seed).normal()}) for seed in seeds]
 
 
 def inference(config: ToyConfig) -> LaneInference:

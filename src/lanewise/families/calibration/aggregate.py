@@ -6,16 +6,15 @@ import pandas as pd
 
 from lanewise.families.calibration import figures, ranks, report
 from lanewise.families.calibration.results import CalibrationResults, Missing, evaluate
-from lanewise.families.shear.aggregate import PLOTS, STATS, concluded, context
+from lanewise.families.shear.aggregate import STATS, conclusion, context, write_stats
 from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.selection import passed
 from lanewise.manifest.protocols import Conclusion
 from lanewise.report.page import REPORT
-from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
+from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.storage.record import Record
 
-CALIBRATION_RESULTS = "calibration_results.json"
-NUMBERS = "calibration_results.csv"
+CALIBRATION_RESULTS = "calibration_results"
 RANKS = "ranks.csv"
 
 
@@ -36,18 +35,16 @@ def aggregate(record: Record) -> CalibrationResults:
         damaged=record.damaged_chunks(damaged),
     )
     record.store.put(f"{STATS}/{RANKS}", frame_csv(found.table))
-    record.store.put(f"{STATS}/{CALIBRATION_RESULTS}", to_json(results).encode())
-    record.store.put(f"{STATS}/{NUMBERS}", to_csv(results))
     plots = figures.figures(results, found)
-    for name, svg in plots.items():
-        record.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
+    write_stats(record.store, STATS, CALIBRATION_RESULTS, results, plots)
     record.store.put(REPORT, report.render(results, summary, plots, context(record, summary)).encode())
     return results
 
 
 def conclude(record: Record) -> Conclusion:
     """As `aggregate`, for the command line."""
-    return concluded(aggregate(record))
+    results = aggregate(record)
+    return conclusion(results, results.verdict, (one.run_id for one in results.missing), results.damaged)
 
 
 def _missing(record: Record, summary: pd.DataFrame) -> tuple[Missing, ...]:

@@ -6,19 +6,15 @@ Ranks and coverage of a posterior are known only there: on a grid of shears even
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from lanewise.engine.results import Result
 from lanewise.errors import Complaint
-from lanewise.families.shear import checks, family, shears, simulation, truth_draws
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.config import ShearConfig
-from lanewise.manifest import schema
+from lanewise.families.shear import family, shears, simulation, truth_draws
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.family import Family
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 from lanewise.manifest.protocols import Conclusion
-from lanewise.methods.ladders import LADDERS
 from lanewise.storage.record import Record
 
 
@@ -47,13 +43,13 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     return found
 
 
-def realizations(manifest: Manifest) -> Sequence[Simulated]:
+def realizations(manifest: Manifest) -> Sequence[Single]:
     """Every realization with its truth, drawn with its own seed."""
     config, first = shear_config.of(manifest), manifest.realizations.base_seed
     found = []
     for seed in range(first, first + manifest.realizations.count):
         truth = truth_draws.truth(dict(config.simulated_galaxy.parameters), seed)
-        found.append(Simulated(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
+        found.append(Single(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
     return found
 
 
@@ -64,19 +60,14 @@ def conclude(record: Record) -> Conclusion:
     return aggregate.conclude(record)
 
 
-FAMILY: Family[ShearConfig, Result, Record] = Family(
+# What is not named here is as of a shear campaign.
+FAMILY = replace(
+    family.FAMILY,
     kind="calibration",
-    config_schema=schema.load("shear-config"),
-    check_config=checks.check,
-    resolve_config=family.resolve_config,
-    parse_config=shear_config.parse,
     check_extent=check_extent,
+    parse_extent=lambda _: None,
     check_campaign=check_campaign,
     realizations=realizations,
-    outputs=family.outputs,
-    collect=family.collect,
     conclude=conclude,
-    lanes=family.LANES,
-    remarks=family.remarks,
-    ladders=LADDERS,
+    forecast=None,
 )

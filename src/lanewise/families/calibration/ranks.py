@@ -71,11 +71,9 @@ def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int
     rows: list[dict[str, Any]] = []
     damaged: dict[int, Damaged] = {}
     likelihood = _LogLikelihood(record) if chosen else None
-    for index, commit in sorted(record.survey()[0].items()):
-        chunk = record.plan.chunks[index]
-        if chosen.isdisjoint(chunk.run_ids):
-            continue
-        planned = {realization.run_id: realization.planned for realization in chunk.realizations}
+    holding = [chunk for chunk in record.plan.chunks if not chosen.isdisjoint(chunk.run_ids)]
+    for index, commit in sorted(record.survey(holding)[0].items()):
+        planned = {one.run_id: one.planned for one in record.plan.chunks[index].realizations}
         try:
             results = commits.load_results(record.store, commit)
         except Damaged as error:

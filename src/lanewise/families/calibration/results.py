@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from lanewise.families.calibration.ranks import LOG_LIKELIHOOD, Ranks
-from lanewise.families.shear.statistics.results import Excluded, Tally, excluded, statuses
+from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally
 from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics import uniformity
@@ -120,25 +120,18 @@ def evaluate(
         missing: planned realizations that are not in the table.
         damaged: committed chunks that cannot be read; their realizations are missing.
     """
-    n, planned = len(ranks.table), len(summary) + len(missing)
+    n = len(ranks.table)
     p_min = RANK_P_MIN if acceptance.rank_p_min is None else acceptance.rank_p_min
     bins, steps = uniformity.n_bins(n, ranks.n_ranks), uniformity.n_steps(ranks.n_ranks)
     tests = tuple(rank_test(name, ranks, bins, steps) for name in ranks.quantities) if n else ()
     lost = summary[~summary["run_id"].isin(set(ranks.table["run_id"]))]
-    whole = completeness(planned, n, len(lost), len(missing), acceptance.max_excluded_frac)
+    whole = completeness(n, len(lost), len(missing), acceptance.max_excluded_frac)
     return CalibrationResults(
         format_version=FORMAT_VERSION,
         verdict=_decide(whole, tests, n, p_min),
         rank_p_min=p_min,
         max_excluded_frac=acceptance.max_excluded_frac,
-        tally=Tally(
-            n_planned=planned,
-            n_used=n,
-            n_excluded=len(lost),
-            n_missing=len(missing),
-            excluded_frac=(len(lost) + len(missing)) / planned if planned else None,
-            statuses=statuses(summary),
-        ),
+        tally=tally(summary, n_used=n, n_missing=len(missing)),
         n_ranks=ranks.n_ranks,
         n_bins=bins,
         n_steps=steps,
@@ -182,7 +175,9 @@ def _decide(whole: Judgement, tests: Sequence[RankTest], n: int, p_min: float) -
     judgements = [whole, *(_judge(test, len(tests), p_min) for test in tests)]
     if tests and n < FEWEST:
         text = f"{n} realizations are too few to find a fault; at least {FEWEST} are needed."
-        judgements.append(Judgement("realizations", None, Verdict.INCONCLUSIVE, n, None, FEWEST, FEWEST, text))
+        judgements.append(
+            Judgement("realizations", None, Verdict.INCONCLUSIVE, text, value=n, bound=FEWEST, n_needed=FEWEST)
+        )
     short = FEWEST if 0 < n < FEWEST else None
     verdict = next(v for v in RANK if any(j.verdict is v for j in judgements))
     reasons = [j.sentence for j in judgements if j.verdict is verdict]
@@ -206,13 +201,13 @@ _HEADLINE = {
 def _judge(test: RankTest, n_tests: int, p_min: float) -> Judgement:
     corrected = min(1.0, test.p * n_tests)
     failed = corrected < p_min
+    verdict = Verdict.FAIL if failed else Verdict.PASS
     text = (
         f"The ranks of {said(test.quantity)} are {'not ' if failed else ''}uniform: p = {corrected:.2g} "
         f"(χ² {test.p_chi2:.2g}, ECDF {test.p_ecdf:.2g}), corrected for {n_tests} quantities; "
         f"the bound is {p_min:g}."
     )
-    verdict = Verdict.FAIL if failed else Verdict.PASS
-    return Judgement("ranks", test.quantity, verdict, corrected, None, p_min, None, text)
+    return Judgement("ranks", test.quantity, verdict, text, value=corrected, bound=p_min)
 
 
 def said(quantity: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
 
 import pandas as pd
 
 from lanewise.errors import Damaged, UsageError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import observations, psf_image
+from lanewise.families.shear import observations
 from lanewise.families.shear.report import gallery, page
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.scene import Psf
@@ -19,30 +18,27 @@ from lanewise.families.shear.statistics import forecast as forecasts
 from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import COMPONENTS, ShearTruth
-from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
-from lanewise.statistics.verdict import EXIT_CODES, Judged, lines
+from lanewise.statistics.verdict import EXIT_CODES, Decision, lines
+from lanewise.storage import inputs
 from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
-BIAS_RESULTS = "bias_results.json"
-NUMBERS = "bias_results.csv"
+BIAS_RESULTS = "bias_results"
 PLOTS = "plots"
 STATS = "stats"
 
 
-def write_stats(store: Store, folder: str, summary: pd.DataFrame, results: BiasResults) -> dict[str, bytes]:
-    """Write the results as JSON and CSV, and the plots, below `folder` ("" is the root); returns the plots by name."""
+def write_stats(store: Store, folder: str, name: str, results: object, plots: Mapping[str, bytes]) -> None:
+    """Write the results as NAME.json and NAME.csv, and the plots, below `folder` ("" is the root)."""
     base = f"{folder}/" if folder else ""
-    store.put(f"{base}{BIAS_RESULTS}", to_json(results).encode())
-    store.put(f"{base}{NUMBERS}", to_csv(results))
-    plots = figures(results, summary)
-    for name, svg in plots.items():
-        store.put(f"{base}{PLOTS}/{name}.svg", svg)
-    return plots
+    store.put(f"{base}{name}.json", to_json(results).encode())
+    store.put(f"{base}{name}.csv", to_csv(results))
+    for plot, svg in plots.items():
+        store.put(f"{base}{PLOTS}/{plot}.svg", svg)
 
 
 def judge(record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damaged] | None = None) -> BiasResults:
@@ -73,11 +69,6 @@ def _psf_shape(record: Record) -> tuple[float, float]:
     return psf.e1 / scale, psf.e2 / scale
 
 
-def judge_table(summary: pd.DataFrame, acceptance: Acceptance) -> BiasResults:
-    """Bias and verdict of a bare table: the priors and the plan behind it are unknown."""
-    return evaluate(summary, priors=(None, None), acceptance=acceptance)
-
-
 def aggregate(record: Record) -> BiasResults:
     """Summary, statistics and report of what is committed; always ends in a report.
 
@@ -86,42 +77,28 @@ def aggregate(record: Record) -> BiasResults:
     summary, damaged = table.survey(record)
     record.store.put(SUMMARY, frame_csv(summary))
     results, looked_at = gallery.look(record, summary, judge(record, summary, damaged))
-    plots = {**write_stats(record.store, STATS, summary, results), **looked_at}
-    for name, svg in looked_at.items():
-        record.store.put(f"{STATS}/{PLOTS}/{name}.svg", svg)
+    plots = {**figures(results, summary), **looked_at}
+    write_stats(record.store, STATS, BIAS_RESULTS, results, plots)
     record.store.put(REPORT, page.render(results, summary, plots, context(record, summary)).encode())
     return results
 
 
-class Absent(Protocol):
-    """A realization that is missing."""
-
-    @property
-    def run_id(self) -> str:
-        """Name of its directory."""
-        ...
+def concluded(results: BiasResults) -> Conclusion:
+    """What a shear campaign comes to."""
+    return conclusion(results, results.verdict, (one.run_id for one in results.missing), results.damaged)
 
 
-class Verdicted(Judged, Protocol):
-    """Results with a verdict, that know what is missing."""
+def conclusion(
+    results: object, decision: Decision, missing: Iterable[str], damaged: tuple[DamagedChunk, ...]
+) -> Conclusion:
+    """What results with a verdict come to.
 
-    @property
-    def missing(self) -> Sequence[Absent]:
-        """Realizations of the plan that are not there."""
-        ...
-
-    @property
-    def damaged(self) -> Sequence[DamagedChunk]:
-        """Committed chunks that cannot be read."""
-        ...
-
-
-def concluded(results: Verdicted) -> Conclusion:
-    """What results with a verdict come to."""
-    decision = results.verdict
-    missing = frozenset(one.run_id for one in results.missing)
+    Args:
+        missing: run ids of the realizations that are planned, but not there.
+        damaged: committed chunks that cannot be read.
+    """
     code = EXIT_CODES[decision.verdict]
-    return Conclusion(results, lines(decision), code, missing, tuple(results.damaged), decision.extend_count)
+    return Conclusion(results, lines(decision), code, frozenset(missing), damaged, decision.extend_count)
 
 
 def conclude(record: Record) -> Conclusion:
@@ -137,7 +114,7 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     """
     per_count = forecasts.n_per_count(record)
     if per_count is None:
-        raise UsageError(f"--target-sigma-m: {forecasts.NO_EXTENSION}")
+        raise UsageError(f"--target-sigma-m: {observations.NO_EXTENSION}")
     summary, damaged = table.survey(record)
     found = forecasts.of_results(judge(record, summary, damaged), target, per_count)
     if not found:
@@ -151,9 +128,7 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
 def context(record: Record, summary: pd.DataFrame) -> Context:
     """What a report says of its campaign."""
     content = record.manifest.content
-    files: dict[str, Any] = {"config": psf_image.without_folders(content["config"])}
-    if observations.KEY in content:
-        files[observations.KEY] = observations.without_folders(content[observations.KEY])
+    files = {key: inputs.without_folders(content[key]) for key in ("config", observations.KEY) if key in content}
     return replace(
         contexts.context(record, files),
         truth="true shear (g1, g2)",

@@ -8,7 +8,7 @@ from typing import Any
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import scene, simulation
-from lanewise.families.shear.priors import parameter
+from lanewise.families.shear.priors import Prior, centre, parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, position_bounds
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
@@ -18,7 +18,6 @@ _ELSEWHERE = {
     "output_path": "remove it; results go to the manifest's output.url",
     "data_path": "remove it; the images of this campaign are simulated",
 }
-_JAX_GALSIM = ("Exponential", "Gaussian")
 
 
 def check(config: Document) -> list[Complaint]:
@@ -31,7 +30,7 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), schema.load("shear-config"))
     if found:
         return found
-    faults = [fault for look in (_orders, _stamp, _psf, _galaxy, _parameters, _renderer) for fault in look(value)]
+    faults = [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(value)]
     if simulation.KEY in value and not faults:
         faults = list(_simulation(value))
     return [config.complaint(path, message) for path, message in faults]
@@ -69,13 +68,6 @@ def _orders(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield at, f"expected more than {axis}_min ({first:g} px), got {last:g} px"
 
 
-def _stamp(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    image = value["image"]
-    fft_size = image.get("fft_size", 128)
-    if fft_size < max(image["size_x"], image["size_y"]):
-        yield ("image", "fft_size"), f"expected at least the stamp's size, got {fft_size}; double it"
-
-
 def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     psf = value["psf"]
     image = psf.get("type") == "Image"
@@ -86,8 +78,6 @@ def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         size = (psf["ellipticity"]["e1"] ** 2 + psf["ellipticity"]["e2"] ** 2) ** 0.5
         if size >= 1:
             yield ("psf", "ellipticity"), f"expected a size below 1, got (e1, e2) of size {size:g}"
-    if image and value["image"].get("renderer") == "jax-galsim":
-        yield ("image", "renderer"), "jax-galsim draws no image of a PSF; use renderer: fourier"
 
 
 def _galaxy(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -108,10 +98,8 @@ def _galaxy(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield ("gal", "components"), message
         given = [_centre(part["fraction"]) for part in parts.values() if "fraction" in part]
         if sum(given) >= 1:
-            yield (
-                ("gal", "components"),
-                f"expected fractions of the flux that leave a rest, got a sum of {sum(given):g}",
-            )
+            message = f"expected fractions of the flux that leave a rest, got a sum of {sum(given):g}"
+            yield ("gal", "components"), message
         return
     if "components" in gal:
         yield ("gal", "components"), f"only a Sum has components, this is type: {kind}; remove them or set type: Sum"
@@ -129,17 +117,15 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     gal = value["gal"]
     for path, given in _located(gal):
         low, high = DOMAINS[str(path[-1])]
-        centre = _centre(given)
+        value_or_prior = parameter(given)
+        at = centre(value_or_prior)
         opened = low == 0 and high == float("inf")
-        inside = low < centre if opened else low <= centre <= high
         where = "a positive value" if opened else f"a value from {low:g} to {high:g}"
-        if not inside and isinstance(given, Mapping):
-            yield path, f"expected a prior around {where}, got one around {centre:g}"
-        elif not inside:
-            yield path, f"expected {where}, got {centre:g}"
-        elif isinstance(given, Mapping):
-            bounds = parameter(given).bounds  # type: ignore[union-attr]
-            for key, bound in zip(("min", "max"), bounds, strict=True):
+        if not scene.inside(str(path[-1]), at):
+            prior, one = ("a prior around ", "one around ") if isinstance(given, Mapping) else ("", "")
+            yield path, f"expected {prior}{where}, got {one}{at:g}"
+        elif isinstance(value_or_prior, Prior):
+            for key, bound in zip(("min", "max"), value_or_prior.bounds, strict=True):
                 if key in given and not low <= bound <= high:
                     yield (*path, key), f"expected {where}, got {bound:g}"
     for group, names in (("shear", ("g1", "g2")), ("ellipticity", ("e1", "e2"))):
@@ -160,16 +146,8 @@ def _located(gal: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
                 yield (*path, key), part[key]
 
 
-def _renderer(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    kind = value["gal"].get("type", "Exponential")
-    if value["image"].get("renderer") == "jax-galsim" and kind not in _JAX_GALSIM:
-        known = " and ".join(_JAX_GALSIM)
-        yield ("image", "renderer"), f"jax-galsim draws {known} galaxies, this is type: {kind}; use renderer: fourier"
-
-
 def _centre(value: float | Mapping[str, Any]) -> float:
-    parsed = parameter(value)
-    return parsed if isinstance(parsed, float) else parsed.centre
+    return centre(parameter(value))
 
 
 def _mappings(value: Any, path: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -32,8 +32,10 @@ def stats(
 ) -> None:
     """Compute the multiplicative and additive bias and the verdict from the summary."""
     from lanewise.families.shear import aggregate
+    from lanewise.families.shear.report.figures import figures
     from lanewise.families.shear.statistics import summary as table
     from lanewise.families.shear.statistics.criteria import LEVEL_0
+    from lanewise.families.shear.statistics.results import evaluate
     from lanewise.manifest.locations import split
     from lanewise.manifest.manifest import Acceptance
     from lanewise.operations.aggregate import text
@@ -56,15 +58,16 @@ def stats(
     else:
         assert record is not None
         summary = table.collect(record)
-    if record is not None:
+    if record is None:
+        # The priors and the plan behind a bare table are unknown.
+        results = evaluate(summary, priors=(None, None), acceptance=Acceptance(level=level))
+    else:
         if level:
             acceptance = replace(record.manifest.acceptance, level=level)
             record = replace(record, manifest=replace(record.manifest, acceptance=acceptance))
         results = aggregate.judge(record, summary)
-        store, where = (Store(output_dir), "") if output_dir else (record.store, aggregate.STATS)
-    else:
-        results = aggregate.judge_table(summary, Acceptance(level=level))
-        store, where = Store(output_dir or "."), "" if output_dir else aggregate.STATS
-    aggregate.write_stats(store, where, summary, results)
+    store = record.store if record is not None and not output_dir else Store(output_dir or ".")
+    where = "" if output_dir else aggregate.STATS
+    aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))
     print(text(aggregate.concluded(results), origin or source))
-    print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}' if where else aggregate.BIAS_RESULTS)}")
+    print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}.json'.removeprefix('/'))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lanewise.families.shear import scene, simulation
@@ -13,26 +13,8 @@ from lanewise.families.shear.simulation import Simulation
 from lanewise.manifest import typed
 from lanewise.manifest.family import climbed
 from lanewise.manifest.manifest import Manifest, Rung
-from lanewise.methods import STAGES
-from lanewise.methods.settings import (
-    AutoSettings,
-    HmcSettings,
-    ImportanceSettings,
-    LaplaceSettings,
-    MapSettings,
-    NutsSettings,
-    ViSettings,
-)
+from lanewise.methods import STAGES, settings
 
-SETTINGS: dict[str, type[Any]] = {
-    "map": MapSettings,
-    "laplace": LaplaceSettings,
-    "vi": ViSettings,
-    "importance": ImportanceSettings,
-    "hmc": HmcSettings,
-    "nuts": NutsSettings,
-    "auto": AutoSettings,
-}
 _FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
 
 
@@ -43,13 +25,19 @@ class Inference:
     method: str = "nuts"
     precision: str = "float64"
     rng_seed: int = 0
-    map: MapSettings = field(default_factory=MapSettings)
-    laplace: LaplaceSettings = field(default_factory=LaplaceSettings)
-    vi: ViSettings = field(default_factory=ViSettings)
-    importance: ImportanceSettings = field(default_factory=ImportanceSettings)
-    hmc: HmcSettings = field(default_factory=HmcSettings)
-    nuts: NutsSettings = field(default_factory=NutsSettings)
-    auto: AutoSettings = field(default_factory=AutoSettings)
+    map: settings.MapSettings = field(default_factory=settings.MapSettings)
+    laplace: settings.LaplaceSettings = field(default_factory=settings.LaplaceSettings)
+    vi: settings.ViSettings = field(default_factory=settings.ViSettings)
+    importance: settings.ImportanceSettings = field(default_factory=settings.ImportanceSettings)
+    hmc: settings.HmcSettings = field(default_factory=settings.HmcSettings)
+    nuts: settings.NutsSettings = field(default_factory=settings.NutsSettings)
+    auto: settings.AutoSettings = field(default_factory=settings.AutoSettings)
+
+
+# Method → the type of its settings.
+SETTINGS: dict[str, Any] = {
+    one.name: one.default_factory for one in fields(Inference) if one.default_factory is not MISSING
+}
 
 
 @dataclass(frozen=True)
@@ -130,9 +118,7 @@ class ShearConfig:
         }
         if self.method in STAGES:
             inference["stages"] = {name: asdict(settings) for name, settings in self.stages}
-        image = asdict(self.image)
-        # What the other renderer reads changes no number.
-        del image["padding" if self.image.renderer == "jax-galsim" else "fft_size"]
+        image = {**asdict(self.image), "renderer": "fourier"}
         found = {"image": image, "psf": self.psf.content, "gal": self.galaxy.content, "inference": inference}
         different = self.simulation.content
         return {**found, "simulation": different} if different else found
@@ -151,7 +137,8 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     flat = {key: inference[key] for key in _FLAT if key in inference}
     given = {name: dict(inference.get(f"{name}_config", {})) for name in SETTINGS}
     given["nuts"] = {**flat, **given["nuts"]}
-    unused = [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
+    unused = ["image.fft_size"] if "fft_size" in value["image"] else []
+    unused += [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
     unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
     return ShearConfig(
         image=image,

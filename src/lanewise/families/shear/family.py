@@ -10,13 +10,13 @@ from lanewise.errors import Complaint
 from lanewise.families.shear import checks, observations, predictions, psf_image, shears, simulation, truth_draws
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.observations import Observations, Observed
+from lanewise.families.shear.observations import Observations
 from lanewise.families.shear.shears import TURNED, Shears
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Planned, Simulated
+from lanewise.manifest.plan import Planned, Single
 from lanewise.manifest.problem import LaneInference, Observation, Problem
 from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
 from lanewise.methods.ladders import LADDERS
@@ -72,11 +72,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         place = ("shear",)
         found += list(width_of_noise(config))
         found += list(_ring(config, extent))
-        signs = (1, -1) if extent.paired else (1,)
-        known = {
-            name: {sign * point[at] for point in extent.points for sign in signs}
-            for at, name in enumerate(("g1", "g2"))
-        }
+        arms = [arm for point in extent.points for arm in extent.arms(*point)]
+        known = {"g1": {g1 for g1, _ in arms}, "g2": {g2 for _, g2 in arms}}
     for name, truths in known.items():
         fixed = config.fixed.get(name)
         if fixed is not None and truths and truths != {fixed}:
@@ -99,7 +96,7 @@ def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
 
 
 def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
-    """Simulated images need noise of a known width."""
+    """Single images need noise of a known width."""
     if config.image.noise.sigma is None:
         message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
         yield ("config",), message
@@ -130,13 +127,13 @@ def remarks(manifest: Manifest) -> Sequence[str]:
     return (*found, *predictions.remarks(config))
 
 
-def realizations(manifest: Manifest) -> Sequence[Simulated | Observed]:
+def realizations(manifest: Manifest) -> Sequence[Single]:
     """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
     config, extent = shear_config.of(manifest), manifest.extent
     if isinstance(extent, Observations):
         return observations.realizations(extent, manifest.realizations.base_seed, run_id)
     assert isinstance(extent, Shears)
-    found: list[Simulated] = []
+    found: list[Single] = []
     seed = manifest.realizations.base_seed
     for shear in extent.points:
         for _ in range(manifest.realizations.count):
@@ -145,7 +142,7 @@ def realizations(manifest: Manifest) -> Sequence[Simulated | Observed]:
     return found
 
 
-def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Simulated]:
+def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Single]:
     """The realizations of one seed: a galaxy, under ±g in a pair, and turned by 90° too in a ring."""
     g1, g2 = shear
     galaxy: dict[str, float] = {}
@@ -153,13 +150,11 @@ def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed:
         galaxy = truth_draws.truth({**dict(config.simulated_galaxy.parameters), "g1": g1, "g2": g2}, seed)
     for turned in (False, True) if extent.ring else (False,):
         if turned:
-            shape = dict(config.simulated_galaxy.parameters) | galaxy
-            e = {name: p if isinstance(p, float) else p.centre for name, p in shape.items() if name in ("e1", "e2")}
-            galaxy = galaxy | {name: 0.0 - value for name, value in e.items()}
-        # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
-        for a, b in ((g1, g2), (0.0 - g1, 0.0 - g2)) if extent.paired else ((g1, g2),):
+            shape = config.simulated_galaxy.centres | galaxy
+            galaxy = galaxy | {name: 0.0 - shape[name] for name in ("e1", "e2")}
+        for a, b in extent.arms(g1, g2):
             name = run_id(a, b, seed) + (TURNED if turned else "")
-            yield Simulated(name, seed, {**galaxy, "g1": a, "g2": b})
+            yield Single(name, seed, {**galaxy, "g1": a, "g2": b})
 
 
 def run_id(g1: float, g2: float, seed: int) -> str:
@@ -170,10 +165,8 @@ def run_id(g1: float, g2: float, seed: int) -> str:
 
 
 def no_extension(manifest: Manifest) -> str:
-    """Simulated realizations can be added to; files are what they are."""
-    if isinstance(manifest.extent, Observations):
-        return "images come from files; add files to observations.images, at the end"
-    return ""
+    """Single realizations can be added to; files are what they are."""
+    return observations.NO_EXTENSION if isinstance(manifest.extent, Observations) else ""
 
 
 def outputs() -> Outputs[Result]:
@@ -212,11 +205,11 @@ def inference(config: ShearConfig) -> LaneInference:
 
 def observe(config: ShearConfig, planned: Planned) -> Observation:
     """Read one image, or simulate it with GalSim."""
-    if isinstance(planned, Observed):
+    assert isinstance(planned, Single)
+    if planned.sources:
         return observations.observe(config, planned)
     from lanewise.families.shear.simulate import simulate
 
-    assert isinstance(planned, Simulated)
     return simulate(config, planned)
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lanewise.errors import Complaint, DataError, ManifestError
 from lanewise.families.shear import stamps, truths
 from lanewise.families.shear.config import ShearConfig
-from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.locations import split
-from lanewise.manifest.manifest import Config
+from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
-from lanewise.storage import inputs
-from lanewise.storage.store import Store
+from lanewise.storage.inputs import Input
 
 KEY = "observations"
+NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "mask")
 # Sizes in pixels of two headers agree if the config was rounded to four digits.
 _SCALE_TOLERANCE = 1e-3
@@ -32,44 +28,18 @@ class Source:
     """One image of one file.
 
     Attributes:
-        path, name: the file, and the array in it.
-        sha256: of the whole file.
+        name: of the array in the file.
         index: of the image in the file.
     """
 
-    path: str
+    file: Input
     name: str
-    sha256: str
     index: int
 
-
-@dataclass(frozen=True)
-class Observed:
-    """A realization whose image comes from a file; see `plan.Planned`.
-
-    Attributes:
-        truth: what is known to be true of it; may be empty.
-        sources: by role: `images`, and `variance` and `mask` where there are any.
-    """
-
-    run_id: str
-    seed: int
-    truth: Mapping[str, float]
-    sources: Mapping[str, Source] = field(default_factory=dict)
-
     @property
-    def name(self) -> str:
-        """The run id."""
-        return self.run_id
-
-    def identity(self, shared: Mapping[str, Any]) -> str:
-        """SHA-256 of settings, truth, seed and the content of the files; not of their paths."""
-        data = {role: [one.sha256, one.name, one.index] for role, one in self.sources.items()}
-        return identity.of({"settings": shared, "truth": dict(self.truth), "seed": self.seed, "data": data})
-
-    def changed(self, change: Callable[[Config], Config]) -> Self:
-        """Itself: it has no config of its own."""
-        return self
+    def content(self) -> list[str | int]:
+        """The file's SHA-256, and which of its images."""
+        return [self.file.sha256, self.name, self.index]
 
 
 @dataclass(frozen=True)
@@ -77,16 +47,13 @@ class Observations:
     """The images of a campaign.
 
     Attributes:
-        images: each image.
-        variance, mask: one for each image, one for all, or none.
+        sources: by role: each of the `images`, and of `variance` and `mask` one for each image, one for all, or none.
         truths: per image, or empty.
         shapes: (ny, nx) that occur, by role.
         pixel_scales: [arcsec] that the files state.
     """
 
-    images: tuple[Source, ...]
-    variance: tuple[Source, ...]
-    mask: tuple[Source, ...]
+    sources: Mapping[str, tuple[Source, ...]]
     truths: tuple[Mapping[str, float], ...]
     shapes: Mapping[str, frozenset[tuple[int, int]]]
     pixel_scales: frozenset[float]
@@ -124,21 +91,15 @@ def resolve(manifest: Document) -> dict[str, Any]:
 
 def parse(value: Mapping[str, Any]) -> Observations:
     """The resolved key `observations` as frozen types."""
-    roles = {role: value.get(role, []) for role in _ROLES}
+    roles: dict[str, Any] = {role: value[role] for role in _ROLES if role in value}
     return Observations(
-        **{role: tuple(_sources(files)) for role, files in roles.items()},
+        sources={role: tuple(_sources(files)) for role, files in roles.items()},
         truths=tuple({name: float(number) for name, number in row.items()} for row in value.get("truths", ())),
         shapes={
             role: frozenset((ny, nx) for one in files for _, ny, nx in [one["shape"]]) for role, files in roles.items()
         },
         pixel_scales=frozenset(one["pixel_scale"] for one in roles["images"] if "pixel_scale" in one),
     )
-
-
-def without_folders(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved key `observations` without where its files lie."""
-    files = {role: [{**one, "path": split(one["path"])[1]} for one in value[role]] for role in _ROLES if role in value}
-    return {**value, **files}
 
 
 def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
@@ -154,31 +115,28 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
             message = f"the header says {scale:.5g} arcsec per pixel, the config {image.pixel_scale:g}; correct one"
             yield (KEY, "images"), message
     per_pixel = image.noise.type == "PerPixel"
-    if per_pixel and not extent.variance and not image.noise.sigma:
+    if per_pixel and "variance" not in extent.sources and not image.noise.sigma:
         yield (KEY,), "the config's noise is PerPixel without sigma; add 'variance' here, or sigma there"
-    if (extent.variance or extent.mask) and not per_pixel:
+    if len(extent.sources) > 1 and not per_pixel:
         yield (KEY,), "variance and mask need image.noise: {type: PerPixel} in the config (with sigma for a mask alone)"
 
 
 def realizations(
     extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]
-) -> tuple[Observed, ...]:
+) -> tuple[Single, ...]:
     """Every image as a realization; seeds increment from image to image."""
     found = []
-    for index, image in enumerate(extent.images):
+    for index in range(len(extent.sources["images"])):
         seed = base_seed + index
         truth = extent.truths[index] if extent.truths else {}
         known = {"g1", "g2"} <= set(truth)
         name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
-        sources = {"images": image}
-        for role, files in (("variance", extent.variance), ("mask", extent.mask)):
-            if files:
-                sources[role] = files[index if len(files) > 1 else 0]
-        found.append(Observed(name, seed, truth, sources))
+        sources = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
+        found.append(Single(name, seed, truth, sources))
     return tuple(found)
 
 
-def observe(config: ShearConfig, planned: Observed) -> Observation:
+def observe(config: ShearConfig, planned: Single) -> Observation:
     """Read one image; with PerPixel noise its inverse variance too.
 
     Returns:
@@ -188,22 +146,20 @@ def observe(config: ShearConfig, planned: Observed) -> Observation:
     Raises:
         DataError: a file has changed since the campaign was planned, or a variance is not positive.
     """
-    values = {role: _image(source) for role, source in planned.sources.items()}
+    sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
+    values = {role: stamps.load(one.file, one.name).values[one.index] for role, one in sources.items()}
     image = values["images"].astype(np.float64)
     if config.image.noise.type != "PerPixel":
         return Observation({"image": image}, planned.truth)
     left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
     if "variance" in values:
         variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
-        if not np.all((variance > 0) & np.isfinite(variance)):
-            count = int(np.sum(~((variance > 0) & np.isfinite(variance))))
-            raise DataError(
-                f"{planned.sources['variance'].path}: {count} pixels without a positive variance; mask them"
-            )
+        if count := int(np.sum(~((variance > 0) & np.isfinite(variance)))):
+            raise DataError(f"{sources['variance'].file.path}: {count} pixels without a positive variance; mask them")
     else:
         variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
     if np.all(left_out):
-        raise DataError(f"{planned.sources['mask'].path}: every pixel is masked")
+        raise DataError(f"{sources['mask'].file.path}: every pixel is masked")
     return Observation(
         {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, planned.truth
     )
@@ -213,20 +169,17 @@ def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:
     """The files of a role, pinned with the shape of what is in them."""
     place: Path = (KEY, role)
     found = []
-    # A name of an array after # is no part of the path.
     for here, entry in _entries(manifest.at(place), place):
         if isinstance(entry, Mapping):
             found.append(dict(entry))
             continue
-        path, _, name = entry.partition("#")
-        single = manifest.override(here, path, manifest.origin(here)[0]) if name else manifest
-        for one in inputs.resolve(single, here):
+        for one in stamps.resolve(manifest, here):
             try:
-                images = _read(one["path"], name, one["sha256"])
+                images = stamps.load(Input(one["path"], one["sha256"]), one["name"])
             except DataError as error:
                 raise ManifestError([manifest.complaint(here, str(error))]) from None
             scale = {} if images.pixel_scale is None else {"pixel_scale": images.pixel_scale}
-            found.append({**one, "name": name, "shape": list(images.values.shape), **scale})
+            found.append({**one, "shape": list(images.values.shape), **scale})
     return found
 
 
@@ -241,22 +194,4 @@ def _count(files: Sequence[Mapping[str, Any]]) -> int:
 def _sources(files: Sequence[Mapping[str, Any]]) -> Iterator[Source]:
     for one in files:
         for index in range(one["shape"][0]):
-            yield Source(one["path"], one["name"], one["sha256"], index)
-
-
-def _image(source: Source) -> np.ndarray:
-    image: np.ndarray = _read(source.path, source.name, source.sha256).values[source.index]
-    return image
-
-
-@functools.lru_cache(maxsize=4)
-def _read(path: str, name: str, sha256: str) -> stamps.Stamps:
-    """A file's images; neighbours of one file read it once."""
-    folder, file = split(path)
-    try:
-        raw = Store(folder).read(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: is not there any more") from None
-    if (now := hashlib.sha256(raw).hexdigest()) != sha256:
-        raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
-    return stamps.read(raw, path, name)
+            yield Source(Input(one["path"], one["sha256"]), one["name"], index)

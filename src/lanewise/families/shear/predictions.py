@@ -13,7 +13,6 @@ from scipy import special
 
 from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.priors import Normal, Uniform
 from lanewise.families.shear.scene import Component, PsfImage
 
 # Half-light radius of a Gaussian in units of σ.
@@ -27,21 +26,24 @@ _SHRINKAGE, _LIGHT_OUTSIDE = 0.9, 0.05
 def remarks(config: ShearConfig) -> Iterator[str]:
     """Warnings about a valid scene: a prior that is narrow against the error of g, a stamp that is too small."""
     width = shear_width(config)
-    for name in ("g1", "g2"):
-        prior = config.latents.get(name)
-        if isinstance(prior, Normal):
-            kept = prior.sigma**2 / (prior.sigma**2 + width**2)
+    for name, prior in config.latents.items():
+        if name not in ("g1", "g2"):
+            continue
+        if prior.type == "Normal":
+            sigma = prior.fields["sigma"]
+            kept = sigma**2 / (sigma**2 + width**2)
             if kept < _SHRINKAGE:
                 yield (
-                    f"gal.shear.{name}: the prior's sigma is {prior.sigma:g}, and one image measures {name} to about "
+                    f"gal.shear.{name}: the prior's sigma is {sigma:g}, and one image measures {name} to about "
                     f"±{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); the bias is "
                     f"corrected for this, at a loss of precision; a sigma of {3 * width:.2g} or more avoids it"
                 )
-        if isinstance(prior, Uniform):
-            kept = _kept_between((prior.max - prior.min) / 2 / width)
+        elif prior.type == "Uniform":
+            low, high = prior.bounds
+            kept = _kept_between((high - low) / 2 / width)
             if kept < _SHRINKAGE:
                 yield (
-                    f"gal.shear.{name}: the prior ends at {prior.min:g} and {prior.max:g}, and one image measures "
+                    f"gal.shear.{name}: the prior ends at {low:g} and {high:g}, and one image measures "
                     f"{name} to about ±{width:.2g}: posterior means keep about {kept:.0%} of the shear in the middle "
                     f"(λ ≈ {kept:.2f}), less at the ends; bounds {8 * width:.2g} apart or more avoid it"
                 )
@@ -60,7 +62,7 @@ def signal_to_noise(config: ShearConfig) -> float:
     sigma_pixel = gaussian_sigma(config) / config.image.pixel_scale
     # A profile smaller than a pixel puts all its flux into one pixel: Σp² ≤ 1.
     squares = min(1.0, 1 / (4 * math.pi * sigma_pixel**2))
-    return _centre(config, "flux") * math.sqrt(squares) / config.image.noise.sigma
+    return config.galaxy.centres["flux"] * math.sqrt(squares) / config.image.noise.sigma
 
 
 def gaussian_sigma(config: ShearConfig) -> float:
@@ -93,19 +95,19 @@ def _kept_between(half: float) -> float:
 
 def _outside(config: ShearConfig, part: Component, radius: float) -> float:
     """Fraction of a component's light outside a radius [arcsec]."""
-    ratio = radius / _centre(config, part.half_light_radius)
+    ratio = radius / config.galaxy.centres[part.half_light_radius]
     if part.type == "Moffat":
-        slope = 1 - _centre(config, part.shape or "beta")
+        slope = 1 - config.galaxy.centres[part.shape or "beta"]
         # (1 + r²)^(1−β) is ½ at the half-light radius.
         return float((1 + (2 ** (-1 / slope) - 1) * ratio**2) ** slope)
-    index = _centre(config, part.shape) if part.shape else _SERSIC_INDEX[part.type]
+    index = config.galaxy.centres[part.shape] if part.shape else _SERSIC_INDEX[part.type]
     scale = special.gammaincinv(2 * index, 0.5)
     return float(special.gammaincc(2 * index, scale * ratio ** (1 / index)))
 
 
 def _galaxy_radius(config: ShearConfig) -> float:
     """Half-light radius of the galaxy [arcsec]; for a sum, the mean weighted by flux."""
-    return sum(share * _centre(config, part.half_light_radius) for part, share in _shares(config))
+    return sum(share * config.galaxy.centres[part.half_light_radius] for part, share in _shares(config))
 
 
 def _psf_radius(config: ShearConfig) -> float:
@@ -123,10 +125,5 @@ def _psf_radius(config: ShearConfig) -> float:
 def _shares(config: ShearConfig) -> list[tuple[Component, float]]:
     """Each component with its fraction of the flux."""
     parts = [part for _, part in config.galaxy.components]
-    given = {part: _centre(config, part.fraction) for part in parts if part.fraction}
+    given = {part: config.galaxy.centres[part.fraction] for part in parts if part.fraction}
     return [(part, given.get(part, 1 - sum(given.values()))) for part in parts]
-
-
-def _centre(config: ShearConfig, name: str) -> float:
-    value = config.parameters[name]
-    return value if isinstance(value, float) else value.centre

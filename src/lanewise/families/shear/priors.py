@@ -1,4 +1,4 @@
-"""Priors of a galaxy's parameters; a new one needs a class here, an entry in `PRIORS` and one in the schema.
+"""Priors of a galaxy's parameters; a new one needs a row in `PRIORS` and an entry in the schema.
 
 Only `distribution` imports NumPyro, so that a config can be checked without it.
 """
@@ -6,295 +6,174 @@ Only `distribution` imports NumPyro, so that a config can be checked without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from scipy import special
 
-_UNBOUNDED = (-math.inf, math.inf)
+# What NumPyro calls our fields; it calls the others as we do.
+_NUMPYRO = {"mean": "loc", "sigma": "scale", "min": "low", "max": "high"}
 
 
-class Prior(Protocol):
-    """The prior of one latent."""
+@dataclass(frozen=True)
+class Kind:
+    """A row of the table of priors; NumPyro's distribution has the row's name.
+
+    Attributes:
+        fields: names of the fields, in the order in which the functions take their values.
+        centre: the default value of a simulated truth.
+        high: a large value that is still likely: one standard deviation above the centre, or the upper bound.
+        quantile: inverse cumulative distribution; its first argument is the share, 0 < share < 1.
+        loc: from the mean to NumPyro's `loc`.
+    """
+
+    fields: tuple[str, ...]
+    centre: Callable[..., float]
+    high: Callable[..., float]
+    quantile: Callable[..., float]
+    loc: Callable[[float], float] = float
+
+
+def _truncated_normal(share: float, mean: float, sigma: float, low: float, high: float) -> float:
+    first, last = (float(special.ndtr((bound - mean) / sigma)) for bound in (low, high))
+    return mean + sigma * float(special.ndtri(first + (last - first) * share))
+
+
+def _beta_high(concentration1: float, concentration0: float) -> float:
+    total = concentration1 + concentration0
+    mean = concentration1 / total
+    return min(mean + math.sqrt(mean * (1 - mean) / (total + 1)), 1.0)
+
+
+PRIORS = {
+    "Normal": Kind(
+        ("mean", "sigma"),
+        centre=lambda mean, sigma: mean,
+        high=lambda mean, sigma: mean + sigma,
+        quantile=lambda share, mean, sigma: mean + sigma * special.ndtri(share),
+    ),
+    # mean: the median; sigma: the standard deviation of the logarithm.
+    "LogNormal": Kind(
+        ("mean", "sigma"),
+        centre=lambda mean, sigma: mean,
+        high=lambda mean, sigma: mean * math.exp(sigma),
+        quantile=lambda share, mean, sigma: mean * math.exp(sigma * special.ndtri(share)),
+        loc=math.log,
+    ),
+    "Uniform": Kind(
+        ("min", "max"),
+        centre=lambda low, high: (low + high) / 2,
+        high=lambda low, high: high,
+        quantile=lambda share, low, high: low + (high - low) * share,
+    ),
+    # mean: before the cut at min and max, between which it lies; it is the mode.
+    "TruncatedNormal": Kind(
+        ("mean", "sigma", "min", "max"),
+        centre=lambda mean, sigma, low, high: mean,
+        high=lambda mean, sigma, low, high: min(mean + sigma, high),
+        quantile=_truncated_normal,
+    ),
+    # |Normal(0, sigma)|.
+    "HalfNormal": Kind(
+        ("sigma",),
+        centre=lambda sigma: sigma * math.sqrt(2 / math.pi),
+        high=lambda sigma: sigma * math.sqrt(2 / math.pi) + sigma * math.sqrt(1 - 2 / math.pi),
+        quantile=lambda share, sigma: sigma * special.ndtri((1 + share) / 2),
+    ),
+    # rate: the inverse scale.
+    "Gamma": Kind(
+        ("concentration", "rate"),
+        centre=lambda concentration, rate: concentration / rate,
+        high=lambda concentration, rate: concentration / rate + math.sqrt(concentration) / rate,
+        quantile=lambda share, concentration, rate: special.gammaincinv(concentration, share) / rate,
+    ),
+    # On 0…1, density ∝ x^(concentration1 − 1) (1 − x)^(concentration0 − 1).
+    "Beta": Kind(
+        ("concentration1", "concentration0"),
+        centre=lambda concentration1, concentration0: concentration1 / (concentration1 + concentration0),
+        high=_beta_high,
+        quantile=lambda share, concentration1, concentration0: special.betaincinv(
+            concentration1, concentration0, share
+        ),
+    ),
+    # df degrees of freedom, shifted to mean and scaled by sigma. A standard deviation exists only for df > 2.
+    "StudentT": Kind(
+        ("df", "mean", "sigma"),
+        centre=lambda df, mean, sigma: mean,
+        high=lambda df, mean, sigma: mean + sigma,
+        quantile=lambda share, df, mean, sigma: mean + sigma * special.stdtrit(df, share),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The prior of one latent.
+
+    Attributes:
+        type: name of a row of `PRIORS`.
+        values: of the row's fields, in their order.
+    """
+
+    type: str
+    values: tuple[float, ...]
+
+    @property
+    def fields(self) -> dict[str, float]:
+        """The values by the names of their fields."""
+        return dict(zip(PRIORS[self.type].fields, self.values, strict=True))
+
+    @property
+    def content(self) -> dict[str, str | float]:
+        """The type and the values, for the identity."""
+        return {"type": self.type, **self.fields}
 
     @property
     def centre(self) -> float:
         """The default value of a simulated truth."""
-        ...
+        return PRIORS[self.type].centre(*self.values)
 
     @property
     def high(self) -> float:
         """A large value that is still likely: one standard deviation above the centre, or the upper bound."""
-        ...
+        return PRIORS[self.type].high(*self.values)
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Lower and upper bound given by the user; infinite if there are none."""
-        ...
+        return self.fields.get("min", -math.inf), self.fields.get("max", math.inf)
 
     def quantile(self, share: float) -> float:
         """Inverse cumulative distribution at `share` in (0, 1); a uniform random share gives a draw of the prior."""
-        ...
+        return float(PRIORS[self.type].quantile(share, *self.values))
 
     def distribution(self) -> Any:
         """The prior as a NumPyro distribution of a scalar."""
-        ...
+        from numpyro import distributions
 
+        arguments = {_NUMPYRO.get(name, name): value for name, value in self.fields.items()}
+        if "loc" in arguments:
+            arguments["loc"] = PRIORS[self.type].loc(arguments["loc"])
+        return getattr(distributions, self.type)(**arguments)
 
-@dataclass(frozen=True)
-class Normal:
-    """Normal prior; its centre is the mean."""
 
-    mean: float
-    sigma: float
-    bounds = _UNBOUNDED
-
-    @property
-    def centre(self) -> float:
-        """The mean."""
-        return self.mean
-
-    @property
-    def high(self) -> float:
-        """One σ above the mean."""
-        return self.mean + self.sigma
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return self.mean + self.sigma * float(special.ndtri(share))
-
-    def distribution(self) -> Any:
-        """NumPyro's Normal with `mean` and `sigma`; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.Normal(self.mean, self.sigma)
-
-
-@dataclass(frozen=True)
-class LogNormal:
-    """Log-normal prior: `mean` is the median and the centre, `sigma` the standard deviation of the logarithm."""
-
-    mean: float
-    sigma: float
-    bounds = _UNBOUNDED
-
-    @property
-    def centre(self) -> float:
-        """The median."""
-        return self.mean
-
-    @property
-    def high(self) -> float:
-        """One σ of the logarithm above the median."""
-        return self.mean * math.exp(self.sigma)
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return self.mean * math.exp(self.sigma * float(special.ndtri(share)))
-
-    def distribution(self) -> Any:
-        """NumPyro's LogNormal whose `loc` is log(mean); a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.LogNormal(math.log(self.mean), self.sigma)
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Uniform prior between `min` and `max`; its centre is the mid-point."""
-
-    min: float
-    max: float
-
-    @property
-    def centre(self) -> float:
-        """The mid-point."""
-        return (self.min + self.max) / 2
-
-    @property
-    def high(self) -> float:
-        """The upper bound."""
-        return self.max
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Lower and upper bound."""
-        return self.min, self.max
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return self.min + (self.max - self.min) * share
-
-    def distribution(self) -> Any:
-        """NumPyro's Uniform between `min` and `max`; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.Uniform(self.min, self.max)
-
-
-@dataclass(frozen=True)
-class TruncatedNormal:
-    """Normal prior cut at `min` and `max`; its centre is `mean`, which lies between them."""
-
-    mean: float
-    sigma: float
-    min: float
-    max: float
-
-    @property
-    def centre(self) -> float:
-        """The mean before the cut, which is the mode."""
-        return self.mean
-
-    @property
-    def high(self) -> float:
-        """One σ above the mean, or the upper bound."""
-        return min(self.mean + self.sigma, self.max)
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Lower and upper bound."""
-        return self.min, self.max
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        low, high = (float(special.ndtr((bound - self.mean) / self.sigma)) for bound in self.bounds)
-        return self.mean + self.sigma * float(special.ndtri(low + (high - low) * share))
-
-    def distribution(self) -> Any:
-        """NumPyro's TruncatedNormal with support `min`…`max`; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.TruncatedNormal(self.mean, self.sigma, low=self.min, high=self.max)
-
-
-@dataclass(frozen=True)
-class HalfNormal:
-    """|Normal(0, sigma)|; its centre is its mean, σ √(2/π)."""
-
-    sigma: float
-    bounds = _UNBOUNDED
-
-    @property
-    def centre(self) -> float:
-        """The mean."""
-        return self.sigma * math.sqrt(2 / math.pi)
-
-    @property
-    def high(self) -> float:
-        """One standard deviation above the mean."""
-        return self.centre + self.sigma * math.sqrt(1 - 2 / math.pi)
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return self.sigma * float(special.ndtri((1 + share) / 2))
-
-    def distribution(self) -> Any:
-        """NumPyro's HalfNormal with scale `sigma`; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.HalfNormal(self.sigma)
-
-
-@dataclass(frozen=True)
-class Gamma:
-    """Gamma prior of shape `concentration` and inverse scale `rate`; its centre is its mean, concentration / rate."""
-
-    concentration: float
-    rate: float
-    bounds = _UNBOUNDED
-
-    @property
-    def centre(self) -> float:
-        """The mean."""
-        return self.concentration / self.rate
-
-    @property
-    def high(self) -> float:
-        """One standard deviation above the mean."""
-        return self.centre + math.sqrt(self.concentration) / self.rate
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return float(special.gammaincinv(self.concentration, share)) / self.rate
-
-    def distribution(self) -> Any:
-        """NumPyro's Gamma with `concentration` and `rate`; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.Gamma(self.concentration, self.rate)
-
-
-@dataclass(frozen=True)
-class Beta:
-    """Beta prior on 0…1, density ∝ x^(concentration1 − 1) (1 − x)^(concentration0 − 1); its centre is its mean."""
-
-    concentration1: float
-    concentration0: float
-    bounds = _UNBOUNDED
-
-    @property
-    def centre(self) -> float:
-        """The mean."""
-        return self.concentration1 / (self.concentration1 + self.concentration0)
-
-    @property
-    def high(self) -> float:
-        """One standard deviation above the mean, or 1."""
-        mean = self.centre
-        return min(mean + math.sqrt(mean * (1 - mean) / (self.concentration1 + self.concentration0 + 1)), 1.0)
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return float(special.betaincinv(self.concentration1, self.concentration0, share))
-
-    def distribution(self) -> Any:
-        """NumPyro's Beta with support 0…1; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.Beta(self.concentration1, self.concentration0)
-
-
-@dataclass(frozen=True)
-class StudentT:
-    """Student's t with `df` degrees of freedom, shifted to `mean` and scaled by `sigma`; its centre is `mean`."""
-
-    df: float
-    mean: float
-    sigma: float
-    bounds = _UNBOUNDED
-
-    @property
-    def centre(self) -> float:
-        """The median; for df > 1 also the mean."""
-        return self.mean
-
-    @property
-    def high(self) -> float:
-        """One `sigma` above the centre; a standard deviation exists only for df > 2."""
-        return self.mean + self.sigma
-
-    def quantile(self, share: float) -> float:
-        """Inverse cumulative distribution at `share`, 0 < share < 1."""
-        return self.mean + self.sigma * float(special.stdtrit(self.df, share))
-
-    def distribution(self) -> Any:
-        """NumPyro's StudentT with `df`, shifted and scaled; a scalar."""
-        import numpyro.distributions as dist
-
-        return dist.StudentT(self.df, self.mean, self.sigma)
-
-
-PRIORS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Normal, LogNormal, Uniform, TruncatedNormal, HalfNormal, Gamma, Beta, StudentT)
-}
 Parameter = float | Prior
+
+
+def uniform(low: float, high: float) -> Prior:
+    """The uniform prior between two bounds."""
+    return Prior("Uniform", (low, high))
 
 
 def parameter(value: float | Mapping[str, Any]) -> Parameter:
     """A fixed value from a number, or a prior from a mapping with `type`; the schema has checked both."""
     if isinstance(value, Mapping):
-        made: Prior = PRIORS[value["type"]](**{key: float(n) for key, n in value.items() if key != "type"})
-        return made
+        kind = value["type"]
+        return Prior(kind, tuple(float(value[name]) for name in PRIORS[kind].fields))
     return float(value)
+
+
+def centre(value: Parameter) -> float:
+    """A fixed value itself, or the centre of a prior."""
+    return value if isinstance(value, float) else value.centre

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lanewise.errors import DataError, ManifestError
-from lanewise.families.shear import stamps
+from lanewise.families.shear import scene, stamps
 from lanewise.families.shear.scene import PsfImage
 from lanewise.manifest.document import Document
-from lanewise.manifest.locations import split
-from lanewise.storage import inputs
-from lanewise.storage.store import Store
 
 _FILE_KEY = ("psf", "file")
 
@@ -27,51 +22,36 @@ def resolve(config: Document) -> dict[str, Any]:
         ManifestError: the file is missing, or contains no point-spread function.
     """
     value: dict[str, Any] = config.value
-    named = value["psf"]["file"]
-    if not isinstance(named, str):
+    if not isinstance(value["psf"]["file"], str):
         return value
-    path, _, name = named.partition("#")
-    here = config.override(_FILE_KEY, path, config.origin(_FILE_KEY)[0]) if name else config
-    found = inputs.resolve(here, _FILE_KEY)
+    found = stamps.resolve(config, _FILE_KEY)
     if len(found) != 1:
         raise ManifestError([config.complaint(_FILE_KEY, f"expected one file, got {len(found)}")])
-    pinned = {**found[0], "name": name}
+    resolved = {**value, "psf": {**value["psf"], "file": found[0]}}
     try:
-        _read(pinned["path"], name, pinned["sha256"])
+        read(scene.psf(resolved["psf"]))
     except DataError as error:
         raise ManifestError([config.complaint(_FILE_KEY, str(error))]) from None
-    return {**value, "psf": {**value["psf"], "file": pinned}}
+    return resolved
 
 
+@functools.lru_cache(maxsize=4)
 def read(psf: PsfImage) -> np.ndarray:
     """The image, shape (ny, nx), normalized to unit sum.
 
     Raises:
         DataError: the file is missing, has changed, or contains no point-spread function.
     """
-    return _read(psf.file.path, psf.array, psf.file.sha256)
-
-
-@functools.lru_cache(maxsize=4)
-def _read(path: str, name: str, sha256: str) -> np.ndarray:
-    folder, file = split(path)
-    try:
-        raw = Store(folder).read(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file no longer exists") from None
-    if (now := hashlib.sha256(raw).hexdigest()) != sha256:
-        raise DataError(f"{path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {sha256[:12]}…")
-    values = stamps.read(raw, path, name).values
+    path = psf.file.path
+    values = stamps.load(psf.file, psf.array).values
     if len(values) != 1:
         raise DataError(f"{path}: expected one image, got {len(values)}")
     image: np.ndarray = values[0].astype(np.float64)
-    if not np.isfinite(image).all():
-        count = int((~np.isfinite(image)).sum())
+    if count := int((~np.isfinite(image)).sum()):
         raise DataError(f"{path}: {count} pixels are not finite; pixels of a PSF cannot be masked")
     if image.sum() <= 0:
         raise DataError(f"{path}: the pixels sum to {image.sum():g}; the sum of a PSF must be positive")
-    scaled: np.ndarray = image / image.sum()
-    return scaled
+    return np.asarray(image / image.sum())
 
 
 def half_light_radius(psf: PsfImage) -> float:
@@ -81,14 +61,6 @@ def half_light_radius(psf: PsfImage) -> float:
     radius = np.hypot(y[:, None], x).ravel()
     order = np.argsort(radius)
     return float(radius[order][np.searchsorted(np.cumsum(image.ravel()[order]), 0.5)] * psf.pixel_scale)
-
-
-def without_folders(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A resolved config in which the PSF's path is reduced to the file name."""
-    file = config.get("psf", {}).get("file")
-    if not isinstance(file, Mapping):
-        return config
-    return {**config, "psf": {**config["psf"], "file": {**file, "path": split(file["path"])[1]}}}
 
 
 def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
@@ -105,8 +77,7 @@ def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndar
     x, y = ((np.arange(size) - (size - 1) / 2) * pixel_scale for size in (nx, ny))
     waves_x, waves_y = np.exp(-1j * np.outer(x, kx)), np.exp(-1j * np.outer(ky, y))
     kernel = _quintic(ky * pixel_scale / (2 * np.pi))[:, None] * _quintic(kx * pixel_scale / (2 * np.pi))
-    found: np.ndarray = (waves_y @ image @ waves_x) * kernel
-    return found
+    return np.asarray((waves_y @ image @ waves_x) * kernel)
 
 
 def _quintic(u: np.ndarray) -> np.ndarray:
@@ -116,5 +87,4 @@ def _quintic(u: np.ndarray) -> np.ndarray:
         Bernstein & Gruen 2014, the piecewise quintic polynomial kernel of GalSim's `quintic`.
     """
     sinc, phase = np.sinc(u), np.pi * u
-    found: np.ndarray = sinc**5 * (sinc * (55 - 19 * phase**2) + 2 * np.cos(phase) * (phase**2 - 27))
-    return found
+    return np.asarray(sinc**5 * (sinc * (55 - 19 * phase**2) + 2 * np.cos(phase) * (phase**2 - 27)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lanewise.families.shear.priors import Parameter, Uniform, parameter
+from lanewise.families.shear.priors import Parameter, centre, parameter, uniform
 from lanewise.manifest import typed
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
@@ -26,11 +26,19 @@ DOMAINS = {
     "g1": (-1.0, 1.0),
     "g2": (-1.0, 1.0),
 }
+# Outside their domain there is no image; of g and e this depends on both components.
+GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
 
 def quantity(name: str) -> str:
     """The quantity of a parameter, e.g. `n` for `n` and for `bulge_n`: a key of DOMAINS, or x or y."""
     return next((kind for kind in DOMAINS if name == kind or name.endswith(f"_{kind}")), name)
+
+
+def inside(name: str, value: Any) -> Any:
+    """Whether the value of a parameter is in its domain; of an array, for each element."""
+    low, high = DOMAINS[quantity(name)]
+    return (low < value) & (value < high) if high == float("inf") else (low <= value) & (value <= high)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,6 @@ class Image:
     Attributes:
         pixel_scale: size of a pixel [arcsec].
         size_x, size_y: size of the stamp [pixel].
-        fft_size: FFT size of the renderer `jax-galsim`.
         padding: size of the renderer's grid in stamps; None chooses it by the predicted error.
     """
 
@@ -64,8 +71,6 @@ class Image:
     size_y: int
     noise: Noise
     n_objects: int = 1
-    fft_size: int = 128
-    renderer: str = "fourier"
     padding: int | None = None
 
 
@@ -150,18 +155,22 @@ class Galaxy:
     parameters: tuple[tuple[str, Parameter], ...]
 
     @property
+    def centres(self) -> dict[str, float]:
+        """The value of every fixed parameter, and the centre of every prior."""
+        return {name: centre(p) for name, p in self.parameters}
+
+    @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
         named = {"components": {name: part.type for name, part in self.components}} if self.type == "Sum" else {}
-        values = {
-            name: p if isinstance(p, float) else {"type": type(p).__name__, **vars(p)} for name, p in self.parameters
-        }
+        values = {name: p if isinstance(p, float) else p.content for name, p in self.parameters}
         return {"type": self.type, **named, **values}
 
 
 def image(value: Mapping[str, Any]) -> Image:
     """The stamp from the section `image` of a config, which the schema has checked."""
-    return typed.build(Image, {**value, "noise": typed.build(Noise, value["noise"])})
+    used = {key: part for key, part in value.items() if key != "fft_size"}
+    return typed.build(Image, {**used, "noise": typed.build(Noise, value["noise"])})
 
 
 def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
@@ -185,7 +194,7 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
     offsets = {}
     for axis, size in (("x", stamp.size_x), ("y", stamp.size_y)):
         low, high = position_bounds(position, axis, size)
-        offsets[axis] = Uniform(low - size / 2, high - size / 2)
+        offsets[axis] = uniform(low - size / 2, high - size / 2)
     parts, own = _components(kind, value)
     parameters = {
         "g1": parameter(value["shear"]["g1"]),

@@ -31,6 +31,11 @@ class Shears:
     paired: bool = False
     ring: bool = False
 
+    def arms(self, g1: float, g2: float) -> tuple[tuple[float, float], ...]:
+        """The shears that a point is run at."""
+        # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
+        return ((g1, g2), (0.0 - g1, 0.0 - g2)) if self.paired else ((g1, g2),)
+
     @property
     def n_arms(self) -> int:
         """Realizations of one seed."""

@@ -10,11 +10,11 @@ import numpy as np
 from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 
 
-def simulate(config: ShearConfig, member: Simulated) -> Observation:
+def simulate(config: ShearConfig, member: Single) -> Observation:
     """One image, drawn with GalSim's default accuracy, its seed sets the noise.
 
     Parameters that the campaign does not set are at the centre of their prior; the position is the image centre.
@@ -23,8 +23,7 @@ def simulate(config: ShearConfig, member: Simulated) -> Observation:
         The truth, and data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, of
         the same shape, the inverse variance [1/flux²]; `given`, the true values that the model is given, if any.
     """
-    truth = {name: p if isinstance(p, float) else p.centre for name, p in config.simulated_galaxy.parameters}
-    truth |= {"x": 0.0, "y": 0.0, **member.truth}
+    truth = {**config.simulated_galaxy.centres, "x": 0.0, "y": 0.0, **member.truth}
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
     offset = galsim.PositionD(truth["x"], truth["y"])
@@ -50,15 +49,10 @@ def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:
 
 
 def _profile(component: Component, truth: Mapping[str, float], flux: float) -> galsim.GSObject:
-    kinds = {
-        "DeVaucouleurs": galsim.DeVaucouleurs,
-        "Exponential": galsim.Exponential,
-        "Gaussian": galsim.Gaussian,
-        "Moffat": galsim.Moffat,
-        "Sersic": galsim.Sersic,
-    }
     shape = {SHAPES[component.type]: truth[component.shape]} if component.shape else {}
-    return kinds[component.type](flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
+    # A component has the name of its profile in GalSim.
+    profile = getattr(galsim, component.type)
+    return profile(flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
 
 
 def _psf(psf: Psf | PsfImage) -> galsim.GSObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import DataError
-
-SUFFIXES = (".fits", ".fit", ".fits.gz", ".npz", ".npy", ".h5", ".hdf5")
+from lanewise.manifest.document import Document, Path
+from lanewise.storage import inputs
+from lanewise.storage.inputs import Input
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,27 @@ class Stamps:
     pixel_scale: float | None
 
 
+def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
+    """Every file that the path or pattern at `place` names, with its SHA-256 and the name of an array after #.
+
+    Raises:
+        ManifestError: a file is missing.
+    """
+    path, _, name = manifest.at(place).partition("#")
+    named = manifest.override(place, path, manifest.origin(place)[0]) if name else manifest
+    return [{**one, "name": name} for one in inputs.resolve(named, place)]
+
+
+@functools.lru_cache(maxsize=4)
+def load(file: Input, name: str) -> Stamps:
+    """The images in a pinned file; neighbours of one file read it once.
+
+    Raises:
+        DataError: the file is missing, has changed, or cannot be read as images.
+    """
+    return read(inputs.read(file), file.path, name)
+
+
 def read(raw: bytes, path: str, name: str = "") -> Stamps:
     """The images in a file.
 
@@ -38,21 +61,17 @@ def read(raw: bytes, path: str, name: str = "") -> Stamps:
     Raises:
         DataError: the file cannot be read as images.
     """
+    reader = next((one for suffix, one in _READERS.items() if path.lower().endswith(suffix)), None)
+    if reader is None:
+        raise DataError(f"{path}: expected a file that ends in {', '.join(_READERS)}")
     try:
-        values, scale = _READERS[_suffix(path)](raw, path, name)
+        values, scale = reader(raw, path, name)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if values.dtype.kind not in "fiub" or values.ndim not in {2, 3}:
         found = f"{values.dtype} of shape {values.shape}"
         raise DataError(f"{path}: expected numbers of shape (ny, nx) or (n, ny, nx), got {found}")
     return Stamps(values if values.ndim == 3 else values[None], scale)
-
-
-def _suffix(path: str) -> str:
-    suffix = max((one for one in SUFFIXES if path.lower().endswith(one)), key=len, default="")
-    if not suffix:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
-    return suffix
 
 
 def _npy(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:

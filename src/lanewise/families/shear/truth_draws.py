@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lanewise.families.shear.priors import Parameter
-from lanewise.families.shear.scene import DOMAINS, quantity
+from lanewise.families.shear.scene import GUARDED, inside, quantity
 
 # Combined with the seed, so that no other use of the seed gets these random numbers. Changing it changes every truth.
 _PURPOSE = 2
@@ -44,8 +44,7 @@ def exists(p: Mapping[str, float]) -> bool:
     fractions = 0.0
     for name, value in p.items():
         kind = quantity(name)
-        if kind in ("half_light_radius", "n", "beta", "fraction"):
-            low, high = DOMAINS[kind]
-            valid &= low < value < high if high == float("inf") else low <= value <= high
+        if kind in GUARDED:
+            valid &= inside(name, value)
         fractions += value if kind == "fraction" else 0.0
     return valid and fractions <= 1

@@ -11,7 +11,8 @@ import pytest
 
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.model.render import build, choose_grid
+from lanewise.families.shear.model.fourier import GridRenderer
+from lanewise.families.shear.model.render import choose_grid
 from lanewise.machine import device
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=65536)
@@ -75,7 +76,7 @@ def errors(gal: dict[str, Any], psf: dict[str, Any], at: dict[str, float]) -> tu
     true = expected(gal, psf, at)
     parsed = shear_config.parse(config({**gal, "ellipticity": {"e1": at["e1"], "e2": at["e2"]}}, psf))
     values = {**parsed.fixed, **at}
-    images = draw(parsed, **at), build(parsed, choose_grid(parsed))(values), expected(gal, psf, at, DEFAULT)
+    images = draw(parsed, **at), GridRenderer(parsed, choose_grid(parsed))(values), expected(gal, psf, at, DEFAULT)
     careful, chosen, default = (float(np.abs(np.asarray(i) - true).max() / true.max()) for i in images)
     return careful, chosen, default
 

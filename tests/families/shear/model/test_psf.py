@@ -15,13 +15,14 @@ from astropy.io import fits
 from conftest import SCENE, Write, load
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import psf_image
+from lanewise.families.shear import psf_image, stamps
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.model.render import STAMP, build
+from lanewise.families.shear.model.fourier import GridRenderer
+from lanewise.families.shear.model.render import STAMP
 from lanewise.families.shear.scene import PsfImage
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 AT = {"g1": 0.05, "g2": -0.02, "x": 0.3, "y": -0.4}
@@ -63,9 +64,7 @@ def test_elliptical_psfs_equal_galsims(kind: str) -> None:
     expected = drawn(round_one.shear(e1=0.1, e2=-0.05))
     psf = {"type": kind, "sigma": 0.4 if kind == "Gaussian" else 0.9, "ellipticity": {"e1": 0.1, "e2": -0.05}}
     np.testing.assert_allclose(draw(scene(psf), **AT), expected, rtol=0, atol=1e-7 * expected.max())
-    simulated = simulate(
-        shear_config.parse(scene(psf, noise={"sigma": 1.0, "simulated": False})), Simulated("r", 1, AT)
-    )
+    simulated = simulate(shear_config.parse(scene(psf, noise={"sigma": 1.0, "simulated": False})), Single("r", 1, AT))
     np.testing.assert_allclose(simulated.data["image"], expected, rtol=0, atol=2e-4 * expected.max())
 
 
@@ -92,11 +91,11 @@ def test_modes_and_grid_agree_for_an_image_of_a_psf(tmp_path: Path) -> None:
     config = shear_config.parse(scene({"type": "Image", "file": str(tmp_path / "psf.npy"), "pixel_scale": 0.1}))
     p = {name: jnp.asarray(value) for name, value in {**config.fixed, **AT}.items()}
     likelihood = ModeLikelihood(config, 1e-3)
-    image = np.asarray(build(config, STAMP)(p))
+    image = np.asarray(GridRenderer(config, STAMP)(p))
     data = likelihood.prepare({"image": image})
     assert float(likelihood.log_likelihood(p, data)) == pytest.approx(0.0, abs=1e-4)
     other = {**p, "g1": jnp.asarray(0.1)}
-    expected = -0.5 * np.sum((image - np.asarray(build(config, STAMP)(other))) ** 2) / 1e-6
+    expected = -0.5 * np.sum((image - np.asarray(GridRenderer(config, STAMP)(other))) ** 2) / 1e-6
     assert float(likelihood.log_likelihood(other, data)) == pytest.approx(expected, rel=1e-3)
 
 
@@ -114,9 +113,10 @@ def test_a_psf_image_is_read_beside_the_config_and_pinned_by_its_content(write: 
     assert again.config == manifest.config
     fits.writeto(tmp_path / "psfs" / "psf.fits", image_of_a_psf(0.1, 33), overwrite=True)
     assert load(write(config=config)).manifest.config.content != manifest.config.content
-    psf_image._read.cache_clear()
+    psf_image.read.cache_clear()
+    stamps.load.cache_clear()
     with pytest.raises(DataError, match="has changed"):
-        simulate(shear_config.of(again), Simulated("r", 1, AT))
+        simulate(shear_config.of(again), Single("r", 1, AT))
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax_galsim_renderer import jax_galsim
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.model.fourier import ModeLikelihood
+from lanewise.families.shear.model.fourier import Grid, GridRenderer, ModeLikelihood
 from lanewise.families.shear.model.likelihood import PixelLikelihood, choose
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.model.render import CAREFUL, STAMP, Grid, choose_grid, draw_on, in_precision
+from lanewise.families.shear.model.render import CAREFUL, STAMP, choose_grid, in_precision
 from lanewise.families.shear.scene import Noise
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.1}
@@ -64,7 +65,8 @@ def test_drawn_galaxies_equal_galsim_with_tight_settings(
     ours = draw(scene(psf=psf, gal={"type": galaxy}), **values)
     np.testing.assert_allclose(ours, expected.array, rtol=0, atol=1e-7 * peak)
     # JAX-GalSim has GalSim's default accuracy: 1e-7 of the peak for a Gaussian PSF, 2e-5 in the wings of a Moffat.
-    reference = draw(scene(psf=psf, gal={"type": galaxy}, image={"renderer": "jax-galsim"}), **values)
+    config = shear_config.parse(scene(psf=psf, gal={"type": galaxy}))
+    reference = jax_galsim(config)({**config.galaxy.centres, **values})
     np.testing.assert_allclose(
         reference, expected.array, rtol=0, atol=(3e-5 if psf["type"] == "Moffat" else 3e-7) * peak
     )
@@ -88,7 +90,7 @@ def test_draw_is_differentiable() -> None:
 def test_simulated_image_has_the_truth_at_the_centre_and_its_seeds_noise() -> None:
     clean = shear_config.parse(scene(image={"noise": {"sigma": 1e-3, "simulated": False}}))
     noisy = shear_config.parse(scene())
-    member = Simulated("r", 7, {"g1": 0.02, "g2": 0.0})
+    member = Single("r", 7, {"g1": 0.02, "g2": 0.0})
     image, truth = simulate(clean, member).data["image"], simulate(clean, member).truth
     assert (truth["g1"], truth["x"], truth["y"], truth["half_light_radius"]) == (0.02, 0.0, 0.0, 0.5)
     np.testing.assert_allclose(image, image[::-1, ::-1], atol=1e-12)  # centred between the four middle pixels
@@ -98,7 +100,7 @@ def test_simulated_image_has_the_truth_at_the_centre_and_its_seeds_noise() -> No
     np.testing.assert_allclose(noise, expected.array, atol=1e-15)
 
 
-FORMS = {"modes": {"padding": 1}, "padded grid": {"padding": 2}, "jax-galsim": {"renderer": "jax-galsim"}}
+FORMS = {"modes": {"padding": 1}, "padded grid": {"padding": 2}}
 
 
 def _formula(values: dict[str, float], image: np.ndarray) -> float:
@@ -115,7 +117,7 @@ def test_log_density_is_that_of_the_formula(form: str) -> None:
     flux = {"type": "LogNormal", "mean": 2.0, "sigma": 0.3}
     config = shear_config.parse(scene(gal={"flux": flux}, image=FORMS[form]))
     problem = ShearProblem(config)
-    image = simulate(config, Simulated("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
+    image = simulate(config, Single("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
     data = problem.prepare({"image": image})
     assert problem.names == ("g1", "g2", "flux", "x", "y")
     densities, formulas = [], []
@@ -136,7 +138,7 @@ def test_gradient_hessian_and_curvature_agree_with_finite_differences(form: str)
     config = shear_config.parse(scene(gal=gal, image=FORMS[form]))
     problem = ShearProblem(config)
     clean = dataclasses.replace(config, image=dataclasses.replace(config.image, noise=Noise(1e-3, simulated=False)))
-    image = simulate(clean, Simulated("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
+    image = simulate(clean, Single("r", 7, {"g1": 0.02, "g2": 0.0})).data["image"]
     data = problem.prepare({"image": image})
     position = problem.start(data) + jnp.linspace(0.01, 0.03, len(problem.names))
     # Few programs: compiling is what takes the time.
@@ -214,7 +216,9 @@ def test_modes_are_compared_up_to_a_wrap_around_of_a_millionth_in_either_precisi
         config = shear_config.parse(value)
         device.prepare("cpu", "float64")
         p = {**config.fixed, "g1": 0.1, "g2": 0.05, "x": 2.0, "y": -2.0, "flux": 1.0}
-        careful, stamp = (np.asarray(draw_on(in_precision(config, "float64"), grid)(p)) for grid in (CAREFUL, STAMP))
+        careful, stamp = (
+            np.asarray(GridRenderer(in_precision(config, "float64"), grid)(p)) for grid in (CAREFUL, STAMP)
+        )
         device.prepare("cpu", precision)
         seen[float(np.abs(stamp - careful).max() / careful.max())] = choose(config, choose_grid(config))
     below, above = sorted(seen)
@@ -275,7 +279,7 @@ def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any]
     moved = start.at[problem.names.index(name)].set(far)
     # The check is cheaper than a careful drawing, and says what that one would.
     p = dict(zip(problem.names, map(float, problem.constrain(moved)), strict=True))
-    careful, chosen = (draw_on(shear_config.parse(scene(gal=gal)), grid) for grid in (CAREFUL, problem.grid))
+    careful, chosen = (GridRenderer(shear_config.parse(scene(gal=gal)), grid) for grid in (CAREFUL, problem.grid))
     values = {**shear_config.parse(scene(gal=gal)).fixed, **p}
     error = float(np.abs(careful(values) - chosen(values)).max() / careful(values).max())
     assert error > 2e-5

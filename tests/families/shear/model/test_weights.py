@@ -15,7 +15,7 @@ from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
-from lanewise.manifest.plan import Simulated
+from lanewise.manifest.plan import Single
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_one_weight_for_all_pixels_is_the_posterior_of_one_sigma() -> None:
     position, curvatures = None, []
     for config in (weighted, plain):
         problem = ShearProblem(config)
-        data = problem.prepare(simulate(config, Simulated("r", 5, {"g1": 0.02, "g2": 0.0})).data)
+        data = problem.prepare(simulate(config, Single("r", 5, {"g1": 0.02, "g2": 0.0})).data)
         position = problem.start(data) + 0.01
         curvatures.append(
             (np.asarray(jax.grad(problem.log_density)(position, data)), problem.curvature(position, data))

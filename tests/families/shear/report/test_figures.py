@@ -9,7 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 
 from lanewise.families.shear.report.figures import figures
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
 from lanewise.manifest.manifest import Acceptance
 from tables import MakeTable, Spoil

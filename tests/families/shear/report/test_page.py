@@ -14,7 +14,7 @@ import pytest
 
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.report.page import render
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest.manifest import Acceptance

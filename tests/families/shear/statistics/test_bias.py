@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, GaussianPrior, component_bias, estimates
+from lanewise.families.shear.statistics.bias import ComponentBias, component_bias
+from lanewise.families.shear.statistics.estimates import GaussianPrior, estimates
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, counts, inferred
-from tables import MakeTable, known
+from tables import MakeTable, known, plain
 
 
 def bias_of(
     table: pd.DataFrame, prior: tuple[float, float] | None = (0.0, 0.05), component: Component = "g1"
 ) -> ComponentBias:
     return component_bias(component, estimates(table, component, GaussianPrior(*prior) if prior else None))
-
-
-def plain(truth: ArrayLike, value: ArrayLike, width: ArrayLike, seed: Sequence[int] | NDArray[np.int64]) -> Estimates:
-    truth, value, width = (np.asarray(a, dtype=float) for a in (truth, value, width))
-    names = tuple(f"r{i}" for i in range(len(truth)))
-    unknown = np.full(len(truth), np.nan)
-    return Estimates(names, np.asarray(seed), truth, value, width, value, width, None, unknown, unknown)
 
 
 @pytest.mark.parametrize("sigma", [1e-4, 0.02, 0.045])

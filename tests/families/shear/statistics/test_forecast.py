@@ -12,7 +12,7 @@ import pytest
 from conftest import Lanewise, Write, load
 from lanewise.families.shear import aggregate
 from lanewise.families.shear.statistics import forecast
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.manifest import schema
 from lanewise.manifest.manifest import Acceptance

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from families.shear.statistics.population import log_ratio, peak
 from lanewise.families.shear.shears import TURNED
-from lanewise.families.shear.statistics.bias import Estimates, GaussianPrior, component_bias, estimates
+from lanewise.families.shear.statistics.bias import component_bias
+from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.joint import joint
 from lanewise.families.shear.statistics.pairs import pairs
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component, counts, signs
-from lanewise.statistics.population import log_ratio, peak
 from lanewise.statistics.resampling import Resampled
-from tables import known
+from tables import known, plain
 
 PRIOR, INTRINSIC, NOISE = 0.05, 0.2, 0.1
 
@@ -92,9 +93,7 @@ def test_pairs_help_m_and_hurt_c_as_the_law_says(rho: float) -> None:
     for _ in range(300):
         shared = np.sqrt(rho) * s * np.tile(random.standard_normal(n), 2)
         value = truth + shared + np.sqrt(1 - rho) * s * random.standard_normal(2 * n)
-        unknown = np.full(2 * n, np.nan)
-        names = tuple(map(str, range(2 * n)))
-        one = pairs(Estimates(names, seed, truth, value, unknown, value, unknown, None, unknown, unknown))
+        one = pairs(plain(truth, value, seed=seed))
         assert one is not None
         found.append((one.m.value, one.c.value, one.m.error_realised, one.c.error_realised, one.correlation))
     m, c, m_error, c_error, correlation = np.array(found, dtype=float).T
@@ -203,10 +202,7 @@ def test_leakage_is_c_over_the_shape_of_the_psf() -> None:
 def test_a_cubic_term_is_told_from_the_slope() -> None:
     truth = np.repeat([-0.1, -0.05, -0.02, 0.02, 0.05, 0.1], 50)
     value = truth + 0.8 * truth**3 + 1e-6 * np.random.default_rng(6).standard_normal(300)
-    unknown, width = np.full(300, np.nan), np.full(300, 1e-6)
-    names = tuple(map(str, range(300)))
-    data = Estimates(names, np.arange(300), truth, value, width, value, width, None, unknown, unknown)
-    found = component_bias("g1", data)
+    found = component_bias("g1", plain(truth, value, 1e-6))
     assert found.cubic is not None
     assert found.cubic.error == pytest.approx(1e-6 / 1e-3 / np.sqrt(300) * 5, rel=0.5)
     assert abs(found.cubic.value - 0.8) < 4 * known(found.cubic.error)

@@ -4,7 +4,7 @@ import pytest
 
 from lanewise.errors import ManifestError
 from lanewise.families.shear.statistics import summary
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.report.tables import frame_csv
 
 

@@ -34,23 +34,23 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     import jax
 
     from lanewise.families.shear import config as shear_config
-    from lanewise.families.shear.model.render import CAREFUL, build
-    from lanewise.families.shear.priors import Uniform
+    from lanewise.families.shear.model.fourier import GridRenderer
+    from lanewise.families.shear.model.render import CAREFUL
+    from lanewise.families.shear.priors import uniform
     from lanewise.families.shear.scene import DOMAINS, SHAPES, quantity
     from lanewise.manifest import schema
 
     parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
     if parsed.inference.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    values: dict[str, Any] = {name: p if isinstance(p, float) else p.centre for name, p in parsed.galaxy.parameters}
-    values |= {"x": 0.0, "y": 0.0}
+    values = {**parsed.galaxy.centres, "x": 0.0, "y": 0.0}
     for name in parameters:
         if name not in values:
             raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")
     # The renderer fits a fixed shape at one value only. A caller may draw at another value, or differentiate by it.
     freed = tuple(
-        (name, Uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)
+        (name, uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)
         for name, p in parsed.galaxy.parameters
     )
     parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
-    return build(parsed, CAREFUL)({**values, **parameters})
+    return GridRenderer(parsed, CAREFUL)({**values, **parameters})

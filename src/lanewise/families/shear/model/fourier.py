@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -65,23 +66,32 @@ def _array(values: np.ndarray, dtype: Any) -> jax.Array:
 
     They are rounded on the host, because a conversion by JAX would have to be compiled.
     """
-    placed: jax.Array = jax.device_put(
+    found: jax.Array = jax.device_put(
         values.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(values) else dtype)
     )
-    return placed
+    return found
 
 
-class GridRenderer:
-    """Images by one inverse transform of a padded, finer grid.
+@dataclass(frozen=True)
+class Grid:
+    """The grid of the renderer.
 
-    Args:
+    Attributes:
         padding: size of the grid in stamps; reduces the wrap-around of light that leaves the stamp.
         oversampling: grid points per pixel and axis; needed for modes beyond the Nyquist frequency.
         levels: number of refinements around k = 0 (`refine`); needed for wings that extend beyond the grid.
     """
 
-    def __init__(self, config: ShearConfig, padding: int, oversampling: int, levels: int = 0) -> None:
-        image = config.image
+    padding: int
+    oversampling: int
+    levels: int = 0
+
+
+class GridRenderer:
+    """Images by one inverse transform of a padded, finer grid."""
+
+    def __init__(self, config: ShearConfig, grid: Grid) -> None:
+        image, padding, oversampling = config.image, grid.padding, grid.oversampling
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._shape = (image.size_y * padding * oversampling, image.size_x * padding * oversampling)
@@ -93,7 +103,7 @@ class GridRenderer:
         # In rfft2 the rows with ky ≥ 0 come first, then those with ky < 0. The rows outside the band lie between them.
         self._positive = int(np.count_nonzero(band.rows < (self._shape[0] + 1) // 2))
         # Flux per pixel, sampled at pixel centres: flux per grid point times oversampling².
-        windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, levels)
+        windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, grid.levels)
         kept = band.transfer * windows.outside(band.kx, band.ky) * oversampling**2
         self._transfer = _array(kept, self._dtype)
         patches = windows.patches(functools.partial(transfer, config), self._scale**2)

@@ -33,8 +33,7 @@ def sersic(t: np.ndarray, n: float) -> np.ndarray:
     # Below t = 1e-16 the transform is 1 in double precision, and the sum would be less accurate.
     log_kappa = 0.5 * np.log(np.maximum(t, 1e-16)) - n * np.log(b)
     terms = np.exp(-np.multiply.outer(log_kappa, s)) @ weight
-    found: np.ndarray = np.where(t < 1e-16, 1.0, terms.real)
-    return found
+    return np.where(t < 1e-16, 1.0, terms.real)
 
 
 def moffat(t: np.ndarray, beta: float) -> np.ndarray:
@@ -43,8 +42,12 @@ def moffat(t: np.ndarray, beta: float) -> np.ndarray:
     Source:
         2 (z/2)^(β−1) K_{β−1}(z) / Γ(β−1) with z = k r₀; half of the light is inside r₀ √(2^(1/(β−1)) − 1).
     """
+    return moffat_of(np.sqrt(t / (2 ** (1 / (beta - 1)) - 1)), beta)
+
+
+def moffat_of(z: np.ndarray, beta: float) -> np.ndarray:
+    """The same transform as a function of z = k r₀."""
     order = beta - 1
     # The limit at z = 0 is 1, but K overflows there.
-    z = np.maximum(np.sqrt(t / (2 ** (1 / order) - 1)), 1e-10)
-    found: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
-    return found
+    z = np.maximum(z, 1e-10)
+    return np.asarray(2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order))

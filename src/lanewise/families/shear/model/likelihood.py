@@ -1,34 +1,25 @@
-"""The likelihood of an image: pixel by pixel, or mode by mode if the stamp's own grid is accurate enough."""
+"""The likelihood of an image: pixel by pixel, or mode by mode if the stamp's own grid is accurate enough.
+
+Each is Gaussian, a function of the parameters by name. `prepare` whitens the data on the host, once per image.
+`prediction` is the whitened model, shape (n_data,): with its Jacobian J, JᵀJ is the Fisher information.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model.fourier import ModeLikelihood
-from lanewise.families.shear.model.render import STAMP, Grid, Renderer, build
+from lanewise.families.shear.model.fourier import Grid, GridRenderer, ModeLikelihood
+from lanewise.families.shear.model.render import STAMP
 from lanewise.manifest.problem import Data
 
-
-class Likelihood(Protocol):
-    """A Gaussian likelihood as a function of the parameters by name."""
-
-    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The whitened data that the model is compared with, computed once on the host."""
-        ...
-
-    def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """Log likelihood up to a constant; a scalar."""
-        ...
-
-    def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
-        """The whitened model, shape (n_data,); with its Jacobian J, JᵀJ is the Fisher information."""
-        ...
+# (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
+Renderer = Callable[[Mapping[str, Any]], jax.Array]
 
 
 class PixelLikelihood:
@@ -74,11 +65,14 @@ class WeightedLikelihood:
         return whitened.ravel()
 
 
+Likelihood = ModeLikelihood | PixelLikelihood | WeightedLikelihood
+
+
 def choose(config: ShearConfig, grid: Grid) -> Likelihood:
     """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough."""
     noise = config.image.noise
     if noise.type == "PerPixel" or noise.sigma is None:
-        return WeightedLikelihood(build(config, grid))
-    if config.image.renderer == "fourier" and grid == STAMP:
+        return WeightedLikelihood(GridRenderer(config, grid))
+    if grid == STAMP:
         return ModeLikelihood(config, noise.sigma)
-    return PixelLikelihood(build(config, grid), noise.sigma)
+    return PixelLikelihood(GridRenderer(config, grid), noise.sigma)

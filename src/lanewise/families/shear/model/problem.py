@@ -13,12 +13,11 @@ import numpy as np
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.detection import Finder
+from lanewise.families.shear.model.fourier import GridRenderer
 from lanewise.families.shear.model.likelihood import choose
-from lanewise.families.shear.model.render import STAMP, TOLERANCE, better, choose_grid, draw_on, in_precision
-from lanewise.families.shear.scene import DOMAINS, quantity
+from lanewise.families.shear.model.render import TOLERANCE, better, choose_grid, in_precision
+from lanewise.families.shear.scene import GUARDED, inside, quantity
 from lanewise.manifest.problem import Data
-
-_GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
 
 class ShearProblem:
@@ -40,20 +39,13 @@ class ShearProblem:
         self._find = Finder(config)
         self._dtype = jnp.dtype(config.inference.precision)
         # Sizes, indices and fractions outside their domain have no image; `_complete` replaces them by these values.
-        self._guarded = {
-            name: p if isinstance(p, float) else p.centre
-            for name, p in config.galaxy.parameters
-            if quantity(name) in _GUARDED
-        }
-        is_reference = config.image.renderer != "fourier"
-        self.grid = STAMP if is_reference else choose_grid(config)
+        self._guarded = {name: value for name, value in config.galaxy.centres.items() if quantity(name) in GUARDED}
+        self.grid = choose_grid(config)
         self._likelihood = choose(config, self.grid)
         # A fit may end far from the points at which the grid's error was predicted, so `flaw` measures it there. It
         # allows ten times the tolerance of the prediction; float32 is accurate enough for that.
         single = in_precision(config, "float32")
-        self._check_renderers = (
-            None if is_reference else (draw_on(single, self.grid), draw_on(single, better(self.grid)))
-        )
+        self._check_renderers = GridRenderer(single, self.grid), GridRenderer(single, better(self.grid))
         self._tolerance = 10 * TOLERANCE
 
     @property
@@ -93,13 +85,11 @@ class ShearProblem:
         """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
         parameters, exists = self._parameters(position, data)
         prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
-        density: jax.Array = jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
-        return density
+        return jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
-        value: jax.Array = self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
-        return value
+        return self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
@@ -112,8 +102,6 @@ class ShearProblem:
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Largest error of the image against that of a better grid, in units of the tolerance; a scalar."""
-        if self._check_renderers is None:
-            return jnp.zeros((), self._dtype)
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._check_renderers)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
@@ -139,8 +127,7 @@ class ShearProblem:
             p |= {name: jnp.where(valid, p[name], 0.0) for name in pair}
             exists &= valid
         for name, replacement in self._guarded.items():
-            low, high = DOMAINS[quantity(name)]
-            valid = (low < p[name]) & (p[name] < high) if high == np.inf else (low <= p[name]) & (p[name] <= high)
+            valid = inside(name, p[name])
             p[name] = jnp.where(valid, p[name], replacement)
             exists &= valid
         rest = 1 - sum((p[name] for name in self._guarded if quantity(name) == "fraction"), jnp.zeros((), self._dtype))

@@ -1,11 +1,15 @@
-"""Fourier transforms T(t) of galaxy profiles of unit flux; t = |Sᵀk|² r², S is the shear, r the scale radius."""
+"""Fourier transforms T(t) of galaxy profiles of unit flux; t = |Sᵀk|² r², S is the shear, r the scale radius.
+
+A profile has a closed form or a series. Both have `transform` and `slopes`, whose `shape` is the Sersic index or the
+Moffat exponent; other profiles ignore it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +18,6 @@ from scipy import optimize
 from lanewise.families.shear.model.radial import RadialSeries
 from lanewise.families.shear.priors import Parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, Component
-
-
-class Profile(Protocol):
-    """A galaxy profile; `shape` is its Sersic index or Moffat exponent, ignored by the other profiles."""
-
-    @property
-    def half_light(self) -> float:
-        """Half-light radius in units of the scale radius."""
-        ...
-
-    @property
-    def free(self) -> bool:
-        """Whether the shape is a free parameter."""
-        ...
-
-    def transform(self, t: jax.Array, shape: Any) -> jax.Array:
-        """T with the array shape of t; differentiable."""
-        ...
-
-    def slopes(self, t: jax.Array, shape: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """T, ∂T/∂t and ∂T/∂shape, each with the array shape of t; the last is None if the shape is fixed."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,6 +63,7 @@ _CLOSED = {
     "Gaussian": ClosedForm(_gaussian, math.sqrt(2 * math.log(2))),
 }
 DE_VAUCOULEURS = 4.0
+Profile = ClosedForm | RadialSeries
 
 
 def build(component: Component, parameters: dict[str, Parameter], dtype: Any) -> Profile:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 from lanewise.families.shear import psf_image
+from lanewise.families.shear.model import hankel
 from lanewise.families.shear.scene import Psf, PsfImage
 
 
@@ -16,27 +16,17 @@ def transform(psf: Psf | PsfImage, kx: np.ndarray, ky: np.ndarray) -> np.ndarray
 
     Raises:
         DataError: the file of a PSF image has changed, or contains no point-spread function.
-
-    Source:
-        Moffat (untruncated): 2 (k r/2)^(β−1) K_{β−1}(k r) / Γ(β−1), with r from the full width at half maximum.
     """
     if isinstance(psf, PsfImage):
         return psf_image.transform(psf_image.read(psf), psf.pixel_scale, kx, ky)
     k = _sheared(psf, kx, ky[:, None])
     if psf.type == "Gaussian":
-        found: np.ndarray = np.exp(-0.5 * (k * psf.sigma) ** 2)
-        return found
-    order = psf.beta - 1
-    radius = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))
-    # The limit at z = 0 is 1, but K overflows there.
-    z = np.maximum(k * radius, 1e-10)
-    moffat: np.ndarray = 2 * (z / 2) ** order * special.kv(order, z) / special.gamma(order)
-    return moffat
+        return np.exp(-0.5 * (k * psf.sigma) ** 2)
+    return hankel.moffat_of(k * (psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))), psf.beta)
 
 
 def _sheared(psf: Psf, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
     """|Sᵀk|, where S is the shear matrix of unit determinant with distortion (e1, e2)."""
     to_g = 1 / (1 + math.sqrt(1 - psf.e1**2 - psf.e2**2))
     g1, g2 = psf.e1 * to_g, psf.e2 * to_g
-    found: np.ndarray = np.hypot((1 + g1) * kx + g2 * ky, g2 * kx + (1 - g1) * ky) / math.sqrt(1 - g1**2 - g2**2)
-    return found
+    return np.hypot((1 + g1) * kx + g2 * ky, g2 * kx + (1 - g1) * ky) / math.sqrt(1 - g1**2 - g2**2)

@@ -111,8 +111,7 @@ class Polynomial:
 
     def __call__(self, y: jax.Array, s: Any) -> jax.Array:
         """The sum, with the array shape of y."""
-        found: jax.Array = self._call(y, s)
-        return found
+        return self._call(y, s)
 
     @functools.cached_property
     def along(self) -> Polynomial:
@@ -147,8 +146,7 @@ def _series(coefficients: Any, y: Any) -> Any:
 def _derivative(coefficients: np.ndarray, axis: int) -> np.ndarray:
     if coefficients.shape[axis] == 1:
         return np.zeros_like(coefficients)
-    found: np.ndarray = np.polynomial.chebyshev.chebder(coefficients, axis=axis)
-    return found
+    return np.polynomial.chebyshev.chebder(coefficients, axis=axis)
 
 
 @functools.lru_cache(maxsize=16)
@@ -171,13 +169,11 @@ def _n_terms(sizes: np.ndarray, tolerance: float) -> int:
 
 
 def _nodes(count: int) -> np.ndarray:
-    found: np.ndarray = np.cos((np.arange(count) + 0.5) * np.pi / count)
-    return found
+    return np.cos((np.arange(count) + 0.5) * np.pi / count)
 
 
 def _shapes_at(low: float, high: float, at: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.exp(np.log(low) + (np.log(high) - np.log(low)) * (at + 1) / 2)
-    return found
+    return np.asarray(np.exp(np.log(low) + (np.log(high) - np.log(low)) * (at + 1) / 2))
 
 
 def _exact_at(kind: str, shape: float, y: np.ndarray) -> np.ndarray:

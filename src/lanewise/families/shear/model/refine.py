@@ -66,8 +66,7 @@ class Windows:
 
     def _window(self, level: int, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
         k2 = ky[:, None] ** 2 + kx**2
-        found: np.ndarray = special.gammaincc(_ORDER, k2 / (2 * (self._kappa / 2**level) ** 2))
-        return found
+        return np.asarray(special.gammaincc(_ORDER, k2 / (2 * (self._kappa / 2**level) ** 2)))
 
 
 class Patch(NamedTuple):

@@ -1,53 +1,23 @@
-"""The renderers: from parameters to a noise-free image.
-
-`fourier` is our own and the default. `jax-galsim` is the reference: GalSim's algorithm in JAX, differentiable.
-"""
+"""The choice of the renderer's grid: the cheapest that draws every likely galaxy accurately."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model.fourier import GridRenderer
-from lanewise.families.shear.model.light import intrinsic_shear
+from lanewise.families.shear.model.fourier import Grid, GridRenderer
 from lanewise.families.shear.priors import Prior
-from lanewise.families.shear.scene import DOMAINS, Psf, quantity
+from lanewise.families.shear.scene import DOMAINS, quantity
 
-# (flux, half_light_radius, e1, e2, g1, g2, x, y) by name → image of shape (ny, nx) [flux per pixel]
-Renderer = Callable[[Mapping[str, Any]], jax.Array]
-
-# A shear too small to change any pixel.
-_TINY_SHEAR = 1e-18
 # Largest error of an image, relative to its peak: it shifts no shear estimate by more than 1e-6.
 TOLERANCE = 1e-6
 # The predicted error must be below this share of the tolerance: between the probes it can be a tenth larger.
 _PREDICTION_MARGIN = 0.75
 _PROBE_SHEAR, _PROBE_OFFSET_PIXELS = 0.1, 2.0
 _SIZE_QUANTITIES = ("half_light_radius", "n", "beta")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The grid of the renderer `fourier`.
-
-    Attributes:
-        padding: size of the grid in stamps.
-        oversampling: grid points per pixel along an axis.
-        levels: number of refinements around k = 0.
-    """
-
-    padding: int
-    oversampling: int
-    levels: int = 0
 
 
 STAMP = Grid(1, 1)
@@ -78,10 +48,10 @@ def _choose(config: ShearConfig) -> Grid:
     if padding is None:
         grids = (STAMP, Grid(1, 2), *grids)
     probes = list(_probes(config))
-    careful = jax.jit(draw_on(config, CAREFUL))
+    careful = jax.jit(GridRenderer(config, CAREFUL))
     expected = [np.asarray(careful(p)) for p in probes]
     for grid in grids[:-1]:
-        render = jax.jit(draw_on(config, grid))
+        render = jax.jit(GridRenderer(config, grid))
         errors = [np.abs(np.asarray(render(p)) - e).max() / e.max() for p, e in zip(probes, expected, strict=True)]
         if max(errors) < _PREDICTION_MARGIN * TOLERANCE:
             return grid
@@ -98,13 +68,8 @@ def _grids(padding: int) -> tuple[Grid, ...]:
     return tuple(Grid(padding, oversampling, levels) for levels in (0, 2, 4) for oversampling in (1, 2))
 
 
-def draw_on(config: ShearConfig, grid: Grid) -> GridRenderer:
-    """The renderer `fourier` on this grid, whatever `image.renderer` says."""
-    return GridRenderer(config, grid.padding, grid.oversampling, grid.levels)
-
-
 def _probes(config: ShearConfig) -> list[dict[str, float]]:
-    centre = {name: p if isinstance(p, float) else p.centre for name, p in config.galaxy.parameters}
+    centre = config.galaxy.centres
     priors = {name: p for name, p in config.galaxy.parameters if not isinstance(p, float)}
     wide = {name: _widest(name, prior) for name, prior in priors.items() if quantity(name) in _SIZE_QUANTITIES}
     shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
@@ -119,57 +84,3 @@ def _widest(name: str, prior: Prior) -> float:
     if quantity(name) == "beta":
         return max(2 * prior.centre - prior.high, low, least)
     return min(prior.high, high, most)
-
-
-def build(config: ShearConfig, grid: Grid) -> Renderer:
-    """The renderer named by `image.renderer`; only `fourier` uses the grid."""
-    if config.image.renderer == "jax-galsim":
-        return jax_galsim(config)
-    return draw_on(config, grid)
-
-
-def jax_galsim(config: ShearConfig) -> Renderer:
-    """The renderer of JAX-GalSim with an FFT of `image.fft_size` points."""
-    # JAX-GalSim checks its arguments by host callbacks. They raise, which a lane must not, and keep the program out of
-    # the compilation cache. Equinox reads this variable at its first import; the model itself keeps arguments valid.
-    os.environ.setdefault("EQX_ON_ERROR", "nan")
-    with warnings.catch_warnings():
-        # JAX-GalSim requests float64 constants during its import, also in float32 mode.
-        warnings.filterwarnings("ignore", message="Explicitly requested dtype")
-        import jax_galsim as galsim
-
-    image, psf = config.image, config.psf
-    settings = galsim.GSParams(minimum_fft_size=image.fft_size, maximum_fft_size=image.fft_size)
-    dtype = jnp.dtype(config.inference.precision)
-
-    def profile(p: Mapping[str, Any]) -> Any:
-        shape = {"flux": p["flux"], "half_light_radius": p["half_light_radius"], "gsparams": settings}
-        galaxy = galsim.Exponential(**shape) if config.galaxy.type == "Exponential" else galsim.Gaussian(**shape)
-        intrinsic = intrinsic_shear(p)
-        # JAX-GalSim computes the major axis with a hypot; in JAX ≥ 0.12 its derivative is NaN for a round galaxy.
-        is_round = (p["g1"] == 0) & (p["g2"] == 0) & (p["e1"] == 0) & (p["e2"] == 0)
-        g2 = jnp.where(is_round, _TINY_SHEAR, 0.0) + p["g2"]
-        return galaxy.shear(g1=intrinsic[0], g2=intrinsic[1]).shear(g1=p["g1"], g2=g2)
-
-    def point_spread() -> Any:
-        # The checks of the config refuse a PSF image with this renderer.
-        assert isinstance(psf, Psf)
-        return unsheared(psf).shear(e1=psf.e1, e2=psf.e2) if psf.e1 or psf.e2 else unsheared(psf)
-
-    def unsheared(psf: Psf) -> Any:
-        if psf.type == "Moffat":
-            return galsim.Moffat(beta=psf.beta, fwhm=psf.sigma, gsparams=settings)
-        return galsim.Gaussian(sigma=psf.sigma, gsparams=settings)
-
-    def render(p: Mapping[str, Any]) -> jax.Array:
-        seen = galsim.Convolve([profile(p), point_spread()], gsparams=settings)
-        drawn = seen.drawImage(
-            nx=image.size_x,
-            ny=image.size_y,
-            scale=image.pixel_scale,
-            offset=galsim.PositionD(p["x"], p["y"]),
-            dtype=dtype,
-        )
-        return jnp.asarray(drawn.array)
-
-    return render

@@ -31,8 +31,8 @@ def _pairs(results: BiasResults) -> Iterator[Check]:
         if found is None:
             continue
         what = f"{found.n_pairs} pairs of {found.n_groups} seeds"
-        yield Check(f"m of {bias.component}, by pairs", _shown(found.m), f"(ĝ₊ − ĝ₋)/2g − 1 over {what}")
-        yield Check(f"c of {bias.component}, by pairs", _shown(found.c), f"(ĝ₊ + ĝ₋)/2 over {what}")
+        yield Check(f"m of {bias.component}, by pairs", measure(found.m), f"(ĝ₊ − ĝ₋)/2g − 1 over {what}")
+        yield Check(f"c of {bias.component}, by pairs", measure(found.c), f"(ĝ₊ + ĝ₋)/2 over {what}")
         if found.correlation is not None:
             meaning = "of the noise of +g and −g: near 1, pairs help m and hurt c"
             yield Check(f"correlation in pairs, {bias.component}", _plain(found.correlation), meaning)
@@ -44,7 +44,7 @@ def _pairs(results: BiasResults) -> Iterator[Check]:
 def _line(results: BiasResults) -> Iterator[Check]:
     for bias in results.components:
         if bias.cubic is not None:
-            yield Check(f"g³ of {bias.component}", _shown(bias.cubic), "coefficient of g³; 0 where a line is enough")
+            yield Check(f"g³ of {bias.component}", measure(bias.cubic), "coefficient of g³; 0 where a line is enough")
 
 
 def _joint(results: BiasResults) -> Iterator[Check]:
@@ -57,11 +57,13 @@ def _joint(results: BiasResults) -> Iterator[Check]:
         meaning = "m from half of the draws, less m from all: what more of them would still change"
         yield Check(f"half the draws, {found.component}", value, meaning)
     if joint.leakage is not None:
-        yield Check("PSF leakage α", _shown(joint.leakage.alpha), "c over the shape of the PSF, if all of c is leakage")
+        meaning = "c over the shape of the PSF, if all of c is leakage"
+        yield Check("PSF leakage α", measure(joint.leakage.alpha), meaning)
 
 
-def _shown(measure: Measure) -> str:
-    return with_error(measure.value, measure.error)
+def measure(found: Measure | None) -> str:
+    """A number with its error, or a dash."""
+    return "–" if found is None else with_error(found.value, found.error)
 
 
 def _resampled(resampled: Resampled) -> str:

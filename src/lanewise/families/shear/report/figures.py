@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lanewise.families.shear.statistics import bias, pairs
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates
+from lanewise.families.shear.statistics import pairs
+from lanewise.families.shear.statistics.bias import ComponentBias
 from lanewise.families.shear.statistics.criteria import REQUIREMENTS
+from lanewise.families.shear.statistics.estimates import Estimates, estimates
 from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.report.canvas import PALETTE, svg
 from lanewise.statistics.regression import Array
@@ -41,7 +42,7 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
         Name (a file stem) → SVG: `m_c`, `points`, `pairs`, `bias_g1`, `bias_g2`, `pulls`.
     """
     shown = [
-        (b, bias.estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None, results.missing))
+        (b, estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None, results.missing))
         for b in results.components
         if b.c is not None
     ]

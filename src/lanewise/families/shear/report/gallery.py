@@ -48,8 +48,9 @@ def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[B
             continue  # image files may not be available where results are aggregated
         shown.append(replace(one, chi2=float(np.sum(images.residual**2)), n_pixels=int(np.sum(images.counted))))
         plots[f"stamps_{one.run_id}"] = draw_stamps(one.run_id, images)
-    chains = chains_of(committed[mixed]) if mixed in committed else None
-    if chains is not None and mixed is not None:
+    chains = None
+    if mixed in committed:
+        chains = chains_of(committed[mixed])
         plots["chains"] = draw_chains(committed[mixed])
     return replace(results, outliers=tuple(shown), chains=chains), plots
 

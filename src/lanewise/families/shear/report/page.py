@@ -6,11 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lanewise.families.shear.report.checks import checks
+from lanewise.families.shear.report.checks import checks, measure
 from lanewise.families.shear.statistics.results import BiasResults, Chains, Convergence, Outlier
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, number, percent
-from lanewise.statistics.regression import Measure
-from lanewise.statistics.verdict import with_error
 
 _CRITERIA = {
     "completeness": "completeness",
@@ -41,7 +39,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
         context: what the numbers do not say.
     """
     page = environment("lanewise.families.shear.report")
-    page.filters |= {"measure": _measure, "percent": percent}
+    page.filters |= {"measure": measure, "percent": percent}
     shown = {name: inline(name, svg) for name, svg in figures.items()}
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
     return page.get_template("report.html.j2").render(
@@ -83,7 +81,3 @@ def _convergence(found: Convergence) -> list[tuple[str, str, str]]:
     )
     rows = [(name, number(one.value, form), one.run_id) for name, one, form in named if one is not None]
     return rows + ([("divergences", str(found.divergences), "")] if found.divergences is not None else [])
-
-
-def _measure(measure: Measure | None) -> str:
-    return "–" if measure is None else with_error(measure.value, measure.error)

@@ -1,101 +1,21 @@
 """Multiplicative and additive shear bias from a summary table: ĝ = (1 + m) g + c, per component.
 
-There are three steps per component: remove the prior's pull from the posterior means (`Shrinkage`), regress them on the
+There are three steps per component: remove the prior's pull from the posterior means (`estimates`), regress them on the
 truth with equal weights (`component_bias`), and compute two errors (`Measure`), one from the realised scatter and one
 predicted from the posterior widths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from lanewise.families.shear.statistics import pairs
+from lanewise.families.shear.statistics.estimates import Estimates, Shrinkage
 from lanewise.families.shear.statistics.pairs import Pairs
-from lanewise.families.shear.statistics.selection import Component, ShearTruth, counts, ordered
-from lanewise.statistics.regression import Array, Measure, Relative, design, fit, measures, ratio, shifted, usable
-
-
-@dataclass(frozen=True)
-class GaussianPrior:
-    """The Gaussian prior on one shear component [reduced shear]."""
-
-    mean: float
-    sigma: float
-
-
-@dataclass(frozen=True)
-class Shrinkage:
-    """Shrinkage of the posterior means towards the prior: λ̂ = 1 − ⟨σ_i²⟩ / σ_prior², pooled over the campaign.
-
-    A posterior mean is λ ĝ_lik + (1 − λ) μ_prior. λ̂ is pooled because the mean posterior variance gives an unbiased λ̂,
-    while dividing by a separate λ̂ per realization is biased (m = +4 % at S/N 20 and 1000 draws).
-
-    Attributes:
-        prior: the Gaussian prior.
-        lambda_hat: 1 means no pull; None if no posterior width is known.
-        error: of `lambda_hat`, the larger of the scatter between seeds and 2 σ⁴/ESS per variance.
-    """
-
-    prior: GaussianPrior
-    lambda_hat: float | None
-    error: float | None
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """One component of all realizations that count, without the prior's pull; arrays have shape (realization,).
-
-    Attributes:
-        run_id: one per realization.
-        seed: the realizations of one seed share their noise.
-        truth: true shear [reduced shear].
-        value: μ + (posterior mean − μ)/λ̂; the posterior mean itself without a Gaussian prior, NaN if λ̂ ≤ 0.
-        width: width of the likelihood, σ/√λ̂.
-        raw: posterior mean from the table.
-        raw_width: posterior width from the table.
-        shrinkage: None if the prior is not Gaussian.
-        half, half_width: posterior mean and width from the first half of each chain; NaN if not available.
-    """
-
-    run_id: tuple[str, ...]
-    seed: NDArray[np.int64]
-    truth: Array
-    value: Array
-    width: Array
-    raw: Array
-    raw_width: Array
-    shrinkage: Shrinkage | None
-    half: Array
-    half_width: Array
-
-    @property
-    def relative(self) -> Relative | None:
-        """The relative error of λ̂, for error propagation; None without a usable λ̂."""
-        found = self.shrinkage
-        if found is None or not found.lambda_hat or found.error is None:
-            return None
-        return Relative(found.error / found.lambda_hat, found.prior.mean)
-
-    def at(self, rows: NDArray[np.bool_]) -> Estimates:
-        """The estimates of the selected realizations; λ̂ stays that of all realizations."""
-        names = tuple(name for name, kept in zip(self.run_id, rows, strict=True) if kept)
-        return Estimates(
-            names,
-            self.seed[rows],
-            self.truth[rows],
-            self.value[rows],
-            self.width[rows],
-            self.raw[rows],
-            self.raw_width[rows],
-            self.shrinkage,
-            self.half[rows],
-            self.half_width[rows],
-        )
+from lanewise.families.shear.statistics.selection import Component
+from lanewise.statistics.regression import Measure, design, divided, fit, measures, ratio, shifted, usable
 
 
 @dataclass(frozen=True)
@@ -183,35 +103,6 @@ class PointBias:
     g2: PointEstimate | None
 
 
-def estimates(
-    summary: pd.DataFrame, component: Component, prior: GaussianPrior | None, missing: Sequence[ShearTruth] = ()
-) -> Estimates:
-    """The estimates of the realizations that count, with the prior's pull on this component removed.
-
-    Args:
-        summary: the whole table; rows that do not count are dropped here.
-        component: g1 or g2.
-        prior: None if it is not Gaussian; then no pull is removed.
-        missing: realizations of the plan that are not in the table.
-    """
-    rows = ordered(summary[counts(summary, missing)])
-    truth, raw, width = (
-        pd.to_numeric(rows[f"{component}_{column}"]).to_numpy(np.float64) for column in ("true", "mean", "std")
-    )
-    ess = pd.to_numeric(rows[f"ess_{component}"]).to_numpy(np.float64)
-    seed = rows["seed"].to_numpy(np.int64)
-    names = tuple(str(name) for name in rows["run_id"])
-    half, half_width = (
-        pd.to_numeric(rows[f"{component}_half_{column}"]).to_numpy(np.float64) for column in ("mean", "std")
-    )
-    if prior is None or not np.isfinite(raw).any():
-        return Estimates(names, seed, truth, raw, width, raw, width, None, half, half_width)
-    shrinkage = _shrinkage(prior, width, ess, seed)
-    pull = np.nan if shrinkage.lambda_hat is None or shrinkage.lambda_hat <= 0 else shrinkage.lambda_hat
-    value = prior.mean + (raw - prior.mean) / pull
-    return Estimates(names, seed, truth, value, width / np.sqrt(pull), raw, width, shrinkage, half, half_width)
-
-
 def component_bias(component: Component, data: Estimates) -> ComponentBias:
     """m and c of one component.
 
@@ -283,25 +174,7 @@ def _cubic(data: Estimates) -> Measure | None:
     if np.linalg.matrix_rank(columns) < columns.shape[1]:
         return None
     curve = fit(columns, data.value, data.width, data.seed)
-    if curve is None:
-        return None
-    found = measures(curve, data.relative)[2]
-    errors = (found.error, found.error_realised, found.error_predicted)
-    return Measure(found.value / reach**3, *(None if e is None else e / reach**3 for e in errors))
-
-
-def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.int64]) -> Shrinkage:
-    known = np.isfinite(width)
-    if not known.any():
-        return Shrinkage(prior, None, None)
-    share = (width[known] / prior.sigma) ** 2
-    mean = fit(np.ones((len(share), 1)), share, np.full_like(share, np.nan), seed[known])
-    assert mean is not None  # share is finite and not empty
-    errors = [] if mean.realised is None else [float(mean.realised[0])]
-    if np.all(np.nan_to_num(ess[known]) > 0):
-        errors.append(float(np.sqrt(np.sum(2 * share**2 / ess[known])) / len(share)))
-    # If neither error exists, assume 100 % error on ⟨σ²⟩.
-    return Shrinkage(prior, float(1 - mean.beta[0]), max(errors, default=float(mean.beta[0])))
+    return None if curve is None else divided(measures(curve, data.relative)[2], reach**3)
 
 
 def _pulls(data: Estimates) -> Pulls | None:
@@ -310,4 +183,4 @@ def _pulls(data: Estimates) -> Pulls | None:
     pull = (data.value - data.truth) / data.width
     worst = int(np.argmax(np.abs(pull)))
     rms = float(np.sqrt(np.mean(pull**2)))
-    return Pulls(len(pull), rms, float(np.abs(pull[worst])), data.run_id[worst])
+    return Pulls(len(pull), rms, float(np.abs(pull[worst])), str(data.run_id[worst]))

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, PointBias
+from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
+from lanewise.families.shear.statistics.estimates import Estimates
 from lanewise.families.shear.statistics.joint import FiniteDraws
 from lanewise.families.shear.statistics.selection import Component, Signs
+from lanewise.families.shear.statistics.tally import Tally
 from lanewise.manifest.manifest import Acceptance
+from lanewise.statistics.regression import Array
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, judge
 
 LEVEL_0 = "level_0"
@@ -65,6 +68,7 @@ class Evidence:
     Attributes:
         biases: of the components that were inferred.
         data: the estimates of these components, in the same order.
+        tally: of all realizations.
         points: all shear points of the plan.
         signs: failures by the sign of g; None without pairs.
         draws: effect of finite draws on m; empty if not available.
@@ -75,6 +79,7 @@ class Evidence:
 
     biases: Sequence[ComponentBias]
     data: Sequence[Estimates]
+    tally: Tally
     points: Sequence[PointBias]
     signs: Signs | None = None
     draws: Sequence[FiniteDraws] = ()
@@ -85,16 +90,14 @@ class Evidence:
 
 def decide(found: Evidence, bounds: Bounds) -> Decision:
     """Apply all criteria and combine them into the verdict on the campaign."""
-    points, biases = found.points, found.biases
-    if found.n_unknown and not points:
+    count, biases = found.tally, found.biases
+    if found.n_unknown and not found.points:
         text = f"{found.n_unknown} realizations stand without a truth; give observations.truths to judge a bias."
-        lone = Judgement("truth", None, Verdict.INCONCLUSIVE, found.n_unknown, None, None, None, text)
+        lone = Judgement("truth", None, Verdict.INCONCLUSIVE, text, value=found.n_unknown)
         headline = "No true shear is known, so there is no bias to judge."
         return Decision(Verdict.INCONCLUSIVE, headline, (text,), None, None, (lone,))
-    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
-    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
-    sound = [completeness(planned, used, excluded, missing, bounds.max_excluded_frac)]
-    sound += [*_exclusion_by_shear(points), *_exclusion_by_sign(found.signs)]
+    sound = [completeness(count.n_used, count.n_excluded, count.n_missing, bounds.max_excluded_frac)]
+    sound += [*_exclusion_by_shear(found.points), *_exclusion_by_sign(found.signs)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
     sound += [_kept(component, share) for component, share in found.kept.items()]
     asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m)
@@ -105,21 +108,21 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     asked += [_finite_draws(one, bounds.max_abs_m) for one in found.draws]
     if not any(j.verdict and j.criterion != "finite_draws" for j in asked):
         text = "The manifest sets no bound; set acceptance.max_abs_m, acceptance.requirement or acceptance.level."
-        asked.append(Judgement("bound", None, Verdict.INCONCLUSIVE, None, None, None, None, text))
+        asked.append(Judgement("bound", None, Verdict.INCONCLUSIVE, text))
     judgements = (*sound, *asked)
     verdict = next(v for v in RANK if any(j.verdict is v for j in judgements))
     deciding = [j for j in judgements if j.verdict is verdict]
     if verdict is Verdict.PASS:
         deciding = [j for j in asked if j.criterion in ("m", "c")]
     reasons = [j.sentence for j in deciding]
-    if any(p.n_missing or p.n_excluded for p in points) and sound[0] not in deciding:
+    if (count.n_missing or count.n_excluded) and sound[0] not in deciding:
         reasons.append(sound[0].sentence)
     needs = [j.n_needed for j in deciding]
     n_needed = max((n for n in needs if n is not None), default=None) if None not in needs else None
     extend = None
-    if n_needed is not None and found.n_per_count and used:
+    if n_needed is not None and found.n_per_count and count.n_used:
         # Assume the same exclusion rate.
-        extend = math.ceil((n_needed - used) * planned / used / found.n_per_count)
+        extend = math.ceil((n_needed - count.n_used) * count.n_planned / count.n_used / found.n_per_count)
     return Decision(verdict, _HEADLINE[verdict], tuple(reasons), n_needed, extend, judgements)
 
 
@@ -133,7 +136,7 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgemen
     if judged:
         return judged
     text = "m cannot be measured: no component was inferred at a nonzero shear."
-    return [Judgement("m", None, Verdict.INCONCLUSIVE, None, None, bound, None, text)]
+    return [Judgement("m", None, Verdict.INCONCLUSIVE, text, bound=bound)]
 
 
 def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
@@ -154,10 +157,11 @@ def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
     observed = np.sum((excluded - expected) ** 2 / expected)
     p = float((1 + np.sum(distance >= observed - 1e-9)) / (1 + len(trials)))
     if p < EXCLUSION_P_MIN:
+        verdict = Verdict.INVALID
         text = f"Exclusion depends on the shear (p = {p:.1g}): what is left is a biased choice."
-        return [Judgement("exclusion_by_shear", None, Verdict.INVALID, p, None, EXCLUSION_P_MIN, None, text)]
-    text = f"Exclusion does not depend on the shear (p = {p:.2g})."
-    return [Judgement("exclusion_by_shear", None, Verdict.PASS, p, None, EXCLUSION_P_MIN, None, text)]
+    else:
+        verdict, text = Verdict.PASS, f"Exclusion does not depend on the shear (p = {p:.2g})."
+    return [Judgement("exclusion_by_shear", None, verdict, text, value=p, bound=EXCLUSION_P_MIN)]
 
 
 def _exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
@@ -166,10 +170,9 @@ def _exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
         return []
     lost = f"of {signs.n_pairs} pairs {signs.n_only_plus} lost the arm of +g alone, {signs.n_only_minus} that of −g"
     depends = signs.p < EXCLUSION_P_MIN
-    verdict = Verdict.INVALID if depends else Verdict.PASS
-    said = "depends" if depends else "does not depend"
+    verdict, said = (Verdict.INVALID, "depends") if depends else (Verdict.PASS, "does not depend")
     text = f"Exclusion {said} on the sign of the shear (p = {signs.p:.2g}): {lost}."
-    return [Judgement("exclusion_by_sign", None, verdict, signs.p, None, EXCLUSION_P_MIN, None, text)]
+    return [Judgement("exclusion_by_sign", None, verdict, text, value=signs.p, bound=EXCLUSION_P_MIN)]
 
 
 def _finite_draws(found: FiniteDraws, bound: float | None) -> Judgement:
@@ -184,7 +187,7 @@ def _finite_draws(found: FiniteDraws, bound: float | None) -> Judgement:
     if serious:
         text = f"{text}, which is too far: take more draws"
     verdict = Verdict.INCONCLUSIVE if serious else None
-    return Judgement("finite_draws", k, verdict, moved, error, bound, None, f"{text}.")
+    return Judgement("finite_draws", k, verdict, f"{text}.", value=moved, error=error, bound=bound)
 
 
 def _shrinkage(bias: ComponentBias) -> list[Judgement]:
@@ -192,27 +195,27 @@ def _shrinkage(bias: ComponentBias) -> list[Judgement]:
         return []
     k, value, error = bias.component, bias.shrinkage.lambda_hat, bias.shrinkage.error
     if value is None:
-        verdict, text = (
-            Verdict.INVALID,
-            f"No posterior width of {k} is known, so the prior's pull cannot be corrected.",
-        )
+        verdict = Verdict.INVALID
+        text = f"No posterior width of {k} is known, so the prior's pull cannot be corrected."
     elif value < LAMBDA_MIN:
         verdict = Verdict.INVALID
         text = f"λ̂ of {k} is {value:.2g}: the prior speaks, not the data; widen the prior on g."
     else:
         verdict, text = Verdict.PASS, f"λ̂ of {k} is {value:.4g}: the data speak, not the prior."
-    return [Judgement("shrinkage", k, verdict, value, error, LAMBDA_MIN, None, text)]
+    return [Judgement("shrinkage", k, verdict, text, value=value, error=error, bound=LAMBDA_MIN)]
 
 
 def _kept(component: Component, share: float) -> Judgement:
     if share < KEPT_MIN:
+        verdict = Verdict.INVALID
         text = (
             f"The prior on {component} leaves {share:.0%} of the shear, and is not Gaussian: its pull cannot be taken "
             "out; widen it, or make it Normal."
         )
-        return Judgement("shrinkage", component, Verdict.INVALID, share, None, KEPT_MIN, None, text)
-    text = f"The prior on {component} leaves {share:.1%} of the shear: the data speak, not the prior."
-    return Judgement("shrinkage", component, Verdict.PASS, share, None, KEPT_MIN, None, text)
+    else:
+        verdict = Verdict.PASS
+        text = f"The prior on {component} leaves {share:.1%} of the shear: the data speak, not the prior."
+    return Judgement("shrinkage", component, verdict, text, value=share, bound=KEPT_MIN)
 
 
 def _level_0(component: Component, data: Estimates) -> list[Judgement]:
@@ -225,26 +228,21 @@ def _level_0(component: Component, data: Estimates) -> list[Judgement]:
     width, offset = width[known], offset[known]
     if len(width) == 0:
         text = f"No posterior width of {component} is known."
-        return [Judgement("width", component, Verdict.INCONCLUSIVE, None, None, COLLAPSED_WIDTH, None, text)]
-    widest, wide = float(width.max()), int(np.sum(width >= COLLAPSED_WIDTH))
-    text = f"The widest posterior of {component} is {widest:.2g}"
-    text += (
-        f", below {COLLAPSED_WIDTH:g}." if not wide else f"; {wide} of {len(width)} are not below {COLLAPSED_WIDTH:g}."
-    )
-    verdict = Verdict.FAIL if wide else Verdict.PASS
-    found = [Judgement("width", component, verdict, widest, None, COLLAPSED_WIDTH, None, text)]
+        verdict = Verdict.INCONCLUSIVE
+        return [Judgement("width", component, verdict, text, bound=COLLAPSED_WIDTH)]
+    found = [_all_below("width", component, width, COLLAPSED_WIDTH, f"The widest posterior of {component}")]
     collapsed = offset[width < COLLAPSED_WIDTH]
     if len(collapsed):
-        farthest, far = float(collapsed.max()), int(np.sum(collapsed >= COLLAPSED_OFFSET))
-        text = f"The largest offset of a collapsed posterior of {component} is {farthest:.2g}"
-        text += (
-            f", below {COLLAPSED_OFFSET:g}."
-            if not far
-            else f"; {far} of {len(collapsed)} are not below {COLLAPSED_OFFSET:g}."
-        )
-        verdict = Verdict.FAIL if far else Verdict.PASS
-        found.append(Judgement("collapsed_offset", component, verdict, farthest, None, COLLAPSED_OFFSET, None, text))
+        what = f"The largest offset of a collapsed posterior of {component}"
+        found.append(_all_below("collapsed_offset", component, collapsed, COLLAPSED_OFFSET, what))
     within = float(np.mean(offset < width))
     text = f"{within:.0%} of the offsets of {component} are below 1σ (68 % expected, nothing depends on it)."
-    found.append(Judgement("offset_1sigma", component, None, within, None, None, None, text))
+    found.append(Judgement("offset_1sigma", component, None, text, value=within))
     return found
+
+
+def _all_below(criterion: str, component: Component, values: Array, bound: float, what: str) -> Judgement:
+    largest, n_over = float(values.max()), int(np.sum(values >= bound))
+    rest = f"; {n_over} of {len(values)} are not below {bound:g}." if n_over else f", below {bound:g}."
+    verdict = Verdict.FAIL if n_over else Verdict.PASS
+    return Judgement(criterion, component, verdict, f"{what} is {largest:.2g}{rest}", value=largest, bound=bound)

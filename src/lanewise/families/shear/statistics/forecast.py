@@ -9,8 +9,6 @@ from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.manifest.protocols import Forecast
 from lanewise.storage.record import Record
 
-NO_EXTENSION = "images come from files; add files to observations.images, at the end"
-
 
 def n_per_count(record: Record) -> int | None:
     """Realizations that one more of `realizations.count` brings; None where a campaign cannot be extended."""

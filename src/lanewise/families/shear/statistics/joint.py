@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates
+from lanewise.families.shear.statistics.bias import ComponentBias
+from lanewise.families.shear.statistics.estimates import Estimates
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component
 from lanewise.statistics import resampling
 from lanewise.statistics.regression import Array, Measure, design
@@ -77,15 +78,6 @@ class Joint:
     leakage: Leakage | None = None
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Position of a line's coefficients among those of all lines."""
-
-    kind: str
-    component: Component
-    columns: slice
-
-
 def joint(
     data: Mapping[Component, Estimates],
     biases: Mapping[Component, ComponentBias],
@@ -99,65 +91,51 @@ def joint(
         psf_shape: ellipticity (e1, e2) of the PSF [reduced shear].
     """
     leakage = _leakage(biases, psf_shape)
-    lines, places = _lines(data)
-    if not lines:
-        return Joint(leakage=leakage)
-    found = resampling.coefficients(lines, next(iter(data.values())).seed)
+    lines = _lines(data)
+    found = resampling.coefficients(list(lines.values()), next(iter(data.values())).seed) if lines else None
     if found is None:
         return Joint(leakage=leakage)
-    whole, without, again = found
-
-    def one(at: int, less: float = 0.0) -> Resampled:
-        return resampling.resampled(whole[at] - less, without[:, at] - less, again[:, at] - less)
-
-    resampled, matrix, draws = [], [], []
-    slopes = {place.component: place.columns for place in places if place.kind == "all"}
-    for place in places:
-        first = place.columns.start
-        has_slope = place.columns.stop - first > 1
-        if place.kind == "all":
-            level = 0.0 if has_slope else float(data[place.component].truth[0])
-            resampled += [Again("m", place.component, one(first + 1, 1.0))] if has_slope else []
-            resampled += [Again("c", place.component, one(first, level))]
-        elif place.kind == "matrix":
+    resampled: list[Again] = []
+    matrix: list[Entry] = []
+    draws: list[FiniteDraws] = []
+    named = dict(zip(lines, found, strict=True))
+    for (kind, component), line in named.items():
+        has_slope = len(line.whole) > 1
+        if kind == "all":
+            level = 0.0 if has_slope else float(data[component].truth[0])
+            resampled += [Again("m", component, line.resampled(1, 1.0))] if has_slope else []
+            resampled += [Again("c", component, line.resampled(0, level))]
+        elif kind == "matrix":
             matrix += [
-                Entry(place.component, k, one(first + 1 + j, float(k == place.component)))
-                for j, k in enumerate(COMPONENTS)
+                Entry(component, k, line.resampled(1 + j, float(k == component))) for j, k in enumerate(COMPONENTS)
             ]
         elif has_slope:
-            half, full = first + 1, slopes[place.component].start + 1
-            shift = resampling.resampled(
-                whole[half] - whole[full], without[:, half] - without[:, full], again[:, half] - again[:, full]
-            )
-            m, m_half = float(whole[full] - 1), float(whole[half] - 1)
-            draws.append(FiniteDraws(place.component, m_half, shift, 2 * m - m_half))
+            full = named["all", component]
+            m, m_half = float(full.whole[1] - 1), float(line.whole[1] - 1)
+            draws.append(FiniteDraws(component, m_half, line.minus(full).resampled(1), 2 * m - m_half))
     return Joint(tuple(resampled), tuple(matrix), tuple(draws), leakage)
 
 
-def _lines(data: Mapping[Component, Estimates]) -> tuple[list[Line], list[_Place]]:
+def _lines(data: Mapping[Component, Estimates]) -> dict[tuple[str, Component], Line]:
     """All possible regressions: per component, per component with half of the draws, and on both truths."""
-    lines: list[Line] = []
-    places: list[_Place] = []
-
-    def add(kind: str, component: Component, columns: Array, raw: Array, width: Array) -> None:
-        shrinkage = data[component].shrinkage
-        prior = None if shrinkage is None else shrinkage.prior
-        share = np.full_like(raw, np.nan) if prior is None else (width / prior.sigma) ** 2
-        start = places[-1].columns.stop if places else 0
-        lines.append(Line(columns, raw, share, None if prior is None else prior.mean))
-        places.append(_Place(kind, component, slice(start, start + columns.shape[1])))
-
+    lines: dict[tuple[str, Component], Line] = {}
     usable = {k: d for k, d in data.items() if len(d.truth) and np.all(np.isfinite(d.value))}
     for k, one in usable.items():
-        add("all", k, design(one.truth), one.raw, one.raw_width)
+        lines["all", k] = _line(one, design(one.truth), one.raw, one.raw_width)
         if np.all(np.isfinite(one.half)) and np.all(np.isfinite(one.half_width)):
-            add("half", k, design(one.truth), one.half, one.half_width)
+            lines["half", k] = _line(one, design(one.truth), one.half, one.half_width)
     if len(usable) == len(COMPONENTS):
         truths = np.stack([np.ones_like(usable["g1"].truth), *(usable[k].truth for k in COMPONENTS)], axis=1)
         if np.linalg.matrix_rank(truths / np.maximum(np.abs(truths).max(axis=0), 1e-300)) == truths.shape[1]:
-            for k, one in usable.items():
-                add("matrix", k, truths, one.raw, one.raw_width)
-    return lines, places
+            lines |= {("matrix", k): _line(one, truths, one.raw, one.raw_width) for k, one in usable.items()}
+    return lines
+
+
+def _line(data: Estimates, columns: Array, raw: Array, width: Array) -> Line:
+    if data.shrinkage is None:
+        return Line(columns, raw, np.full_like(raw, np.nan), None)
+    prior = data.shrinkage.prior
+    return Line(columns, raw, (width / prior.sigma) ** 2, prior.mean)
 
 
 def _leakage(biases: Mapping[Component, ComponentBias], shape: tuple[float, float]) -> Leakage | None:
@@ -168,13 +146,12 @@ def _leakage(biases: Mapping[Component, ComponentBias], shape: tuple[float, floa
         return None
     known = [(c, e) for c, e in parts if c is not None]
 
-    def error(values: Sequence[float | None]) -> float | None:
-        terms = [None if v is None else (e * v) ** 2 for v, (_, e) in zip(values, known, strict=True)]
-        return None if None in terms else float(np.sqrt(sum(t for t in terms if t is not None))) / size
+    def error(of: Callable[[Measure], float | None]) -> float | None:
+        errors = [(of(c), e) for c, e in known]
+        if any(one is None for one, _ in errors):
+            return None
+        return float(np.sqrt(sum((e * one) ** 2 for one, e in errors if one is not None))) / size
 
-    errors = (
-        error([c.error for c, _ in known]),
-        error([c.error_realised for c, _ in known]),
-        error([c.error_predicted for c, _ in known]),
-    )
-    return Leakage(*shape, Measure(sum(c.value * e for c, e in known) / size, *errors))
+    value = sum(c.value * e for c, e in known) / size
+    errors = (error(lambda c: c.error), error(lambda c: c.error_realised), error(lambda c: c.error_predicted))
+    return Leakage(*shape, Measure(value, *errors))

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lanewise.families.shear.shears import TURNED
+from lanewise.families.shear.statistics.estimates import Estimates
 from lanewise.statistics.regression import Array, Measure, fit, measures, shifted
-
-
-class Arms(Protocol):
-    """Estimates of one component; the arms of a pair or ring have the same seed. Shapes (arm,)."""
-
-    @property
-    def run_id(self) -> tuple[str, ...]:
-        """One per arm; it ends in `_r90` for a galaxy rotated by 90°."""
-        ...
-
-    @property
-    def seed(self) -> NDArray[np.int64]:
-        """Arms with one seed have the same galaxy and noise."""
-        ...
-
-    @property
-    def truth(self) -> Array:
-        """True shear [reduced shear]."""
-        ...
-
-    @property
-    def value(self) -> Array:
-        """Estimates [reduced shear]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,10 +35,9 @@ class Pairs:
     ring_correlation: float | None
 
 
-def pairs(data: Arms) -> Pairs | None:
+def pairs(data: Estimates) -> Pairs | None:
     """m and c from the pairs with nonzero shear in this component; None if there are no such pairs."""
-    turned = np.array([name.endswith(TURNED) for name in data.run_id], dtype=bool)
-    found = _matched(data.seed, data.truth, turned, opposite=True)
+    found = _matched(data, opposite=True)
     if len(found) == 0:
         return None
     plus, minus = found.T
@@ -74,7 +48,7 @@ def pairs(data: Arms) -> Pairs | None:
     if slope is None or level is None:
         return None
     noise = data.value - data.truth
-    rings = _matched(data.seed, data.truth, turned, opposite=False)
+    rings = _matched(data, opposite=False)
     return Pairs(
         n_pairs=len(plus),
         n_groups=len(np.unique(seed)),
@@ -85,17 +59,16 @@ def pairs(data: Arms) -> Pairs | None:
     )
 
 
-def responses(data: Arms) -> Array:
+def responses(data: Estimates) -> Array:
     """Response (ĝ₊ − ĝ₋) / 2g of each pair, shape (pair,)."""
-    turned = np.array([name.endswith(TURNED) for name in data.run_id], dtype=bool)
-    plus, minus = _matched(data.seed, data.truth, turned, opposite=True).T
-    found: Array = (data.value[plus] - data.value[minus]) / (2 * data.truth[plus])
-    return found
+    plus, minus = _matched(data, opposite=True).T
+    return np.asarray((data.value[plus] - data.value[minus]) / (2 * data.truth[plus]))
 
 
-def _matched(seed: NDArray[np.int64], truth: Array, turned: NDArray[np.bool_], *, opposite: bool) -> NDArray[np.int64]:
+def _matched(data: Estimates, *, opposite: bool) -> NDArray[np.int64]:
     """Row numbers of both arms, shape (pair, 2): of +g and −g, or of a galaxy and the same galaxy rotated."""
-    at = {(int(s), float(g), bool(t)): row for row, (s, g, t) in enumerate(zip(seed, truth, turned, strict=True))}
+    arms = zip(data.seed.tolist(), data.truth.tolist(), data.turned.tolist(), strict=True)
+    at = {arm: row for row, arm in enumerate(arms)}
     found = [
         (row, at[partner])
         for (s, g, t), row in at.items()

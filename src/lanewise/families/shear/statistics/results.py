@@ -10,49 +10,18 @@ import numpy as np
 import pandas as pd
 
 from lanewise.families.shear.statistics import bias, selection
-from lanewise.families.shear.statistics.bias import ComponentBias, Estimates, GaussianPrior, PointBias
+from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
 from lanewise.families.shear.statistics.criteria import Bounds, Evidence, bounds_of, decide
+from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.joint import Joint, joint
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, Signs
+from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally
 from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics.prior_pull import HasQuantiles, kept
 from lanewise.statistics.verdict import Decision
 
 FORMAT_VERSION = 2
-STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """A realization that was computed and does not count, and why."""
-
-    run_id: str
-    g1_true: float
-    g2_true: float
-    seed: int
-    status: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class StatusCount:
-    """How many realizations ended in one status."""
-
-    status: str
-    n: int
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Realizations of the plan by what became of them; `excluded_frac` is the share excluded or missing."""
-
-    n_planned: int
-    n_used: int
-    n_excluded: int
-    n_missing: int
-    excluded_frac: float | None
-    statuses: tuple[StatusCount, ...]
 
 
 @dataclass(frozen=True)
@@ -184,12 +153,14 @@ def evaluate(
     counted = selection.counts(rows, absent)
     names = selection.inferred(rows[counted])
     chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
-    data = {k: bias.estimates(rows, k, chosen[k], absent) for k in names}
+    data = {k: estimates(rows, k, chosen[k], absent) for k in names}
     biases = {k: bias.component_bias(k, data[k]) for k in names}
     unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
     together, signs = joint(data, biases, psf_shape), selection.signs(rows)
+    counts = tally(rows, n_used=int(counted.sum()), n_missing=len(absent))
     found = Evidence(
+        tally=counts,
         biases=list(biases.values()),
         data=list(data.values()),
         points=points,
@@ -203,7 +174,7 @@ def evaluate(
         format_version=FORMAT_VERSION,
         verdict=decide(found, bounds),
         acceptance=bounds,
-        tally=_tally(rows, points),
+        tally=counts,
         g1=biases.get("g1"),
         g2=biases.get("g2"),
         joint=together,
@@ -280,25 +251,6 @@ def _convergence(rows: pd.DataFrame) -> Convergence:
     )
 
 
-def _tally(rows: pd.DataFrame, points: Sequence[PointBias]) -> Tally:
-    planned, used = sum(p.n_planned for p in points), sum(p.n_used for p in points)
-    excluded, missing = sum(p.n_excluded for p in points), sum(p.n_missing for p in points)
-    return Tally(
-        n_planned=planned,
-        n_used=used,
-        n_excluded=excluded,
-        n_missing=missing,
-        excluded_frac=(excluded + missing) / planned if planned else None,
-        statuses=statuses(rows),
-    )
-
-
-def statuses(rows: pd.DataFrame) -> tuple[StatusCount, ...]:
-    """How many rows have each status; those that are none of ours come last."""
-    found = [str(status) for status in rows["status"]]
-    return tuple(StatusCount(s, found.count(s)) for s in (*STATUSES, *sorted({*found} - {*STATUSES})))
-
-
 def _lost(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]) -> tuple[Excluded, ...]:
     other = np.where(unpaired, "is missing", "does not count")
     reasons = [
@@ -306,12 +258,3 @@ def _lost(rows: pd.DataFrame, passed: pd.Series[bool], unpaired: pd.Series[bool]
         for reason, fine, what in zip(rows["reason"], passed, other, strict=True)
     ]
     return excluded(rows, reasons)
-
-
-def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]:
-    """Realizations that were computed and do not count, each with its reason."""
-    columns = ("run_id", "g1_true", "g2_true", "seed", "status")
-    return tuple(
-        Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
-        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
-    )

@@ -12,7 +12,7 @@ from lanewise.errors import Complaint, Damaged, ManifestError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.outputs import SUMMARY_COLUMNS
 from lanewise.families.shear.priors import Prior
-from lanewise.families.shear.statistics.bias import GaussianPrior
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component
 from lanewise.storage.record import Record
 
@@ -48,7 +48,7 @@ def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
     """The table with g1_lik_mean, g1_lik_std and g2's: each posterior divided by its Gaussian prior.
 
     For looking at single realizations. Where the prior speaks, the posterior's width is too noisy to divide by, and the
-    bias is taken from the raw columns with one pull for the whole campaign (`bias.Shrinkage`).
+    bias is taken from the raw columns with one pull for the whole campaign (`estimates.Shrinkage`).
     """
     freed = summary.copy()
     for component, prior in zip(COMPONENTS, of, strict=True):
@@ -63,20 +63,16 @@ def with_likelihood(summary: pd.DataFrame, of: Priors) -> pd.DataFrame:
 
 def priors(record: Record) -> Priors:
     """The Gaussian priors on g1 and g2; None where the prior is another one or the component is fixed."""
-    from lanewise.families.shear.priors import Normal
-
     latents = shear_config.of(record.manifest).latents
     found = [latents.get(name) for name in COMPONENTS]
-    g1, g2 = (GaussianPrior(p.mean, p.sigma) if isinstance(p, Normal) else None for p in found)
+    g1, g2 = (GaussianPrior(*p.values) if p is not None and p.type == "Normal" else None for p in found)
     return g1, g2
 
 
 def unlike(record: Record) -> dict[Component, Prior]:
     """The priors on g1 and g2 that are not Gaussian."""
-    from lanewise.families.shear.priors import Normal
-
     latents = shear_config.of(record.manifest).latents
-    return {name: latents[name] for name in COMPONENTS if name in latents and not isinstance(latents[name], Normal)}
+    return {name: latents[name] for name in COMPONENTS if name in latents and latents[name].type != "Normal"}
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:

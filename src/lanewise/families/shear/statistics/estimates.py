@@ -1,0 +1,136 @@
+"""The estimates of the realizations that count, with the prior's pull removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lanewise.families.shear.shears import TURNED
+from lanewise.families.shear.statistics.selection import Component, ShearTruth, counts, ordered
+from lanewise.statistics.regression import Array, Relative, fit
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """The Gaussian prior on one shear component [reduced shear]."""
+
+    mean: float
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """Shrinkage of the posterior means towards the prior: λ̂ = 1 − ⟨σ_i²⟩ / σ_prior², pooled over the campaign.
+
+    A posterior mean is λ ĝ_lik + (1 − λ) μ_prior. λ̂ is pooled because the mean posterior variance gives an unbiased λ̂,
+    while dividing by a separate λ̂ per realization is biased (m = +4 % at S/N 20 and 1000 draws).
+
+    Attributes:
+        prior: the Gaussian prior.
+        lambda_hat: 1 means no pull; None if no posterior width is known.
+        error: of `lambda_hat`, the larger of the scatter between seeds and 2 σ⁴/ESS per variance.
+    """
+
+    prior: GaussianPrior
+    lambda_hat: float | None
+    error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """One component of all realizations that count, without the prior's pull; arrays have shape (realization,).
+
+    Attributes:
+        run_id: one per realization.
+        seed: the realizations of one seed share their noise.
+        truth: true shear [reduced shear].
+        value: μ + (posterior mean − μ)/λ̂; the posterior mean itself without a Gaussian prior, NaN if λ̂ ≤ 0.
+        width: width of the likelihood, σ/√λ̂.
+        raw: posterior mean from the table.
+        raw_width: posterior width from the table.
+        shrinkage: None if the prior is not Gaussian.
+        half, half_width: posterior mean and width from the first half of each chain; NaN if not available.
+    """
+
+    run_id: NDArray[np.str_]
+    seed: NDArray[np.int64]
+    truth: Array
+    value: Array
+    width: Array
+    raw: Array
+    raw_width: Array
+    shrinkage: Shrinkage | None
+    half: Array
+    half_width: Array
+
+    @property
+    def relative(self) -> Relative | None:
+        """The relative error of λ̂, for error propagation; None without a usable λ̂."""
+        found = self.shrinkage
+        if found is None or not found.lambda_hat or found.error is None:
+            return None
+        return Relative(found.error / found.lambda_hat, found.prior.mean)
+
+    @property
+    def turned(self) -> NDArray[np.bool_]:
+        """Which are of a galaxy that is rotated by 90°."""
+        return np.array([str(name).endswith(TURNED) for name in self.run_id], bool)
+
+    def at(self, rows: NDArray[np.bool_]) -> Estimates:
+        """The estimates of the selected realizations; λ̂ stays that of all realizations."""
+        return replace(self, **{name: part[rows] for name, part in vars(self).items() if name != "shrinkage"})
+
+
+def estimates(
+    summary: pd.DataFrame, component: Component, prior: GaussianPrior | None, missing: Sequence[ShearTruth] = ()
+) -> Estimates:
+    """The estimates of the realizations that count, with the prior's pull on this component removed.
+
+    Args:
+        summary: the whole table; rows that do not count are dropped here.
+        component: g1 or g2.
+        prior: None if it is not Gaussian; then no pull is removed.
+        missing: realizations of the plan that are not in the table.
+    """
+    rows = ordered(summary[counts(summary, missing)])
+
+    def column(name: str) -> Array:
+        return pd.to_numeric(rows[name]).to_numpy(np.float64)
+
+    seed, raw, width = rows["seed"].to_numpy(np.int64), column(f"{component}_mean"), column(f"{component}_std")
+    found = Estimates(
+        run_id=rows["run_id"].to_numpy(np.str_),
+        seed=seed,
+        truth=column(f"{component}_true"),
+        value=raw,
+        width=width,
+        raw=raw,
+        raw_width=width,
+        shrinkage=None,
+        half=column(f"{component}_half_mean"),
+        half_width=column(f"{component}_half_std"),
+    )
+    if prior is None or not np.isfinite(raw).any():
+        return found
+    shrinkage = _shrinkage(prior, width, column(f"ess_{component}"), seed)
+    pull = np.nan if shrinkage.lambda_hat is None or shrinkage.lambda_hat <= 0 else shrinkage.lambda_hat
+    value = prior.mean + (raw - prior.mean) / pull
+    return replace(found, value=value, width=width / np.sqrt(pull), shrinkage=shrinkage)
+
+
+def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.int64]) -> Shrinkage:
+    known = np.isfinite(width)
+    if not known.any():
+        return Shrinkage(prior, None, None)
+    share = (width[known] / prior.sigma) ** 2
+    mean = fit(np.ones((len(share), 1)), share, np.full_like(share, np.nan), seed[known])
+    assert mean is not None  # share is finite and not empty
+    errors = [] if mean.realised is None else [float(mean.realised[0])]
+    if np.all(np.nan_to_num(ess[known]) > 0):
+        errors.append(float(np.sqrt(np.sum(2 * share**2 / ess[known])) / len(share)))
+    # If neither error exists, assume 100 % error on ⟨σ²⟩.
+    return Shrinkage(prior, float(1 - mean.beta[0]), max(errors, default=float(mean.beta[0])))
