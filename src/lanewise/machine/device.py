@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import jax
 import platformdirs
 
 from lanewise.errors import MachineError
@@ -23,8 +24,6 @@ def prepare(device: str, precision: str) -> bool:
     Raises:
         MachineError: JAX finds no usable device, or a GPU is required and JAX has none.
     """
-    import jax
-
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", precision == "float64")
@@ -51,8 +50,6 @@ def cache_directory() -> Path:
 
 
 def _use_cache() -> None:
-    import jax
-
     directory = cache_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -67,7 +64,5 @@ def _use_cache() -> None:
 
 def device_bytes() -> int | None:
     """Memory of the device that JAX may use [bytes]; None where it has none of its own."""
-    import jax
-
     stats = jax.devices()[0].memory_stats() or {}
     return int(stats["bytes_limit"]) if "bytes_limit" in stats else None

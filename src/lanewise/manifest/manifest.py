@@ -94,26 +94,21 @@ class Config(Protocol):
 
     def __hash__(self) -> int:
         """Configs that are equal share their compiled programs."""
-        ...
 
     @property
     def content(self) -> Mapping[str, Any]:
         """Its normal form, part of identities: every setting with its default filled in, JSON-ready."""
-        ...
 
     @property
     def method(self) -> str:
         """The inference method's name."""
-        ...
 
     @property
     def precision(self) -> str:
         """`float32` or `float64`, in which JAX computes."""
-        ...
 
     def climbed(self, rung: Rung) -> Self:
         """With a rung's change of the method and its settings."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -16,30 +16,24 @@ class Planned(Protocol):
     @property
     def run_id(self) -> str:
         """Name of its directory, unique in the campaign."""
-        ...
 
     @property
     def seed(self) -> int:
         """Seed of its data, or of the search for its estimate."""
-        ...
 
     @property
     def name(self) -> str:
         """What a reader calls it; the run id, if that says what it is."""
-        ...
 
     @property
     def truth(self) -> Mapping[str, float]:
         """True parameters that are known before its data are made; empty if none is."""
-        ...
 
     def identity(self, shared: Mapping[str, Any]) -> str:
         """SHA-256 of all that fixes its numbers, given what the campaign's realizations share."""
-        ...
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
         """The same realization with its own config changed, for a retry; itself if it has no config of its own."""
-        ...
 
 
 @dataclass(frozen=True)

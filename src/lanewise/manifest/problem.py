@@ -35,48 +35,38 @@ class Problem(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Latents, in the order of the position."""
-        ...
 
     @property
     def remedy(self) -> str:
         """What a user does where `flaw` is too much; the end of a sentence."""
-        ...
 
     @property
     def prior_widths(self) -> Mapping[str, float]:
         """Standard deviation of the prior of each latent that the campaign asks for; see `mark_uninformative`."""
-        ...
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What the density needs of an observation, computed once on the host; `data` of the functions below."""
-        ...
 
     def start(self, data: Data) -> jax.Array:
         """A position to begin at."""
-        ...
 
     def constrain(self, position: jax.Array) -> jax.Array:
         """Latents in their own units, shape (n,)."""
-        ...
 
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density with respect to the *position*, up to a constant."""
-        ...
 
     def log_jacobian(self, position: jax.Array) -> jax.Array:
         """log |d latents / d position|, so that a mode can be sought in the latents' own coordinates."""
-        ...
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """A positive semi-definite stand-in for −∇² log density + ∇² log jacobian, shape (n, n)."""
-        ...
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Error of a fast model at this position against its careful form, over what may be tolerated; 1 is too much.
 
         A problem with one form of its model returns 0.
         """
-        ...
 
 
 @dataclass(frozen=True)

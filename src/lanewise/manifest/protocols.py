@@ -20,36 +20,29 @@ class AnyResult(Protocol):
     @property
     def run_id(self) -> str:
         """Name of its directory."""
-        ...
 
     @property
     def seed(self) -> int:
         """Seed of its data, or of the search for its estimate."""
-        ...
 
     @property
     def status(self) -> LaneStatus:
         """What became of it."""
-        ...
 
     @property
     def reason(self) -> str:
         """Why it is not OK; empty if it is."""
-        ...
 
     @property
     def method(self) -> str:
         """What inferred it."""
-        ...
 
     @property
     def tries(self) -> tuple[Try, ...]:
         """Every attempt, the first run with them; empty if it was never retried."""
-        ...
 
     def with_tries(self, tries: tuple[Try, ...]) -> Self:
         """The same result with these attempts on record."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -100,11 +93,9 @@ class Keeper(Protocol):
 
     def due(self, done: int, total: int) -> bool:
         """Whether it is time for a checkpoint, after `done` of the chunk's `total` steps."""
-        ...
 
     def save(self) -> None:
         """Write all blocks as they stand."""
-        ...
 
 
 class Solver(Protocol):
@@ -113,7 +104,6 @@ class Solver(Protocol):
     @property
     def made(self) -> Mapping[str, Any]:
         """What a commit should say of how the last chunk was computed, JSON-ready."""
-        ...
 
     def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> Sequence[AnyResult]:
         """One result per realization, in order; a realization's failure is in its result.
@@ -121,7 +111,6 @@ class Solver(Protocol):
         Args:
             keeper: of the chunk's checkpoints; what it has loaded is not computed again.
         """
-        ...
 
 
 ResultT = TypeVar("ResultT")
@@ -132,19 +121,15 @@ class Outputs(Protocol[ResultT]):
 
     def files(self, result: ResultT, /) -> Mapping[str, bytes]:
         """The files of a realization's directory by name; empty if it has none."""
-        ...
 
     def summary_row(self, result: ResultT, /) -> Mapping[str, Any]:
         """What the realization brings to summary.csv, JSON-ready; with run_id, status and reason."""
-        ...
 
     def packed_nc(self, results: Sequence[ResultT], /) -> bytes:
         """A chunk's results in one netCDF-4 file."""
-        ...
 
     def unpack(self, data: bytes, /) -> Sequence[ResultT]:
         """The results in such a file."""
-        ...
 
 
 @dataclass(frozen=True)
