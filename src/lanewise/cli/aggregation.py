@@ -65,7 +65,8 @@ def aggregate(
     from lanewise.report.page import REPORT
 
     record = load(manifest, overrides).record
-    draw = registry.family(record.manifest.kind).figures
+    family = registry.family(record.manifest.kind)
+    draw = family.figures
     if figures and draw is None:
         raise errors.UsageError(f"--figures: kind {record.manifest.kind} has none of single realizations")
     total = len(record.plan.chunks)
@@ -73,7 +74,7 @@ def aggregate(
         with progress.reporter() as reporter:
             reporter.begin("chunks committed", total)
             practice.wait(record, deadline, reporter.step)
-    conclusion = practice.conclude(record)
+    conclusion = family.conclude(record)
     done = practice.n_complete(record, conclusion)
     print(practice.text(conclusion, manifest))
     print(f"report: {record.store.where(REPORT)}")

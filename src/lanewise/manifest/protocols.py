@@ -62,9 +62,9 @@ class Try:
     reason: str
 
     @classmethod
-    def of(cls, result: AnyResult, retry: int, change: str) -> Try:
-        """The attempt that ended in a result."""
-        return cls(retry, change, result.method, result.status.word, result.reason)
+    def of(cls, result: AnyResult, *, retry: int, change: str) -> Try:
+        """The attempt that gave a result."""
+        return cls(retry, change, method=result.method, status=result.status.word, reason=result.reason)
 
 
 @dataclass(frozen=True)
