@@ -87,7 +87,7 @@ def test_the_pages_downstream_stages_on_an_output_directory(lanewise: Lanewise, 
         (["aggregate", "MANIFEST", "--strict"], 5, ""),
         (["extend", "MANIFEST"], 64, "Missing option '--count'"),
         (["extend", "MANIFEST", "--count", "0"], 64, "--count"),
-        (["extend", "MANIFEST", "--count", "1", "--set", "realizations.count=3"], 64, "edit them there"),
+        (["extend", "MANIFEST", "--count", "1", "--set", "realizations.count=3"], 64, "edit the manifest"),
         (["export", "MANIFEST", "--layout", "packed"], 64, "--layout packed: expected directories"),
         (["verify", "absent.yaml"], 65, "absent.yaml: no such file"),
         (["status", "MANIFEST", "--set", "output.url=s3://me:word@bucket/x"], 74, "the URL carries a password"),
@@ -193,7 +193,7 @@ def test_init_writes_what_run_takes_and_replaces_nothing_unasked(lanewise: Lanew
     assert lanewise("init", "shear", "--shear-grid", "0.01", "0.02", "-o", target)[0] == 0
     assert lanewise("validate", target)[1] == f"{target}: valid; 2 realizations in 2 chunks\n"
     code, _, err = lanewise("init", "shear", "-o", target)
-    assert (code, err) == (64, f"{target}: is there already; --force replaces it\n")
+    assert (code, err) == (64, f"{target}: exists already; --force replaces it\n")
     assert lanewise("init", "shear", "-o", target, "--force")[0] == 0
     assert lanewise("init", "shear")[1] == Path(target).read_text()
 

@@ -196,7 +196,7 @@ def test_where_the_device_is_absent_the_memory_is_an_estimate_that_says_so(write
     found = memory.predict(campaign.manifest, campaign.plan)
     assert found is not None
     assert (found.estimate, found.device_limit_bytes) == (True, None)
-    assert "an estimate, since the device of the manifest is not here" in found.text
+    assert "an estimate, because this machine lacks the manifest's device" in found.text
 
 
 def test_tune_names_the_narrowest_width_that_is_about_the_fastest(
@@ -205,7 +205,7 @@ def test_tune_names_the_narrowest_width_that_is_about_the_fastest(
     monkeypatch.setattr(tune, "_ENOUGH_S", 0.0)
     code, out, err = lanewise("tune", write(), "--widest", "2")
     assert (code, err.count("lanes: ")) == (0, 2)
-    assert re.match(r"best: batch: \{width: [12]\}; 1 lane a realization", out)
+    assert re.match(r"best: batch: \{width: [12]\}; 1 lane per realization", out)
     rates = {1: 10.0, 2: 19.0, 4: 30.0, 8: 31.0, 16: None}
     monkeypatch.setattr(tune, "_lanes_per_s", lambda engine, chunk, width: rates[width])
     found = tune.tune(load(write()).manifest, 1024, lambda trial: None)

@@ -1,13 +1,13 @@
-"""Commands that the families bring: `init KIND`, `run KIND`, `simulate KIND`, and those that one family alone has.
+"""Commands of the families: `init KIND`, `run KIND`, `simulate KIND`, and those that only one family has.
 
-A family is looked up when its command is called, or listed: `lanewise --help` imports the doors and nothing behind
-them.
+A family is imported when its command is called or listed. `lanewise --help` imports only the doors.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from lanewise import errors
-from lanewise.cli.options import SetOption, put
-from lanewise.cli.runs import BatchIndexOption, ClusterOption, OverwriteOption, WorkersOption, carry_out
+from lanewise.cli.options import put
+from lanewise.cli.runs import carry_out
 from lanewise.manifest import registry
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Door, Starter
@@ -25,101 +25,90 @@ OutputOption = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="FILE", help="The manifest to write; default: standard output."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
 class Starters(TyperGroup):
     """`init`: a command for every family that has a starter."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The families."""
+        """The families with a starter."""
         return [door.kind for door in doors() if door.starter is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The family's starter as a command."""
-        return _starting(cmd_name, _init, "init") if cmd_name in self.list_commands(ctx) else None
+        """The family's starter as a command; None if it has none."""
+        if (starter := starter_of(cmd_name)) is None:
+            return None
+        function = _with_flags(starter, partial(_init, starter))
+        return command(cmd_name, function, description=starter.manifest.__doc__, example=starter.example)
 
 
 class Simulators(TyperGroup):
     """`simulate`: a command for every family that has a simulator."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The families."""
+        """The families with a simulator."""
         return [door.kind for door in doors() if door.simulator is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The family's simulator."""
+        """The family's simulator; None if it has none."""
         found = {door.kind: door.simulator for door in doors()}.get(cmd_name)
         return None if found is None else command(cmd_name, found())
 
 
-init = typer.Typer(
-    cls=Starters, help="Write a first manifest, with comments.", no_args_is_help=True, rich_markup_mode=None
-)
-simulate = typer.Typer(
-    cls=Simulators,
-    help="Write synthetic data sets whose truth is known.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+def _group(cls: type[TyperGroup], text: str) -> typer.Typer:
+    # Without a callback, typer rejects a group that has no registered commands.
+    return typer.Typer(cls=cls, help=text, callback=lambda: None, no_args_is_help=True, rich_markup_mode=None)
 
 
-@init.callback()
-def _init_group() -> None:
-    """Keeps `init` a group: its commands are looked up, not registered."""
-
-
-@simulate.callback()
-def _simulate_group() -> None:
-    """Keeps `simulate` a group: its commands are looked up, not registered."""
+init = _group(Starters, "Write a first manifest, with comments.")
+simulate = _group(Simulators, "Write synthetic data sets whose truth is known.")
 
 
 def doors() -> list[Door]:
-    """Of the families that are installed."""
+    """The doors of all installed families."""
     return [registry.door(kind) for kind in registry.kinds()]
 
 
 def own_commands() -> dict[str, Callable[..., None]]:
-    """Commands that one family alone has, by name."""
+    """Commands that only one family has, by name."""
     return {name: function for door in doors() for name, function in door.commands.items()}
 
 
-def command(name: str, function: Callable[..., None], example: str = "") -> Any:
-    """A function as typer's command."""
+def command(name: str, function: Callable[..., None], *, description: str | None = None, example: str = "") -> Any:
+    """A function as a command of typer.
+
+    Args:
+        description: the help text; default: the function's docstring.
+        example: a command line for the end of the help text.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name, epilog=f"Example: {example}" if example else None)(function)
+    app.command(name, help=description, epilog=f"Example: {example}" if example else None)(function)
     return typer.main.get_command(app)
 
 
-def run_command(kind: str) -> Any:
-    """`run KIND`: carries out what the starter's flags describe."""
-    return _starting(kind, _run, "run")
+def run_command(kind: str, starter: Starter) -> Any:
+    """`run KIND`: runs the campaign that the starter's flags describe."""
+    text = f"Run a {kind} campaign from flags alone; its manifest is written beside the results."
+    return command(f"run {kind}", _with_flags(starter, carry_out), description=text)
 
 
 def starter_of(kind: str) -> Starter | None:
-    """The starter of a family that is installed; None if it has none, or there is no such family."""
+    """The starter of an installed family; None if it has none, or the family is not installed."""
     found = registry.door(kind).starter if kind in registry.kinds() else None
     return None if found is None else found()
 
 
-def _starting(kind: str, action: Callable[..., None], verb: str) -> Any:
-    starter = starter_of(kind)
-    assert starter is not None
-    example = starter.example if verb == "init" else ""
-    return command(f"{verb} {kind}" if verb == "run" else kind, _with_flags(starter, kind, action), example)
-
-
-def _with_flags(starter: Starter, kind: str, action: Callable[..., None]) -> Callable[..., None]:
-    """The action as a function of the starter's flags and its own."""
+def _with_flags(starter: Starter, action: Callable[..., None]) -> Callable[..., None]:
+    """A function of the starter's flags and the action's: it calls the action with the starter's manifest."""
     theirs = inspect.signature(starter.manifest, eval_str=True).parameters
-    (_, _, *ours) = inspect.signature(action, eval_str=True).parameters.values()
+    (_, *ours) = inspect.signature(action, eval_str=True).parameters.values()
 
     def function(**flags: Any) -> None:
-        manifest = starter.manifest(**{name: flags[name] for name in theirs})
-        action(starter, manifest, **{one.name: flags[one.name] for one in ours})
+        manifest = starter.manifest(**{name: flags.pop(name) for name in theirs})
+        action(manifest, **flags)
 
     function.__signature__ = inspect.Signature([*theirs.values(), *ours])  # type: ignore[attr-defined]
-    function.__doc__ = starter.manifest.__doc__ if action is _init else (action.__doc__ or "").format(kind=kind)
     return function
 
 
@@ -128,36 +117,23 @@ def _init(starter: Starter, manifest: Document, output: OutputOption = None, for
     from lanewise.operations.starter import text
     from lanewise.storage.record import open_record
 
-    # Validated before it is written: what `init` writes, `run` takes.
+    # `run` must accept what `init` writes.
     open_record(manifest)
     content = text(manifest, output, starter.paths)
     if output is None:
         print(content, end="")
         return
     if "://" not in output and Path(output).exists() and not force:
-        raise errors.UsageError(f"{output}: is there already; --force replaces it")
+        raise errors.UsageError(f"{output}: exists already; --force replaces it")
     put(output, content.encode())
     print(f"{output}: written; next: lanewise plan {output}, then lanewise run {output}")
 
 
-def _run(
-    starter: Starter,
-    manifest: Document,
-    batch_index: BatchIndexOption = None,
-    cluster: ClusterOption = False,
-    overwrite: OverwriteOption = False,
-    workers: WorkersOption = 1,
-    overrides: SetOption = None,
-) -> None:
-    """Carry out a {kind} campaign from flags alone; its manifest is kept with the results."""
-    carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite, workers=workers)
-
-
 def spread(arguments: Sequence[str], several: dict[str, Callable[[str], bool]]) -> list[str]:
-    """`--shear-grid 0.01 -0.02` as `--shear-grid=0.01 --shear-grid=-0.02`, as the published pages write it.
+    """Write `--shear-grid 0.01 -0.02`, a form of the published pages, as `--shear-grid=0.01 --shear-grid=-0.02`.
 
     Args:
-        several: flags that take several values one after the other, and what is a value.
+        several: flag → whether a word is one of its values, for flags that take several words.
     """
     found: list[str] = []
     flag, n_values = "", 0
@@ -167,7 +143,7 @@ def spread(arguments: Sequence[str], several: dict[str, Callable[[str], bool]]) 
             n_values += 1
             continue
         if flag and not n_values:
-            found.append(flag)  # a flag without a value is Click's to complain about
+            found.append(flag)  # Click complains about a flag without a value
         flag, n_values = (word, 0) if word in several else ("", 0)
         if word is not None and not flag:
             found.append(word)

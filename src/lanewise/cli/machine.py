@@ -1,4 +1,4 @@
-"""What a machine is fit for: `lanewise doctor` and `lanewise tune`."""
+"""Commands about this machine: `lanewise doctor` and `lanewise tune`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lanewise.cli.options import JsonOption, ManifestArgument, SetOption, load
 def doctor(
     manifest: Annotated[
         str | None,
-        typer.Argument(metavar="[MANIFEST]", help="Look also at what this campaign needs, its storage included."),
+        typer.Argument(metavar="[MANIFEST]", help="Also check what this campaign needs, including its storage."),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at device, versions, cores, memory, caches and storage; says what to do.
+    """Check device, versions, cores, memory, caches and storage, with remedies.
 
-    Exits with what `lanewise run` would end with: 78 without the device, 74 where storage cannot be written.
+    Exits with the code with which `lanewise run` would fail: 78 without the device, 74 if storage cannot be written.
     """
     from lanewise.operations import doctor as practice
 
@@ -37,19 +37,16 @@ def doctor(
 
 def tune(
     manifest: ManifestArgument,
-    widest: Annotated[int, typer.Option("--widest", min=1, help="Lanes in flight to try at the most.")] = 1024,
+    widest: Annotated[int, typer.Option("--widest", min=1, help="Largest width to try.")] = 1024,
     overrides: SetOption = None,
 ) -> None:
-    """Find the batch.width with the best throughput on this device, and say what the manifest should have.
+    """Find the batch.width with the best throughput on this device.
 
-    Times the campaign's own lanes at 1, 2, 4, … in flight, until one has no room; writes nothing.
+    Times the campaign's own lanes at widths 1, 2, 4, … until one does not fit into memory; writes nothing.
     """
-    from lanewise.errors import UsageError
     from lanewise.operations import tune as practice
 
     campaign = load(manifest, overrides)
-    if "width" not in campaign.plan.settings:
-        raise UsageError(f"{manifest}: kind {campaign.manifest.kind} does not run as lanes; there is nothing to tune")
     found = practice.tune(
         campaign.manifest,
         widest,

@@ -1,4 +1,4 @@
-"""What several commands share: their arguments, and how a campaign is loaded."""
+"""Arguments and functions that several commands share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lanewise import errors
+from lanewise.manifest.document import Document
+from lanewise.manifest.locations import split
 
 if TYPE_CHECKING:
     from lanewise.api import Campaign
-    from lanewise.manifest.document import Document
 
 ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
 CampaignArgument = Annotated[
@@ -27,15 +28,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 
 def load(source: str | Document, overrides: list[str] | None) -> Campaign:
-    """The campaign of a manifest, or of the output URL of one that has run."""
+    """The campaign of a manifest, or of the output URL of a campaign that has run."""
     from lanewise import api
 
     return api.load(source, overrides or ())
 
 
 def put(path: str, data: bytes) -> None:
-    """Write a file that the user named."""
-    from lanewise.manifest.locations import split
+    """Write a file to a path or URL of the user.
+
+    Raises:
+        UsageError: the path ends with a slash.
+    """
     from lanewise.storage.store import Store
 
     folder, name = split(path)

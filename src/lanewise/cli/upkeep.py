@@ -1,4 +1,4 @@
-"""Commands on what is committed: check it, unpack it, remove what it does not need."""
+"""Commands on committed results: `verify`, `export` and `clean`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lanewise.machine import progress
 
 
 def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
-    """Read everything that is committed and compare sizes and SHA-256; exit 74 if damaged, 65 if foreign."""
+    """Compare size and SHA-256 of all committed files; exits with 74 if one is damaged, 65 if one is foreign."""
     from lanewise.operations import upkeep
 
     with progress.watched() as reporter:
@@ -31,7 +31,7 @@ def export(
         str, typer.Option("--layout", help="`directories`: one directory per realization, from the packed chunks.")
     ] = "directories",
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Where to; default: the output URL of the record.")
+        str | None, typer.Option("--output", "-o", help="URL to write to; default: the output URL of the campaign.")
     ] = None,
     overrides: SetOption = None,
 ) -> None:
@@ -50,12 +50,12 @@ def clean(
     manifest: CampaignArgument,
     older_than: Annotated[
         float,
-        typer.Option("--older-than", min=0, help="Hours; what is younger may be an attempt under way."),
+        typer.Option("--older-than", min=0, help="Hours; younger files may belong to a running attempt."),
     ] = 1.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     overrides: SetOption = None,
 ) -> None:
-    """Remove what attempts left behind that were killed, or lost to another one."""
+    """Remove leftovers of attempts that were killed, or that were slower than another one."""
     from lanewise.operations import upkeep
 
     record = load(manifest, overrides).record

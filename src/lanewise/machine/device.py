@@ -1,4 +1,4 @@
-"""JAX on this machine: the device that the manifest asks for, precision, and the compilation cache."""
+"""JAX on this machine: device, precision and compilation cache."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def _use_cache() -> None:
 
 
 def device_bytes() -> int | None:
-    """Memory of the device that JAX may use [bytes]; None where it has none of its own."""
+    """Device memory that JAX may use [bytes]; None if the device has no memory of its own."""
     stats = jax.devices()[0].memory_stats() or {}
     return int(stats["bytes_limit"]) if "bytes_limit" in stats else None

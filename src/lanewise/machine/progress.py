@@ -6,11 +6,11 @@ import json
 import sys
 import time
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 
-class Reporter(Protocol):
-    """Receives progress and events while a campaign runs; by default it ignores them."""
+class Reporter:
+    """Receives progress and events while a campaign runs; each method does nothing unless it is overridden."""
 
     def __enter__(self) -> Self:
         return self

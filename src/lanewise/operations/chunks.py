@@ -14,7 +14,7 @@ from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import Solver
-from lanewise.manifest.status import LaneStatus
+from lanewise.manifest.status import LaneStatus, listed
 from lanewise.operations import attempts
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.checkpoints import Policy
@@ -133,18 +133,13 @@ def _one(record: Record, by: Solver, chunk: Chunk, policy: Policy, claim: Claim,
     with interrupts.deferred():
         computed = attempts.compute(record, by, chunk, claim, policy, anew=overwrite)
         commit = attempts.settle(record, chunk, computed, replace=overwrite)
-    seconds = computed.made["seconds"]
+    seconds, total = computed.made["seconds"], len(chunk.realizations)
+    n = f"{total} realization{'s' if total != 1 else ''}"
     claim.say(
         "committed",
-        f"chunk {chunk.index}: {_counted(commit.counts)} in {seconds:.1f} s",
+        f"chunk {chunk.index}: {n} ({listed(commit.counts)}) in {seconds:.1f} s",
         chunk=chunk.index,
         seconds=seconds,
         counts=dict(commit.counts),
     )
     return commit
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    total = sum(counts.values())
-    parts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
-    return f"{total} realization{'s' if total != 1 else ''} ({parts})"

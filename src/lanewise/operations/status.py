@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lanewise.errors import Damaged
-from lanewise.manifest.status import LaneStatus
+from lanewise.manifest.status import LaneStatus, listed
 from lanewise.operations.retry import mendable
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.claims import Claimed
@@ -129,11 +129,6 @@ class Status:
     narrower: tuple[Narrower, ...]
     next: str
 
-    @property
-    def content(self) -> dict[str, Any]:
-        """The status for `--json`."""
-        return asdict(self)
-
 
 def status(record: Record, source: str) -> Status:
     """The status of a campaign.
@@ -153,7 +148,7 @@ def status(record: Record, source: str) -> Status:
     missing = tuple(chunk.index for chunk in planned if chunk.index not in {*done, *damaged})
     counts = sum((Counter(commit.counts) for commit in done.values()), Counter[str]())
     n_left = sum(len(planned[index].realizations) for index in missing)
-    dead: set[int | None] = {one.chunk for one in [*failed, *lost]}
+    dead = {one.chunk for one in failed} | {claim.chunk for claim in lost}
     words = {status.word for status in mendable(record.manifest)}
     may_mend = any(one.status in words and not one.retries for one in not_ok)
     command = _next(damaged=bool(damaged), missing={*missing}, at_work=at_work, dead=dead, may_mend=may_mend)
@@ -184,7 +179,7 @@ def status(record: Record, source: str) -> Status:
 def text(found: Status) -> str:
     """The status as text."""
     chunks, rate = found.chunks, found.rate
-    counts = ", ".join(f"{n} {_spoken(word)}" for word, n in found.realizations.counts.items()) or "none yet"
+    counts = listed(found.realizations.counts) or "none yet"
     lines = [
         f"{found.name}: {chunks.committed} of {chunks.total} chunks committed in {found.output}",
         f"realizations: {counts}, of {found.realizations.total}",
@@ -212,7 +207,8 @@ def text(found: Status) -> str:
         for one in found.narrower
     )
     lines += _some(
-        f"{one.run_id}: {_spoken(one.status)}: {one.reason}" + (f" (retried {one.retries} ×)" * bool(one.retries))
+        f"{one.run_id}: {one.status.replace('_', ' ')}: {one.reason}"
+        + (f" (retried {one.retries} ×)" if one.retries else "")
         for one in found.not_ok
     )
     if found.retried:
@@ -291,10 +287,6 @@ def _some(lines: Iterable[str]) -> list[str]:
     every = list(lines)
     more = [f"… and {len(every) - _SHOWN} more"] if len(every) > _SHOWN else []
     return [*every[:_SHOWN], *more]
-
-
-def _spoken(word: str) -> str:
-    return word.replace("_", " ")
 
 
 def _duration(seconds: float) -> str:
