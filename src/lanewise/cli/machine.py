@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from lanewise.cli.options import JsonOption, ManifestArgument, SetOption, load
+from lanewise.errors import UsageError
+from lanewise.manifest import registry
 
 
 def doctor(
@@ -47,6 +49,8 @@ def tune(
     from lanewise.operations import tune as practice
 
     campaign = load(manifest, overrides)
+    if registry.family(campaign.manifest.kind).lanes is None:
+        raise UsageError(f"{manifest}: kind {campaign.manifest.kind} does not run as lanes; there is nothing to tune")
     found = practice.tune(
         campaign.manifest,
         widest,

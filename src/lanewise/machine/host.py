@@ -1,4 +1,4 @@
-"""Cores, memory and NVIDIA GPUs of this machine."""
+"""Cores, memory and GPUs of this machine, and times from its environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from lanewise.errors import MachineError
+from lanewise.errors import MachineError, UsageError
 
 _CGROUP = Path("/sys/fs/cgroup")
 # Group of control files by generation: version 2 has one tree, version 1 one per controller.
@@ -65,6 +65,25 @@ def gpus(fields: str) -> list[list[str]]:
     rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines()]
     # Other lines are messages, e.g. "No devices were found".
     return [row for row in rows if len(row) == fields.count(",") + 1]
+
+
+def seconds(variable: str, *, default: float, positive: bool = False) -> float:
+    """A time from the environment [s].
+
+    Args:
+        positive: refuse 0.
+
+    Raises:
+        UsageError: the variable is not a number of seconds.
+    """
+    text = os.environ.get(variable) or str(default)
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf") or (positive and found == 0):
+        raise UsageError(f"{variable}: expected seconds {'>' if positive else '≥'} 0, got '{text}'")
+    return found
 
 
 def _first_line(names: Sequence[str]) -> str:

@@ -64,7 +64,6 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
         tell: called with each trial.
 
     Raises:
-        UsageError: the family does not run as lanes.
         ChunkImpossible: a single lane does not fit into the device's memory.
         DataError: the first chunk's data cannot be made.
         MachineError: this machine lacks the device that the manifest requires.

@@ -59,6 +59,6 @@ def retried(summary: pd.DataFrame) -> tuple[RetriedRow, ...]:
     found = summary[summary["retries"].fillna(0) > 0]
     columns = (found[name] for name in ("run_id", "retries", "status", "method_used"))
     return tuple(
-        RetriedRow(str(run_id), int(n), str(status), str(method))
+        RetriedRow(str(run_id), int(n), status=str(status), method=str(method))
         for run_id, n, status, method in zip(*columns, strict=True)
     )
