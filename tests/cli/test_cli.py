@@ -144,7 +144,7 @@ def test_extend_verify_export_and_clean(lanewise: Lanewise, write: Write, tmp_pa
     orphan.write_bytes(b"")
     os.utime(orphan, (0, 0))  # its age is what the store says, not its name
     code, out, _ = lanewise("clean", path)
-    assert (code, out.splitlines()[-1], orphan.exists()) == (0, "1 removed; what is committed stays", False)
+    assert (code, out.splitlines()[-1], orphan.exists()) == (0, "1 removed; committed results stay", False)
     rows.unlink()
     code, out, _ = lanewise("verify", path)
     assert (code, "is named by a commit and missing" in out) == (74, True)

@@ -62,4 +62,4 @@ def clean(
     removed = upkeep.clean(record, older_than * 3600, dry_run=dry_run)
     for path in removed:
         print(record.store.where(path))
-    print(f"{len(removed)} {'would be ' if dry_run else ''}removed; what is committed stays")
+    print(f"{len(removed)} {'would be ' if dry_run else ''}removed; committed results stay")

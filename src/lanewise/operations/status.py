@@ -269,7 +269,7 @@ def _narrower(commit: Commit) -> Narrower | None:
     width = commit.provenance.get("width")
     if width is None or min(width["used"], default=width["planned"]) >= width["planned"]:
         return None
-    return Narrower(commit.chunk, width["planned"], width["used"])
+    return Narrower(commit.chunk, planned=width["planned"], used=width["used"])
 
 
 def _next(*, damaged: bool, missing: set[int], at_work: set[int | None], dead: set[int | None], may_mend: bool) -> str:
