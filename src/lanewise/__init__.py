@@ -15,7 +15,7 @@ __all__ = ["Campaign", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that `lanewise --help` imports none of what a campaign needs.
+    # Imported on first use: `lanewise --help` must not import NumPy.
     if name in {"Campaign", "load"}:
         from lanewise import api
 

@@ -1,4 +1,4 @@
-"""The Python door: a campaign as an object."""
+"""The Python interface: a campaign as an object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lanewise.manifest import registry
 from lanewise.manifest.document import Document
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
-from lanewise.operations import aggregate, retry, run
+from lanewise.operations import retry, run
 from lanewise.operations.chunks import Outcome
 from lanewise.operations.retry import Retried
 from lanewise.storage import commits
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Campaign:
-    """One manifest carried out.
+    """A manifest, its plan and its results.
 
     Attributes:
-        record: manifest, plan, and what storage holds.
-        checkpoints: when a chunk has them.
+        record: manifest, plan and storage.
+        checkpoints: when to write checkpoints.
     """
 
     record: Record
@@ -40,22 +40,22 @@ class Campaign:
 
     @property
     def manifest(self) -> Manifest:
-        """What was asked for."""
+        """The manifest with its config."""
         return self.record.manifest
 
     @property
     def plan(self) -> Plan:
-        """Its chunks and their realizations."""
+        """The chunks and their realizations."""
         return self.record.plan
 
     @property
     def store(self) -> Store:
-        """Where the results are."""
+        """The storage below the output URL."""
         return self.record.store
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a user should know of a campaign that is valid."""
+        """Warnings about a valid manifest, e.g. of keys without effect."""
         return run.remarks(self.record)
 
     def run(
@@ -66,33 +66,29 @@ class Campaign:
         workers: int = 1,
         progress: Reporter | None = None,
     ) -> Outcome:
-        """Compute one chunk, or all that are not committed yet.
+        """Compute one chunk, or all chunks that are not committed.
 
         Args:
-            batch_index: of the one chunk.
-            overwrite: also what is committed.
-            workers: processes at a time, where there is more than one chunk to compute.
+            batch_index: index of the one chunk; None: all.
+            overwrite: also compute committed chunks again.
+            workers: number of processes, if there is more than one chunk to compute.
 
         Raises:
-            UsageError: there is no such chunk, or the machine has no room for so many workers.
+            UsageError: the chunk does not exist, or the machine has fewer cores or GPUs than workers.
             ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
             StorageError: the results cannot be read or written.
             MachineError: this machine lacks the device that the manifest requires.
         """
+        reporter = progress or Silent()
         return run.run(
-            self.record,
-            batch_index,
-            self.checkpoints,
-            overwrite=overwrite,
-            n_workers=workers,
-            progress=progress or Silent(),
+            self.record, batch_index, self.checkpoints, overwrite=overwrite, n_workers=workers, progress=reporter
         )
 
     def retry(self, *, failed: bool = True, nonconverged: bool = True, progress: Reporter | None = None) -> Retried:
-        """Try realizations that failed or did not converge again, and compute chunks that failed or were lost.
+        """Retry realizations that failed or did not converge, and compute chunks that failed or were lost.
 
         Raises:
-            ResultsDiffer: what is committed is not of this manifest.
+            ResultsDiffer: the committed results are not of this manifest.
             StorageError: results cannot be read or written.
             MachineError: this machine lacks the device that the manifest requires.
         """
@@ -100,21 +96,21 @@ class Campaign:
         return retry.retry(self.record, statuses, self.checkpoints, progress or Silent())
 
     def aggregate(self) -> Any:
-        """Summary, statistics and report of what is committed.
+        """Write summary, statistics and report of the committed realizations.
 
         Returns:
-            What it came to: `BiasResults` of shears, `CalibrationResults` of a calibration, the `Survey` of fits. Which
-            of them is known only with the manifest.
+            The results of the manifest's kind: `BiasResults` of `shear`, `CalibrationResults` of `calibration`, or the
+            `Survey` of `heterodyne`.
         """
-        return aggregate.conclude(self.record).results
+        return registry.family(self.manifest.kind).conclude(self.record).results
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row per committed realization, the columns of summary.csv."""
+        """One row per committed realization, with the columns of summary.csv."""
         return registry.family(self.manifest.kind).collect(self.record)
 
     def posterior(self, run_id: str) -> Any:
-        """One realization's posterior as ArviZ has it: InferenceData before ArviZ 1, a DataTree since.
+        """One realization's posterior for ArviZ: an InferenceData before ArviZ 1.0, a DataTree since.
 
         Raises:
             UsageError: no committed chunk holds draws of that realization.
@@ -147,6 +143,6 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Campaign:
         overrides: `path=value` pairs as `--set` takes them.
 
     Raises:
-        ManifestError: with every complaint.
+        ManifestError: the manifest or its config is invalid; holds every complaint.
     """
     return Campaign(open_record(source, overrides))

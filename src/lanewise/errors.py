@@ -1,4 +1,4 @@
-"""The one exception tree, and the exit codes it maps to.
+"""The exception tree of lanewise, and its exit codes.
 
 | class             | exit | meaning                                                                  |
 |-------------------|------|--------------------------------------------------------------------------|
@@ -6,17 +6,17 @@
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
-| WorkerLost        | 1    | a worker process ended without a word                                    |
-| ChunkImpossible   | 70   | this chunk will always fail                                              |
+| WorkerLost        | 1    | a worker process died; its chunk is not committed                        |
+| ChunkImpossible   | 70   | the chunk fails on every machine of this kind                            |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
-| Damaged           | 74   | what is committed is missing, changed or torn                            |
-| InputUnreachable  | 74   | storage does not give a data file of a task now                          |
-| StorageTimeout    | 75   | storage gave no answer until our deadline                                |
-| Incomplete        | 75   | not all chunks are committed yet, and the caller asked for more          |
+| Damaged           | 74   | a committed file is missing, changed or incomplete                       |
+| InputUnreachable  | 74   | a data file cannot be read from storage now                              |
+| StorageTimeout    | 75   | storage gave no answer until the deadline                                |
+| Incomplete        | 75   | fewer chunks are committed than the caller requires                      |
 | MachineError      | 78   | this machine cannot satisfy the manifest (no GPU where one is required)  |
 
 Codes that are outcomes rather than exceptions: 0 done, 2 not converged (`NOT_CONVERGED`), 3/4/5 a strict verdict,
-130 interrupted, 143 terminated. Anything unforeseen is 1.
+130 interrupted, 143 terminated. Any other exception gives 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TERMINATED = 143
 
 
 class LanewiseError(Exception):
-    """Root of everything lanewise raises on purpose; its text is written for the user."""
+    """Root of the exception tree; the text is for the user."""
 
     exit_code = UNHANDLED
 
@@ -44,13 +44,13 @@ class UsageError(LanewiseError):
 
 @dataclass(frozen=True, order=True)
 class Complaint:
-    """One thing that is wrong with a manifest or config, and what to do about it.
+    """One error in a manifest or config, with its remedy.
 
     Attributes:
-        source: the file or URL as the user named it, or `--set`.
-        line: 1-based; 0 where the source has no lines.
+        source: the file or URL as the user wrote it, or `--set`.
+        line: 1-based; 0 if the source has no lines.
         field: dotted path of the key, e.g. `inference.nuts_config.samples`; empty for the whole document.
-        message: expectation, what was got, remedy.
+        message: what was expected, what was got, and the remedy.
     """
 
     source: str
@@ -64,7 +64,7 @@ class Complaint:
 
 
 class ManifestError(LanewiseError):
-    """The manifest or config is invalid; `complaints` holds every reason, sorted by source and line."""
+    """The manifest or config is invalid; `complaints` holds every error, sorted by source and line."""
 
     exit_code = 65
 
@@ -80,17 +80,17 @@ class DataError(LanewiseError):
 
 
 class ResultsDiffer(LanewiseError):
-    """The output holds results of another identity; they are neither reused nor overwritten in silence."""
+    """The output holds results of another identity; they are neither reused nor overwritten."""
 
     exit_code = 65
 
 
 class WorkerLost(LanewiseError):
-    """A worker process ended without a word; its chunk is not committed."""
+    """A worker process died; its chunk is not committed."""
 
 
 class ChunkImpossible(LanewiseError):
-    """This chunk will fail on every machine of this kind; another try is no use."""
+    """This chunk fails on every machine of this kind; a retry cannot help."""
 
     exit_code = 70
 
@@ -102,32 +102,32 @@ class StorageError(LanewiseError):
 
 
 class StorageTimeout(StorageError):
-    """Storage gave no answer until our deadline; it may later."""
+    """Storage gave no answer until the deadline; a later try may succeed."""
 
     exit_code = 75
 
 
 class Damaged(StorageError):
-    """What is committed is missing, changed or torn; the text begins with the file."""
+    """A committed file is missing, changed or incomplete; the text begins with the file."""
 
 
 class ConditionsUnsupported(StorageError):
-    """The store says that it cannot write an object only if it does not exist."""
+    """The store has no conditional writes."""
 
 
 class InputUnreachable(LanewiseError):
-    """Storage does not give a data file now: its chunk is not committed, and another run computes it."""
+    """A data file cannot be read from storage now; its chunk is not committed, and a later run computes it."""
 
     exit_code = 74
 
 
 class Incomplete(LanewiseError):
-    """Fewer chunks are committed than the caller needs; more may come."""
+    """Fewer chunks are committed than the caller requires."""
 
     exit_code = 75
 
 
 class MachineError(LanewiseError):
-    """This machine cannot satisfy the manifest; another one may."""
+    """This machine cannot satisfy the manifest; another machine may."""
 
     exit_code = 78

@@ -87,7 +87,7 @@ def test_the_pages_downstream_stages_on_an_output_directory(lanewise: Lanewise, 
         (["aggregate", "MANIFEST", "--strict"], 5, ""),
         (["extend", "MANIFEST"], 64, "Missing option '--count'"),
         (["extend", "MANIFEST", "--count", "0"], 64, "--count"),
-        (["extend", "MANIFEST", "--count", "1", "--set", "realizations.count=3"], 64, "edit them there"),
+        (["extend", "MANIFEST", "--count", "1", "--set", "realizations.count=3"], 64, "edit the manifest"),
         (["export", "MANIFEST", "--layout", "packed"], 64, "--layout packed: expected directories"),
         (["verify", "absent.yaml"], 65, "absent.yaml: no such file"),
         (["status", "MANIFEST", "--set", "output.url=s3://me:word@bucket/x"], 74, "the URL carries a password"),
@@ -144,7 +144,7 @@ def test_extend_verify_export_and_clean(lanewise: Lanewise, write: Write, tmp_pa
     orphan.write_bytes(b"")
     os.utime(orphan, (0, 0))  # its age is what the store says, not its name
     code, out, _ = lanewise("clean", path)
-    assert (code, out.splitlines()[-1], orphan.exists()) == (0, "1 removed; what is committed stays", False)
+    assert (code, out.splitlines()[-1], orphan.exists()) == (0, "1 removed; committed results stay", False)
     rows.unlink()
     code, out, _ = lanewise("verify", path)
     assert (code, "is named by a commit and missing" in out) == (74, True)
@@ -193,7 +193,7 @@ def test_init_writes_what_run_takes_and_replaces_nothing_unasked(lanewise: Lanew
     assert lanewise("init", "shear", "--shear-grid", "0.01", "0.02", "-o", target)[0] == 0
     assert lanewise("validate", target)[1] == f"{target}: valid; 2 realizations in 2 chunks\n"
     code, _, err = lanewise("init", "shear", "-o", target)
-    assert (code, err) == (64, f"{target}: exists already; replace it with --force\n")
+    assert (code, err) == (64, f"{target}: exists already; --force replaces it\n")
     assert lanewise("init", "shear", "-o", target, "--force")[0] == 0
     assert lanewise("init", "shear")[1] == Path(target).read_text()
 

@@ -93,8 +93,8 @@ def test_posterior_opens_with_netcdf4(tmp_path: Path) -> None:
 
 
 def test_bytes_are_a_function_of_the_result() -> None:
-    assert outputs.files(_sampled()) == outputs.files(_sampled())
-    assert outputs.packed_nc([_sampled(), _failed()]) == outputs.packed_nc([_sampled(), _failed()])
+    assert OUTPUTS.files(_sampled()) == OUTPUTS.files(_sampled())
+    assert OUTPUTS.packed_nc([_sampled(), _failed()]) == OUTPUTS.packed_nc([_sampled(), _failed()])
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_bytes_are_a_function_of_the_result() -> None:
     [[_sampled(), _failed()], [_failed()], [_mode()], [_mode(), _failed()], [_weighted(), _failed(), _sampled()]],
 )
 def test_what_is_packed_unpacks_to_the_same_files(results: list[Result]) -> None:
-    unpacked = outputs.unpack(outputs.packed_nc(results))
-    assert [outputs.files(r) for r in unpacked] == [outputs.files(r) for r in results]
+    unpacked = OUTPUTS.unpack(OUTPUTS.packed_nc(results))
+    assert [OUTPUTS.files(r) for r in unpacked] == [OUTPUTS.files(r) for r in results]
     assert [OUTPUTS.summary_row(r) for r in unpacked] == [OUTPUTS.summary_row(r) for r in results]
 
 
 def test_undefined_is_null_in_json_and_none_in_the_summary() -> None:
-    content = json.loads(outputs.files(_mode())["convergence.json"])
+    content = json.loads(OUTPUTS.files(_mode())["convergence.json"])
     assert (content["divergences"], content["bfmi"], content["rhat"]) == (None, None, {})
     row = OUTPUTS.summary_row(_mode())
     assert [row[name] for name in ("rhat_g1", "ess_g1", "khat", "ess_kind")] == [None] * 4
@@ -132,7 +132,7 @@ def test_a_mode_has_its_laplace_width() -> None:
 
 
 def test_a_realization_without_draws_has_no_posterior_and_says_why() -> None:
-    files = outputs.files(_failed())
+    files = OUTPUTS.files(_failed())
     assert list(files) == ["truth.json", "convergence.json"]
     assert json.loads(files["convergence.json"])["reason"] == "Not finite."
     row = OUTPUTS.summary_row(_failed())

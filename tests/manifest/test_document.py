@@ -41,7 +41,7 @@ def test_lines_of_nested_keys_and_list_elements() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: 2\na: 3\n", "t:3: a: the key stands a second time (first in line 1); keep one of them"),
+        ("a: 1\nb: 2\na: 3\n", "t:3: a: the key occurs a second time (first in line 1); keep one of them"),
         ("a:\n\tb: 1\n", "t:2: expected spaces, got a tab"),
         ("", "t:1: expected a mapping of keys, got an empty file"),
         ("a: [1, 2\nb: 3", "t:2: cannot be read as YAML"),

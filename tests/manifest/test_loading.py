@@ -98,7 +98,7 @@ def test_a_broken_key_is_named_with_line_and_remedy_and_nothing_is_written(
         (b"- a\n- b\n", ":1: expected a mapping, got a list of 2"),
         (
             b"name: a\nkind: shear\nname: b\n",
-            ":3: name: the key stands a second time (first in line 1); keep one of them",
+            ":3: name: the key occurs a second time (first in line 1); keep one of them",
         ),
         (b"batch:\n\tsize: 1\n", ":2: expected spaces, got a tab"),
         (b"name: 'a\n", "cannot be read as YAML"),

@@ -46,7 +46,7 @@ def test_negative_zero_is_zero() -> None:
 def test_what_rounds_to_zero_is_positive_zero_and_arms_never_share_a_directory() -> None:
     built = planning.build(_level0("shear.grid=[-1e-5]"))
     assert built.realizations[0].run_id == "g1_+0.0000_g2_+0.0000_s42"
-    with pytest.raises(ManifestError, match="the arms of a pair would share a directory"):
+    with pytest.raises(ManifestError, match="the two shears of a pair would share a directory"):
         planning.build(_level0("shear={grid: [1e-5], paired: true}"))
 
 

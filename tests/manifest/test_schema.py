@@ -71,9 +71,9 @@ def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: 
             _check(json.loads(path.read_text()), name)
             checked.add(name)
     assert checked == {"truth", "convergence", "bias_results", "commit"}
-    _check(open_campaign.content, "status")
-    _check(status.status(campaign.record, "m.yaml").content, "status")
-    _check(plan_summary.summarise(campaign.record).content, "plan")
+    _check(dataclasses.asdict(open_campaign), "status")
+    _check(dataclasses.asdict(status.status(campaign.record, "m.yaml")), "status")
+    _check(dataclasses.asdict(plan_summary.summarise(campaign.record)), "plan")
     _check([vars(one) for one in doctor.examine()], "doctor")
 
 

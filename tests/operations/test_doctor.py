@@ -53,7 +53,7 @@ def test_a_missing_device_and_scarce_cores_and_memory_are_told(write: Write) -> 
     asked = {"device": "gpu", "cpus": 10_000, "memory": "100Ti"}
     found = _by_topic(doctor.examine(load(write(resources=asked)).manifest))
     assert (found["resources.device"].grade, found["resources.device"].exit_code) == (Grade.FAULT, 78)
-    assert "10000 asked for" in found["resources.cpus"].text
+    assert "10000 requested" in found["resources.cpus"].text
     assert "lower batch.size" in found["resources.memory"].text
 
 

@@ -77,7 +77,7 @@ def test_out_of_memory_at_16_lanes_goes_on_with_8_and_later_runs_begin_there(wri
     results = engine.run(campaign.plan.chunks[0], heard)
     assert engine.made == {"width": {"planned": 16, "used": [8]}}
     assert heard.said == [
-        ("memory", "chunk 0: no room for 16 lanes, goes on with 8; recorded for this device"),
+        ("memory", "chunk 0: no memory for 16 lanes; trying 8, recorded for this device"),
     ]
     # The same kind of device has the same room: no second discovery, and the bits of a run at that width.
     again, quiet = _engine(campaign, room=8), _Heard()
@@ -115,7 +115,7 @@ def test_what_was_computed_before_the_memory_ran_out_stays_and_all_is_equal_in_d
 
 def test_a_single_lane_without_room_is_impossible_on_this_kind_of_device(write: Write) -> None:
     campaign = _campaign(write, 4, n=2)
-    with pytest.raises(ChunkImpossible, match="chunk 0: the device has no room for a single lane") as caught:
+    with pytest.raises(ChunkImpossible, match="chunk 0: a single lane does not fit into the device's memory") as caught:
         _engine(campaign, room=0).run(campaign.plan.chunks[0])
     assert caught.value.exit_code == 70
 
@@ -196,7 +196,7 @@ def test_where_the_device_is_absent_the_memory_is_an_estimate_that_says_so(write
     found = memory.predict(campaign.manifest, campaign.plan)
     assert found is not None
     assert (found.estimate, found.device_limit_bytes) == (True, None)
-    assert "an estimate, since the device of the manifest is not here" in found.text
+    assert "an estimate, because this machine lacks the manifest's device" in found.text
 
 
 def test_tune_names_the_narrowest_width_that_is_about_the_fastest(
@@ -205,7 +205,7 @@ def test_tune_names_the_narrowest_width_that_is_about_the_fastest(
     monkeypatch.setattr(tune, "_ENOUGH_S", 0.0)
     code, out, err = lanewise("tune", write(), "--widest", "2")
     assert (code, err.count("lanes: ")) == (0, 2)
-    assert re.match(r"best: batch: \{width: [12]\}; 1 lane a realization", out)
+    assert re.match(r"best: batch: \{width: [12]\}; 1 lane per realization", out)
     rates = {1: 10.0, 2: 19.0, 4: 30.0, 8: 31.0, 16: None}
     monkeypatch.setattr(tune, "_lanes_per_s", lambda engine, chunk, width: rates[width])
     found = tune.tune(load(write()).manifest, 1024, lambda trial: None)

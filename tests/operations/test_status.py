@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import jsonschema
@@ -83,7 +84,7 @@ def test_status_tells_running_from_lost_from_failed_and_how_fast_it_goes(
         failures.record(store, chunks[4], node, RuntimeError(f"{len(node)} lanes fell over"))
     store.put(f"{CLAIMS}/torn.claim", b'{"chunk": 1')
     told = status.status(campaign.record, path)
-    jsonschema.Draft7Validator(schema.load("status")).validate(json.loads(json.dumps(told.content)))
+    jsonschema.Draft7Validator(schema.load("status")).validate(json.loads(json.dumps(asdict(told))))
     assert [(c.chunk, c.node, c.done) for c in told.chunks.running] == [(2, "node-7", 3)]
     assert [(c.chunk, c.node) for c in told.chunks.lost] == [(3, "node-2")]
     assert told.chunks.failed == {4: "RuntimeError: 6 lanes fell over"}

@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_costs_its_chunk_and_no_other(write: Write, tmp_
     assert (outcome.computed, outcome.errors[0].exit_code) == (3, 1)  # type: ignore[attr-defined]
     told = status.status(campaign.record, path)
     (failed,) = told.chunks.failed.values()
-    assert failed.startswith("WorkerLost: its process was killed by signal 9, perhaps for want of memory")
+    assert failed.startswith("WorkerLost: its process was killed by signal 9, perhaps out of memory")
     assert campaign.retry().errors == ()
     whole = load(write("whole.yaml", url=str(tmp_path / "whole"), **changes))
     whole.run()
@@ -132,7 +132,7 @@ def _parent(pid: int) -> int:
         ({"cpus": 4}, 8, [], 5, "resources.cpus is 4 and 8 cores are here; expected 1 to 4"),
         ({"cpus": 4, "gpus": 2}, 8, ["0", "3"], 2, [Share((0, 1), "0"), Share((2, 3), "3")]),
         ({"cpus": 4, "gpus": 2, "device": "cpu"}, 8, ["0", "3"], 2, [Share((0, 1)), Share((2, 3))]),
-        ({"cpus": 4, "gpus": 1}, 8, ["0", "3"], 2, "resources.gpus is 1 and 2 are here; one worker has one GPU"),
+        ({"cpus": 4, "gpus": 1}, 8, ["0", "3"], 2, "resources.gpus is 1 and 2 are here; each worker needs one GPU"),
     ],
 )
 def test_workers_share_cores_and_gpus_within_the_resources(

@@ -73,7 +73,7 @@ def test_results_that_the_disk_cannot_hold_are_refused(disk: Path, write: Write,
     code, told = run("plan", path)
     assert code == 65
     assert "output.url: results need about" in told
-    assert "set output.layout: packed, make room, or choose another place" in told
+    assert "set output.layout: packed, free some space, or choose another output.url" in told
 
 
 @pytest.mark.parametrize("room", [0, 9, 30])
@@ -89,7 +89,7 @@ def test_on_a_full_disk_a_run_says_so_once_and_goes_on_when_there_is_room(
     code, told = run("run", path)
     assert code == 74
     assert told.count("\n") == 1
-    assert "No space left on device; make room and run again; what is committed stays" in told
+    assert "No space left on device; free some space and run again; committed results are kept" in told
     # With a little room the second chunk's commit may stand, and its directories not; what is committed is whole.
     now = load(path).record.commits()
     assert now.items() >= before.items()

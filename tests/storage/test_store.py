@@ -141,7 +141,7 @@ def test_the_first_of_many_calls_that_fails_ends_them_all(memory: str) -> None:
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.ENOSPC, "No space left on device; make room and run again"),
+        (errno.ENOSPC, "No space left on device; free some space and run again"),
         (errno.EROFS, "Read-only file system; choose an output.url that can be written"),
         (errno.EACCES, "refused: Permission denied; choose an output.url that this user may write"),
     ],

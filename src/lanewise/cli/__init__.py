@@ -1,5 +1,5 @@
-"""The command line, one module per group of commands. A command calls a module that does the work; JAX is imported
-there.
+"""The command line, one module per group of commands. A command calls a function of another room, which it imports when
+it runs: `--help` must not import NumPy or JAX.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-# Typer carries a Click of its own since 0.16 and does not export this class: BadParameter is its only public child.
+# Since 0.16, typer contains its own Click and does not export this class; its only public subclass is BadParameter.
 _ClickUsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> NoReturn:
-    """Run the command line. An error of lanewise becomes an exit code and a message without a traceback."""
+    """Run the command line; a LanewiseError becomes its text and its exit code, without a traceback."""
     try:
         interrupts.install()
         code = app(standalone_mode=False)

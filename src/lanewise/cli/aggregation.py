@@ -1,4 +1,4 @@
-"""Commands for the results of a campaign: the summary, the statistics and the report."""
+"""Commands for the summary, the statistics and the report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def aggregate(
         bool, typer.Option("--wait", help="Wait until all chunks are committed or the deadline has passed.")
     ] = False,
     deadline: Annotated[
-        float, typer.Option("--deadline", min=0, help="With --wait: the longest time to wait [s].")
+        float, typer.Option("--deadline", min=0, help="With --wait: longest time to wait [s].")
     ] = 86400.0,
     min_complete: Annotated[
         float,
@@ -58,14 +58,15 @@ def aggregate(
     ] = False,
     overrides: SetOption = None,
 ) -> None:
-    """Extract, compute the statistics and write the report; always ends in a report."""
+    """Extract, compute the statistics and write the report; also if chunks are missing or damaged."""
     from lanewise.machine import progress
     from lanewise.manifest import registry
     from lanewise.operations import aggregate as practice
     from lanewise.report.page import REPORT
 
     record = load(manifest, overrides).record
-    draw = registry.family(record.manifest.kind).figures
+    family = registry.family(record.manifest.kind)
+    draw = family.figures
     if figures and draw is None:
         raise errors.UsageError(f"--figures: kind {record.manifest.kind} has no figures of single realizations")
     total = len(record.plan.chunks)
@@ -73,7 +74,7 @@ def aggregate(
         with progress.reporter() as reporter:
             reporter.begin("chunks committed", total)
             practice.wait(record, deadline, reporter.step)
-    conclusion = practice.conclude(record)
+    conclusion = family.conclude(record)
     done = practice.n_complete(record, conclusion)
     print(practice.text(conclusion, manifest))
     print(f"report: {record.store.where(REPORT)}")
@@ -92,7 +93,7 @@ def aggregate(
 
 
 def _tell_drawn(drawn: Sequence[str | errors.LanewiseError], where: str) -> None:
-    """Print the number of figures, and an error for each that could not be drawn."""
+    """Print the number of figures, and why others could not be drawn; the report does not depend on them."""
     failed = [one for one in drawn if isinstance(one, errors.LanewiseError)]
     for error in failed:
         print(f"not drawn: {error}", file=sys.stderr)

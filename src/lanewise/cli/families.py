@@ -1,4 +1,4 @@
-"""Commands of the families: `init KIND`, `run KIND`, `simulate KIND`, and commands of a single family.
+"""Commands of the families: `init KIND`, `run KIND`, `simulate KIND`, and those that only one family has.
 
 A family is imported when its command is called or listed. `lanewise --help` imports only the doors.
 """
@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from lanewise import errors
-from lanewise.cli.options import SetOption, put, with_flags
-from lanewise.cli.runs import BatchIndexOption, ClusterOption, OverwriteOption, WorkersOption, carry_out
+from lanewise.cli.options import put, with_flags
+from lanewise.cli.runs import carry_out
 from lanewise.manifest import registry
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Door, Starter
@@ -31,85 +31,71 @@ class Starters(TyperGroup):
     """`init`: one command per family that has a starter."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The families."""
+        """The families with a starter."""
         return [door.kind for door in doors() if door.starter is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of the family's starter."""
-        return _starting(cmd_name, _init, "init") if cmd_name in self.list_commands(ctx) else None
+        """The family's starter as a command; None if it has none."""
+        if (starter := starter_of(cmd_name)) is None:
+            return None
+        function = with_flags(starter.manifest, partial(_init, starter))
+        return command(cmd_name, function, description=starter.manifest.__doc__, example=starter.example)
 
 
 class Simulators(TyperGroup):
     """`simulate`: one command per family that has a simulator."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The families."""
+        """The families with a simulator."""
         return [door.kind for door in doors() if door.simulator is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of the family's simulator."""
+        """The family's simulator; None if it has none."""
         found = {door.kind: door.simulator for door in doors()}.get(cmd_name)
         return None if found is None else command(cmd_name, found())
 
 
-init = typer.Typer(
-    cls=Starters, help="Write a first manifest, with comments.", no_args_is_help=True, rich_markup_mode=None
-)
-simulate = typer.Typer(
-    cls=Simulators,
-    help="Write synthetic data sets whose truth is known.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+def _group(cls: type[TyperGroup], text: str) -> typer.Typer:
+    # Without a callback, typer rejects a group that has no registered commands.
+    return typer.Typer(cls=cls, help=text, callback=lambda: None, no_args_is_help=True, rich_markup_mode=None)
 
 
-@init.callback()
-def _init_group() -> None:
-    """Keeps `init` a group: its commands are looked up, not registered."""
-
-
-@simulate.callback()
-def _simulate_group() -> None:
-    """Keeps `simulate` a group: its commands are looked up, not registered."""
+init = _group(Starters, "Write a first manifest, with comments.")
+simulate = _group(Simulators, "Write synthetic data sets whose truth is known.")
 
 
 def doors() -> list[Door]:
-    """The doors of the installed families."""
+    """The doors of all installed families."""
     return [registry.door(kind) for kind in registry.kinds()]
 
 
 def own_commands() -> dict[str, Callable[..., None]]:
-    """Commands of a single family, by name."""
+    """Commands that only one family has, by name."""
     return {name: function for door in doors() for name, function in door.commands.items()}
 
 
-def command(name: str, function: Callable[..., None], example: str = "") -> Any:
-    """The command that calls a function."""
+def command(name: str, function: Callable[..., None], *, description: str | None = None, example: str = "") -> Any:
+    """A function as a command of typer.
+
+    Args:
+        description: the help text; default: the function's docstring.
+        example: a command line for the end of the help text.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name, epilog=f"Example: {example}" if example else None)(function)
+    app.command(name, help=description, epilog=f"Example: {example}" if example else None)(function)
     return typer.main.get_command(app)
 
 
-def run_command(kind: str) -> Any:
-    """`run KIND`: runs the campaign that the flags of the starter describe."""
-    return _starting(kind, _run, "run")
+def run_command(kind: str, starter: Starter) -> Any:
+    """`run KIND`: runs the campaign that the starter's flags describe."""
+    text = f"Run a {kind} campaign from flags alone; its manifest is written beside the results."
+    return command(f"run {kind}", with_flags(starter.manifest, carry_out), description=text)
 
 
 def starter_of(kind: str) -> Starter | None:
-    """The starter of a family; None if the family has none or is not installed."""
+    """The starter of an installed family; None if it has none, or the family is not installed."""
     found = registry.door(kind).starter if kind in registry.kinds() else None
     return None if found is None else found()
-
-
-def _starting(kind: str, action: Callable[..., None], verb: str) -> Any:
-    starter = starter_of(kind)
-    assert starter is not None
-    function = with_flags(starter.manifest, partial(action, starter))
-    if verb == "init":
-        function.__doc__ = starter.manifest.__doc__
-        return command(kind, function, starter.example)
-    function.__doc__ = (action.__doc__ or "").format(kind=kind)
-    return command(f"{verb} {kind}", function)
 
 
 def _init(starter: Starter, manifest: Document, output: OutputOption = None, force: ForceOption = False) -> None:
@@ -117,36 +103,23 @@ def _init(starter: Starter, manifest: Document, output: OutputOption = None, for
     from lanewise.operations.starter import text
     from lanewise.storage.record import open_record
 
-    # Validate before writing, so that `run` accepts what `init` writes.
+    # `run` must accept what `init` writes.
     open_record(manifest)
     content = text(manifest, output, starter.paths)
     if output is None:
         print(content, end="")
         return
     if "://" not in output and Path(output).exists() and not force:
-        raise errors.UsageError(f"{output}: exists already; replace it with --force")
+        raise errors.UsageError(f"{output}: exists already; --force replaces it")
     put(output, content.encode())
     print(f"{output}: written; next: lanewise plan {output}, then lanewise run {output}")
 
 
-def _run(
-    starter: Starter,
-    manifest: Document,
-    batch_index: BatchIndexOption = None,
-    cluster: ClusterOption = False,
-    overwrite: OverwriteOption = False,
-    workers: WorkersOption = 1,
-    overrides: SetOption = None,
-) -> None:
-    """Run a {kind} campaign from flags alone; its manifest is kept with the results."""
-    carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite, workers=workers)
-
-
 def spread(arguments: Sequence[str], several: dict[str, Callable[[str], bool]]) -> list[str]:
-    """Rewrite `--shear-grid 0.01 -0.02`, as in the published pages, to `--shear-grid=0.01 --shear-grid=-0.02`.
+    """Write `--shear-grid 0.01 -0.02`, a form of the published pages, as `--shear-grid=0.01 --shear-grid=-0.02`.
 
     Args:
-        several: flags that take several values in a row, each with a test of whether a word is a value.
+        several: flag → whether a word is one of its values, for flags that take several words.
     """
     found: list[str] = []
     flag, n_values = "", 0
@@ -156,7 +129,7 @@ def spread(arguments: Sequence[str], several: dict[str, Callable[[str], bool]]) 
             n_values += 1
             continue
         if flag and not n_values:
-            found.append(flag)  # Click reports the missing value
+            found.append(flag)  # Click complains about a flag without a value
         flag, n_values = (word, 0) if word in several else ("", 0)
         if word is not None and not flag:
             found.append(word)

@@ -1,4 +1,4 @@
-"""Commands that examine this machine: `lanewise doctor` and `lanewise tune`."""
+"""Commands about this machine: `lanewise doctor` and `lanewise tune`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Annotated
 import typer
 
 from lanewise.cli.options import JsonOption, ManifestArgument, SetOption, load
+from lanewise.errors import UsageError
+from lanewise.manifest import registry
 
 
 def doctor(
     manifest: Annotated[
         str | None,
-        typer.Argument(metavar="[MANIFEST]", help="Also check what this campaign needs, its storage included."),
+        typer.Argument(metavar="[MANIFEST]", help="Also check what this campaign needs, including its storage."),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check device, versions, cores, memory, caches and storage, and say what to do.
+    """Check device, versions, cores, memory, caches and storage, with remedies.
 
-    Exits with the code that `lanewise run` would end with: 78 without the device, 74 if storage cannot be written.
+    Exits with the code with which `lanewise run` would fail: 78 without the device, 74 if storage cannot be written.
     """
     from lanewise.operations import doctor as practice
 
@@ -37,21 +39,18 @@ def doctor(
 
 def tune(
     manifest: ManifestArgument,
-    widest: Annotated[int, typer.Option("--widest", min=1, help="Largest number of lanes in flight to try.")] = 1024,
+    widest: Annotated[int, typer.Option("--widest", min=1, help="Largest width to try.")] = 1024,
     overrides: SetOption = None,
 ) -> None:
-    """Find the batch.width with the best throughput on this device, and print it for the manifest.
+    """Find the batch.width with the best throughput on this device.
 
-    Times the campaign's own lanes at 1, 2, 4, … in flight, until one does not fit into the memory; writes nothing.
+    Times the campaign's own lanes at widths 1, 2, 4, … until one does not fit into memory; writes nothing.
     """
-    from lanewise.errors import UsageError
     from lanewise.operations import tune as practice
 
     campaign = load(manifest, overrides)
-    if "width" not in campaign.plan.settings:
-        raise UsageError(
-            f"{manifest}: kind {campaign.manifest.kind} does not run as lanes, so there is nothing to tune"
-        )
+    if registry.family(campaign.manifest.kind).lanes is None:
+        raise UsageError(f"{manifest}: kind {campaign.manifest.kind} does not run as lanes; there is nothing to tune")
     found = practice.tune(
         campaign.manifest,
         widest,

@@ -1,8 +1,9 @@
-"""Commands that read or extend a manifest."""
+"""Commands on the manifest: `validate`, `plan` and `extend`."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 
 
 def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
-    """Check a manifest and its config; show all errors at once, each with its line and remedy."""
+    """Check a manifest and its config; prints every error with its line and remedy."""
     campaign = load(manifest, overrides)
     for remark in campaign.remarks:
         print(f"{manifest}: {remark}")
@@ -28,22 +29,21 @@ def plan(
     target_sigma_m: Annotated[
         float | None,
         typer.Option(
-            "--target-sigma-m", help="Estimate from the committed results how many realizations this error of m needs."
+            "--target-sigma-m", help="Predict from the committed realizations how many this error of m needs."
         ),
     ] = None,
     memory: Annotated[
         bool,
         typer.Option(
-            "--memory/--no-memory",
-            help="Compile the program to find the memory of a chunk and the disk space for results.",
+            "--memory/--no-memory", help="Compile the program, to predict the memory of a chunk and the disk space."
         ),
     ] = True,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the chunks, their realizations, the progress, the memory of a chunk and the disk space for all results.
+    """Show the chunks, their realizations and progress, the memory of a chunk and the disk space of all results.
 
-    Exits with 65 if a chunk cannot fit into the device or into resources.memory, or the results onto the local disk.
+    Exits with 65 if a chunk does not fit into the device or into resources.memory, or the results on the local disk.
     """
     from lanewise.operations import explain as practice
     from lanewise.operations import plan_summary
@@ -57,7 +57,7 @@ def plan(
     needs = () if target_sigma_m is None else plan_summary.forecast(campaign.record, target_sigma_m)
     if as_json:
         told = {} if target_sigma_m is None else {"forecast": [vars(one) for one in needs]}
-        print(json.dumps({**summary.content, **told}, indent=2))
+        print(json.dumps({**asdict(summary), **told}, indent=2))
         return
     print(plan_summary.text(summary))
     if needs:
@@ -74,15 +74,17 @@ def extend(
     ],
     overrides: SetOption = None,
 ) -> None:
-    """Add realizations with new seeds to the manifest. Computed results stay valid; `run` computes the rest.
+    """Add realizations with new seeds to the manifest; existing results stay valid, and `run` computes the rest.
 
-    Adds one number to realizations.extensions, also for a campaign that is half done. New seeds and chunks follow the
-    last ones; the earlier ones do not change.
+    Appends a number to realizations.extensions, also if the campaign is not complete. New seeds and chunks follow the
+    last ones; the existing ones do not change.
     """
     from lanewise.operations import extend as practice
 
     if any(pair.startswith("realizations") for pair in overrides or ()):
-        raise errors.UsageError("extend --set realizations…: extend writes these into the manifest; edit them there")
+        raise errors.UsageError(
+            "extend --set realizations…: expected none, extend writes these keys; edit the manifest"
+        )
     campaign = load(manifest, overrides)
     before, after = campaign.plan, practice.write(campaign.record, count)
     print(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lanewise import errors
+from lanewise.manifest.document import Document
+from lanewise.manifest.locations import split
 
 if TYPE_CHECKING:
     from lanewise.api import Campaign
-    from lanewise.manifest.document import Document
 
 ManifestArgument = Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")]
 CampaignArgument = Annotated[
@@ -36,12 +37,11 @@ def load(source: str | Document, overrides: list[str] | None) -> Campaign:
 
 
 def put(path: str, data: bytes) -> None:
-    """Write a file at a path or URL of the user.
+    """Write a file to a path or URL of the user.
 
     Raises:
-        UsageError: it is a directory.
+        UsageError: the path ends with a slash.
     """
-    from lanewise.manifest.locations import split
     from lanewise.storage.store import Store
 
     folder, name = split(path)

@@ -1,22 +1,22 @@
-"""Commands that compute, and `status`, which shows the progress."""
+"""Commands that compute, and `status`."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+import time
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
+from lanewise.manifest.document import Document
+from lanewise.manifest.status import listed
 
-if TYPE_CHECKING:
-    from lanewise.manifest.document import Document
-
-# Move the cursor home and clear the screen.
+# Terminal codes: cursor to the top left, and clear the screen.
 _CLEAR = "\033[H\033[2J"
 
 BatchIndexOption = Annotated[
@@ -24,19 +24,19 @@ BatchIndexOption = Annotated[
     typer.Option(
         "--batch-index",
         min=0,
-        help="Run this chunk only. Else JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID, else all.",
+        help="Run only this chunk. Default: JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID, else all.",
     ),
 ]
 ClusterOption = Annotated[
     bool,
-    typer.Option("--cluster", help="Exit 0 once results are committed, also if some realizations did not converge."),
+    typer.Option("--cluster", help="Exit 0 when results are committed, also if some realizations did not converge."),
 ]
 WorkersOption = Annotated[
     int,
-    typer.Option("--workers", min=1, help="Processes at a time, each with its share of resources.cpus, or a GPU."),
+    typer.Option("--workers", min=1, help="Number of processes, each with its share of resources.cpus, or a GPU."),
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Compute again; committed results stay until new ones replace them.")
+    bool, typer.Option("--overwrite", help="Compute also committed chunks; old results stay until then.")
 ]
 
 
@@ -48,23 +48,23 @@ def run(
     workers: WorkersOption = 1,
     overrides: SetOption = None,
 ) -> None:
-    """Compute one chunk or all chunks; committed chunks are skipped.
+    """Compute one chunk, or all of them; committed chunks are skipped.
 
-    `lanewise run shear` takes the flags of `lanewise init shear` in place of a manifest.
+    `lanewise run shear` takes the flags of `lanewise init shear` instead of a manifest.
     """
-    carry_out(manifest, batch_index, overrides, cluster=cluster, overwrite=overwrite, workers=workers)
+    carry_out(manifest, batch_index, cluster=cluster, overwrite=overwrite, workers=workers, overrides=overrides)
 
 
 def carry_out(
     manifest: str | Document,
-    batch_index: int | None,
-    overrides: list[str] | None,
+    batch_index: BatchIndexOption = None,
     *,
-    cluster: bool,
-    overwrite: bool,
-    workers: int = 1,
+    cluster: ClusterOption = False,
+    overwrite: OverwriteOption = False,
+    workers: WorkersOption = 1,
+    overrides: SetOption = None,
 ) -> None:
-    """Run a campaign, print the outcome, and exit with its code."""
+    """Run a campaign, print a summary, and exit with the code of the outcome."""
     from lanewise.machine import progress
     from lanewise.manifest.planning import choose_index
 
@@ -76,7 +76,7 @@ def carry_out(
     url = campaign.manifest.output.url
     reporter.say(
         "done",
-        f"{total} realizations: {_listed(outcome.counts)}; chunks: {outcome.computed} computed, "
+        f"{total} realizations: {listed(outcome.counts) or 'nothing'}; chunks: {outcome.computed} computed, "
         f"{outcome.reused} already committed, {len(outcome.errors)} failed; results in {url}",
         counts=dict(outcome.counts),
         computed=outcome.computed,
@@ -92,27 +92,24 @@ def carry_out(
 
 def retry(
     manifest: ManifestArgument,
-    failed: Annotated[bool, typer.Option("--failed", help="Only realizations that failed or were not finite.")] = False,
-    nonconverged: Annotated[
-        bool, typer.Option("--nonconverged", help="Only realizations that did not converge.")
-    ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed or were not finite.")] = False,
+    nonconverged: Annotated[bool, typer.Option("--nonconverged", help="Only those that did not converge.")] = False,
     cluster: ClusterOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Compute again the realizations that failed or did not converge; every attempt is recorded.
+    """Compute only realizations again that failed or did not converge; every attempt is recorded.
 
-    Data keep their seed. A realization that did not converge climbs a ladder: longer warm-up, smaller steps, longer
-    chains, another method. Chunks that failed as a whole, or whose process has ended, are computed as `run` does.
+    The data keep their seed. Realizations that did not converge climb a ladder: longer warm-up, smaller steps, longer
+    chains, another method. Chunks that failed, or whose process has died, are computed as by `run`.
     """
     from lanewise.machine import progress
 
     campaign = load(manifest, overrides)
     either = failed or nonconverged
+    chosen = {"failed": failed or not either, "nonconverged": nonconverged or not either}
     with progress.reporter() as reporter:
-        outcome = campaign.retry(
-            failed=failed or not either, nonconverged=nonconverged or not either, progress=reporter
-        )
-        counts = _listed(outcome.counts)
+        outcome = campaign.retry(**chosen, progress=reporter)
+        counts = listed(outcome.counts) or "nothing"
         reporter.say(
             "done",
             f"{outcome.n_tried} realizations tried again, {outcome.n_mended} of them ok now; {counts} are committed",
@@ -130,14 +127,12 @@ def status(
     manifest: CampaignArgument,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until every chunk is committed.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, help="With --watch: time between two updates [s].")
+        float, typer.Option("--interval", min=0.1, help="With --watch: seconds between reports.")
     ] = 5.0,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which chunks are done, running, lost, failed or missing, the speed, and the next command."""
-    import time
-
+    """Show from storage what is done, running, lost, failed or missing, the rate, and the next command."""
     from lanewise.operations import status as practice
 
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
@@ -146,11 +141,7 @@ def status(
         if watch and not as_json and sys.stdout.isatty():
             print(_CLEAR, end="")
         indent = None if watch else 2
-        print(json.dumps(found.content, indent=indent) if as_json else practice.text(found), flush=True)
+        print(json.dumps(asdict(found), indent=indent) if as_json else practice.text(found), flush=True)
         if not watch or not found.chunks.missing:
             return
         time.sleep(interval)
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in sorted(counts.items())) or "nothing"

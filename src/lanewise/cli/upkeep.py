@@ -1,4 +1,4 @@
-"""Commands on committed results: check them, unpack them, and remove files that no commit uses."""
+"""Commands on committed results: `verify`, `export` and `clean`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lanewise.machine import progress
 
 
 def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
-    """Read all committed files and compare sizes and SHA-256; exit 74 if one is damaged, 65 if one is foreign."""
+    """Compare size and SHA-256 of all committed files; exits with 74 if one is damaged, 65 if one is foreign."""
     from lanewise.operations import upkeep
 
     with progress.watched() as reporter:
@@ -31,7 +31,7 @@ def export(
         str, typer.Option("--layout", help="`directories`: one directory per realization, from the packed chunks.")
     ] = "directories",
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Where to; default: the output URL of the record.")
+        str | None, typer.Option("--output", "-o", help="URL to write to; default: the output URL of the campaign.")
     ] = None,
     overrides: SetOption = None,
 ) -> None:
@@ -55,11 +55,11 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     overrides: SetOption = None,
 ) -> None:
-    """Remove files of attempts that were killed, or that lost to another attempt."""
+    """Remove leftovers of attempts that were killed, or that were slower than another one."""
     from lanewise.operations import upkeep
 
     record = load(manifest, overrides).record
     removed = upkeep.clean(record, older_than * 3600, dry_run=dry_run)
     for path in removed:
         print(record.store.where(path))
-    print(f"{len(removed)} {'would be ' if dry_run else ''}removed; what is committed stays")
+    print(f"{len(removed)} {'would be ' if dry_run else ''}removed; committed results stay")

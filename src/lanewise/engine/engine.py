@@ -1,8 +1,8 @@
 """The engine: a chunk's realizations as lanes of one compiled program.
 
-Lanes run in blocks of the plan's width, the last block padded, so one program serves every chunk of the campaign.
-Each lane has its own key, data and status; what stops one stops that one alone. Where the device has no room for the
-width, half of it goes on.
+Lanes run in blocks of the plan's width. The last block is padded, so that one program serves every chunk of the
+campaign. Each lane has its own key, data and status; a lane that stops does not affect the others. If a block does not
+fit into the device's memory, the width is halved.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from lanewise.engine import keys, programs, uninformative, widths
@@ -35,12 +36,12 @@ class Engine:
     """Computes chunks of one campaign.
 
     Args:
-        observe, problem: in place of the family's own: data that come from elsewhere, a posterior of the caller's.
-        side_by_side: map the lanes as an accelerator does, whatever is here.
-        retry: enters the keys; 0 for first runs and all that go on from them.
+        observe, problem: replace those of the family, for data or a posterior from elsewhere.
+        side_by_side: map the lanes as on an accelerator, also on the CPU.
+        retry: number of the retry, part of the keys; 0 for a first run and its resumes.
 
     Attributes:
-        stages: the methods, each for what the one before did not settle; one, unless the method is `auto`.
+        stages: the methods, each for the realizations that the one before did not settle; several only for `auto`.
 
     Raises:
         MachineError: this machine lacks the device that the manifest requires.
@@ -67,23 +68,23 @@ class Engine:
         else:
             self._problem = problem
             self.stages = programs.stages(self._inference, problem, sequential=sequential)
-        # Narrower where this kind of device is known to have no room for the plan's.
+        # A width that did not fit into a device of this kind is not tried again.
         self._width = min(plan.width, widths.find(plan.settings) or plan.width)
         self._widths: list[int] = []
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """Lanes in flight as the plan has them, and as the blocks of the last chunk had them."""
+        """Planned width, and the widths of the last chunk's blocks."""
         return {"width": {"planned": self._planned, "used": list(self._widths)}}
 
     def run(self, chunk: Chunk, progress: Reporter | None = None, keeper: Keeper | None = None) -> list[Result]:
         """Compute a chunk; one result per realization, in order. A realization's failure is in its result.
 
         Args:
-            keeper: of the chunk's checkpoints; what it has loaded is not computed again.
+            keeper: the chunk's checkpoints; blocks that it has loaded are not computed again.
 
         Raises:
-            ChunkImpossible: the device has no room for a single lane.
+            ChunkImpossible: a single lane does not fit into the device's memory.
         """
         progress = progress or Silent()
         observed = [self._look(realization) for realization in chunk.realizations]
@@ -99,18 +100,18 @@ class Engine:
         return [found[index] for index in range(len(observed))]
 
     def _settled(self, result: Result) -> bool:
-        """Whether a realization needs no further stage: converged, and its weights, if it has any, can be believed."""
+        """Whether a realization needs no further stage: it has converged, and k̂ of its weights, if any, is low."""
         if result.status in {LaneStatus.NOT_CONVERGED, LaneStatus.NON_FINITE}:
             return False
         khat = result.diagnostics.khat
         return khat is None or khat < self._inference.khat_max
 
     def _run_stage(self, work: _Work, number: int, stage: Stage, ready: Sequence[int]) -> dict[int, Result]:
-        """Results of the realizations at these places of the chunk."""
+        """Results of the realizations at the places `ready` of the chunk, by place."""
         units = [(index, unit) for index in ready for unit in range(stage.method.units)]
         lanes: dict[tuple[int, int], Lane] = {}
         while len(lanes) < len(units):
-            # Blocks are numbered by their first lane, through all stages.
+            # A block's number is that of its first lane, counted over all stages.
             first = work.lanes_before + len(lanes)
             width = self._resume_width(stage, first, work.keeper)
             block = units[len(lanes) : len(lanes) + width]
@@ -129,16 +130,14 @@ class Engine:
         )
 
     def footprint(self, chunk: Chunk, width: int | None = None) -> tuple[int, int] | None:
-        """Memory of a block of lanes and of one realization's records [bytes], as compiled; nothing is run.
+        """Memory of a block of lanes and of one realization's records [bytes], from compilation alone.
 
         Args:
-            width: the plan's, if none is given.
+            width: lanes of the block; default: the plan's.
 
         Returns:
-            Of the stage that takes most; None if none of the chunk's data can be made.
+            The values of the stage that needs most; None if none of the chunk's data can be made.
         """
-        import jax
-
         width = width or self._planned
         observed: list[Observation | Result] = []
         for realization in chunk.realizations:
@@ -152,13 +151,11 @@ class Engine:
         return None
 
     def rehearsal(self, chunk: Chunk) -> Callable[[], None]:
-        """The first round of a full block of the first stage, with the chunk's lanes over and over, to be timed.
+        """The first round of a full block of the first stage, for timing; the chunk's lanes are repeated to fill it.
 
         Raises:
             DataError: none of the chunk's data can be made.
         """
-        import jax
-
         observed = [self._look(realization) for realization in chunk.realizations[: self._planned]]
         ready = [index for index, one in enumerate(observed) if isinstance(one, Observation)]
         if not ready:
@@ -174,21 +171,21 @@ class Engine:
         return once
 
     def _resume_width(self, stage: Stage, first: int, keeper: Keeper | None) -> int:
-        """Lanes of the block that begins at this one: as many as a checkpoint has, if it has the block."""
+        """Width of the block whose first lane is `first`: that of its checkpoint, if there is one."""
         if keeper is None or (saved := keeper.blocks.get(first)) is None:
             return self._width
         width: int = saved.state[0].shape[0]
         if width > self._width and saved.rounds < stage.method.rounds:
             del keeper.blocks[first]
             return self._width
-        # The process before this one may have learnt what this one does not know.
+        # The checkpoint may come from a run with a halved width.
         self._width = min(self._width, width)
         return width
 
     def _fitted(
         self, work: _Work, number: int, stage: Stage, block: Sequence[tuple[int, int]], width: int, rounds: Rounds
     ) -> dict[tuple[int, int], Lane] | None:
-        """A block's lanes; None if there is no room for them. What was in memory is free once this has returned."""
+        """A block's lanes; None if they do not fit into memory. On return, the memory that they used is free."""
 
         def fit() -> dict[tuple[int, int], Lane]:
             purpose = keys.Purpose(keys.Purpose.INFERENCE + number)
@@ -198,22 +195,22 @@ class Engine:
         return programs.within_memory(fit)
 
     def _halve(self, work: _Work, first: int, width: int) -> None:
-        """Go on with half the lanes, and have later runs on this kind of device begin there."""
+        """Halve the width, and record it for later runs on this kind of device."""
         chunk, keeper = work.chunk, work.keeper
         if width == 1:
             raise ChunkImpossible(
-                f"chunk {chunk.index}: the device has no room for a single lane; choose a device with more memory, or "
-                "make the problem smaller: the stamp, image.padding, the draws per round"
+                f"chunk {chunk.index}: a single lane does not fit into the device's memory; choose a device with more "
+                "memory, or a smaller problem: the stamp, image.padding, the draws per round"
             )
         if keeper:
             keeper.blocks.pop(first, None)
         self._width = width // 2
         widths.record(self._settings, self._width)
-        text = f"chunk {chunk.index}: no room for {width} lanes, goes on with {self._width}; recorded for this device"
+        text = f"chunk {chunk.index}: no memory for {width} lanes; trying {self._width}, recorded for this device"
         work.progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
 
     def _look(self, realization: Realization) -> Observation | Result:
-        """The realization's observation, its data prepared; or its result if there is nothing to infer from."""
+        """The realization's observation with prepared data; or its result, if its data cannot be made or used."""
         interrupts.stop_here()
         try:
             observation = self._observe(realization)
@@ -230,15 +227,19 @@ class Engine:
         return replace(observation, data=self._problem.prepare(observation.data))
 
     def _blank(self, realization: Realization, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
-        """A result of a realization that no method has seen."""
-        seed, method = realization.planned.seed, self._inference.method
-        return Result(realization.run_id, seed, status, reason, method, truth)
+        """A result without draws and diagnostics."""
+        return Result(
+            run_id=realization.run_id,
+            seed=realization.planned.seed,
+            status=status,
+            reason=reason,
+            method=self._inference.method,
+            truth=truth,
+        )
 
     def _run_block(
         self, stage: Stage, inputs: tuple[Any, Any, Any], block: Sequence[tuple[int, int]], rounds: Rounds
     ) -> dict[tuple[int, int], Lane]:
-        import jax
-
         state, records = self._advance(stage, inputs, rounds)
         status, whole = jax.device_get(stage.program.finish(*state))
         for values in (records, whole):
@@ -256,7 +257,7 @@ class Engine:
         return {unit: replace(lane, flaw=flaw) for unit, lane, flaw in zip(block, lanes, flaws, strict=True)}
 
     def _flaws(self, stage: Stage, data: Any, lanes: Sequence[Lane]) -> list[float]:
-        """Of every lane of a block that came to an end; 0 of the others."""
+        """`Problem.flaw` of each lane of a block; 0 for lanes that failed or are not finite."""
         width = next(iter(data.values())).shape[0]
         centres = np.zeros((width, len(self._problem.names)), self._inference.precision)
         ended = np.zeros(width, bool)
@@ -274,13 +275,11 @@ class Engine:
         width: int,
         purpose: keys.Purpose,
     ) -> tuple[Any, Any, Any]:
-        """Keys, data and activity of a block's lanes."""
-        import jax
-
-        # Padding repeats the first lane and is never active: it costs nothing where lanes run one by one.
+        """Keys, data and active flags of a block's lanes."""
+        # Padding lanes repeat the first lane and are never active, so that sequential lanes spend no time on them.
         padded = [*block, *[block[0]] * (width - len(block))]
         dtype = self._inference.precision
-        # Made on the host: each operation of JAX outside a program is a small program to compile.
+        # On the host: outside a program, JAX would compile each operation on its own.
         stacks = {
             name: np.stack([_data(observed[index])[name] for index, _ in padded]).astype(dtype)
             for name in _data(observed[block[0][0]])
@@ -311,7 +310,7 @@ class Engine:
     def _begin(
         self, stage: Stage, inputs: tuple[Any, Any, Any], saved: Saved | None
     ) -> tuple[Any, int, list[dict[str, np.ndarray]]]:
-        """A block's state, its rounds done and their records: from a checkpoint if there is one."""
+        """A block's state, its number of finished rounds and their records; from a checkpoint, if there is one."""
         if saved is None:
             return stage.program.init(*inputs), 0, []
         state = checkpoints.restored(stage.program.init, inputs, saved.state)
@@ -328,19 +327,17 @@ class Engine:
             self._problem.names,
             self._manifest.convergence,
         )
-        return begun | {
-            index: self._believed(result, lanes[index]) for index, result in zip(ended, assessed, strict=True)
-        }
+        return begun | {index: self._marked(one, lanes[index]) for index, one in zip(ended, assessed, strict=True)}
 
     def _begun(self, work: _Work, stage: Stage, index: int, lanes: Sequence[Lane]) -> Result:
-        """The status of the worst of a realization's lanes, and no draws."""
+        """A result with the worst status of a realization's lanes, and no draws."""
         worst = max(lane.status for lane in lanes)
         reason = "" if worst is LaneStatus.OK else worst.sentence
         result = self._blank(work.chunk.realizations[index], worst, reason, work.observed[index].truth)
         return replace(result, method=stage.name)
 
-    def _believed(self, result: Result, lanes: Sequence[Lane]) -> Result:
-        """FAILED where the fast model is not good enough, UNINFORMATIVE where the data said nothing."""
+    def _marked(self, result: Result, lanes: Sequence[Lane]) -> Result:
+        """FAILED if the fast model's error is too large, UNINFORMATIVE if the posterior is as wide as the prior."""
         flaw = max(lane.flaw for lane in lanes)
         if flaw > 1:
             error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
@@ -351,12 +348,12 @@ class Engine:
 
 @dataclass
 class _Work:
-    """A chunk under way.
+    """The state of a chunk while it is computed.
 
     Attributes:
-        observed: observations, their data prepared, or results where there is nothing to infer from, in order.
-        lanes_before, rounds_before: those of the stages and blocks that are done.
-        told: rounds in all, as progress was last told.
+        observed: per realization, the observation with prepared data, or the result if there is none.
+        lanes_before, rounds_before: lanes and rounds of the finished stages and blocks.
+        told: total number of rounds that was last reported.
     """
 
     chunk: Chunk
@@ -368,12 +365,12 @@ class _Work:
     told: int = 0
 
     def begin(self, first: int, n_rounds: int) -> Rounds:
-        """The rounds of a block, of so many that its stage has left."""
+        """The rounds of the block whose first lane is `first`; its stage has `n_rounds` left."""
         total = self.rounds_before + n_rounds
         if total != self.told:
             self.progress.begin(f"chunk {self.chunk.index}", total)
             self.told = total
-        return Rounds(first, self.rounds_before, total, self.progress, self.keeper)
+        return Rounds(first=first, before=self.rounds_before, total=total, progress=self.progress, keeper=self.keeper)
 
 
 def _data(observed: Observation | Result) -> Any:

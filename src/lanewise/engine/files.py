@@ -1,7 +1,7 @@
 """The files of a realization, and the packed file that holds a chunk of them.
 
-The packed file is the data; the directories are a view that can be written again from it. Bytes depend on the results
-alone: no clock, host, path or attempt enters.
+The packed file holds the data; the directories can be written again from it. The bytes depend on the results alone:
+they contain no time, host, path or attempt.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import h5netcdf
@@ -20,19 +20,8 @@ from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
 
 
-def files(result: Result) -> dict[str, bytes]:
-    """The files of a realization's directory by name; convergence.json is last and marks it complete."""
-    found = {}
-    if result.posterior:
-        found["posterior.nc"] = posterior_nc(result)
-    if result.truth:
-        found["truth.json"] = _json({"run_id": result.run_id, "seed": result.seed, **result.truth})
-    found["convergence.json"] = _json(convergence(result))
-    return found
-
-
 def convergence(result: Result) -> dict[str, Any]:
-    """The content of convergence.json; what is undefined is null."""
+    """The content of convergence.json; undefined values are null."""
     n_chains, n_draws = result.shape
     return {
         **asdict(result.diagnostics),
@@ -46,7 +35,7 @@ def convergence(result: Result) -> dict[str, Any]:
 
 
 def described(result: Result) -> dict[str, Any]:
-    """What every summary says of a realization: run id, seed, status, method and diagnostics of the whole."""
+    """The columns of every summary: run id, seed, status, method, and the diagnostics that are not per latent."""
     found = result.diagnostics
     return {
         "run_id": result.run_id,
@@ -64,7 +53,7 @@ def described(result: Result) -> dict[str, Any]:
 
 
 def described_latent(result: Result, name: str) -> dict[str, Any]:
-    """Truth, estimates and diagnostics of one latent, of all draws and of the first half; without what is undefined."""
+    """Truth, diagnostics and estimates of one latent, from all draws and from their first half."""
     found = result.diagnostics
     row: dict[str, Any] = {
         f"{name}_true": result.truth.get(name),
@@ -84,38 +73,87 @@ def described_latent(result: Result, name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LaneOutputs:
-    """What a family of lanes leaves in storage; `manifest.protocols.Outputs`.
+    """How the results of a family of lanes are stored; a `manifest.protocols.Outputs`.
 
     Attributes:
-        latents: those that have columns in the summary.
-        columns: of the summary, in order; those that nothing is known of are empty. Without them, what is known.
+        latents: names of the latents that have columns in the summary.
+        columns: columns of the summary, in order; unknown values are empty. Default: the columns that have values.
     """
 
     latents: tuple[str, ...]
     columns: tuple[str, ...] = ()
 
     def files(self, result: Result, /) -> dict[str, bytes]:
-        """The files of a realization's directory by name."""
-        return files(result)
+        """The files of a realization's directory by name; convergence.json is last and marks it complete."""
+        found = {}
+        if result.posterior:
+            found["posterior.nc"] = posterior_nc(result)
+        if result.truth:
+            found["truth.json"] = _json({"run_id": result.run_id, "seed": result.seed, **result.truth})
+        found["convergence.json"] = _json(convergence(result))
+        return found
 
     def summary_row(self, result: Result, /) -> dict[str, Any]:
-        """Status, diagnostics, and the raw posterior of each latent, of all draws and of half."""
+        """A row of summary.csv; see `described` and `described_latent`."""
         row = dict.fromkeys(self.columns) | described(result)
         for name in self.latents:
             row |= described_latent(result, name)
         return row
 
     def packed_nc(self, results: Sequence[Result], /) -> bytes:
-        """A chunk's results in one file."""
-        return packed_nc(results)
+        """A chunk's results in one netCDF-4 file, arrays of shape (realization, chain, draw) padded with NaN."""
+        n_chains = max(r.shape[0] for r in results)
+        n_draws = max(r.shape[1] for r in results)
+        buffer = io.BytesIO()
+        with h5netcdf.File(buffer, "w") as file:
+            file.dimensions = {"realization": len(results)}
+            records = [_record(result) for result in results]
+            text = np.array([json.dumps(record, allow_nan=False) for record in records], dtype=object)
+            file.create_variable("record", ("realization",), dtype=h5netcdf.core.h5py.string_dtype(), data=text)
+            for name, parts in (
+                ("posterior", [r.posterior for r in results]),
+                ("sample_stats", [r.stats for r in results]),
+            ):
+                group = file.create_group(name)
+                group.dimensions = {"chain": n_chains, "draw": n_draws}
+                # A retry may use longer chains or another method, whose statistics have other names.
+                dtypes = {key: array.dtype for part in parts for key, array in part.items()}
+                stacked = {
+                    key: np.stack([_padded(part.get(key), (n_chains, n_draws), dtype) for part in parts])
+                    for key, dtype in dtypes.items()
+                }
+                _write(group, ("realization", "chain", "draw"), stacked)
+        return buffer.getvalue()
 
     def unpack(self, data: bytes, /) -> list[Result]:
-        """The results in such a file."""
-        return unpack(data)
+        """The results in a packed file."""
+        found = []
+        with h5netcdf.File(io.BytesIO(data), "r") as file:
+            arrays = {
+                name: {key: _read(file[name][key]) for key in file[name].variables}
+                for name in ("posterior", "sample_stats")
+            }
+            for index, record in enumerate(json.loads(text) for text in file["record"][:]):
+                n_chains, n_draws = record.pop("shape")
+                status = LaneStatus[record.pop("status").upper()]
+                diagnostics = Diagnostics(**record.pop("diagnostics"))
+                if diagnostics.bfmi is not None:
+                    diagnostics = replace(diagnostics, bfmi=tuple(diagnostics.bfmi))
+                tries = tuple(Try(**one) for one in record.pop("tries"))
+                posterior, stats = (
+                    {key: arrays[name][key][index, :n_chains, :n_draws] for key in keys}
+                    for name, keys in record.pop("arrays").items()
+                )
+                found.append(
+                    Result(
+                        **record, status=status, posterior=posterior, stats=stats, diagnostics=diagnostics, tries=tries
+                    )
+                )
+        return found
 
 
 def posterior_nc(result: Result) -> bytes:
-    """posterior.nc: netCDF-4 with the groups posterior and sample_stats, as both generations of ArviZ read it."""
+    """posterior.nc: netCDF-4 with the groups posterior and sample_stats, readable by ArviZ before and since 1.0."""
     n_chains, n_draws = result.shape
     buffer = io.BytesIO()
     with h5netcdf.File(buffer, "w") as file:
@@ -130,67 +168,8 @@ def posterior_nc(result: Result) -> bytes:
     return buffer.getvalue()
 
 
-def packed_nc(results: Sequence[Result]) -> bytes:
-    """A chunk's results in one netCDF-4 file with a leading realization axis; what a realization lacks is NaN there."""
-    n_chains = max(r.shape[0] for r in results)
-    n_draws = max(r.shape[1] for r in results)
-    buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
-        file.dimensions = {"realization": len(results)}
-        records = [_record(result) for result in results]
-        text = np.array([json.dumps(record, allow_nan=False) for record in records], dtype=object)
-        file.create_variable("record", ("realization",), dtype=h5netcdf.core.h5py.string_dtype(), data=text)
-        for name, parts in (
-            ("posterior", [r.posterior for r in results]),
-            ("sample_stats", [r.stats for r in results]),
-        ):
-            group = file.create_group(name)
-            group.dimensions = {"chain": n_chains, "draw": n_draws}
-            # A retry may have longer chains than its neighbours, or another method with statistics of its own.
-            dtypes = {key: array.dtype for part in parts for key, array in part.items()}
-            stacked = {
-                key: np.stack([_padded(part.get(key), (n_chains, n_draws), dtype) for part in parts])
-                for key, dtype in dtypes.items()
-            }
-            _write(group, ("realization", "chain", "draw"), stacked)
-    return buffer.getvalue()
-
-
-def unpack(data: bytes) -> list[Result]:
-    """The results in a packed file."""
-    found = []
-    with h5netcdf.File(io.BytesIO(data), "r") as file:
-        records = [json.loads(text) for text in file["record"][:]]
-        arrays = {
-            name: {key: _read(file[name][key]) for key in file[name].variables}
-            for name in ("posterior", "sample_stats")
-        }
-        for index, record in enumerate(records):
-            n_chains, n_draws = record.pop("shape")
-            names = record.pop("arrays")
-            status = LaneStatus[record.pop("status").upper()]
-            diagnostics, tries = record.pop("diagnostics"), record.pop("tries", ())
-            if diagnostics["bfmi"] is not None:
-                diagnostics["bfmi"] = tuple(diagnostics["bfmi"])
-            parts = {
-                name: {key: arrays[name][key][index, :n_chains, :n_draws] for key in keys}
-                for name, keys in names.items()
-            }
-            found.append(
-                Result(
-                    **record,
-                    status=status,
-                    posterior=parts["posterior"],
-                    stats=parts["sample_stats"],
-                    diagnostics=Diagnostics(**diagnostics),
-                    tries=tuple(Try(**one) for one in tries),
-                )
-            )
-    return found
-
-
 def _record(result: Result) -> dict[str, Any]:
-    """All of a result but its arrays."""
+    """A result without its arrays, JSON-ready."""
     return {
         "run_id": result.run_id,
         "seed": result.seed,
@@ -212,7 +191,7 @@ def _sample_stats(result: Result) -> dict[str, np.ndarray]:
 
 
 def _padded(array: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array, or none, in the corner of one of the shape: NaN around it, 0 where there is no NaN."""
+    """The array padded to the shape with NaN, or with 0 for integers and booleans."""
     whole = np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
     if array is not None:
         whole[: array.shape[0], : array.shape[1]] = array

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a key is for; the numbers are part of every result."""
+    """What a key is for. The numbers are part of every key: changing one changes results."""
 
     INFERENCE = 1
     SECOND_STAGE = 2

@@ -6,7 +6,10 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
 
 from lanewise import methods
 from lanewise.engine.lanes import SharedOut, over_lanes
@@ -15,10 +18,6 @@ from lanewise.manifest.manifest import Config
 from lanewise.manifest.problem import LaneInference, Problem
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Method, noughts
-
-if TYPE_CHECKING:
-    import jax
-
 
 Result = TypeVar("Result")
 # Lanes checked for flaws in parallel on an accelerator: the accurate model may need far more memory than the fast one.
@@ -47,7 +46,7 @@ class Stage:
 
 @functools.lru_cache(maxsize=4)
 def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
-    """The problem and stages of a family; cached, so that campaigns with equal configs share them in one process."""
+    """The problem and stages of a family; cached, so that campaigns with equal configs share compiled programs."""
     lanes = registry.lanes(kind)
     problem = lanes.problem(config)
     return problem, stages(lanes.inference(config), problem, sequential=sequential)
@@ -61,8 +60,6 @@ def stages(inference: LaneInference, problem: Problem, *, sequential: bool) -> t
 
 def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program:
     """Map the method over lanes; lanes that have stopped, and padding lanes, do not change."""
-    import jax
-    import jax.numpy as jnp
 
     def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
         state = method.init(problem, key, data)
@@ -78,9 +75,6 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
 
         return jax.lax.cond(state.status == LaneStatus.RUNNING, move, rest, state)
 
-    def finish(state: Any, data: Any) -> Any:
-        return method.finish(problem, state, data)
-
     def flaw(position: jax.Array, data: Any, active: jax.Array) -> jax.Array:
         found: jax.Array = jax.lax.cond(
             active, lambda: jnp.asarray(problem.flaw(position, data), jnp.float32), lambda: jnp.zeros((), jnp.float32)
@@ -90,7 +84,7 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
     return Program(
         init=SharedOut(over_lanes(init, sequential=sequential)),
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
-        finish=SharedOut(over_lanes(finish, sequential=sequential)),
+        finish=SharedOut(over_lanes(functools.partial(method.finish, problem), sequential=sequential)),
         constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
         flaw=SharedOut(over_lanes(flaw, sequential=sequential, at_once=_FLAW_LANES)),
     )
@@ -98,8 +92,6 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
 
 def within_memory(call: Callable[[], Result]) -> Result | None:
     """Result of the call; None if the device or the host runs out of memory."""
-    import jax
-
     try:
         return call()
     except MemoryError:
@@ -119,8 +111,6 @@ def footprint(program: Program, inputs: Any) -> tuple[int, int]:
     Returns:
         Arguments, results and temporaries of the largest program [bytes]; records of all lanes in one round [bytes].
     """
-    import jax
-
     _, data, _ = inputs
     state = jax.eval_shape(program.init, *inputs)
     _, records = jax.eval_shape(program.advance, state, data)

@@ -1,4 +1,4 @@
-"""What a realization leaves behind; `judgement` makes it."""
+"""The result of one realization of a family of lanes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lanewise.manifest.status import LaneStatus
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How far the draws of one realization can be trusted. None is undefined, e.g. R̂ of a mode.
+    """Convergence diagnostics of one realization; None where undefined, e.g. R̂ of a mode.
 
     Attributes:
-        rhat, ess, ess_tail: per latent; rank-normalised split R̂, effective sample size and that of the tails.
-        ess_kind: what `ess` is: `bulk` of rank-normalised chains, `weights` for 1/Σw² before resampling, `independent`
-            for the number of draws of an approximation.
-        khat: shape of the tail of importance weights; below 0 for weights that are bounded.
-        mcse_mean, mcse_sd: per latent; Monte Carlo standard error of its mean and of its standard deviation.
+        rhat, ess, ess_tail: per latent: rank-normalised split R̂, effective sample size, and that of the tails.
+        ess_kind: meaning of `ess`: `bulk` of rank-normalised chains, `weights` for 1/Σw² before resampling,
+            `independent` for the number of draws of an approximation.
+        khat: Pareto shape k̂ of the importance weights; below 0 if the weights are bounded.
+        mcse_mean, mcse_sd: per latent: Monte Carlo standard error of its mean and of its standard deviation.
         acceptance_rate: mean over all transitions after warm-up.
-        divergences: divergent transitions after warm-up; divergence_frac is their share.
+        divergences: number of divergent transitions after warm-up; divergence_frac is their fraction.
         bfmi: Bayesian fraction of missing information, per chain.
-        gradient_norm: of a mode, in units of the posterior's width.
-        elbo: evidence lower bound [nats], up to the density's constant; elbo_change is the last quarter of the steps
-            against the quarter before.
-        hessian_positive: of a mode.
+        gradient_norm: norm of the gradient at a mode, in units of the posterior's width.
+        elbo: evidence lower bound [nats], up to the density's constant; elbo_change: its mean over the last quarter of
+            the steps, minus that over the quarter before.
+        hessian_positive: whether the Hessian at a mode is positive definite.
     """
 
     rhat: Mapping[str, float | None] = field(default_factory=dict)
@@ -50,15 +50,15 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Result:
-    """One realization of lanes, done.
+    """The result of one realization.
 
     Attributes:
-        status, reason: a `LaneStatus` and, unless it is OK, the sentence that explains it.
+        status, reason: a `LaneStatus`, and the sentence that explains it; empty if the status is OK.
         truth: every true parameter; empty if the data could not be made.
         posterior: draws per latent, each of shape (chain, draw); empty if there are none.
         stats: sample statistics per name, each of shape (chain, draw).
-        laplace_std: width per latent of the Laplace approximation, for methods that have one.
-        tries: every attempt, the first run with them; empty if it was never retried.
+        laplace_std: per latent, its standard deviation in the Laplace approximation, if the method has one.
+        tries: every attempt, including the first run; empty without retries.
     """
 
     run_id: str
@@ -87,5 +87,5 @@ class Result:
         return float(np.std(draws, ddof=1)) if draws.size > 1 else self.laplace_std.get(name)
 
     def with_tries(self, tries: tuple[Try, ...]) -> Self:
-        """The same result with these attempts on record."""
+        """A copy with these attempts."""
         return replace(self, tries=tries)

@@ -26,7 +26,8 @@ _IRRELEVANT = {"width", "convergence"}
 def path(settings: Mapping[str, Any]) -> Path:
     """Cache file for this device and the program defined by a plan's settings."""
     program = {key: value for key, value in settings.items() if key not in _IRRELEVANT}
-    return _folder() / f"{identity.of({'device': _device(), 'program': program})[:16]}.json"
+    folder = Path(platformdirs.user_cache_dir("lanewise")) / "widths"
+    return folder / f"{identity.of({'device': _device(), 'program': program})[:16]}.json"
 
 
 def find(settings: Mapping[str, Any]) -> int | None:
@@ -46,10 +47,6 @@ def record(settings: Mapping[str, Any], width: int) -> None:
         Store(str(target.parent)).put(target.name, (json.dumps(content, indent=1) + "\n").encode())
     except StorageError:
         return
-
-
-def _folder() -> Path:
-    return Path(platformdirs.user_cache_dir("lanewise")) / "widths"
 
 
 def _device() -> dict[str, Any]:

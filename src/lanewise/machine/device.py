@@ -1,10 +1,11 @@
-"""JAX on this machine: the device that the manifest asks for, precision, and the compilation cache."""
+"""JAX on this machine: device, precision and compilation cache."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import jax
 import platformdirs
 
 from lanewise.errors import MachineError
@@ -23,8 +24,6 @@ def prepare(device: str, precision: str) -> bool:
     Raises:
         MachineError: JAX finds no usable device, or a GPU is required and JAX has none.
     """
-    import jax
-
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", precision == "float64")
@@ -51,8 +50,6 @@ def cache_directory() -> Path:
 
 
 def _use_cache() -> None:
-    import jax
-
     directory = cache_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -66,8 +63,6 @@ def _use_cache() -> None:
 
 
 def device_bytes() -> int | None:
-    """Memory of the device that JAX may use [bytes]; None where it has none of its own."""
-    import jax
-
+    """Device memory that JAX may use [bytes]; None if the device has no memory of its own."""
     stats = jax.devices()[0].memory_stats() or {}
     return int(stats["bytes_limit"]) if "bytes_limit" in stats else None

@@ -15,7 +15,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from lanewise.errors import INTERRUPTED, TERMINATED, UsageError
+from lanewise.errors import INTERRUPTED, TERMINATED
+from lanewise.machine import host
 
 GRACE_VARIABLE = "LANEWISE_GRACE"
 _GRACE_S = 10.0
@@ -40,7 +41,7 @@ def install() -> None:
     Raises:
         UsageError: LANEWISE_GRACE is not a number of seconds.
     """
-    grace_s = _grace_s()
+    grace_s = host.seconds(GRACE_VARIABLE, default=_GRACE_S)
     _state.code, _state.deferring = None, 0
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -74,17 +75,6 @@ def stop_here() -> None:
     if _state.code is not None:
         _say(f"{_WORDS[_state.code]}; {_STAYS}")
         raise SystemExit(_state.code)
-
-
-def _grace_s() -> float:
-    text = os.environ.get(GRACE_VARIABLE) or str(_GRACE_S)
-    try:
-        grace_s = float(text)
-    except ValueError:
-        grace_s = -1.0
-    if not 0 <= grace_s < float("inf"):
-        raise UsageError(f"{GRACE_VARIABLE}: expected seconds ≥ 0, got '{text}'")
-    return grace_s
 
 
 def _handle(number: int, _: FrameType | None) -> None:

@@ -6,33 +6,11 @@ import json
 import sys
 import time
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 
-class Reporter(Protocol):
-    """Receives progress and events while a campaign runs."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
-
-    def begin(self, what: str, total: int) -> None:
-        """Start of a task with `total` steps."""
-        ...
-
-    def step(self, done: int, note: str = "") -> None:
-        """`done` steps of the task are finished."""
-        ...
-
-    def say(self, event: str, text: str, **fields: Any) -> None:
-        """An event: its name, a sentence for the user, and its numbers."""
-        ...
-
-
-class Silent:
-    """Ignores everything; for the Python interface and tests."""
+class Reporter:
+    """Receives progress and events while a campaign runs; each method does nothing unless it is overridden."""
 
     def __enter__(self) -> Self:
         return self
@@ -41,17 +19,21 @@ class Silent:
         return None
 
     def begin(self, what: str, total: int) -> None:
-        """Do nothing."""
+        """Start of a task with `total` steps."""
 
     def step(self, done: int, note: str = "") -> None:
-        """Do nothing."""
+        """`done` steps of the task are finished."""
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """Do nothing."""
+        """An event: its name, a sentence for the user, and its numbers."""
+
+
+class Silent(Reporter):
+    """Ignores everything; for the Python interface and tests."""
 
 
 class JsonLines(Silent):
-    """One JSON object a line on standard output; steps at most once in five seconds."""
+    """One JSON object per line on standard output; at most one step in five seconds."""
 
     _INTERVAL_S = 5.0
 
@@ -79,26 +61,18 @@ class Bar(Silent):
     """A progress bar on a terminal."""
 
     def __init__(self) -> None:
-        # Late: it costs as much as all else that a command without a bar imports.
+        # Imported here: it would double the import time of every command without a bar.
+        from rich import progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self._console,
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[note]}", markup=False),
+            console=Console(stderr=True),
             transient=True,
         )
         self._task = self._progress.add_task("", total=None, note="", visible=False)
@@ -124,10 +98,10 @@ class Bar(Silent):
 
 
 def watched() -> Reporter:
-    """A bar if standard output is a terminal, else nothing: for commands that print their result."""
+    """A bar if standard output is a terminal, otherwise nothing; for commands that print their result."""
     return Bar() if sys.stdout.isatty() else Silent()
 
 
 def reporter() -> Reporter:
-    """A bar if standard output is a terminal, JSON lines otherwise."""
+    """A bar if standard output is a terminal, otherwise JSON lines."""
     return Bar() if sys.stdout.isatty() else JsonLines()

@@ -1,4 +1,4 @@
-"""What a commit says of how it was made."""
+"""Versions, machine and source code that produced a commit."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lanewise.machine import host
+
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("lanewise", "jax", "jaxlib", "numpyro", "numpy", "scipy", "galsim", "h5netcdf", "fsspec")
-# What changes how XLA and JAX compute; nothing else of the environment is recorded.
+# Variables that change how XLA and JAX compute; the rest of the environment is not recorded.
 FLAGS = ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "NVIDIA_TF32_OVERRIDE")
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Installed versions of what fixes the numbers."""
+    """Installed versions of the packages that affect the numbers."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -33,7 +34,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Host, device, and the processor: what XLA compiles for a CPU depends on its model, which JAX does not tell."""
+    """Host, device and processor: XLA's programs depend on the CPU's model, which JAX does not report."""
     import jax
 
     device = jax.devices()[0]
@@ -53,8 +54,7 @@ def processor() -> str:
     except OSError:  # not Linux
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    n_cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return f"{next(names, platform.processor() or platform.machine())} × {n_cores}"
+    return f"{next(names, platform.processor() or platform.machine())} × {len(host.affinity())}"
 
 
 def flags() -> dict[str, str]:
@@ -63,13 +63,13 @@ def flags() -> dict[str, str]:
 
 
 def inputs(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of what went in: the manifest with its config inlined, and the config's normal form."""
+    """SHA-256 of the manifest with its config inlined, and of the config's normal form."""
     return {"manifest": _sha256(manifest), "config": _sha256(config)}
 
 
 @cache
 def source() -> dict[str, Any]:
-    """SHA-256 of the modules of the package, and its git commit if known; `modified` if files differ from that."""
+    """SHA-256 of the package's modules, and its git commit if known; `modified`: whether files differ from it."""
     modules = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
     return {"sha256": _sha256(modules), **_commit()}
 

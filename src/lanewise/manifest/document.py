@@ -1,4 +1,4 @@
-"""Documents that remember their lines, so that each complaint can say where it belongs."""
+"""Documents that know the line of each value, so that each complaint can name it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Document:
     """A parsed YAML document.
 
     Attributes:
-        source: what complaints call it: the file or URL as the user named it.
+        source: name for complaints: the file or URL as the user wrote it.
         value: plain Python values.
-        lines: 1-based line of every path that stands in the document.
-        origins: what set a path that does not: `--set`, or the name of an environment variable.
-        prefix: where the document stands in the one it is part of.
+        lines: 1-based line of every path in the document.
+        origins: origin of every path that was overridden: `--set`, or the name of an environment variable.
+        prefix: path of the document in the one that it is part of.
     """
 
     source: str
@@ -30,14 +30,18 @@ class Document:
     prefix: Path = ()
 
     def at(self, path: Path) -> Any:
-        """The value at a path that is there."""
+        """The value at a path.
+
+        Raises:
+            KeyError, IndexError: the path does not exist.
+        """
         value = self.value
         for step in path:
             value = value[step]
         return value
 
     def origin(self, path: Path) -> tuple[str, int]:
-        """Where the value at `path`, or its nearest ancestor, comes from: the source and line, or what set it."""
+        """Source and line of the value at `path` or its nearest ancestor; (origin, 0) if it was overridden."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.origins:
                 return self.origins[path[:end]], 0
@@ -50,7 +54,7 @@ class Document:
         return Complaint(*self.origin(path), dotted((*self.prefix, *path)), message)
 
     def override(self, path: Path, value: Any, origin: str) -> Document:
-        """A copy with another value at `path`; complaints about it name its origin."""
+        """A copy with another value at `path`; complaints about it name the origin."""
 
         def below(known: Path) -> bool:
             return known[: len(path)] == path
@@ -60,7 +64,7 @@ class Document:
         return replace(self, value=put(self.value, path, value), lines=lines, origins={**origins, path: origin})
 
     def part(self, key: str) -> Document:
-        """The document below the top-level `key`, with its own lines, as if it stood alone."""
+        """The value of the top-level `key` as a document of its own."""
         lines = {path[1:]: line for path, line in self.lines.items() if path[:1] == (key,)}
         origins = {path[1:]: name for path, name in self.origins.items() if path[:1] == (key,)}
         return Document(self.source, self.value[key], lines, origins, (*self.prefix, key))
@@ -75,7 +79,7 @@ def dotted(path: Path) -> str:
 
 
 def put(value: Any, path: Path, leaf: Any) -> Any:
-    """A copy of the value with the leaf at the path; what is no mapping on the way becomes one."""
+    """A copy of the value with the leaf at the path; missing mappings on the way are made."""
     if not path:
         return leaf
     base = value if isinstance(value, dict) else {}

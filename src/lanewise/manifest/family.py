@@ -1,8 +1,7 @@
-"""What a family of campaigns gives to the rest: one `Door` in the entry-point group `lanewise.families`.
+"""The interface of a family of campaigns: a `Door` in the entry-point group `lanewise.families`.
 
-The door is what the command line needs, and costs nothing to import. Behind it is the `Family`: functions that read
-the config, list the realizations, compute and store them, and draw conclusions. A family imports JAX only where it
-computes.
+The command line needs only the door, which is quick to import. The door loads the `Family`: functions that read the
+config, list the realizations, compute and store them, and conclude. A family imports JAX only where it computes.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 ConfigT = TypeVar("ConfigT", bound=Config)
 ResultT = TypeVar("ResultT", bound=AnyResult)
 SettingsT = TypeVar("SettingsT", bound="DataclassInstance")
-# What storage says of a campaign, `storage.record.Record`: this floor lies below it and cannot name it.
+# `storage.record.Record`: that room is above this one, which therefore cannot import it.
 RecordT = TypeVar("RecordT")
 Ladder = tuple[Rung, ...]
 
@@ -37,7 +36,7 @@ class Lanes(Generic[ConfigT]):
     Attributes:
         inference: methods, settings and precision of a config.
         observe: simulates or reads one realization's data.
-        problem: the density that all realizations of a campaign share.
+        problem: the density, the same for all realizations of a campaign.
     """
 
     inference: Callable[[ConfigT], LaneInference]
@@ -45,7 +44,7 @@ class Lanes(Generic[ConfigT]):
     problem: Callable[[ConfigT], Problem]
 
 
-def _nothing(_: Document | Manifest) -> tuple[()]:
+def _nothing(_: object) -> tuple[()]:
     return ()
 
 
@@ -59,17 +58,13 @@ def _of_lanes(manifest: Manifest) -> Mapping[str, Any]:
     return {"config": manifest.config.content, "convergence": convergence, "width": manifest.batch.width}
 
 
-def _no_extent(_: Mapping[str, Any]) -> None:
-    return None
-
-
 def _can_be_extended(_: Manifest) -> str:
     return ""
 
 
 @dataclass(frozen=True)
 class Family(Generic[ConfigT, ResultT, RecordT]):
-    """One kind of campaign. What has a default is for families that need it.
+    """One kind of campaign. Fields with a default are optional.
 
     Attributes:
         kind: its name, the manifest's `kind` and the name of its entry point.
@@ -78,25 +73,24 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
         realizations: every realization of the campaign, in order.
         outputs: how results are stored.
         collect: the summary, one row per committed realization.
-        conclude: writes summary, statistics and report of what is committed; always ends in a report.
-        settings: what all realizations share, JSON-ready: part of identities, and what a refusal can name. By default
-            config, thresholds and lane width.
-        lanes: for a family whose realizations the engine infers; the others have a `solver`, which may raise
-            MachineError where this machine lacks the device that the manifest requires.
-        check_config: everything that is wrong with the config; by default what its schema says.
-        resolve_config: the config with every file that it names found and pinned to its content.
-        check_extent: what the schema cannot say of the keys that are its own.
-        resolve: the manifest with every file found and pinned; the config is inlined by the caller. May raise
-            ManifestError.
-        parse_extent: what the campaign runs over, from a resolved manifest; `Manifest.extent`.
-        check_campaign: what is wrong between manifest and config: where in the manifest, and the complaint.
-        remarks: what a user should know of a campaign that is valid: keys without effect, a degenerate posterior.
-        no_extension: what a user does in place of `lanewise extend`; empty for a campaign that can be extended.
-        ladders: method → what `lanewise retry` tries with a realization that did not converge.
-        forecast: the realizations that an error of the result needs, from what is committed (`plan --target-sigma-m`).
-        keys: JSON Schema of the manifest's keys that are its own: `properties`, `required`, `definitions`. Those of
-            lanewise's own families stand in schemas/manifest.schema.json, which editors read.
-        figures: draws a figure of every realization (`aggregate --figures`); yields a path, or why there is none.
+        conclude: writes summary, statistics and report of the committed realizations; also if some are missing.
+        settings: settings that all realizations share, JSON-ready; part of the identities. Default: config,
+            convergence thresholds and width.
+        lanes: for a family whose realizations the engine infers. Other families have a `solver`, which raises
+            MachineError if this machine lacks the device that the manifest requires.
+        check_config: all complaints about the config; default: those of its schema.
+        resolve_config: the config with its files found and pinned to their content.
+        check_extent: complaints about the family's own keys that the schema cannot express.
+        resolve: the manifest with its files found and pinned; the caller inlines the config. May raise ManifestError.
+        parse_extent: `Manifest.extent` from a resolved manifest.
+        check_campaign: contradictions between manifest and config, as (path in the manifest, complaint) pairs.
+        remarks: warnings about a valid manifest: keys without effect, a degenerate posterior.
+        no_extension: what to do instead of `lanewise extend`; empty if the campaign can be extended.
+        ladders: method → changes that `lanewise retry` tries for a realization that did not converge.
+        forecast: predicts the number of realizations that a standard error needs (`plan --target-sigma-m`).
+        keys: JSON Schema of the family's own keys in the manifest: `properties`, `required`, `definitions`. Those of
+            lanewise's own families are in schemas/manifest.schema.json, which editors read.
+        figures: draws a figure of every realization (`aggregate --figures`); yields its path, or the error.
     """
 
     kind: str
@@ -113,7 +107,7 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     resolve_config: Callable[[Document], Mapping[str, Any]] = _as_it_stands
     check_extent: Callable[[Document], Sequence[Complaint]] = _nothing
     resolve: Callable[[Document], Mapping[str, Any]] = _as_it_stands
-    parse_extent: Callable[[Mapping[str, Any]], object] = _no_extent
+    parse_extent: Callable[[Mapping[str, Any]], object] = _nothing
     check_campaign: Callable[[Manifest], Sequence[tuple[Path, str]]] = _nothing
     remarks: Callable[[Manifest], Sequence[str]] = _nothing
     no_extension: Callable[[Manifest], str] = _can_be_extended
@@ -123,19 +117,19 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     figures: Callable[[RecordT], Iterator[str | LanewiseError]] | None = None
 
 
-# What is behind an entry point is not known to a type checker.
+# A type checker cannot know the type behind an entry point.
 AnyFamily = Family[Any, Any, Any]
 
 
 @dataclass(frozen=True)
 class Starter:
-    """Makes a first manifest from flags: of `lanewise init KIND`, and of `lanewise run KIND`, which carries it out.
+    """Makes a first manifest from flags, for `lanewise init KIND` and `lanewise run KIND`.
 
     Attributes:
-        manifest: its parameters are the flags, annotated for typer; its docstring is the help.
+        manifest: returns the manifest; its parameters are the flags, annotated for typer; its docstring is the help.
         example: a command line.
-        several: flags that take several values one after the other, and what is a value.
-        paths: keys of the manifest that hold lists of paths, as seen from the working directory.
+        several: flag → whether a word is one of its values, for flags that take several words.
+        paths: keys of the manifest with lists of paths, which the flags give relative to the working directory.
     """
 
     manifest: Callable[..., Document]
@@ -153,7 +147,7 @@ class Door:
         load: imports the family.
         starter: imports the starter of `lanewise init KIND` and `lanewise run KIND`.
         simulator: imports the command `lanewise simulate KIND`, a function as typer takes it.
-        commands: name → function, as typer takes it, of commands that no other family has.
+        commands: name → function, as typer takes it; commands that only this family has.
     """
 
     kind: str
@@ -164,7 +158,7 @@ class Door:
 
 
 def climbed(settings: SettingsT, rung: Rung) -> SettingsT:
-    """A method's settings with a rung's change."""
+    """A method's settings with the changes of a rung."""
     changes: dict[str, Any] = {name: getattr(settings, name) * factor for name, factor in rung.times.items()}
     changes |= {name: max(getattr(settings, name), value) for name, value in rung.values.items()}
     return replace(settings, **changes)

@@ -1,6 +1,6 @@
-"""The identity of a realization: the SHA-256 of all that fixes its numbers.
+"""The identity of a realization: the SHA-256 of everything that determines its numbers.
 
-Not in it, because they change no number: name, output, batch size, acceptance, resources.
+Name, output, batch size, acceptance and resources are not part of it: they change no number.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Raised whenever the numbers of a realization may change though its manifest does not.
+# Increase this number when a new version computes other numbers from the same manifest.
 RESULTS_VERSION = 3
 
 
 def of(content: Mapping[str, Any]) -> str:
-    """The identity that the content fixes."""
+    """SHA-256 of JSON-ready content, as hexadecimal text."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Where two `settings` differ, one sentence each."""
+    """The differences of two `settings`, one sentence each."""
     for key in sorted({*old, *new}):
         here = f"{path}.{key}" if path else key
         a, b = old.get(key), new.get(key)

@@ -1,14 +1,13 @@
-"""The manifest: what a person writes, read into frozen types.
+"""Read a manifest into frozen types.
 
-`load` reads, overrides (`--set`), validates and resolves a manifest without importing JAX; every complaint about
-manifest and config comes at once.
+`load` reads, overrides (`--set`), validates and resolves a manifest without importing JAX. It raises all complaints
+about manifest and config at once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import fsspec
 
@@ -16,18 +15,10 @@ from lanewise.errors import Complaint, ManifestError, UsageError
 from lanewise.manifest import registry, schema, typed, yaml_text
 from lanewise.manifest.document import Document
 from lanewise.manifest.locations import beside
-from lanewise.manifest.manifest import (
-    Acceptance,
-    Batch,
-    Convergence,
-    Manifest,
-    Output,
-    Realizations,
-    Resources,
-)
+from lanewise.manifest.manifest import Acceptance, Batch, Convergence, Manifest, Output, Realizations, Resources
 
 _INTO_CONFIG = "config."
-# What a machine or a cluster may say better than the manifest; nothing that changes a number.
+# Keys that a machine or a cluster may set; none of them changes a number.
 ENVIRONMENT = {
     "LANEWISE_OUTPUT_URL": "output.url",
     "LANEWISE_DEVICE": "resources.device",
@@ -44,7 +35,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         overrides: `path=value` pairs as `--set` takes them; the value is YAML.
 
     Raises:
-        ManifestError: with every complaint about manifest and config.
+        ManifestError: manifest or config is invalid; holds every complaint.
         UsageError: an override is not of the form `path=value`.
     """
     doc, config_doc, complaints = documents(source, overrides)
@@ -66,7 +57,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         name=value["name"],
         config=family.parse_config(config),
         extent=family.parse_extent(resolved),
-        realizations=_realizations(value.get("realizations", {})),
+        realizations=typed.build(Realizations, value.get("realizations", {})),
         batch=typed.build(Batch, value.get("batch", {})),
         convergence=typed.build(Convergence, value.get("convergence", {})),
         acceptance=typed.build(Acceptance, value.get("acceptance", {})),
@@ -84,17 +75,17 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
 def documents(
     source: str | Document, overrides: Sequence[str] = ()
 ) -> tuple[Document, Document | None, list[Complaint]]:
-    """The manifest and its config as they are read, with what the environment and the command line set in them.
+    """The manifest and its config as read, with the overrides of the environment and the command line.
 
     Returns:
-        Manifest, config (None if the manifest names none that can be read), and why not.
+        Manifest, config (None if it is missing or cannot be read), and the complaints about reading it.
     """
     doc = yaml_text.parse(_read(source), source) if isinstance(source, str) else source
     for variable, dotted in ENVIRONMENT.items():
         if os.environ.get(variable):
             doc = _override(doc, f"{dotted}={os.environ[variable]}", variable)
     named = isinstance(doc.value, dict) and isinstance(doc.value.get("config"), str)
-    # Where the manifest names its config, `--set config.…` reaches into the file that it names.
+    # If the config is a file of its own, `--set config.…` changes the content of that file.
     inner = [pair for pair in overrides if named and pair.startswith(_INTO_CONFIG)]
     for pair in overrides:
         doc = doc if pair in inner else _override(doc, pair, "--set")
@@ -115,17 +106,22 @@ def _read(source: str) -> str:
             text: str = stream.read()
             return text
     except FileNotFoundError:
-        raise ManifestError([Complaint(source, 0, "", "no such file; check the path")]) from None
+        message = "no such file; check the path"
     except IsADirectoryError:
-        raise ManifestError([Complaint(source, 0, "", "expected a YAML file, got a directory")]) from None
+        message = "expected a YAML file, got a directory"
     except UnicodeDecodeError as error:
-        raise ManifestError([Complaint(source, 0, "", f"expected UTF-8 text, got {error.reason}")]) from None
+        message = f"expected UTF-8 text, got {error.reason}"
     except (OSError, ValueError, ImportError) as error:
-        raise ManifestError([Complaint(source, 0, "", f"cannot be read: {error}")]) from None
+        message = f"cannot be read: {error}"
+    raise ManifestError([Complaint(source, 0, "", message)])
 
 
 def _override(doc: Document, pair: str, origin: str) -> Document:
-    """Apply one `path=value`; the value is YAML."""
+    """Apply one `path=value`; the value is YAML.
+
+    Raises:
+        UsageError: the pair has no path or no sign.
+    """
     dotted, sign, text = pair.partition("=")
     if not sign or not dotted:
         raise UsageError(f"--set {pair}: expected path=value, e.g. --set batch.size=8")
@@ -133,7 +129,7 @@ def _override(doc: Document, pair: str, origin: str) -> Document:
 
 
 def _config(doc: Document) -> Document:
-    """The config's own document: inlined, or read from a path relative to the manifest."""
+    """The config's document: a part of the manifest, or a file whose path is relative to the manifest."""
     named = doc.value["config"]
     if isinstance(named, dict):
         return doc.part("config")
@@ -145,7 +141,3 @@ def _config(doc: Document) -> Document:
             raise
         reason = error.complaints[0].message
         raise ManifestError([doc.complaint(("config",), f"{named}: {reason}")]) from None
-
-
-def _realizations(value: Mapping[str, Any]) -> Realizations:
-    return typed.build(Realizations, {**value, "extensions": tuple(int(n) for n in value.get("extensions", ()))})

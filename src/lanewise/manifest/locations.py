@@ -1,4 +1,4 @@
-"""Paths and URLs as people write them."""
+"""Paths and URLs as users write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def beside(file: str, path: str) -> str:
-    """A path that stands in a file: relative ones are relative to that file's folder."""
+    """A path that is written in a file; a relative path starts at that file's folder."""
     if "://" in path or os.path.isabs(path):
         return path
     return f"{split(file)[0].rstrip('/')}/{path}"

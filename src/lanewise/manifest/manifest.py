@@ -1,4 +1,4 @@
-"""The manifest as frozen types; what each key means is written in the schema."""
+"""The manifest as frozen types; schemas/manifest.schema.json describes each key."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lanewise.manifest.document import Document
 
 @dataclass(frozen=True)
 class Realizations:
-    """Realizations (or pairs) per shear point, and the seed of the first.
+    """Number of realizations (or pairs) per shear point, and the seed of the first.
 
     Attributes:
-        extensions: more of them, as `lanewise extend` added them: seeds go on after the last, chunks begin anew, so
-            that nothing before an extension changes.
+        extensions: further realizations, added by `lanewise extend`. Their seeds follow the last one, and each
+            extension starts a new chunk, so that the existing realizations do not change.
     """
 
     count: int = 1
@@ -25,7 +25,7 @@ class Realizations:
 
 @dataclass(frozen=True)
 class Batch:
-    """`size` realizations per chunk; `width` lanes in flight; `index`, the chunk to run if nobody else says."""
+    """`size`: realizations per chunk; `width`: lanes in flight; `index`: default for the chunk to run."""
 
     size: int = 1
     width: int = 16
@@ -44,7 +44,7 @@ class Convergence:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What the campaign must show; see `aggregate.criteria`."""
+    """Acceptance criteria of the verdict; see `families.shear.statistics.criteria`."""
 
     level: str | None = None
     requirement: str | None = None
@@ -56,7 +56,7 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go: a local path or fsspec URL, and `directories` or `packed`."""
+    """`url`: local path or fsspec URL of the results; `layout`: `directories` or `packed`."""
 
     url: str
     layout: str = "directories"
@@ -64,7 +64,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one chunk needs of its machine."""
+    """Resources of one chunk."""
 
     device: str = "auto"
     gpus: int = 1
@@ -77,10 +77,10 @@ class Rung:
     """One change of a config's method and settings, for a realization that did not converge.
 
     Attributes:
-        change: in words, as attempts record it.
-        times: settings that are multiplied.
-        values: settings that are raised to this value.
-        method: another method, with the settings that the config has for it.
+        change: the change in words, as attempts record it.
+        times: factors of settings.
+        values: minimum values of settings.
+        method: another method, with its settings in the config.
     """
 
     change: str
@@ -93,27 +93,22 @@ class Config(Protocol):
     """A family's parsed config."""
 
     def __hash__(self) -> int:
-        """Configs that are equal share their compiled programs."""
-        ...
+        """Hash: equal configs share compiled programs."""
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """Its normal form, part of identities: every setting with its default filled in, JSON-ready."""
-        ...
+        """Normal form with all defaults filled in, JSON-ready; part of the identities."""
 
     @property
     def method(self) -> str:
         """The inference method's name."""
-        ...
 
     @property
     def precision(self) -> str:
-        """`float32` or `float64`, in which JAX computes."""
-        ...
+        """Precision of JAX: `float32` or `float64`."""
 
     def climbed(self, rung: Rung) -> Self:
-        """With a rung's change of the method and its settings."""
-        ...
+        """A copy with a rung's change of the method or its settings."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,10 @@ class Manifest:
     """A validated manifest with its config.
 
     Attributes:
-        extent: what the campaign runs over, as its family reads it: true shears, or data sets and a sweep.
-        source: the file or URL it came from.
-        content: the manifest as it was read, with overrides applied and the config inlined; it reproduces the campaign.
-        document: the manifest with its lines, for what is found wrong with it later.
+        extent: what the campaign varies, as its family reads it: true shears, or data sets and a sweep.
+        source: the file or URL that it was read from.
+        content: the manifest with overrides and inlined config; it reproduces the campaign.
+        document: the manifest with its lines, for later complaints.
     """
 
     kind: str
@@ -143,6 +138,6 @@ class Manifest:
 
 
 def with_output(manifest: Manifest, url: str) -> Manifest:
-    """The same campaign, written elsewhere."""
+    """A copy with another output URL."""
     content = {**manifest.content, "output": {**manifest.content["output"], "url": url}}
     return replace(manifest, output=replace(manifest.output, url=url), content=content)

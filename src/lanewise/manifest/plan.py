@@ -1,4 +1,4 @@
-"""The plan: which realizations there are and which chunk computes each."""
+"""The plan: the realizations of a campaign and their chunks."""
 
 from __future__ import annotations
 
@@ -11,35 +11,29 @@ from lanewise.manifest.manifest import Config
 
 
 class Planned(Protocol):
-    """One realization as its family plans it."""
+    """A planned realization of a family."""
 
     @property
     def run_id(self) -> str:
         """Name of its directory, unique in the campaign."""
-        ...
 
     @property
     def seed(self) -> int:
         """Seed of its data, or of the search for its estimate."""
-        ...
 
     @property
     def name(self) -> str:
-        """What a reader calls it; the run id, if that says what it is."""
-        ...
+        """Name for people; often the run id."""
 
     @property
     def truth(self) -> Mapping[str, float]:
-        """True parameters that are known before its data are made; empty if none is."""
-        ...
+        """True parameters that are known before the data are made; empty if there are none."""
 
     def identity(self, shared: Mapping[str, Any]) -> str:
-        """SHA-256 of all that fixes its numbers, given what the campaign's realizations share."""
-        ...
+        """SHA-256 of everything that determines its numbers; `shared` are the plan's `settings`."""
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
-        """The same realization with its own config changed, for a retry; itself if it has no config of its own."""
-        ...
+        """A copy with a changed config, for a retry; unchanged if it has no config of its own."""
 
 
 class Pinned(Protocol):
@@ -79,13 +73,13 @@ class Single:
         return identity.of(content)
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
-        """Itself: it has no config of its own."""
+        """Unchanged: it has no config of its own."""
         return self
 
 
 @dataclass(frozen=True)
 class Realization:
-    """One inference problem of the plan: as its family planned it, and its identity."""
+    """One inference problem of the plan, with its identity."""
 
     planned: Planned
     identity: str
@@ -105,7 +99,7 @@ class Chunk:
 
     @property
     def name(self) -> str:
-        """The index as file names carry it."""
+        """The index in file names, five digits."""
         return f"{self.index:05d}"
 
     @property
@@ -120,7 +114,7 @@ class Plan:
 
     Attributes:
         width: lanes in flight on the device.
-        settings: what the realizations share, the family's name (`kind`) with it.
+        settings: settings that all realizations share, including the family's name (`kind`).
     """
 
     chunks: tuple[Chunk, ...]

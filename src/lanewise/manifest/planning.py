@@ -1,4 +1,4 @@
-"""From a manifest to its plan. Pure: a function of the manifest alone."""
+"""The plan of a manifest, and the choice of a chunk. The plan depends on the manifest alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lanewise.manifest import identity, registry
 from lanewise.manifest.manifest import Manifest, Realizations
 from lanewise.manifest.plan import Chunk, Plan, Planned, Realization
 
-# First match wins; what a cluster sets for the pods or tasks of an array.
+# Variables that clusters set for the pods or tasks of an array; the first that is set is used.
 INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX")
 
 
 def settings(manifest: Manifest) -> dict[str, Any]:
-    """What the realizations of the campaign share, JSON-ready; commits keep it, to name a difference later."""
+    """Settings that all realizations share, JSON-ready; commits hold them, to name a difference later."""
     own = registry.family(manifest.kind).settings(manifest)
     return {"kind": manifest.kind, **own, "results_version": identity.RESULTS_VERSION}
 
@@ -36,7 +36,7 @@ def build(manifest: Manifest) -> Plan:
             chunks.append(Chunk(len(chunks), tuple(realizations[at : at + manifest.batch.size])))
     plan = Plan(tuple(chunks), manifest.batch.width, shared)
     if len({realization.run_id for realization in plan.realizations}) < len(plan.realizations):
-        message = "the arms of a pair would share a directory; a shear must be 1e-4 or more"
+        message = "the two shears of a pair would share a directory; expected shears of 1e-4 or more"
         raise ManifestError([manifest.document.complaint(("shear",), message)])
     if manifest.batch.index is not None and manifest.batch.index >= len(chunks):
         message = f"expected a chunk from 0 to {len(chunks) - 1}, got {manifest.batch.index}; lower it or remove it"
@@ -45,7 +45,7 @@ def build(manifest: Manifest) -> Plan:
 
 
 def _stretches(manifest: Manifest) -> Iterator[Sequence[Planned]]:
-    """The planned as they were asked for: at first, then by each extension, whose seeds go on after the last."""
+    """The realizations of the first request, then of each extension; seeds continue after the last one."""
     family = registry.family(manifest.kind)
     asked = manifest.realizations
     planned = family.realizations(manifest)
@@ -57,7 +57,7 @@ def _stretches(manifest: Manifest) -> Iterator[Sequence[Planned]]:
 
 
 def index_variable() -> str | None:
-    """The variable in which a cluster says which chunk this is; None outside one."""
+    """Name of the variable with which a cluster selects the chunk; None outside a cluster."""
     return next((name for name in INDEX_VARIABLES if os.environ.get(name)), None)
 
 
@@ -65,21 +65,20 @@ def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple
     """The chunk to run: command line, then environment, then manifest.
 
     Returns:
-        The index, None for all chunks; and whether it came from the environment, that is from a cluster.
+        The index (None: all chunks), and whether it came from the environment, i.e. from a cluster.
 
     Raises:
         UsageError: the index is not a number or not in the plan.
     """
-    where, value = "--batch-index", str(option) if option is not None else ""
-    in_cluster = False
-    if not value:
-        where = index_variable() or ""
-        value = os.environ.get(where, "") if where else ""
-        in_cluster = bool(value)
-    if not value and manifest.batch.index is not None:
+    variable = index_variable()
+    if option is not None:
+        where, value = "--batch-index", str(option)
+    elif variable is not None:
+        where, value = variable, os.environ[variable]
+    elif manifest.batch.index is not None:
         where, value = "batch.index", str(manifest.batch.index)
-    if not value:
+    else:
         return None, False
     if not value.isdecimal() or int(value) >= n_chunks:
         raise UsageError(f"{where}: expected a chunk index from 0 to {n_chunks - 1}, got {value}")
-    return int(value), in_cluster
+    return int(value), where == variable

@@ -1,4 +1,4 @@
-"""What the engine infers: one realization's inference problem and its data."""
+"""The inference problem of one realization, and its data, for the engine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Data = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Observation:
-    """What one realization is inferred from.
+    """The data of one realization.
 
     Attributes:
-        data: arrays that enter the density; of equal shapes over the campaign.
-        truth: every true parameter, set by the campaign or central in its prior.
+        data: arrays of the density; their shapes are the same for all realizations of the campaign.
+        truth: every true parameter: set by the campaign, or the centre of its prior.
     """
 
     data: Mapping[str, np.ndarray]
@@ -35,60 +35,50 @@ class Problem(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Latents, in the order of the position."""
-        ...
 
     @property
     def remedy(self) -> str:
-        """What a user does where `flaw` is too much; the end of a sentence."""
-        ...
+        """Remedy for a `flaw` above 1; the end of a sentence."""
 
     @property
     def prior_widths(self) -> Mapping[str, float]:
-        """Standard deviation of the prior of each latent that the campaign asks for; see `mark_uninformative`."""
-        ...
+        """Prior standard deviation of each latent of interest; see `mark_uninformative`."""
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """What the density needs of an observation, computed once on the host; `data` of the functions below."""
-        ...
+        """Arrays for the density, computed once on the host from an observation; `data` of the functions below."""
 
     def start(self, data: Data) -> jax.Array:
-        """A position to begin at."""
-        ...
+        """Start position, shape (n,)."""
 
     def constrain(self, position: jax.Array) -> jax.Array:
-        """Latents in their own units, shape (n,)."""
-        ...
+        """The latents in their own units, shape (n,)."""
 
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
-        """Log posterior density with respect to the *position*, up to a constant."""
-        ...
+        """Log posterior density with respect to the *position*, up to a constant [nats]."""
 
     def log_jacobian(self, position: jax.Array) -> jax.Array:
-        """log |d latents / d position|, so that a mode can be sought in the latents' own coordinates."""
-        ...
+        """log |d latents / d position|; with it, a mode can be found in the latents' own coordinates."""
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
-        """A positive semi-definite stand-in for −∇² log density + ∇² log jacobian, shape (n, n)."""
-        ...
+        """A positive semi-definite approximation of −∇² log density + ∇² log jacobian, shape (n, n)."""
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
-        """Error of a fast model at this position against its careful form, over what may be tolerated; 1 is too much.
+        """Error of the fast model against the accurate one at this position, in units of the tolerance.
 
-        A problem with one form of its model returns 0.
+        0 if the problem has only one model.
         """
-        ...
 
 
 @dataclass(frozen=True)
 class LaneInference:
-    """How a config's lanes are inferred.
+    """Inference settings of a config.
 
     Attributes:
-        method: as results name it before a stage has run.
+        method: method of results that no stage has computed.
         precision: `float32` or `float64`.
         rng_seed: root of all random keys.
-        stages: methods with their settings, each for what the ones before did not settle.
-        khat_max: with several stages: one that leaves a k̂ below this has settled a realization.
+        stages: methods with their settings, each for the realizations that the ones before did not settle.
+        khat_max: with several stages, a realization is settled only if its k̂ is below this value.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""What a family's results, solver and conclusion are to the rest."""
+"""Protocols of a family's results, solver and conclusion."""
 
 from __future__ import annotations
 
@@ -15,51 +15,44 @@ if TYPE_CHECKING:
 
 
 class AnyResult(Protocol):
-    """What every family's result says of its realization."""
+    """The common properties of every family's results."""
 
     @property
     def run_id(self) -> str:
         """Name of its directory."""
-        ...
 
     @property
     def seed(self) -> int:
         """Seed of its data, or of the search for its estimate."""
-        ...
 
     @property
     def status(self) -> LaneStatus:
-        """What became of it."""
-        ...
+        """Status of the realization."""
 
     @property
     def reason(self) -> str:
-        """Why it is not OK; empty if it is."""
-        ...
+        """Why the status is not OK; otherwise empty."""
 
     @property
     def method(self) -> str:
-        """What inferred it."""
-        ...
+        """Method that computed it."""
 
     @property
     def tries(self) -> tuple[Try, ...]:
-        """Every attempt, the first run with them; empty if it was never retried."""
-        ...
+        """Every attempt, including the first run; empty without retries."""
 
     def with_tries(self, tries: tuple[Try, ...]) -> Self:
-        """The same result with these attempts on record."""
-        ...
+        """A copy with these attempts."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """One attempt at a realization that was retried.
+    """One attempt at a retried realization.
 
     Attributes:
-        retry: 0 for the first run.
-        change: what was done otherwise, in words; empty for nothing.
-        method, status, reason: as the attempt ended.
+        retry: number of the retry; 0 for the first run.
+        change: what was changed, in words; empty if nothing.
+        method, status, reason: those of the attempt's result.
     """
 
     retry: int
@@ -69,9 +62,9 @@ class Try:
     reason: str
 
     @classmethod
-    def of(cls, result: AnyResult, retry: int, change: str) -> Try:
-        """The attempt that ended in a result."""
-        return cls(retry, change, result.method, result.status.word, result.reason)
+    def of(cls, result: AnyResult, *, retry: int, change: str) -> Try:
+        """The attempt that gave a result."""
+        return cls(retry, change, method=result.method, status=result.status.word, reason=result.reason)
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class Saved:
 
 
 class Keeper(Protocol):
-    """Keeps what is done of one chunk in storage.
+    """Keeps the state of one chunk in storage.
 
     Attributes:
         blocks: blocks of lanes by the number of their first lane, or tasks by their place in the chunk.
@@ -99,12 +92,10 @@ class Keeper(Protocol):
     blocks: dict[int, Saved]
 
     def due(self, done: int, total: int) -> bool:
-        """Whether it is time for a checkpoint, after `done` of the chunk's `total` steps."""
-        ...
+        """Whether to write a checkpoint after `done` of the chunk's `total` steps."""
 
     def save(self) -> None:
-        """Write all blocks as they stand."""
-        ...
+        """Write all blocks in their current state."""
 
 
 class Solver(Protocol):
@@ -112,44 +103,38 @@ class Solver(Protocol):
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """What a commit should say of how the last chunk was computed, JSON-ready."""
-        ...
+        """How the last chunk was computed, JSON-ready; part of the commit's provenance."""
 
     def run(self, chunk: Chunk, progress: Reporter, keeper: Keeper) -> Sequence[AnyResult]:
         """One result per realization, in order; a realization's failure is in its result.
 
         Args:
-            keeper: of the chunk's checkpoints; what it has loaded is not computed again.
+            keeper: the chunk's checkpoints; parts that it has loaded are not computed again.
         """
-        ...
 
 
 ResultT = TypeVar("ResultT")
 
 
 class Outputs(Protocol[ResultT]):
-    """What a family's results look like in storage; bytes depend on the results alone."""
+    """The files of a family's results; their bytes depend on the results alone."""
 
     def files(self, result: ResultT, /) -> Mapping[str, bytes]:
         """The files of a realization's directory by name; empty if it has none."""
-        ...
 
     def summary_row(self, result: ResultT, /) -> Mapping[str, Any]:
-        """What the realization brings to summary.csv, JSON-ready; with run_id, status and reason."""
-        ...
+        """The realization's row of summary.csv, JSON-ready; it has run_id, status and reason."""
 
     def packed_nc(self, results: Sequence[ResultT], /) -> bytes:
         """A chunk's results in one netCDF-4 file."""
-        ...
 
     def unpack(self, data: bytes, /) -> Sequence[ResultT]:
         """The results in such a file."""
-        ...
 
 
 @dataclass(frozen=True)
 class DamagedChunk:
-    """A committed chunk that cannot be read, and why; its realizations are missing."""
+    """A committed chunk that cannot be read, and the reason; its realizations count as missing."""
 
     chunk: int
     reason: str
@@ -157,15 +142,15 @@ class DamagedChunk:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a campaign came to.
+    """The conclusion of a campaign.
 
     Attributes:
-        results: the family's own: `BiasResults` of shears, the `Survey` of fits.
-        lines: for a reader.
+        results: the family's own type, e.g. `BiasResults` or `Survey`.
+        lines: text for people.
         strict_code: exit code of `aggregate --strict`.
-        missing: run ids that the plan has and storage has not.
-        damaged: committed chunks that cannot be read; what they held is missing.
-        extend_count: more realizations per point that would decide; None if that is not what is missing.
+        missing: run ids of planned realizations without results.
+        damaged: committed chunks that cannot be read; their realizations are missing.
+        extend_count: further realizations per point that would decide the verdict; None if they would not help.
     """
 
     results: object
@@ -178,15 +163,15 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one quantity needs.
+    """Number of realizations that the target error of one component needs.
 
     Attributes:
-        component: the quantity.
-        sigma_m: its error in the pilot, what is committed.
-        target: the error that is wanted.
-        n: realizations behind it.
-        n_needed: in all, n (σ_m / target)².
-        count: for `lanewise extend --count`; 0 if the pilot is enough.
+        component: the component of the shear.
+        sigma_m: standard error of m from the committed realizations.
+        target: requested standard error of m.
+        n: number of realizations behind sigma_m.
+        n_needed: total number needed, n (σ_m / target)².
+        count: argument of `lanewise extend --count`; 0 if the target is reached.
     """
 
     component: str

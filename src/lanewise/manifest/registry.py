@@ -14,19 +14,19 @@ GROUP = "lanewise.families"
 
 
 def kinds() -> tuple[str, ...]:
-    """Names of the families that are installed; lanewise's own come first."""
+    """Names of the installed families; lanewise's own are first."""
     return tuple(_entries())
 
 
 @cache
 def door(kind: str) -> Door:
-    """What the command line needs of a family.
+    """The door of a family.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: the family is not installed.
     """
     if kind not in _entries():
-        raise UsageError(f"kind {kind}: no such family is installed; known are {', '.join(kinds())}")
+        raise UsageError(f"kind {kind}: expected an installed family: {', '.join(kinds())}")
     found: Door = _entries()[kind].load()
     return found
 
@@ -51,7 +51,7 @@ def lanes(kind: str) -> Lanes[Any]:
 
 @cache
 def _entries() -> Mapping[str, EntryPoint]:
-    """Entry points by name; no other package can take the name of one of lanewise's own."""
+    """Entry points by name; other packages cannot replace lanewise's own families."""
     found: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda one: not one.value.startswith("lanewise.")):
         found.setdefault(entry.name, entry)

@@ -1,4 +1,4 @@
-"""Validation by JSON Schema, in words that say what was expected, what was got and what to do."""
+"""Validation by JSON Schema. Messages say what was expected, what was got, and the remedy."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def manifest(kind: str, kinds: Sequence[str], keys: Mapping[str, Any]) -> Mappin
     """The schema of manifests of one kind.
 
     Args:
-        kind: the family; one that is not installed gets the schema of lanewise's own families.
-        kinds: families that are installed.
-        keys: schema of the keys that are the family's own; those of lanewise's own families stand in the file.
+        kind: the family; if it is not installed, the result is the schema of lanewise's own families.
+        kinds: the installed families.
+        keys: schema of the family's own keys; lanewise's own families have theirs in manifest.schema.json.
     """
     whole = load("manifest")
     ours = whole["properties"]["kind"]
@@ -59,7 +59,7 @@ def manifest(kind: str, kinds: Sequence[str], keys: Mapping[str, Any]) -> Mappin
 
 
 def resolved(branch: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A branch of a schema with its reference followed; its own description and default stay."""
+    """A branch of a schema with its `$ref` resolved; its own description and default have precedence."""
     while "$ref" in branch:
         target: Any = root
         for step in branch["$ref"].removeprefix("#/").split("/"):
@@ -69,12 +69,12 @@ def resolved(branch: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
 
 
 def complaints(document: Document, schema: Mapping[str, Any]) -> list[Complaint]:
-    """Everything that the schema finds wrong with `document`, not only the first thing."""
+    """All violations of the schema in a document."""
     return [document.complaint(path, message) for path, message in faults(document.value, schema)]
 
 
 def faults(value: Any, schema: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """The same of a value that stands in no document as it is: where, and what."""
+    """All violations of the schema in a value, as (path, message) pairs."""
     infinite = [(path, number) for path, number in _numbers(value, ()) if not abs(number) <= _LARGEST]
     if infinite:
         return [(path, f"expected a finite number, got {number:.3g}") for path, number in infinite]
@@ -83,7 +83,7 @@ def faults(value: Any, schema: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _numbers(value: Any, path: Path) -> Iterator[tuple[Path, float]]:
-    """Every number, with what exceeds every float as infinity."""
+    """Path and value of every number; an integer beyond the largest float counts as infinity."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _numbers(part, (*path, str(key)))
@@ -141,7 +141,7 @@ def _read(error: jsonschema.ValidationError) -> Iterator[tuple[Path, str]]:
 
 
 def _alternatives(error: jsonschema.ValidationError, path: Path) -> Iterator[tuple[Path, str]]:
-    """The complaints of the one branch that was meant; where none can be told, the branches by title."""
+    """The complaints of the alternative that the user meant; if that is unclear, the titles of all alternatives."""
     branches: dict[int, list[jsonschema.ValidationError]] = {}
     for inner in error.context or ():
         branches.setdefault(int(inner.schema_path[0]), []).append(inner)
@@ -155,13 +155,7 @@ def _alternatives(error: jsonschema.ValidationError, path: Path) -> Iterator[tup
             yield from _read(inner)
         return
     got = error.instance
-    kinds = [
-        k
-        for errors in branches.values()
-        for e in errors
-        if list(e.relative_path) == ["type"]
-        for k in [e.validator_value]
-    ]
+    kinds = [inner.validator_value for inner in error.context or () if list(inner.relative_path) == ["type"]]
     if isinstance(got, dict) and "type" in got and kinds:
         yield (*path, "type"), f"expected one of {', '.join(kinds)}, got {show(got['type'])}{_near(got['type'], kinds)}"
         return
@@ -170,18 +164,18 @@ def _alternatives(error: jsonschema.ValidationError, path: Path) -> Iterator[tup
 
 
 def _rejects_kind(error: jsonschema.ValidationError) -> bool:
-    """Whether the error says that another branch was meant: wrong at the root, or in the key `type`."""
+    """Whether the error rules its alternative out: it is at the root, or in the key `type`."""
     return not error.relative_path or list(error.relative_path) == ["type"]
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """What a user may have meant by a name that is not known: the nearest one, or all."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    """Remedy for an unknown name: the most similar known name, or all known names."""
+    near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
 
 
 def _near(got: Any, allowed: list[Any]) -> str:
-    near = difflib.get_close_matches(str(got), [str(a) for a in allowed], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(got), [str(a) for a in allowed], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
@@ -198,7 +192,7 @@ def _hint(kinds: list[str], got: Any) -> str:
 
 
 def expected(branch: Mapping[str, Any]) -> str:
-    """The type and range that a branch of a schema asks for, in words."""
+    """Type and range of a branch of a schema, in words."""
     kinds = branch.get("type", ())
     words = [_TYPES[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)]
     return f"{' or '.join(words)}{_bounds(branch)}"
@@ -215,7 +209,7 @@ def _description(error: jsonschema.ValidationError, key: str) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as a person would point at it."""
+    """A short description of a value for messages."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

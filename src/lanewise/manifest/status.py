@@ -1,7 +1,8 @@
-"""What becomes of a lane, and so of its realization."""
+"""Status of lanes and realizations."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -24,6 +25,11 @@ class LaneStatus(IntEnum):
     def sentence(self) -> str:
         """The meaning of the status, for the user."""
         return _SENTENCES[self]
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Number of realizations by status, e.g. `3 not converged, 5 ok`; sorted by status."""
+    return ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in sorted(counts.items()))
 
 
 _SENTENCES = {

@@ -1,4 +1,4 @@
-"""Checked mappings as frozen dataclasses."""
+"""Dataclasses from mappings that a schema has accepted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ T = TypeVar("T")
 
 
 def build(kind: type[T], values: Mapping[str, Any], **more: Any) -> T:
-    """The dataclass of a mapping that its schema has accepted.
+    """The dataclass of a mapping that its schema has accepted; a list of integers becomes a tuple.
 
-    A number takes the type of its field: `1` and `1.0` are one value in YAML and JSON, and must be one identity.
+    A number takes the type of its field: YAML and JSON do not distinguish `1` from `1.0`, and identities must not.
     """
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: _convert(types[key], value) for key, value in values.items()}, **more)
 
 
 def _convert(declared: Any, value: Any) -> Any:
+    if str(declared) == "tuple[int, ...]":
+        return tuple(int(number) for number in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     named = str(declared).split(" | ")

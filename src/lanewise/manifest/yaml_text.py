@@ -1,8 +1,7 @@
-"""YAML documents that remember their lines.
+"""Read and write YAML documents with the line of every key.
 
-PyYAML follows YAML 1.1: it reads `1e-3` as a string and lets a duplicate key win in silence. This loader reads
-numbers as YAML 1.2 does, refuses duplicate keys, and keeps the line of every key, so that each complaint can say
-where it belongs.
+PyYAML follows YAML 1.1: it reads `1e-3` as a string and accepts duplicate keys. This loader reads numbers as in YAML
+1.2, refuses duplicate keys, and keeps the line of every key, so that each complaint can name it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of the YAML 1.2 core schema."""
 
 
-# SafeLoader shares its resolver table with every other user of PyYAML: start from an empty one of our own.
+# SafeLoader shares its resolver table with all users of PyYAML: start from an empty table.
 _Loader.yaml_implicit_resolvers = {}
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -80,7 +79,7 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> I
                     source,
                     key.start_mark.line + 1,
                     dotted(here),
-                    f"the key stands a second time (first in line {lines[here]}); keep one of them",
+                    f"the key occurs a second time (first in line {lines[here]}); keep one of them",
                 )
                 continue
             lines[here] = key.start_mark.line + 1
@@ -98,7 +97,7 @@ def _explain(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lines of text as a block, nothing by reference, and quotes around what only YAML 1.1 takes for a string."""
+    """Writes multi-line text as a block, no aliases, and quotes around strings that YAML 1.2 reads as numbers."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -109,20 +108,20 @@ def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
-# A campaign may be called 1e3, which is a number in YAML 1.2 where it stands without quotes.
+# A campaign may have the name 1e3, which is a number in YAML 1.2 without quotes.
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """YAML that `parse` reads back to the same value, keys in their order."""
+    """YAML that `parse` reads back to the same value; keys keep their order."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
     return text
 
 
 def flow(value: Any) -> str:
-    """A value as YAML has it in one line."""
+    """A value as YAML in one line."""
     text: str = yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=True
     )

@@ -1,30 +1,29 @@
-"""`aggregate`: a family's conclusion, and the wait for the last chunk before it."""
+"""`aggregate`: the wait for the last chunk, and the family's conclusion as text."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from lanewise.manifest import registry
 from lanewise.manifest.protocols import Conclusion
 from lanewise.storage.record import Record
 
 _POLL_S = 5.0
 
 
-def conclude(record: Record) -> Conclusion:
-    """Summary, statistics and report of what is committed; always ends in a report."""
-    return registry.family(record.manifest.kind).conclude(record)
-
-
 def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None:
-    """Wait until every chunk is committed or the deadline has passed; `tell` hears how many are."""
+    """Wait until every chunk is committed or the deadline has passed.
+
+    Args:
+        deadline_s: longest time to wait [s].
+        tell: called with the number of committed chunks.
+    """
     end = time.monotonic() + deadline_s
     total = len(record.plan.chunks)
-    # Chunks seen committed are not read again, in a wait that may last a day; the aggregation itself reads them all.
+    # A wait may last a day: read only the chunks that are not known to be committed. The aggregation reads all.
     left = list(record.plan.chunks)
     while True:
-        # A damaged commit will not mend by waiting.
+        # Waiting does not repair a damaged commit.
         done, damaged = record.survey(left) if left else ({}, {})
         left = [chunk for chunk in left if chunk.index not in done and chunk.index not in damaged]
         tell(total - len(left))
@@ -34,15 +33,15 @@ def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None
 
 
 def n_complete(record: Record, conclusion: Conclusion) -> int:
-    """Chunks of which the results miss nothing."""
+    """Number of chunks without a missing realization."""
     return sum(conclusion.missing.isdisjoint(chunk.run_ids) for chunk in record.plan.chunks)
 
 
 def text(conclusion: Conclusion, manifest: str) -> str:
-    """The conclusion for a reader, with the command that brings what is missing to decide.
+    """The conclusion as text, with the next command if more realizations are needed to decide.
 
     Args:
-        manifest: as the reader calls it.
+        manifest: path or URL of the manifest, as the user wrote it.
     """
     lines = list(conclusion.lines)
     if conclusion.extend_count is not None:
@@ -51,5 +50,5 @@ def text(conclusion: Conclusion, manifest: str) -> str:
 
 
 def extend_command(manifest: str, count: int) -> str:
-    """What brings so many more realizations per point, and computes them."""
+    """The command line that adds `count` realizations per point and computes them."""
     return f"lanewise extend {manifest} --count {count} && lanewise run {manifest}"

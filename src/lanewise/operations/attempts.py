@@ -1,4 +1,4 @@
-"""An attempt at a chunk: computed, written, committed, published."""
+"""An attempt at a chunk: compute it, write it, commit it, publish it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 from lanewise.storage.claims import Claim
 from lanewise.storage.commits import Commit
 from lanewise.storage.record import Record
+from lanewise.storage.store import stamp
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Results of a chunk, or of some of its realizations, and how they were made."""
+    """Results of a chunk, or of some of its realizations.
+
+    Attributes:
+        made: how they were made, the commit's `provenance`.
+        keeper: the checkpoints that the commit makes superfluous.
+    """
 
     results: Sequence[AnyResult]
     made: Mapping[str, Any]
@@ -27,21 +33,14 @@ class Computed:
 
 
 def compute(
-    record: Record,
-    solver: Solver,
-    chunk: Chunk,
-    claim: Claim,
-    policy: Policy,
-    *,
-    anew: bool = False,
-    retry: int = 0,
+    record: Record, solver: Solver, chunk: Chunk, claim: Claim, policy: Policy, *, anew: bool = False, retry: int = 0
 ) -> Computed:
-    """Compute a chunk, going on from its checkpoint if there is one.
+    """Compute a chunk; continue from its checkpoint, if there is one.
 
     Args:
-        policy: when the chunk has checkpoints.
-        anew: remove what checkpoints there are.
-        retry: number of the retry; each has a checkpoint of its own.
+        policy: when to write checkpoints.
+        anew: remove the chunk's checkpoints first.
+        retry: number of the retry; each retry has its own checkpoint.
     """
     began = time.time()
     if anew:
@@ -50,7 +49,7 @@ def compute(
     keeper = CheckpointKeeper(record.store, chunk, around, policy)
     claim.take(chunk)
     if resumed := keeper.load():
-        claim.say("resumed", f"chunk {chunk.index}: goes on after {resumed} rounds", chunk=chunk.index)
+        claim.say("resumed", f"chunk {chunk.index}: continues after {resumed} rounds", chunk=chunk.index)
     results = solver.run(chunk, claim, keeper)
     made = {
         "versions": provenance.versions(),
@@ -74,26 +73,26 @@ def settle(
     replace: bool = False,
     changed: Collection[str] | None = None,
 ) -> Commit:
-    """Write results, commit them, publish what counts, and remove what they take the place of.
+    """Write and commit the results, publish the valid commit, and remove what was replaced.
 
     Args:
-        replace: take the place of the commit that is there.
-        changed: with `replace`, run ids whose results differ from those that are there; None: all.
+        replace: replace the existing commit.
+        changed: with `replace`, run ids whose results differ from the existing ones; None: all.
 
     Returns:
-        The commit that counts: this attempt's, or that of another attempt which was first.
+        The valid commit: this attempt's, or that of an attempt that was faster.
     """
     store = record.store
     old = commits.previous(store, chunk) if replace else None
-    attempt = commits.new_attempt()
-    results = computed.results
-    published = record.manifest.output.layout == "directories"
-    view = list(directories.files_of(record.plan.settings, results)) if published else None
+    attempt = stamp()
+    view = None
+    if record.manifest.output.layout == "directories":
+        view = list(directories.files_of(record.plan.settings, computed.results))
     commit = commits.write(
         store,
         record.plan,
         chunk,
-        results,
+        computed.results,
         computed.made,
         attempt=attempt,
         view=view,
@@ -109,20 +108,20 @@ def settle(
 
 
 def publish(record: Record, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
-    """Write the directories of a committed chunk, if the campaign has them."""
+    """Write the directories of a committed chunk, if the manifest's layout has them."""
     if record.manifest.output.layout == "directories":
         directories.publish(record.store, chunk, commit, view)
 
 
 def _publish_own(record: Record, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None) -> Commit:
-    """Publish what counts after we committed; returns it.
+    """Publish the valid commit after ours was written; returns it.
 
     Args:
-        view: our files if ours is the commit that counts; None if another attempt was first.
+        view: our files, if our commit is the valid one; None if another attempt was faster.
     """
     while True:
         publish(record, chunk, commit, view)
-        # Without conditional writes an attempt with a lower id may have come since.
+        # Without conditional writes, an attempt with a lower id may have been committed since.
         now = commits.read(record.store, chunk)
         if now is None or now.attempt == commit.attempt:
             return commit

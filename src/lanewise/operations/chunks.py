@@ -1,4 +1,4 @@
-"""Chunks in this process: those that are committed are reused, the others are computed, one after the other."""
+"""The chunks of a run in this process: reuse the committed ones, compute the others one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import Solver
-from lanewise.manifest.status import LaneStatus
+from lanewise.manifest.status import LaneStatus, listed
 from lanewise.operations import attempts
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.checkpoints import Policy
@@ -25,12 +25,12 @@ from lanewise.storage.record import Record
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         computed, reused: number of chunks.
-        counts: status → number of realizations, over those chunks.
-        errors: chunks that could not be committed.
+        counts: status → number of realizations of those chunks.
+        errors: one per chunk that could not be committed.
     """
 
     computed: int = 0
@@ -39,7 +39,7 @@ class Outcome:
     errors: tuple[Exception, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
-        """What both did."""
+        """The sum of two results."""
         return Outcome(
             self.computed + other.computed,
             self.reused + other.reused,
@@ -49,16 +49,16 @@ class Outcome:
 
     @property
     def all_ok(self) -> bool:
-        """Whether every realization came out ok."""
+        """Whether every realization is ok."""
         return not self.errors and set(self.counts) <= {LaneStatus.OK.word}
 
 
 def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
-    """What computes the chunks of a campaign.
+    """The solver of a campaign: the family's own, or the engine.
 
     Args:
-        manifest: with another config, for a retry.
-        retry: its number.
+        manifest: for a retry, the manifest with a changed config.
+        retry: number of the retry.
 
     Raises:
         MachineError: this machine lacks the device that the manifest requires.
@@ -73,11 +73,11 @@ def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> 
 
 
 def committed(record: Record, chunks: Sequence[Chunk], *, overwrite: bool) -> dict[int, Commit]:
-    """The commits that will be reused, by chunk index; none of them if all is computed anew.
+    """The commits that will be reused, by chunk index; empty with `overwrite`.
 
     Raises:
-        ResultsDiffer: one of them is of another identity.
-        Damaged: one of them cannot be read, or a file that it names is missing or of another size.
+        ResultsDiffer: a commit has another identity.
+        Damaged: a commit cannot be read, or one of its files is missing or has another size.
     """
     found = {} if overwrite else record.commits(chunks)
     commits.check_sizes(record.store, chunks, found)
@@ -87,11 +87,11 @@ def committed(record: Record, chunks: Sequence[Chunk], *, overwrite: bool) -> di
 def compute(
     record: Record, by: Solver, chunks: Sequence[Chunk], policy: Policy, *, overwrite: bool, progress: Reporter
 ) -> Outcome:
-    """Compute chunks that were not committed when they were looked at.
+    """Compute chunks; one that has been committed meanwhile is reused.
 
     Args:
         by: the campaign's solver.
-        policy: when a chunk has checkpoints.
+        policy: when to write checkpoints.
 
     Raises:
         StorageError: results cannot be read or written.
@@ -101,7 +101,7 @@ def compute(
         for chunk in chunks:
             interrupts.stop_here()
             try:
-                # Asked again: another process may have been at work, too.
+                # Another process may have committed this chunk meanwhile.
                 commit = None if overwrite else record.commits([chunk]).get(chunk.index)
                 if commit is not None:
                     outcome += reuse(record, {chunk.index: commit}, progress)
@@ -109,8 +109,8 @@ def compute(
                 commit = _one(record, by, chunk, policy, claim, overwrite)
                 outcome += Outcome(computed=1, counts=Counter(commit.counts))
             except StorageError:
-                raise  # no other chunk could be committed either, and its work would be lost
-            except Exception as error:  # the border where a chunk's failure becomes a record and the others go on
+                raise  # the other chunks could not be committed either
+            except Exception as error:  # here a chunk's failure becomes a record, and the other chunks continue
                 outcome += Outcome(errors=(error,))
                 progress.say("failed", f"chunk {chunk.index}: {type(error).__name__}: {error}", chunk=chunk.index)
                 with contextlib.suppress(StorageError):
@@ -119,7 +119,7 @@ def compute(
 
 
 def reuse(record: Record, found: Mapping[int, Commit], progress: Reporter) -> Outcome:
-    """Count chunks that are committed; their directories are written again where they are lost."""
+    """Count committed chunks, and write their directories again if files are missing."""
     outcome = Outcome()
     for index, commit in sorted(found.items()):
         interrupts.stop_here()
@@ -133,18 +133,13 @@ def _one(record: Record, by: Solver, chunk: Chunk, policy: Policy, claim: Claim,
     with interrupts.deferred():
         computed = attempts.compute(record, by, chunk, claim, policy, anew=overwrite)
         commit = attempts.settle(record, chunk, computed, replace=overwrite)
-    seconds = computed.made["seconds"]
+    seconds, total = computed.made["seconds"], len(chunk.realizations)
+    n = f"{total} realization{'s' if total != 1 else ''}"
     claim.say(
         "committed",
-        f"chunk {chunk.index}: {_counted(commit.counts)} in {seconds:.1f} s",
+        f"chunk {chunk.index}: {n} ({listed(commit.counts)}) in {seconds:.1f} s",
         chunk=chunk.index,
         seconds=seconds,
         counts=dict(commit.counts),
     )
     return commit
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    total = sum(counts.values())
-    parts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
-    return f"{total} realization{'s' if total != 1 else ''} ({parts})"

@@ -1,4 +1,4 @@
-"""The room that a campaign's results will take, told before anything runs."""
+"""Prediction of the disk space that a campaign's results need."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from lanewise.errors import ManifestError
 from lanewise.operations.memory import size_text
 from lanewise.storage.record import Record
 
-# Measured for map, importance, NUTS and auto: what a chunk and a realization take beside draws, and multiples of these.
+# Measured for map, importance, NUTS and auto: bytes per chunk and realization without draws, and copies of the draws.
 _CHUNK_BYTES = 13_000
 _PACKED_BYTES, _PACKED_COPIES = 2_500, 0.97
 _FILES_BYTES, _FILES_COPIES = 17_500, 1.2
-# Below this share of what is free nobody needs to know what is.
+# The free space is shown if the results need more than this share of it.
 _MUCH = 0.1
 
 
 @dataclass(frozen=True)
 class Disk:
-    """What the chunks that are not committed will write.
+    """Space that the chunks without a commit will need.
 
     Attributes:
-        results_bytes: packed data, commits and, unless the layout is packed, the directories; up to a quarter more than
-            it will be.
-        free_bytes: of the file system; None for object storage.
+        results_bytes: packed data, commits and, in the layout `directories`, the directories; at most a quarter too
+            high.
+        free_bytes: free space of the file system; None for object storage.
     """
 
     results_bytes: int
@@ -31,7 +31,7 @@ class Disk:
 
     @property
     def text(self) -> str:
-        """For a reader."""
+        """One line for people."""
         needed = f"results: about {size_text(self.results_bytes)}"
         if self.free_bytes is None or self.results_bytes <= _MUCH * self.free_bytes:
             return needed
@@ -39,14 +39,14 @@ class Disk:
 
 
 def predict(record: Record, record_bytes: int, committed: frozenset[int]) -> Disk:
-    """The room for what is open.
+    """The space that the remaining chunks need.
 
     Args:
-        record_bytes: of one realization's draws, see `memory.Memory`.
-        committed: chunks that are done.
+        record_bytes: size of one realization's draws, see `memory.Memory`.
+        committed: index of each committed chunk.
 
     Raises:
-        ManifestError: a local disk has not that much.
+        ManifestError: the local disk has less free space.
     """
     each = _PACKED_BYTES + _PACKED_COPIES * record_bytes
     if record.manifest.output.layout == "directories":
@@ -56,6 +56,6 @@ def predict(record: Record, record_bytes: int, committed: frozenset[int]) -> Dis
     if disk.free_bytes is not None and disk.results_bytes > disk.free_bytes:
         text = f"results need about {size_text(disk.results_bytes)}, {size_text(disk.free_bytes)} are free"
         smaller = "set output.layout: packed, " if record.manifest.output.layout == "directories" else ""
-        remedy = f"{smaller}make room, or choose another place"
+        remedy = f"{smaller}free some space, or choose another output.url"
         raise ManifestError([record.manifest.document.complaint(("output", "url"), f"{text}; {remedy}")])
     return disk

@@ -1,17 +1,16 @@
-"""What this machine has, and what a campaign would miss on it, in words that a user can act on."""
+"""`doctor`: what this machine has, what a campaign lacks on it, and the remedies."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from lanewise.errors import MachineError, StorageError
@@ -22,12 +21,12 @@ from lanewise.storage.store import PROBES, Store, stamp
 
 _GIB = 2**30
 _LITTLE_DISK_BYTES = 2 * _GIB
-# What changes how lanewise, JAX and XLA work.
+# Variables that change how lanewise, JAX and XLA work.
 _PREFIXES = ("LANEWISE_", "JAX_", "XLA_", "CUDA_VISIBLE", "NVIDIA_VISIBLE")
 
 
 class Grade(StrEnum):
-    """How a finding stands."""
+    """Severity of a finding."""
 
     FINE = "ok"
     NOTE = "note"
@@ -36,11 +35,11 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        text: what was found, and what to do about it where there is something to do.
-        exit_code: what `lanewise run` would end with; 0 where it would not.
+        text: what was found, with a remedy if there is a problem.
+        exit_code: exit code with which `lanewise run` would fail; 0 if it would not.
     """
 
     topic: str
@@ -50,8 +49,8 @@ class Finding:
 
 
 def examine(manifest: Manifest | None = None) -> list[Finding]:
-    """Look at this machine, and at what a campaign needs of it."""
-    found = [*_software(), *_devices(), *_cores(), *_memory(), *_places(), *_environment()]
+    """Check this machine, and what the campaign needs of it."""
+    found = [*_software(), *_devices(), *_host(), *_places(), *_environment()]
     if manifest is not None:
         found += [*_needs(manifest), *_storage(manifest.output.url)]
     return found
@@ -64,8 +63,8 @@ def _software() -> Iterator[Finding]:
     yield Finding("lanewise", Grade.FINE, f"{versions['lanewise']} on Python {python}")
     yield Finding("packages", Grade.FINE, listed)
     stores = {"s3://": "s3fs", "gs://": "gcsfs", "az://": "adlfs"}
-    there = [scheme for scheme, package in stores.items() if _version(package)]
-    text = f"{', '.join(there) or 'none'}; extras s3, gcs and azure bring them"
+    there = [scheme for scheme, package in stores.items() if find_spec(package)]
+    text = f"{', '.join(there) or 'none'}; the extras s3, gcs and azure install them"
     yield Finding("object storage", Grade.FINE if there else Grade.NOTE, text)
 
 
@@ -80,7 +79,8 @@ def _devices() -> Iterator[Finding]:
         yield Finding("device", Grade.FAULT, text, MachineError.exit_code)
         return
     kinds = ", ".join(sorted({f"{one.platform} ({one.device_kind})" for one in devices}))
-    shown = f"{len(devices)} × {kinds}{_device_memory(devices)}"
+    limit = device.device_bytes()
+    shown = f"{len(devices)} × {kinds}" + (f", {limit / _GIB:.1f} GiB each for JAX" if limit else "")
     if devices[0].platform == "cpu" and driver:
         remedy = "install lanewise[cuda12] (driver ≥ 525) or [cuda13] (driver ≥ 580)"
         yield Finding("device", Grade.NOTE, f"{shown}, though there is a GPU: {driver}; {remedy}")
@@ -89,48 +89,31 @@ def _devices() -> Iterator[Finding]:
     yield Finding("driver", Grade.FINE, driver or "no NVIDIA driver (nvidia-smi); computing on the CPU")
 
 
-def _device_memory(devices: Sequence[object]) -> str:
-    stats = getattr(devices[0], "memory_stats", lambda: None)() or {}
-    return f", {stats['bytes_limit'] / _GIB:.1f} GiB each for JAX" if "bytes_limit" in stats else ""
-
-
 def _driver() -> str:
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return ""
-    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"nvidia-smi fails: {error}"
-    return "; ".join(f"{name}, driver {number}, {size}" for name, number, size in _rows(done.stdout))
+        found = host.gpus("name,driver_version,memory.total")
+    except MachineError as error:
+        return str(error)
+    return "; ".join(f"{name}, driver {number}, {size}" for name, number, size in found)
 
 
-def _rows(text: str) -> list[list[str]]:
-    rows = [[part.strip() for part in line.split(",")] for line in text.splitlines()]
-    return [row for row in rows if len(row) == 3]
-
-
-def _cores() -> Iterator[Finding]:
+def _host() -> Iterator[Finding]:
     machine, ours = os.cpu_count() or 1, host.n_cores()
     of = f" of the machine's {machine}" if machine != ours else ""
     yield Finding("cores", Grade.FINE, f"{ours}{of}")
-
-
-def _memory() -> Iterator[Finding]:
     yield Finding("memory", Grade.FINE, f"{host.memory_bytes() / _GIB:.1f} GiB")
 
 
 def _places() -> Iterator[Finding]:
     cache = device.cache_directory()
     if problem := _unwritable(cache):
-        text = f"{cache}: {problem}; every run compiles anew: set JAX_COMPILATION_CACHE_DIR to a directory of yours"
+        text = f"{cache}: {problem}; every run compiles again: set JAX_COMPILATION_CACHE_DIR to a writable directory"
         yield Finding("compiled programs", Grade.NOTE, text)
     else:
         sizes = [path.stat().st_size for path in cache.rglob("*") if path.is_file()]
-        text = f"{cache}: {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB; may be removed, programs are compiled again"
+        text = f"{cache}: {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB; may be removed: programs are compiled again"
         yield Finding("compiled programs", Grade.FINE, text)
-    yield _disk("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a directory with room")
+    yield _disk("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a directory with more space")
 
 
 def _disk(topic: str, folder: Path, remedy: str) -> Finding:
@@ -152,7 +135,7 @@ def _unwritable(folder: Path) -> str:
 def _environment() -> Iterator[Finding]:
     names = sorted(name for name in os.environ if name.startswith(_PREFIXES) or name in INDEX_VARIABLES)
     listed = ", ".join(f"{name}={os.environ[name]}" for name in names)
-    yield Finding("environment", Grade.FINE, listed or "nothing set that lanewise, JAX or XLA reads")
+    yield Finding("environment", Grade.FINE, listed or "no variables of lanewise, JAX or XLA are set")
 
 
 def _needs(manifest: Manifest) -> Iterator[Finding]:
@@ -164,15 +147,15 @@ def _needs(manifest: Manifest) -> Iterator[Finding]:
     else:
         yield Finding("resources.device", Grade.FINE, f"{asked.device} is satisfied")
     if (cores := host.n_cores()) < asked.cpus:
-        text = f"{asked.cpus} asked for, {cores} here; the campaign runs, slower"
+        text = f"{asked.cpus} requested, {cores} here; the campaign runs, but slower"
         yield Finding("resources.cpus", Grade.NOTE, text)
     if (memory := host.memory_bytes()) < host.quantity_bytes(asked.memory):
-        text = f"{asked.memory} asked for, {memory / _GIB:.1f} GiB here; lower batch.size or batch.width if it runs out"
+        text = f"{asked.memory} requested, {memory / _GIB:.1f} GiB here; lower batch.size or batch.width if it runs out"
         yield Finding("resources.memory", Grade.NOTE, text)
 
 
 def _storage(url: str) -> Iterator[Finding]:
-    """Write, read, list and remove a small object where the results would go."""
+    """Write, read, list and remove a small object below the output URL."""
     path = f"{PROBES}/{stamp()}"
     is_new = "://" not in url and not Path(url).exists()
     began = time.monotonic()
@@ -187,32 +170,23 @@ def _storage(url: str) -> Iterator[Finding]:
         yield Finding("output.url", Grade.FAULT, str(error), error.exit_code)
         return
     if not whole:
-        text = f"{url}: what was written is not what is read; results would not be safe here"
+        text = f"{url}: the content read is not that written; results would not be safe: choose another output.url"
         yield Finding("output.url", Grade.FAULT, text, StorageError.exit_code)
         return
     yield Finding("output.url", Grade.FINE, f"{url}: written, read, listed and removed in {took * 1e3:.0f} ms")
     if conditional:
-        yield Finding(
-            "conditional writes", Grade.FINE, "honoured: of two containers on one chunk the first commit stays"
-        )
+        text = "supported: of two commits of one chunk, the first is valid"
     else:
-        text = "not honoured by this store: of two commits of one chunk the lowest attempt counts, which is as safe"
-        yield Finding("conditional writes", Grade.NOTE, text)
+        text = "not supported by this store: of two commits of one chunk, the lowest attempt is valid, which is as safe"
+    yield Finding("conditional writes", Grade.FINE if conditional else Grade.NOTE, text)
     if is_new:
-        # Looking leaves nothing behind; only what is empty goes.
+        # The check removes the directories that it made, if they are empty.
         with contextlib.suppress(OSError):
             os.removedirs(Path(url) / PROBES)
     if "://" not in url:
-        yield _disk("room for results", _nearest(Path(url)), "make room, or choose another output.url")
+        yield _disk("space for results", _nearest(Path(url)), "free some space, or choose another output.url")
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the first of its parents that is there."""
+    """The folder, or its nearest parent that exists."""
     return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""

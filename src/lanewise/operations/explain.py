@@ -1,4 +1,4 @@
-"""Where each setting of a campaign comes from: command line, environment, the line of a file, or the default."""
+"""`plan --explain`: the origin of each setting: command line, environment, line of a file, or default."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Setting:
     """One effective setting.
 
     Attributes:
-        path: dotted; what the config says begins with `config.`.
-        value: as YAML would have it.
+        path: dotted path; settings of the config begin with `config.`.
+        value: the value as YAML.
         origin: `--set`, a variable, `file:line`, or `default`.
     """
 
@@ -33,7 +33,7 @@ class Setting:
 
 
 def settings(source: str, overrides: Sequence[str] = ()) -> list[Setting]:
-    """Every setting of a manifest that `manifest.load` accepts, in the order of the schemas."""
+    """Every setting of a valid manifest, in the order of the schemas."""
     doc, config, _ = loading.documents(source, overrides)
     if variable := index_variable():
         doc = doc.override(("batch", "index"), yaml_text.parse(os.environ[variable], variable).value, variable)
@@ -53,12 +53,12 @@ def _walk(doc: Document, branch: Mapping[str, Any], root: Mapping[str, Any], pat
         below = schema.resolved(part, root)
         here = (*path, key)
         if key.endswith(_SETTINGS) and key not in value and key.removesuffix(_SETTINGS) not in _methods(value):
-            continue  # the defaults of a method that is not used
+            continue  # defaults of an unused method
         if path == () and key == "config":
             if isinstance(value.get(key), str):
                 yield _setting(doc, here, value[key])
         elif "properties" in below and isinstance(value.get(key, {}), dict):
-            # An absent part that could not stand without more says nothing.
+            # A missing part with required keys has no default.
             if key in value or not (below.get("required") or below.get("minProperties")):
                 yield from _walk(doc, below, root, here)
         elif key in value:
@@ -68,7 +68,7 @@ def _walk(doc: Document, branch: Mapping[str, Any], root: Mapping[str, Any], pat
 
 
 def _methods(inference: Mapping[str, Any]) -> tuple[str, ...]:
-    """The methods that an inference uses."""
+    """The methods of an inference."""
     method = inference.get("method", "nuts")
     return (method, *STAGES.get(method, ()))
 
@@ -85,7 +85,7 @@ def _at(value: Any, path: Path) -> Mapping[str, Any]:
 
 
 def text(found: Sequence[Setting]) -> str:
-    """Settings in three columns: where each comes from stands last, since files have long names."""
+    """Settings in three columns; the origin is last, because files have long names."""
     paths, values = (max(len(getattr(one, name)) for one in found) for name in ("path", "value"))
     values = min(values, _VALUE_WIDTH)
     return "\n".join(f"{one.path:<{paths}}  {one.value:<{values}}  {one.origin}" for one in found)

@@ -1,10 +1,11 @@
-"""`extend`: one more number under `realizations.extensions`, written into the manifest's own text.
+"""`extend`: append a number to `realizations.extensions` in the manifest's text.
 
-Comments, order and spacing of the manifest stay as the person left them: the text is edited, not dumped again.
+The text is edited and not written anew, so that comments, order and spacing stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,30 +28,26 @@ def extend(text: str, count: int, source: str) -> str:
     """The manifest's text with `count` more realizations per shear point.
 
     Raises:
-        ManifestError: the text is written in a way that cannot be edited safely; says what to write.
+        ManifestError: the text cannot be edited safely; the message says what to write.
     """
-    before = yaml_text.parse(text, source).value
-    numbers = [*_extensions(before), count]
-    expected = _with_extensions(before, numbers)
+    before = yaml_text.parse(text, source)
+    numbers = [*_extensions(before.value), count]
     edited = _edit(text, numbers)
-    # Whatever YAML allows that the edit does not foresee ends here, not in a changed campaign.
-    try:
-        safe = edited is not None and yaml_text.parse(edited, source).value == expected
-    except ManifestError:
-        safe = False
-    if edited is None or not safe:
-        remedy = f"cannot be edited safely; write {_LIST}: {numbers} under {_KEY} yourself"
-        raise ManifestError([yaml_text.parse(text, source).complaint((_KEY,), remedy)])
-    return edited
+    # A form of YAML that `_edit` does not handle must not change the campaign: compare the result with the aim.
+    with contextlib.suppress(ManifestError):
+        if edited and yaml_text.parse(edited, source).value == _with_extensions(before.value, numbers):
+            return edited
+    remedy = f"cannot be edited safely; write {_LIST}: {numbers} under {_KEY} yourself"
+    raise ManifestError([before.complaint((_KEY,), remedy)])
 
 
 def write(record: Record, count: int) -> Plan:
-    """Extend the manifest where it stands; returns the plan of what it is now.
+    """Extend the manifest at its source; returns the new plan.
 
     Raises:
-        UsageError: the campaign has no realizations to add.
+        UsageError: the campaign cannot be extended.
         ManifestError: the campaign would be too large; nothing is written.
-        ResultsDiffer: what is committed is not of this manifest.
+        ResultsDiffer: the committed results are not of this manifest.
         StorageError: the manifest cannot be written.
     """
     family = registry.family(record.manifest.kind)
@@ -70,7 +67,7 @@ def write(record: Record, count: int) -> Plan:
 
 
 def is_extended(text: str, manifest: Manifest) -> bool:
-    """Whether the text is this manifest with no, or with further, extensions."""
+    """Whether the text is this manifest, with or without further extensions."""
     try:
         kept = yaml_text.parse(text, "").value
     except ManifestError:
@@ -101,11 +98,13 @@ def _edit(text: str, numbers: list[int]) -> str | None:
         return None
     old = _value(node, _LIST)
     if old is not None:
-        return _replaced(text, old, str(numbers)) if isinstance(old, yaml.SequenceNode) and old.flow_style else None
+        if not isinstance(old, yaml.SequenceNode) or not old.flow_style:
+            return None
+        return f"{text[: old.start_mark.index]}{numbers}{text[old.end_mark.index :]}"
     if node.flow_style:
         at = node.end_mark.index - 1
         return f"{text[:at].rstrip()}{', ' if node.value else ''}{value}{text[at:]}"
-    # After the line of the last value, which is a number here.
+    # Insert after the line of the last value, which is a number.
     last = node.value[-1][1]
     at = text.find("\n", last.end_mark.index)
     at = len(text) if at < 0 else at
@@ -114,7 +113,3 @@ def _edit(text: str, numbers: list[int]) -> str | None:
 
 def _value(mapping: yaml.MappingNode, name: str) -> yaml.Node | None:
     return next((value for key, value in mapping.value if key.value == name), None)
-
-
-def _replaced(text: str, node: yaml.Node, new: str) -> str:
-    return f"{text[: node.start_mark.index]}{new}{text[node.end_mark.index :]}"

@@ -1,4 +1,4 @@
-"""The memory that a chunk will need, told before anything runs: XLA's own analysis of the compiled program."""
+"""Prediction of the memory that a chunk needs, from XLA's analysis of the compiled program."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import math
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
+import jax
+
 from lanewise.engine.engine import Engine
 from lanewise.errors import MachineError, ManifestError
 from lanewise.machine import device, host
+from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
 
 _GIB = 2**30
-# Python with JAX, GalSim and the compiler at its work: 0.6 to 0.9 GiB resident on Linux, x86-64, jax 0.10.
+# Python with JAX and GalSim while it compiles: 0.6 to 0.9 GiB resident on Linux, x86-64, jax 0.10.
 _PROCESS_BYTES = 2**30
-# Draws are there as rounds, joined, as chains, packed, and as files; 4.4 copies were measured at the peak.
+# Copies of the draws: by round, joined, by chain, packed, and as files; the measured peak is 4.4 copies.
 _COPIES = 5
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a chunk needs.
+    """Memory of a chunk.
 
     Attributes:
         width: lanes in flight.
-        device: what the program was compiled for.
-        estimate: the device that the manifest asks for is not here.
+        device: device that the program was compiled for.
+        estimate: whether the manifest requires another device than this machine has.
         device_bytes: arguments, results and temporaries of the program.
-        device_limit_bytes: what the device has for JAX; None where it shares the host's memory, or is not here.
-        host_bytes: the process, the draws of a chunk, and the program where it shares the host's memory.
+        device_limit_bytes: memory of the device for JAX; None if it shares the host's memory, or is not here.
+        host_bytes: the process, the draws of a chunk, and the program if the device shares the host's memory.
         host_limit_bytes: resources.memory.
-        draws_bytes: of that, what grows with batch.size.
-        record_bytes: of the draws of one realization, once.
+        draws_bytes: part of host_bytes that is proportional to batch.size.
+        record_bytes: one copy of the draws of one realization.
     """
 
     width: int
@@ -47,9 +50,9 @@ class Memory:
 
     @property
     def text(self) -> str:
-        """For a reader."""
+        """One line for people."""
         of = f" of {size_text(self.device_limit_bytes)}" if self.device_limit_bytes else ""
-        how = "an estimate, since the device of the manifest is not here; compiled" if self.estimate else "compiled"
+        how = "an estimate, because this machine lacks the manifest's device; compiled" if self.estimate else "compiled"
         return (
             f"memory: {size_text(self.host_bytes)} of the container's {size_text(self.host_limit_bytes)}; "
             f"{self.width} lanes {size_text(self.device_bytes)}{of} ({how} for {self.device})"
@@ -57,21 +60,19 @@ class Memory:
 
 
 def predict(manifest: Manifest, plan: Plan) -> Memory | None:
-    """Compile for this machine and run nothing.
+    """Compile for this machine without running anything.
 
-    Where the manifest requires a GPU and there is none, the program is compiled for the CPU in the form that a GPU
-    would run, and the answer is an estimate.
+    If the manifest requires a GPU and there is none, the program is compiled for the CPU in the form for a GPU, and
+    the result is an estimate.
 
     Returns:
         None for a family that does not run as lanes, or if the first chunk's data cannot be made.
 
     Raises:
-        ManifestError: it cannot fit into the device or into resources.memory; says what would.
+        ManifestError: a chunk does not fit into the device or into resources.memory; names a width or size that fits.
     """
-    if "width" not in plan.settings:
+    if registry.family(manifest.kind).lanes is None:
         return None
-    import jax
-
     engine, estimate = _engine(manifest, plan)
     if (found := engine.footprint(plan.chunks[0])) is None:
         return None
@@ -95,14 +96,12 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
 
 
 def size_text(n_bytes: float) -> str:
-    """Bytes for a reader."""
+    """A size [bytes] in GiB or MiB."""
     return f"{n_bytes / _GIB:.1f} GiB" if n_bytes >= 0.05 * _GIB else f"{math.ceil(n_bytes / 2**20)} MiB"
 
 
 def _engine(manifest: Manifest, plan: Plan) -> tuple[Engine, bool]:
-    """The engine that would run, or its like on this machine; and whether it is the latter."""
-    from lanewise.engine.engine import Engine
-
+    """The engine, or an equivalent one on the CPU if the required device is not here; and whether it is the latter."""
     try:
         return Engine(manifest, plan), False
     except MachineError:
@@ -136,7 +135,7 @@ def _refuse(manifest: Manifest, key: str, text: str, remedy: str) -> NoReturn:
 
 
 def _width_within(limit: int, plan: Plan, engine: Engine, memory: Memory) -> int:
-    """The largest width that fits, on a line through this one and its half; 0 if none does."""
+    """The largest width that fits into the limit [bytes], extrapolated from this width and its half; 0 if none fits."""
     half = max(memory.width // 2, 1)
     found = engine.footprint(plan.chunks[0], half)
     if found is None or half == memory.width:

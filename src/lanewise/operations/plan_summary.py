@@ -1,10 +1,9 @@
-"""What `plan` prints: a summary for programs, and the same as text for people."""
+"""Output of `plan`: a summary for programs, and as text for people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lanewise.errors import UsageError
 from lanewise.manifest import registry
@@ -19,7 +18,7 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class PlannedRealization:
-    """A realization of a chunk; `name` is what a reader calls it."""
+    """A realization of a chunk; `name` is its name for people."""
 
     run_id: str
     name: str
@@ -38,11 +37,11 @@ class PlannedChunk:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """A plan with what it needs and what is done; see schemas/plan.schema.json.
+    """A plan, its needs and its progress; see schemas/plan.schema.json.
 
     Attributes:
         width: lanes in flight; None for a family that does not run as lanes.
-        memory, disk: None where they were not asked for, or cannot be told.
+        memory, disk: None if they were not requested or cannot be predicted.
     """
 
     name: str
@@ -54,20 +53,15 @@ class PlanSummary:
     disk: Disk | None
     chunks: tuple[PlannedChunk, ...]
 
-    @property
-    def content(self) -> dict[str, Any]:
-        """For programs, JSON-ready."""
-        return asdict(self)
-
 
 def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
     """Chunks with their realizations, and which are committed.
 
     Args:
-        needs: compile the program, to tell the memory that a chunk needs and the room for all results.
+        needs: compile the program, to predict the memory of a chunk and the disk space of all results.
 
     Raises:
-        ManifestError: the memory or the room is not there.
+        ManifestError: the memory or the disk space is too small.
     """
     done = record.commits()
     needed = memory.predict(record.manifest, record.plan) if needs else None
@@ -75,16 +69,17 @@ def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
         name=record.manifest.name,
         output=record.manifest.output.url,
         method=record.manifest.config.method,
-        width=record.plan.settings.get("width"),
+        width=record.plan.width if registry.family(record.manifest.kind).lanes else None,
         n_realizations=len(record.plan.realizations),
         memory=needed,
         disk=disk.predict(record, needed.record_bytes, frozenset(done)) if needed else None,
         chunks=tuple(
             PlannedChunk(
                 chunk.index,
-                chunk.index in done,
-                tuple(
-                    PlannedRealization(r.run_id, r.planned.name, r.planned.seed, r.identity) for r in chunk.realizations
+                committed=chunk.index in done,
+                realizations=tuple(
+                    PlannedRealization(run_id=r.run_id, name=r.planned.name, seed=r.planned.seed, identity=r.identity)
+                    for r in chunk.realizations
                 ),
             )
             for chunk in record.plan.chunks
@@ -93,7 +88,7 @@ def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
 
 
 def text(plan: PlanSummary) -> str:
-    """The plan for a reader: all of a small one, both ends of a large one."""
+    """The plan as text: all chunks of a small plan, the first and last of a large one."""
     chunks = plan.chunks
     done = sum(chunk.committed for chunk in chunks)
     lines = [
@@ -115,10 +110,13 @@ def text(plan: PlanSummary) -> str:
 
 
 def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
-    """The realizations that an error of the result needs, from what is committed.
+    """The number of realizations that the target error needs, predicted from the committed ones.
+
+    Args:
+        target: standard error of m.
 
     Raises:
-        UsageError: the target is not a positive number, or the family has nothing to tell.
+        UsageError: the target is not a positive number, or the family has no m.
     """
     if not 0 < target < float("inf"):
         raise UsageError(f"--target-sigma-m: expected a number > 0, got {target:g}")
@@ -130,18 +128,18 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
 
 
 def forecast_text(found: Sequence[Forecast], manifest: str) -> str:
-    """What a reader needs: a line per component, and the command.
+    """A line per component, and the next command.
 
     Args:
-        manifest: as the reader calls it.
+        manifest: path or URL of the manifest, as the user wrote it.
     """
     lines = []
     for one in found:
         pilot = f"σ_m of {one.component} is {one.sigma_m:.2g} from {one.n} realizations"
         if one.count:
-            more = f"about {one.n_needed} in all bring it to {one.target:g}"
+            more = f"about {one.n_needed} in total bring it to {one.target:g}"
         else:
-            more = f"that is {one.target:g} or less already"
+            more = f"it is already {one.target:g} or less"
         lines.append(f"{pilot}; {more}")
     most = max(one.count for one in found)
     return "\n".join([*lines, f"next: {aggregate.extend_command(manifest, most)}"] if most else lines)

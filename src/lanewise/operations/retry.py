@@ -1,4 +1,4 @@
-"""`retry`: realizations that did not come out right, again; everything else stays as it is."""
+"""`retry`: compute realizations again that failed or did not converge; the others stay as they are."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NOT_CONVERGED = frozenset({LaneStatus.NOT_CONVERGED})
 
 @dataclass(frozen=True)
 class Retried:
-    """What `retry` did.
+    """The result of `retry`.
 
     Attributes:
-        n_tried, n_mended: realizations that were tried again, and those of them that are ok now.
-        counts: status → number of realizations, of all that are committed.
-        errors: chunks that could not be committed.
+        n_tried, n_mended: number of retried realizations, and of those that are ok now.
+        counts: status → number of committed realizations.
+        errors: one per chunk that could not be committed.
     """
 
     n_tried: int
@@ -43,14 +43,15 @@ class Retried:
 
 
 def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progress: Reporter) -> Retried:
-    """Try realizations of these statuses again, chunk by chunk; chunks that failed or were lost are computed first.
+    """Retry realizations with these statuses, chunk by chunk; chunks that failed or were lost are computed first.
 
-    One that failed, or whose numbers were not finite, is computed once more as it stands. One that did not converge
-    climbs the ladder of its method until it does, or there is no further rung. Data keep their seed, draws have the
-    number of the retry in their key, and every attempt is recorded. A chunk's commit is replaced in one step.
+    A realization that failed or was not finite is computed once more without changes. A realization that did not
+    converge climbs the ladder of its method until it converges or the ladder ends. The data keep their seed, the keys
+    of the draws contain the number of the retry, and every attempt is recorded. A chunk's commit is replaced in one
+    step.
 
     Raises:
-        ResultsDiffer: what is committed is not of this manifest.
+        ResultsDiffer: the committed results are not of this manifest.
         StorageError: results cannot be read or written.
         MachineError: this machine lacks the device that the manifest requires.
     """
@@ -70,24 +71,24 @@ def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progr
                 with interrupts.deferred():
                     tried, mended, now = _chunk(record, record.plan.chunks[index], commit, statuses, policy, claim)
                 n_tried, n_mended = n_tried + tried, n_mended + mended
-                text = f"chunk {index}: {tried} tried again, {mended} of them ok now"
+                text = f"chunk {index}: {tried} retried, {mended} of them ok now"
                 progress.say("retried", text, chunk=index, tried=tried, mended=mended)
             counts.update(now.counts)
     return Retried(n_tried, n_mended, counts, tuple(errors))
 
 
 def ladder_of(manifest: Manifest) -> Ladder:
-    """The rungs of the campaign's method, from the first retry on; the last one serves every further retry."""
+    """The rungs of the campaign's method, one per retry; further retries use the last one."""
     return registry.family(manifest.kind).ladders.get(manifest.config.method, ())
 
 
 def mendable(manifest: Manifest) -> frozenset[LaneStatus]:
-    """Statuses that a retry may change: what failed may have failed for a passing reason, the rest needs a rung."""
+    """Statuses that a retry may change: NOT_CONVERGED only if the method has a ladder."""
     return FAILED | NOT_CONVERGED if ladder_of(manifest) else FAILED
 
 
 def dead(record: Record) -> list[int]:
-    """Chunks that are not committed, and failed or lost the process that computed them."""
+    """Index of each chunk without a commit that failed or whose process has died."""
     store, done = record.store, record.commits()
     claimed = claims.survey(store)
     found = {claim.chunk for claim in claims.lost(claimed, done)}
@@ -98,14 +99,14 @@ def dead(record: Record) -> list[int]:
 def _chunk(
     record: Record, chunk: Chunk, commit: Commit, statuses: frozenset[LaneStatus], policy: Policy, claim: Claim
 ) -> tuple[int, int, Commit]:
-    """One chunk's realizations; how many were tried, how many are ok now, and the commit that counts."""
+    """Retry one chunk's realizations; returns how many were retried, how many are ok now, and the valid commit."""
     results = list(commits.load_results(record.store, commit))
     wanted = [at for at, result in enumerate(results) if result.status in statuses]
     rungs = ladder_of(record.manifest)
     computed = None
     open_ = wanted
     for climbed in range(max(1, len(rungs))):
-        # What does not converge climbs on; what fails would only fail again.
+        # Only realizations without convergence climb on; a failure would repeat.
         open_ = open_ if climbed == 0 else [at for at in open_ if results[at].status is LaneStatus.NOT_CONVERGED]
         for (number, at_rung), group in _groups(results, open_, len(rungs)).items():
             rung = None if at_rung is None else rungs[at_rung]
@@ -116,19 +117,13 @@ def _chunk(
     mended = sum(results[at].status is LaneStatus.OK for at in wanted)
     whole = Computed(results, {**commit.provenance, "retried": computed.made}, computed.keeper)
     changed = {results[at].run_id for at in wanted}
-    return (
-        len(wanted),
-        mended,
-        attempts.settle(record, chunk, whole, replace=True, changed=changed),
-    )
+    return len(wanted), mended, attempts.settle(record, chunk, whole, replace=True, changed=changed)
 
 
 def _groups(
-    results: Sequence[AnyResult],
-    open_: Sequence[int],
-    n_rungs: int,
+    results: Sequence[AnyResult], open_: Sequence[int], n_rungs: int
 ) -> dict[tuple[int, int | None], list[int]]:
-    """Realizations by the number of their retry and the number of the rung that is its turn, None for none."""
+    """Places of realizations by the number of their next retry and of its rung; None: no rung."""
     found: dict[tuple[int, int | None], list[int]] = {}
     for at in open_:
         number = max(1, len(results[at].tries))
@@ -138,14 +133,15 @@ def _groups(
 
 
 def _again(
-    record: Record,
-    chunk: Chunk,
-    group: Sequence[int],
-    number: int,
-    rung: Rung | None,
-    policy: Policy,
-    claim: Claim,
+    record: Record, chunk: Chunk, group: Sequence[int], number: int, rung: Rung | None, policy: Policy, claim: Claim
 ) -> Computed:
+    """Compute the realizations at the places `group` of the chunk again.
+
+    Args:
+        number: number of the retry.
+        rung: change of the config; None: no change.
+    """
+
     def climb(config: Config) -> Config:
         return config.climbed(rung) if rung else config
 
@@ -160,7 +156,7 @@ def _again(
 
 
 def _note(old: AnyResult, new: AnyResult, number: int, rung: Rung | None) -> AnyResult:
-    """The result that stands, the new one unless it is worse, with all attempts."""
-    earlier = old.tries or (Try.of(old, 0, ""),)
-    latest = Try.of(new, number, rung.change if rung else "")
+    """The new result, or the old one if the new status is worse; with all attempts."""
+    earlier = old.tries or (Try.of(old, retry=0, change=""),)
+    latest = Try.of(new, retry=number, change=rung.change if rung else "")
     return (new if new.status <= old.status else old).with_tries((*earlier, latest))

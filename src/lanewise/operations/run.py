@@ -1,4 +1,4 @@
-"""`run`: one chunk, or all that are not committed yet, in this process or in several."""
+"""`run`: compute one chunk, or all that are not committed, in this process or in several."""
 
 from __future__ import annotations
 
@@ -18,33 +18,14 @@ _MANY_DIRECTORIES = 20_000
 
 
 def run(
-    record: Record,
-    batch_index: int | None,
-    policy: Policy,
-    *,
-    overwrite: bool,
-    n_workers: int,
-    progress: Reporter,
+    record: Record, batch_index: int | None, policy: Policy, *, overwrite: bool, n_workers: int, progress: Reporter
 ) -> Outcome:
-    """Compute one chunk, or all that are not committed yet.
-
-    Args:
-        batch_index: of the one chunk.
-        policy: when a chunk has checkpoints.
-        overwrite: also what is committed.
-        n_workers: processes at a time, where there is more than one chunk to compute.
-
-    Raises:
-        UsageError: there is no such chunk, or the machine has no room for so many workers.
-        ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
-        StorageError: the results cannot be read or written.
-        MachineError: this machine lacks the device that the manifest requires.
-    """
+    """Compute one chunk, or all chunks that are not committed; see `api.Campaign.run`."""
     planned = record.plan.chunks
     if batch_index is not None and not 0 <= batch_index < len(planned):
         raise UsageError(f"batch_index: expected 0 to {len(planned) - 1}, got {batch_index}")
     asked = planned if batch_index is None else (planned[batch_index],)
-    # All are checked before the first is computed: a refusal must come before the work.
+    # Refuse damaged or foreign commits before any chunk is computed.
     committed = chunks.committed(record, asked, overwrite=overwrite)
     left = [chunk for chunk in asked if chunk.index not in committed]
     n_workers = min(n_workers, len(left))
@@ -53,7 +34,7 @@ def run(
     for remark in remarks(record):
         progress.say("remark", remark)
     if left and not record.store.conditional:
-        text = f"{record.store.url}: has no conditional writes; of two attempts at one chunk, the lower will count"
+        text = f"{record.store.url}: has no conditional writes; of two commits of one chunk, the lower attempt is valid"
         progress.say("remark", text)
     outcome = Outcome()
     if solver is not None:
@@ -68,24 +49,24 @@ def run(
 
 
 def remarks(record: Record) -> tuple[str, ...]:
-    """What a user should know of a campaign that is valid."""
+    """Warnings about a valid manifest, e.g. of keys without effect."""
     found = tuple(registry.family(record.manifest.kind).remarks(record.manifest))
     n = len(record.plan.realizations)
     if record.manifest.output.layout == "directories" and n > _MANY_DIRECTORIES:
-        remedy = "output.layout: packed writes one file per chunk, and `lanewise export` unpacks what you want to see"
+        remedy = "output.layout: packed writes one file per chunk, and `lanewise export` unpacks it"
         found = (*found, f"output.layout: {n} directories of three files each; {remedy}")
     return found
 
 
 def _withdraw_unplanned(record: Record) -> None:
-    """Remove the chunks that this plan does not have; all that it has are there by now."""
+    """Remove committed chunks that are not in the plan; call it when all chunks of the plan are committed."""
     planned = {chunk.index for chunk in record.plan.chunks}
     for index in sorted(commits.indices(record.store) - planned):
         commits.withdraw(record.store, Chunk(index, ()), keep=record.run_ids)
 
 
 def _keep_manifest(record: Record) -> None:
-    """Leave the manifest beside the results, unless it stands there already or has been extended since."""
+    """Write the manifest beside the results, unless it, or an extension of it, is there already."""
     store, text = record.store, yaml_text.dump(dict(record.manifest.content)).encode()
     with contextlib.suppress(FileNotFoundError):
         kept = store.read(MANIFEST)
@@ -95,5 +76,5 @@ def _keep_manifest(record: Record) -> None:
     if not store.conditional:
         store.put(MANIFEST, text)
     elif not store.create(MANIFEST, text):
-        # Another container was faster, perhaps with an extension of this manifest.
+        # Another container has written it meanwhile, perhaps with an extension: compare again.
         _keep_manifest(record)

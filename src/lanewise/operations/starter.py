@@ -1,10 +1,10 @@
-"""A first manifest: what the families' starters share, and the text with comments from the schemas."""
+"""A first manifest: functions for the families' starters, and its text with comments from the schemas."""
 
 from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
@@ -14,15 +14,15 @@ from lanewise.manifest import registry, schema, yaml_text
 from lanewise.manifest.document import Document, Path
 
 _COMMENT_COLUMN = 48
-# Keys that only older configs carry are no part of a new one.
+# Descriptions of keys that only older configs use; a new config does not show them.
 _OLD = ("Accepted for compatibility", "Older form")
-# `lanewise extend` writes it.
+# Keys that `lanewise extend` writes.
 _NOT_BY_HAND = {"extensions"}
 
 
 def new(kind: str, name: str | None, output: str | None) -> Document:
-    """A manifest with what every kind has."""
-    # The campaign is called what its results are called.
+    """A manifest with the keys of every kind."""
+    # By default, the campaign is named after the last part of its output URL.
     chosen = name or as_name(output or "") or kind
     source = f"lanewise {kind}"
     value = {
@@ -35,15 +35,15 @@ def new(kind: str, name: str | None, output: str | None) -> Document:
 
 
 def as_name(path: str) -> str:
-    """The last part of a path as far as a name allows."""
+    """The last part of a path, without the characters that a name does not allow."""
     return re.sub(r"[^a-z0-9]+", "-", path.rstrip("/").rpartition("/")[2].lower()).strip("-")[:40].strip("-")
 
 
 def given(doc: Document, flags: Sequence[tuple[Path, Any, str]]) -> Document:
-    """The manifest with values set where there is one; a complaint about a value names its flag.
+    """The manifest with the values of flags; a complaint about a value names its flag.
 
     Args:
-        flags: where each value goes, the value or None, and the flag.
+        flags: path, value and flag; a value of None is not set.
     """
     for path, value, flag in flags:
         if value is not None:
@@ -52,28 +52,26 @@ def given(doc: Document, flags: Sequence[tuple[Path, Any, str]]) -> Document:
 
 
 def numbers(flag: str, texts: Sequence[str]) -> list[float]:
-    """Numbers that were given one by one, or several in one text.
+    """The numbers of a flag: one per text, or several separated by spaces or commas.
 
     Raises:
-        UsageError: one of them is no number.
+        UsageError: a text is not a number.
     """
-    return list(_each_number(flag, texts))
-
-
-def _each_number(flag: str, texts: Sequence[str]) -> Iterator[float]:
+    found = []
     for one in re.split(r"[\s,]+", " ".join(texts).strip()):
         try:
-            yield float(one)
+            found.append(float(one))
         except ValueError:
             raise UsageError(f"{flag}: expected numbers, got '{one}'") from None
+    return found
 
 
 def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) -> str:
-    """The manifest as YAML, each key with what its schema says of it.
+    """The manifest as YAML; each key has the first sentence of its description as a comment.
 
     Args:
-        target: the file that it is written to; paths in the manifest are relative to it.
-        paths: top-level keys that hold a list of paths, as seen from the working directory.
+        target: file that it is written to; paths in the manifest become relative to it.
+        paths: top-level keys with lists of paths, relative to the working directory.
     """
     value = dict(doc.value)
     if isinstance(value["config"], str) and target:
@@ -82,7 +80,7 @@ def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) ->
         value[key] = [_relative(path, target or "") for path in value[key]]
     family = registry.family(value["kind"])
     whole = schema.manifest(family.kind, registry.kinds(), family.keys)
-    # The schema that editors read knows lanewise's own families.
+    # The schema for editors describes only lanewise's own families.
     known = family.kind in schema.load("manifest")["properties"]["kind"]["enum"]
     lines = [
         *([f"# yaml-language-server: $schema={_schema_path(target)}"] if known else []),
@@ -117,7 +115,7 @@ def _block(value: Mapping[str, Any], branch: Mapping[str, Any], root: Mapping[st
 
 
 def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
-    """Comments in one column, further right only where a key is long."""
+    """Lines with their comments in one column; after a longer key, the comment is further right."""
     column = min(_COMMENT_COLUMN, max((len(left) for left, comment in rows if comment), default=0))
     return [f"{left:<{column}}  # {comment}" if comment else left for left, comment in rows]
 
@@ -128,14 +126,14 @@ def _first_sentence(part: Mapping[str, Any]) -> str:
 
 
 def _relative(path: str, target: str) -> str:
-    """A local path as the file at `target` would name it."""
+    """A local path relative to the folder of the file `target`."""
     if "://" in path or "://" in target or os.path.isabs(path):
         return path
     return File(os.path.relpath(path, os.path.dirname(target) or ".")).as_posix()
 
 
 def _schema_path(target: str | None) -> str:
-    """Where an editor finds the schema: relative if it stands in the same project, else in the installed package."""
+    """Path of the schema for editors: relative within the same project, otherwise that of the installed package."""
     path = File(str(files("lanewise").joinpath("schemas", "manifest.schema.json"))).resolve()
     if target and "://" not in target:
         folder = File(target).resolve().parent

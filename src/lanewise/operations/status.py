@@ -1,16 +1,15 @@
-"""`status`: how far a campaign has come and what is wrong with it, from storage alone."""
+"""`status`: progress and problems of a campaign, from storage alone."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lanewise.errors import Damaged
-from lanewise.manifest.status import LaneStatus
+from lanewise.manifest.status import LaneStatus, listed
 from lanewise.operations.retry import mendable
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.claims import Claimed
@@ -24,7 +23,7 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?%?")
 
 @dataclass(frozen=True)
 class Process:
-    """A process that is, or was, at a chunk; `age_s` is the time since its last sign of life [seconds]."""
+    """A process that computes or computed a chunk; `age_s` is the age of its last heartbeat [s]."""
 
     chunk: int | None
     node: str
@@ -36,19 +35,19 @@ class Process:
 
     @classmethod
     def of(cls, claim: Claimed) -> Process:
-        """The process that made a claim."""
-        return cls(claim.chunk, claim.node, claim.pid, claim.began, claim.done, claim.total, claim.age_s)
+        """The process that wrote a claim."""
+        return cls(**{one.name: getattr(claim, one.name) for one in fields(cls)})
 
 
 @dataclass(frozen=True)
 class ChunkStates:
-    """ChunkStates by state.
+    """Chunks by state.
 
     Attributes:
-        missing: indices of those that are not committed.
-        running: processes at work.
-        lost: processes that are gone, of chunks that no other process is at.
-        failed, damaged: index → why.
+        missing: index of each chunk that is not committed.
+        running: processes that compute a chunk.
+        lost: dead processes of chunks that no other process computes.
+        failed, damaged: index → error.
     """
 
     total: int
@@ -62,7 +61,7 @@ class ChunkStates:
 
 @dataclass(frozen=True)
 class RealizationCounts:
-    """RealizationCounts in all, and of the committed ones: status → number."""
+    """Number of planned realizations, and of the committed ones by status."""
 
     total: int
     counts: Mapping[str, int]
@@ -70,7 +69,7 @@ class RealizationCounts:
 
 @dataclass(frozen=True)
 class Rate:
-    """Processes at work; realizations an hour and the time left [seconds], None where nothing tells them."""
+    """Running processes, realizations per hour and the time left [s]; None if unknown."""
 
     processes: int
     per_hour: float | None
@@ -79,7 +78,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class NotOk:
-    """A committed realization that is not ok; `retries` is how often it was tried again."""
+    """A committed realization that is not ok; `retries` is the number of retries so far."""
 
     run_id: str
     status: str
@@ -90,7 +89,7 @@ class NotOk:
 
 @dataclass(frozen=True)
 class RetriedRealization:
-    """A realization that was tried again, with every attempt."""
+    """A retried realization with every attempt."""
 
     run_id: str
     tries: Sequence[Mapping[str, Any]]
@@ -98,7 +97,7 @@ class RetriedRealization:
 
 @dataclass(frozen=True)
 class Cause:
-    """Failures of `chunks` or `realizations` that differ in numbers alone; `nodes`: where → how many."""
+    """Failures of `chunks` or `realizations` whose texts differ only in numbers; `nodes`: node → number of failures."""
 
     of: str
     cause: str
@@ -108,7 +107,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Narrower:
-    """A chunk that was computed with fewer lanes in flight than planned, for want of memory."""
+    """A chunk that was computed with fewer lanes in flight than planned, because memory was short."""
 
     chunk: int
     planned: int
@@ -117,7 +116,7 @@ class Narrower:
 
 @dataclass(frozen=True)
 class Status:
-    """What storage says of a campaign, and the command that takes it further; see schemas/status.schema.json."""
+    """State of a campaign in storage, and the next command; see schemas/status.schema.json."""
 
     name: str
     output: str
@@ -130,17 +129,12 @@ class Status:
     narrower: tuple[Narrower, ...]
     next: str
 
-    @property
-    def content(self) -> dict[str, Any]:
-        """For programs, JSON-ready."""
-        return asdict(self)
-
 
 def status(record: Record, source: str) -> Status:
     """The status of a campaign.
 
     Args:
-        source: the manifest and its overrides, as the command line has them.
+        source: the manifest and its overrides, as on the command line.
     """
     planned = record.plan.chunks
     done, damaged = record.survey()
@@ -152,13 +146,12 @@ def status(record: Record, source: str) -> Status:
     lost = claims.lost(claimed, done)
     failed = [one for one in failures.survey(record.store) if one.chunk not in done]
     missing = tuple(chunk.index for chunk in planned if chunk.index not in {*done, *damaged})
-    counts: Counter[str] = Counter()
-    for commit in done.values():
-        counts.update(commit.counts)
+    counts = sum((Counter(commit.counts) for commit in done.values()), Counter[str]())
     n_left = sum(len(planned[index].realizations) for index in missing)
     dead = {one.chunk for one in failed} | {claim.chunk for claim in lost}
     words = {status.word for status in mendable(record.manifest)}
     may_mend = any(one.status in words and not one.retries for one in not_ok)
+    command = _next(damaged=bool(damaged), missing={*missing}, at_work=at_work, dead=dead, may_mend=may_mend)
     return Status(
         name=record.manifest.name,
         output=record.manifest.output.url,
@@ -175,20 +168,18 @@ def status(record: Record, source: str) -> Status:
         rate=_rate(done.values(), len(alive), n_left),
         not_ok=tuple(not_ok),
         retried=tuple(
-            RetriedRealization(run_id, list(tries))
-            for commit in done.values()
-            for run_id, tries in commit.tries.items()
+            RetriedRealization(run_id, tries) for commit in done.values() for run_id, tries in commit.tries.items()
         ),
         causes=_causes(failed, not_ok),
         narrower=tuple(narrow for _, commit in sorted(done.items()) if (narrow := _narrower(commit)) is not None),
-        next=f"lanewise {_next(bool(damaged), missing, at_work, dead, may_mend)} {source}",
+        next=f"lanewise {command} {source}",
     )
 
 
 def text(found: Status) -> str:
-    """The status for a reader."""
+    """The status as text."""
     chunks, rate = found.chunks, found.rate
-    counts = ", ".join(f"{n} {_spoken(word)}" for word, n in found.realizations.counts.items()) or "none yet"
+    counts = listed(found.realizations.counts) or "none yet"
     lines = [
         f"{found.name}: {chunks.committed} of {chunks.total} chunks committed in {found.output}",
         f"realizations: {counts}, of {found.realizations.total}",
@@ -200,7 +191,10 @@ def text(found: Status) -> str:
     if chunks.missing:
         shown = ", ".join(map(str, chunks.missing[:_SHOWN])) + (" …" if len(chunks.missing) > _SHOWN else "")
         lines.append(f"not committed: chunk {shown}")
-    lines += _some(f"chunk {one.chunk} runs on {one.node}: {_steps(one)}" for one in chunks.running)
+    lines += _some(
+        f"chunk {one.chunk} runs on {one.node}: " + (f"{one.done} of {one.total}" if one.total else "begins")
+        for one in chunks.running
+    )
     lines += _some(
         f"chunk {one.chunk} is lost: {one.node} (pid {one.pid}) has been silent for {_duration(one.age_s)}"
         for one in chunks.lost
@@ -209,11 +203,12 @@ def text(found: Status) -> str:
     lines += _some(f"chunk {index} failed: {text}" for index, text in chunks.failed.items())
     lines += _some(
         f"chunk {one.chunk}: {', then '.join(map(str, one.used))} lanes in flight in place of {one.planned}, "
-        "for want of memory"
+        "because memory was short"
         for one in found.narrower
     )
     lines += _some(
-        f"{one.run_id}: {_spoken(one.status)}: {one.reason}" + (f" (retried {one.retries} ×)" * bool(one.retries))
+        f"{one.run_id}: {one.status.replace('_', ' ')}: {one.reason}"
+        + (f" (retried {one.retries} ×)" if one.retries else "")
         for one in found.not_ok
     )
     if found.retried:
@@ -231,8 +226,9 @@ def _not_ok(record: Record, done: Mapping[int, Commit]) -> tuple[list[NotOk], di
     """Committed realizations that are not ok, and chunks whose rows cannot be read."""
     found: list[NotOk] = []
     damaged: dict[int, Damaged] = {}
-    for index in (index for index in sorted(done) if set(done[index].counts) != {LaneStatus.OK.word}):
-        commit = done[index]
+    for index, commit in sorted(done.items()):
+        if set(commit.counts) == {LaneStatus.OK.word}:
+            continue
         try:
             rows = commits.load_rows(record.store, commit)
         except Damaged as error:
@@ -242,12 +238,13 @@ def _not_ok(record: Record, done: Mapping[int, Commit]) -> tuple[list[NotOk], di
         for row in rows:
             if row["status"] != LaneStatus.OK.word:
                 retries = max(0, len(commit.tries.get(row["run_id"], ())) - 1)
-                found.append(NotOk(row["run_id"], row["status"], row["reason"], retries, node))
+                told = {name: row[name] for name in ("run_id", "status", "reason")}
+                found.append(NotOk(**told, retries=retries, node=node))
     return found, damaged
 
 
 def _rate(done: Iterable[Commit], n_alive: int, n_left: int) -> Rate:
-    """From what committed chunks took, and the processes that are at work; without any there is no rate."""
+    """The rate from the times of committed chunks and the number of running processes."""
     spent = [(commit.provenance.get("seconds"), sum(commit.counts.values())) for commit in done]
     timed = [(seconds, n) for seconds, n in spent if seconds]
     each = sum(seconds for seconds, _ in timed) / sum(n for _, n in timed) if timed else None
@@ -256,7 +253,7 @@ def _rate(done: Iterable[Commit], n_alive: int, n_left: int) -> Rate:
 
 
 def _causes(failed: Sequence[Failure], not_ok: Sequence[NotOk]) -> tuple[Cause, ...]:
-    """Failures that are alike but for their numbers, with the nodes they happened on; the most frequent first."""
+    """Failures grouped by their text without numbers, the most frequent first."""
     nodes: dict[tuple[str, str], Counter[str]] = {}
     for failure in failed:
         cause = f"{failure.cause}: {_NUMBER.sub('…', failure.message)}"
@@ -268,40 +265,28 @@ def _causes(failed: Sequence[Failure], not_ok: Sequence[NotOk]) -> tuple[Cause, 
 
 
 def _narrower(commit: Commit) -> Narrower | None:
-    width = commit.provenance.get("width") or {"planned": 0, "used": ()}
-    if not any(used < width["planned"] for used in width["used"]):
+    # Only families of lanes record a width.
+    width = commit.provenance.get("width")
+    if width is None or min(width["used"], default=width["planned"]) >= width["planned"]:
         return None
-    return Narrower(commit.chunk, width["planned"], width["used"])
+    return Narrower(commit.chunk, planned=width["planned"], used=width["used"])
 
 
-def _next(
-    damaged: bool,
-    missing: Sequence[int],
-    at_work: AbstractSet[int | None],
-    dead: AbstractSet[int | None],
-    may_mend: bool,
-) -> str:
+def _next(*, damaged: bool, missing: set[int], at_work: set[int | None], dead: set[int | None], may_mend: bool) -> str:
+    """The command that continues the campaign."""
     if damaged:
         return "verify"
     if missing and at_work:
         return "status --watch"
-    if set(missing) - dead:
+    if missing - dead:
         return "run"
     return "retry" if missing or may_mend else "aggregate"
-
-
-def _steps(process: Process) -> str:
-    return f"{process.done} of {process.total}" if process.total else "begins"
 
 
 def _some(lines: Iterable[str]) -> list[str]:
     every = list(lines)
     more = [f"… and {len(every) - _SHOWN} more"] if len(every) > _SHOWN else []
     return [*every[:_SHOWN], *more]
-
-
-def _spoken(word: str) -> str:
-    return word.replace("_", " ")
 
 
 def _duration(seconds: float) -> str:

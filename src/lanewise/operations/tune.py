@@ -1,4 +1,4 @@
-"""The width with the best throughput on this device, found by trying."""
+"""`tune`: measure which width has the best throughput on this device."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lanewise.manifest import planning
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
 
-# A width is timed at least so often, and until this much has passed.
+# Least number of timed calls per width, and least total time [s].
 _REPEATS, _ENOUGH_S = 3, 2.0
-# A wider block that brings less than this is not worth the memory, and the padding of the last block.
+# Least gain of throughput that justifies the memory and the padding of a wider block.
 _GAIN = 1.05
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A width and what came of it.
+    """A width and its throughput.
 
     Attributes:
-        lanes_per_s: lanes that begin and do their first round, a second; None if there is no room for them.
+        lanes_per_s: lanes that start and finish their first round, per second; None if they do not fit into memory.
     """
 
     width: int
@@ -33,13 +33,13 @@ class Trial:
 
     @property
     def shown(self) -> str:
-        """For a reader."""
-        return "no room" if self.lanes_per_s is None else f"{self.lanes_per_s:.3g} a second"
+        """The throughput as text."""
+        return "out of memory" if self.lanes_per_s is None else f"{self.lanes_per_s:.3g} per second"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """All trials, and the width that the manifest should have."""
+    """All trials, and the best width."""
 
     trials: tuple[Trial, ...]
     best: int
@@ -47,11 +47,11 @@ class Tuning:
 
     @property
     def text(self) -> str:
-        """For a reader, with what to write."""
-        lanes = f"{self.lanes_per_realization} {'lane' if self.lanes_per_realization == 1 else 'lanes'} a realization"
+        """The keys to set in the manifest, as text."""
+        lanes = f"{self.lanes_per_realization} {'lane' if self.lanes_per_realization == 1 else 'lanes'} per realization"
         size = max(1, self.best // self.lanes_per_realization)
         return (
-            f"best: batch: {{width: {self.best}}}; {lanes}, so make batch.size {size} or a multiple of it\n"
+            f"best: batch: {{width: {self.best}}}; {lanes}: set batch.size to {size} or a multiple of it\n"
             "batch.width is part of the identity: set it before the campaign begins"
         )
 
@@ -60,11 +60,11 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
     """Time the first round of the campaign's own lanes at 1, 2, 4, … lanes in flight.
 
     Args:
-        widest: to try.
-        tell: hears of each trial.
+        widest: largest width to try.
+        tell: called with each trial.
 
     Raises:
-        ChunkImpossible: the device has no room for a single lane.
+        ChunkImpossible: a single lane does not fit into the device's memory.
         DataError: the first chunk's data cannot be made.
         MachineError: this machine lacks the device that the manifest requires.
     """
@@ -78,13 +78,13 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
         tell(trials[-1])
     rates = {trial.width: trial.lanes_per_s for trial in trials if trial.lanes_per_s is not None}
     if not rates:
-        raise ChunkImpossible("the device has no room for a single lane; choose a device with more memory")
+        raise ChunkImpossible("a single lane does not fit into the device's memory; choose a device with more memory")
     best = min(width for width, rate in rates.items() if rate * _GAIN >= max(rates.values()))
     return Tuning(tuple(trials), best, engine.stages[0].method.units)
 
 
 def _lanes_per_s(engine: Engine, chunk: Chunk, width: int) -> float | None:
-    """Median of several runs; None if there is no room."""
+    """Median throughput of several runs; None if the lanes do not fit into memory."""
 
     def timed() -> float:
         once = engine.rehearsal(chunk)

@@ -1,4 +1,4 @@
-"""Upkeep of a campaign in storage: what is damaged or foreign, what is left over, and directories of packed chunks."""
+"""Upkeep of a campaign in storage: verify its files, unpack its chunks, remove leftovers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lanewise.storage.commits import Commit, File
 from lanewise.storage.record import Record
 from lanewise.storage.store import PROBES, Store, is_stamp
 
-# Chunks that are read between two words of progress.
+# Chunks that are read between two progress reports.
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as the commits say.
+    """A file that differs from its commit, or a commit of another campaign.
 
     Attributes:
-        foreign: it belongs to another campaign; else it is damaged.
+        foreign: whether it belongs to another campaign.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` saw: chunks that have a commit, files that were read, and what is wrong."""
+    """Result of `verify`: number of chunks with a commit, of files that were read, and the problems."""
 
     n_chunks: int
     n_files: int
@@ -40,7 +40,7 @@ class Verification:
 
 
 def verify(record: Record, progress: Reporter | None = None) -> Verification:
-    """Read every file that a commit names and compare size and SHA-256; look for commits of other campaigns."""
+    """Compare size and SHA-256 of every committed file with its commit, and find commits of other campaigns."""
     progress, store, chunks = progress or Silent(), record.store, record.plan.chunks
     foreign = [
         Damage(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
@@ -66,13 +66,15 @@ def _verify_chunk(record: Record, chunk: Chunk) -> Verification:
         return Verification(0, 0, (Damage(f"chunk {chunk.index}: {error}", foreign=True),))
     except Damaged as error:
         return Verification(0, 0, (Damage(f"{error}; {commits.remedy(chunk.index)}"),))
-    found = list(_damage(store, commit))
-    n_files = 2 + (1 + len(commits.load_view(store, commit)) if commit.view and not found else 0)
-    return Verification(1, n_files, tuple(Damage(text) for text in found or _view_damage(store, chunk, commit)))
+    files = [file for file in (commit.data, commit.rows, commit.view) if file is not None]
+    damaged = [f"{fault}; {commits.remedy(chunk.index)}" for _, fault in _faults(store, files)]
+    view = [] if damaged else commits.load_view(store, commit)
+    found = damaged or _view_damage(store, chunk, commit, view)
+    return Verification(1, len(files) + len(view), tuple(map(Damage, found)))
 
 
 def export(record: Record, store: Store) -> int:
-    """Write the directories of every committed realization; returns how many."""
+    """Write the directories of every committed realization; returns their number."""
     n = 0
     for commit in record.commits().values():
         results = commits.load_results(record.store, commit)
@@ -82,10 +84,14 @@ def export(record: Record, store: Store) -> int:
 
 
 def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list[str]:
-    """Remove what attempts left behind that do not count; returns the paths.
+    """Remove the leftovers of attempts that are not valid; returns the paths.
 
-    An attempt under way looks like an orphan until it commits: only what is older is taken, by the store's clock. What
-    is of chunks outside the plan is left alone.
+    A running attempt looks like a leftover until it commits. Therefore only old files are removed. Chunks outside the
+    plan are not touched.
+
+    Args:
+        older_than_s: smallest age of the files, by the store's clock [s].
+        dry_run: only list the paths.
     """
     store = record.store
     born_before = store.now() - older_than_s
@@ -96,71 +102,51 @@ def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list
     found = record.commits()
     taken = old([path for chunk in record.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))])
     taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
-    # A claim that is alive is younger than an hour: it beats.
+    # A living process rewrites its claim every few seconds, so that it is never old.
     taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
     taken += old(store.leftovers())
-    taken += [f"{commits.CHECKPOINTS}/{name}" for name in _finished_checkpoints(record, found)]
-    # Asked again: an attempt that was slow may have committed since.
-    counts = {commit.attempt for commit in record.commits().values()}
-    taken = [path for path in taken if _attempt(path) not in counts]
+    done = {record.plan.chunks[index].name for index in found}
+    taken += [f"{commits.CHECKPOINTS}/{name}" for name in store.names(commits.CHECKPOINTS) if name in done]
+    # A slow attempt may have committed since the first look.
+    valid = {commit.attempt for commit in record.commits().values()}
+    taken = [path for path in taken if _attempt(path) not in valid]
     for path in () if dry_run else taken:
         store.remove(path)
     return taken
 
 
-def _damage(store: Store, commit: Commit) -> Iterator[str]:
-    """What is wrong with the files of an attempt."""
-    for file in (commit.data, commit.rows, commit.view):
+def _faults(store: Store, files: Iterable[File]) -> Iterator[tuple[File, StorageError]]:
+    """The files that differ from their commit or cannot be read, with the error."""
+    for file in files:
         try:
-            if file is not None:
-                commits.checked(store, file)
+            commits.checked(store, file)
         except StorageError as error:
-            yield f"{error}; {commits.remedy(commit.chunk)}"
+            yield file, error
 
 
-def _view_damage(store: Store, chunk: Chunk, commit: Commit) -> Iterator[str]:
+def _view_damage(store: Store, chunk: Chunk, commit: Commit, view: Sequence[File]) -> Iterator[str]:
     """What is wrong with the published directories."""
-    bad = [(file, text) for file in commits.load_view(store, commit) if (text := _view_fault(store, file))]
+    bad = list(_faults(store, view))
     if not bad:
         return
-    # Another version of HDF5 may write the same content in other bytes: what the committed data give now is right too.
+    # Another version of HDF5 may write the same content as other bytes. Accept also what the data give now.
     rebuilt = dict(directories.files_of(commit.settings, commits.load_results(store, commit)))
-    for file, text in bad:
-        if not _is(store, file.path, rebuilt.get(file.path)):
-            yield f"{text}; remove it, and `lanewise run --batch-index {chunk.index}` writes it again"
-
-
-def _view_fault(store: Store, file: File) -> str | None:
-    try:
-        commits.checked(store, file)
-    except StorageError as error:
-        return str(error)
-    return None
-
-
-def _is(store: Store, path: str, data: bytes | None) -> bool:
-    try:
-        return store.read(path) == data
-    except FileNotFoundError:
-        return False
+    for file, error in bad:
+        if not store.exists(file.path) or store.read(file.path) != rebuilt.get(file.path):
+            yield f"{error}; remove it, and `lanewise run --batch-index {chunk.index}` writes it again"
 
 
 def _orphans(store: Store, chunk: Chunk, commit: Commit | None) -> Iterator[str]:
-    """Commits and data of a chunk's attempts that do not count; commits first."""
-    counts = commit.attempt if commit else None
+    """Commits and data of a chunk's attempts that are not valid; commits first."""
+    valid = commit.attempt if commit else None
     for attempt in commits.attempts(store, chunk):
-        if attempt != counts:
+        if attempt != valid:
             yield commits.path_of(chunk, attempt)
     for name in store.names(f"{commits.CHUNKS}/{chunk.name}"):
-        if is_stamp(_attempt(name)) and _attempt(name) != counts:
+        if is_stamp(_attempt(name)) and _attempt(name) != valid:
             yield f"{commits.CHUNKS}/{chunk.name}/{name}"
 
 
-def _finished_checkpoints(record: Record, found: Iterable[int]) -> list[str]:
-    done = {record.plan.chunks[index].name for index in found}
-    return [name for name in record.store.names(commits.CHECKPOINTS) if name in done]
-
-
 def _attempt(path: str) -> str:
-    """The attempt that a file or a commit is named after."""
+    """The attempt in the name of a file or commit."""
     return path.rpartition("/")[2].partition(".")[0]

@@ -1,4 +1,4 @@
-"""Several processes at the chunks of one campaign, on one machine: each with cores, or a GPU, of its own."""
+"""Compute the chunks of one campaign in several processes of one machine, each with its own cores or GPU."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import importlib.util
 import multiprocessing
 import os
 import pickle
-import shutil
 import signal
-import subprocess
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -17,11 +15,10 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from lanewise.errors import INTERRUPTED, TERMINATED, StorageError, UsageError, WorkerLost
+from lanewise.errors import INTERRUPTED, TERMINATED, MachineError, StorageError, UsageError, WorkerLost
 from lanewise.machine import host, interrupts
 from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Chunk
 from lanewise.operations import chunks
 from lanewise.operations.chunks import Outcome
 from lanewise.storage import claims, failures
@@ -35,11 +32,11 @@ _PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 @dataclass(frozen=True)
 class Share:
-    """What a worker may use of the machine.
+    """A worker's part of the machine.
 
     Attributes:
-        cores: that it is bound to.
-        gpu: that it sees; None where it computes on the CPU.
+        cores: numbers of the cores that it is bound to.
+        gpu: value of CUDA_VISIBLE_DEVICES; None if it computes on the CPU.
     """
 
     cores: tuple[int, ...]
@@ -50,25 +47,24 @@ def shares(manifest: Manifest, n: int) -> list[Share]:
     """The machine in n parts, within resources.cpus and resources.gpus.
 
     Raises:
-        UsageError: it does not have so many.
+        UsageError: the machine or the manifest has fewer cores or GPUs, or the output URL is in memory.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     asked = manifest.resources
-    cores = cores[: min(asked.cpus, host.n_cores())]
+    cores = host.affinity()[: min(asked.cpus, host.n_cores())]
     if n > len(cores):
         raise UsageError(
             f"--workers {n}: resources.cpus is {asked.cpus} and {host.n_cores()} cores are here; "
             f"expected 1 to {len(cores)}"
         )
     if manifest.output.url.startswith("memory:"):
-        raise UsageError(f"--workers {n}: {manifest.output.url} is within one process; choose another output.url")
+        raise UsageError(f"--workers {n}: {manifest.output.url} is local to one process; choose another output.url")
     parts = [tuple(cores[at * len(cores) // n : (at + 1) * len(cores) // n]) for at in range(n)]
     found = _gpus() if asked.device != "cpu" else []
     if not found:
         return [Share(part) for part in parts]
     if n > min(asked.gpus, len(found)):
         raise UsageError(
-            f"--workers {n}: resources.gpus is {asked.gpus} and {len(found)} are here; one worker has one GPU"
+            f"--workers {n}: resources.gpus is {asked.gpus} and {len(found)} are here; each worker needs one GPU"
         )
     return [Share(part, gpu) for part, gpu in zip(parts, found, strict=False)]
 
@@ -76,12 +72,12 @@ def shares(manifest: Manifest, n: int) -> list[Share]:
 def run(
     record: Record, indices: Sequence[int], n: int, policy: Policy, *, overwrite: bool, progress: Reporter
 ) -> Outcome:
-    """Compute chunks in n processes; the results are those of one.
+    """Compute chunks in n processes; the results are those of one process.
 
     Raises:
-        UsageError: the machine does not have so many parts.
-        StorageError, MachineError: a worker met one; the others end their round.
-        SystemExit: after a signal, once every worker has ended its round.
+        UsageError: see `shares`.
+        StorageError, MachineError: raised in a worker; the others stop after their round.
+        SystemExit: after a signal, when every worker has stopped after its round.
     """
     crew = _Crew(record, indices, policy, overwrite=overwrite, progress=progress)
     with interrupts.deferred():
@@ -92,7 +88,7 @@ def run(
 
 @dataclass
 class _Worker:
-    """A process, the chunk it is at, and how far it is."""
+    """A process, its current chunk, and the finished and total steps of that chunk."""
 
     process: Any
     connection: Connection
@@ -104,7 +100,7 @@ class _Worker:
 
 @dataclass
 class _Crew:
-    """The workers of a run, and what is left for them."""
+    """The workers of a run and its result so far."""
 
     record: Record
     indices: Sequence[int]
@@ -115,7 +111,7 @@ class _Crew:
     outcome: Outcome = field(default_factory=Outcome)
 
     def work(self, parts: Sequence[Share]) -> None:
-        """Until nothing is left, or a signal or an error that concerns all ends it."""
+        """Compute until no chunk is left; a signal or a fatal error stops all workers."""
         left = deque(self.indices)
         stopping, fatal = False, None
         self.progress.begin(f"{len(parts)} workers", len(self.indices))
@@ -145,48 +141,48 @@ class _Crew:
         self.workers.append(_Worker(process, ours, share))
 
     def _stop(self) -> None:
-        """Ask every worker to end its round."""
+        """Ask every worker to stop after its round."""
         for worker in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGTERM)
 
     def _heard(self) -> list[_Worker]:
+        """The workers that have sent a message."""
         ready = wait([worker.connection for worker in self.workers], timeout=_POLL_S)
         return [worker for worker in self.workers if worker.connection in ready]
 
     def _answer(self, worker: _Worker, left: deque[int]) -> Exception | None:
-        """Take one message of a worker; returns an error that concerns all."""
+        """Receive one message of a worker; returns a fatal error."""
         try:
-            word, *rest = worker.connection.recv()
+            message = worker.connection.recv()
         except (EOFError, ConnectionResetError):
             self._gone(worker, left)
             return None
-        if word == "free":
-            self._hand_out(worker, left)
-        elif word == "did":
-            self._count(rest[0])
-            worker.chunk = None
-        elif word == "fatal":
-            error: Exception = rest[0]
-            return error
-        elif word == "begin":
-            worker.done, worker.total = 0, rest[1]
-        elif word == "step":
-            worker.done = rest[0]
-            self._show()
-        elif word == "say":
-            event, text, fields = rest
-            self.progress.say(event, text, **fields)
+        match message:
+            case ("free",):
+                self._hand_out(worker, left)
+            case "did", outcome:
+                self._count(outcome)
+                worker.chunk = None
+            case "fatal", Exception() as error:
+                return error
+            case "begin", _, total:
+                worker.done, worker.total = 0, total
+            case "step", done, _:
+                worker.done = done
+                self._show()
+            case "say", event, text, fields:
+                self.progress.say(event, text, **fields)
         return None
 
     def _hand_out(self, worker: _Worker, left: deque[int]) -> None:
         worker.chunk = left.popleft() if left else None
         worker.done = worker.total = 0
-        with contextlib.suppress(BrokenPipeError):  # it is gone; its connection will say so
+        with contextlib.suppress(BrokenPipeError):  # it has ended; the next recv raises EOFError
             worker.connection.send(worker.chunk)
 
     def _gone(self, worker: _Worker, left: deque[int]) -> None:
-        """A worker has ended. If a chunk ended it, that chunk has failed; the others go on without it."""
+        """Remove a worker that has ended; if it was computing a chunk, that chunk has failed."""
         worker.process.join()
         worker.connection.close()
         self.workers.remove(worker)
@@ -195,12 +191,12 @@ class _Crew:
             return
         chunk = self.record.plan.chunks[worker.chunk]
         commit = None if self.overwrite else self.record.commits([chunk]).get(chunk.index)
-        if commit is not None:  # it went after it had committed, before it said so
+        if commit is not None:  # it ended between the commit and its message
             self._count(Outcome(computed=1, counts=Counter(commit.counts)))
         else:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
             error = WorkerLost(
-                f"its process {how}, perhaps for want of memory; lower --workers or batch.width if it happens again"
+                f"its process {how}, perhaps out of memory; lower --workers or batch.width if it happens again"
             )
             self.progress.say("failed", f"chunk {chunk.index}: {error}", chunk=chunk.index)
             with contextlib.suppress(StorageError):
@@ -221,28 +217,28 @@ class _Crew:
 
 
 class _Sent(Silent):
-    """Progress of a worker, told to who started it; remarks are for that one to make."""
+    """Sends a worker's progress to its parent process, which reports remarks itself."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def begin(self, what: str, total: int) -> None:
-        """Pass it on."""
+        """Send it."""
         self._connection.send(("begin", what, total))
 
     def step(self, done: int, note: str = "") -> None:
-        """Pass it on."""
+        """Send it."""
         self._connection.send(("step", done, note))
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """Pass it on."""
+        """Send it, unless it is a remark."""
         if event != "remark":
             self._connection.send(("say", event, text, fields))
 
 
 def _serve(connection: Connection, record: Record, policy: Policy, share: Share, overwrite: bool) -> None:
-    """A worker: asks for chunks until there is none. Runs before JAX is imported, which then sees its share only."""
-    _settle_in(share)
+    """A worker process: asks for chunks until none is left. It takes its share before JAX is imported."""
+    _take(share)
     progress = _Sent(connection)
     try:
         with Claim(record.store, progress) as claim:
@@ -250,30 +246,25 @@ def _serve(connection: Connection, record: Record, policy: Policy, share: Share,
                 connection.send(("free",))
                 if (index := connection.recv()) is None:
                     return
-                outcome = _compute(record, record.plan.chunks[index], policy, overwrite, claim)
+                solver, chunk = chunks.solver(record), record.plan.chunks[index]
+                outcome = chunks.compute(record, solver, [chunk], policy, overwrite=overwrite, progress=claim)
                 connection.send(("did", replace(outcome, errors=tuple(map(_portable, outcome.errors)))))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # who started this is gone
-    except Exception as error:  # the border where a worker's failure becomes its starter's
+        return  # the parent process has ended
+    except Exception as error:  # here a worker's failure becomes its parent's
         connection.send(("fatal", _portable(error)))
 
 
-def _compute(record: Record, chunk: Chunk, policy: Policy, overwrite: bool, claim: Claim) -> Outcome:
-    committed = chunks.committed(record, [chunk], overwrite=overwrite)
-    if committed:
-        return chunks.reuse(record, committed, claim)
-    return chunks.compute(record, chunks.solver(record), [chunk], policy, overwrite=overwrite, progress=claim)
-
-
-def _settle_in(share: Share) -> None:
+def _take(share: Share) -> None:
+    """Restrict this process to its share, and end it with its parent."""
     if hasattr(os, "setsid"):
-        # A terminal's Ctrl-C goes to who started this, which passes it on once.
+        # A terminal sends Ctrl-C to its whole session; only the parent process must get it.
         os.setsid()
     interrupts.install()
     if share.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = share.gpu
     if hasattr(os, "sched_setaffinity"):
-        # XLA makes as many threads as there are cores to run on.
+        # XLA starts one thread per core of the affinity.
         os.sched_setaffinity(0, share.cores)
     threading.Thread(target=_end_with_parent, daemon=True, name="lanewise-parent").start()
 
@@ -286,7 +277,7 @@ def _end_with_parent() -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that another process can read."""
+    """The error, or one with its text if it cannot be pickled."""
     try:
         same: Exception = pickle.loads(pickle.dumps(error))
         return same
@@ -295,17 +286,11 @@ def _portable(error: Exception) -> Exception:
 
 
 def _gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may be set to, one for each GPU that JAX could use."""
+    """Values of CUDA_VISIBLE_DEVICES, one per GPU that JAX could use."""
     if not any(importlib.util.find_spec(name) for name in _PLUGINS):
         return []
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [one.strip() for one in visible.split(",") if one.strip()]
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        query = [program, "--query-gpu=index", "--format=csv,noheader"]
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.split()
+    with contextlib.suppress(MachineError):
+        return [index for (index,) in host.gpus("index")]
+    return []

@@ -1,4 +1,4 @@
-"""What a report says of its campaign besides the numbers."""
+"""Information about the campaign for its report."""
 
 from __future__ import annotations
 
@@ -15,34 +15,32 @@ from lanewise.storage.record import Record
 
 
 def context(record: Record, files: Mapping[str, Any]) -> Context:
-    """The same wherever the report is written: no path and no URL of this run enters.
+    """The context of a report, without paths and URLs: the report does not depend on where it is written.
 
     Args:
-        files: top-level keys of the manifest that name files, without where those lie.
+        files: replacements of the manifest's top-level keys that name files, without their folders.
     """
     manifest = record.manifest
     content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}, **files}
     return Context(
         campaign=manifest.name,
         manifest=yaml_text.dump(content),
-        reproduce="lanewise run manifest.yaml && lanewise aggregate manifest.yaml",
-        lanewise_version=provenance.versions()["lanewise"],
         versions=provenance.versions(),
     )
 
 
 def missing_chunks(record: Record, summary: pd.DataFrame, names: tuple[str, ...]) -> tuple[MissingChunk, ...]:
-    """Chunks of the plan that the summary does not hold whole, with their truths and why they are absent.
+    """Chunks with realizations that are not in the summary, with their truths and the cause.
 
     Args:
-        names: of the parameters that tell one truth from another.
+        names: names of the true parameters to show.
     """
     there = set(summary["run_id"])
     absent = {
         chunk.index: [r.planned.truth for r in chunk.realizations if r.run_id not in there]
         for chunk in record.plan.chunks
     }
-    # No node and no time: the report of one state of a campaign has the same bytes wherever it is written.
+    # Without node and time: the report must have the same bytes wherever it is written.
     causes = {one.chunk: one.cause for one in failures.survey(record.store)} if any(absent.values()) else {}
     return tuple(
         MissingChunk(
@@ -57,10 +55,10 @@ def missing_chunks(record: Record, summary: pd.DataFrame, names: tuple[str, ...]
 
 
 def retried(summary: pd.DataFrame) -> tuple[RetriedRow, ...]:
-    """Realizations that were tried again."""
+    """The retried realizations."""
     found = summary[summary["retries"].fillna(0) > 0]
     columns = (found[name] for name in ("run_id", "retries", "status", "method_used"))
     return tuple(
-        RetriedRow(str(run_id), int(n), str(status), str(method))
+        RetriedRow(str(run_id), int(n), status=str(status), method=str(method))
         for run_id, n, status, method in zip(*columns, strict=True)
     )

@@ -1,7 +1,7 @@
-"""What the pages of all reports share.
+"""Functions and types for the pages of all reports.
 
-A report is one HTML file that needs no network, no script and no file beside it. It holds no clock, host, path or
-attempt, so that the same campaign gives the same bytes.
+A report is one HTML file without scripts, network access or other files. It contains no time, host, path or attempt, so
+that the same campaign gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ROWS_SHOWN = 200  # of each list of realizations; the rest is in summary.csv
 
 @dataclass(frozen=True)
 class MissingChunk:
-    """A chunk of which the results have nothing, or not all.
+    """A chunk with missing realizations.
 
     Attributes:
-        n: realizations that are missing.
-        truths: their true parameters, as `Context.truth` names them, each once; empty where none is known.
-        cause: the error that its last attempt ended with; empty if none is on record.
+        n: number of missing realizations.
+        truths: their distinct true parameters, as in the heading `Context.truth`; empty if unknown.
+        cause: error of its last attempt; empty if unknown.
     """
 
     chunk: int
@@ -38,7 +38,7 @@ class MissingChunk:
 
 @dataclass(frozen=True)
 class RetriedRow:
-    """A realization that was tried again, and what came of it."""
+    """A retried realization and its result."""
 
     run_id: str
     retries: int
@@ -48,22 +48,18 @@ class RetriedRow:
 
 @dataclass(frozen=True)
 class Context:
-    """What the report says about the campaign besides its numbers.
+    """Information about the campaign for its report.
 
     Attributes:
-        campaign: its name.
+        campaign: name of the campaign.
         manifest: the manifest's text.
-        reproduce: the command line that carries it out again.
-        lanewise_version: that computed the numbers.
-        versions: library → version.
+        versions: package → version; includes lanewise.
         truth: heading of the truths of missing chunks.
-        missing_chunks, retried: what is not computed, and what was computed more than once.
+        missing_chunks, retried: chunks with missing realizations, and retried realizations.
     """
 
     campaign: str
     manifest: str
-    reproduce: str
-    lanewise_version: str
     versions: Mapping[str, str]
     truth: str = "truth"
     missing_chunks: tuple[MissingChunk, ...] = ()
@@ -72,7 +68,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot in a page; a wide one has a row of its own."""
+    """A plot in a page; a wide plot fills a row."""
 
     caption: str
     svg: Markup
@@ -80,10 +76,10 @@ class Plot:
 
 
 def environment(package: str) -> Environment:
-    """Where the templates of reports are found, and how they write numbers.
+    """The environment of a report's templates.
 
     Args:
-        package: of the family whose page it is; what pages share is found beside it.
+        package: package with the family's templates; the shared templates are always found.
     """
     found = Environment(
         loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("lanewise.report", ".")]),
@@ -97,7 +93,7 @@ def environment(package: str) -> Environment:
 
 
 def number(value: float | None, form: str = ".3g") -> str:
-    """A number as people write it; a dash where there is none."""
+    """A number for people; a dash for None."""
     if value is None:
         return "–"
     mantissa, _, power = format(value, form).partition("e")
@@ -105,12 +101,12 @@ def number(value: float | None, form: str = ".3g") -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as people write it; a dash where there is none."""
+    """A fraction as a percentage; a dash for None."""
     return "–" if value is None else f"{100 * value:.3g} %"
 
 
 def inline(name: str, svg: bytes) -> Markup:
-    """A plot as part of the page: in its colours and its type, as wide as its column, ids its own."""
+    """A plot for the page: with its colours, font and width, and with unique ids."""
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

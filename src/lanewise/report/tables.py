@@ -1,4 +1,4 @@
-"""Tables and results as files: summary.csv, and trees of frozen values as JSON and CSV."""
+"""Write tables and results: summary.csv, and nested dataclasses as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def frame_csv(frame: pd.DataFrame) -> bytes:
 
 
 def to_json(results: object) -> str:
-    """Results as the text of their JSON file: undefined is null, keys as the types order them."""
+    """Results as JSON text: undefined values are null, keys have the order of the fields."""
     return json.dumps(plain(results), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_csv(results: object) -> bytes:
-    """The same leaves as `to_json`, a line each: where it stands, and its value."""
+    """The values of `to_json`, one line each: path and value."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("path", "value"))
@@ -49,10 +49,10 @@ def _leaves(path: str, value: Json) -> Iterator[tuple[str, Json]]:
 
 
 def plain(value: object) -> Json:
-    """A tree of frozen values as JSON has it.
+    """Nested dataclasses and tuples as JSON values.
 
     Raises:
-        TypeError: something in it has no place there.
+        TypeError: a value has another type.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -62,4 +62,4 @@ def plain(value: object) -> Json:
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
-    raise TypeError(f"{type(value).__name__} has no place in results")
+    raise TypeError(f"results: expected dataclasses, tuples, numbers, text or None, got {type(value).__name__}")

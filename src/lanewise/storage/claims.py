@@ -15,16 +15,13 @@ import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from lanewise.errors import StorageError
 from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest.plan import Chunk
 from lanewise.storage.store import HOME, Store, stamp
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
 
 CLAIMS = f"{HOME}/claims"
 NODE_VARIABLE = "LANEWISE_NODE"

@@ -1,11 +1,11 @@
 """Commits: what makes a chunk done.
 
-A chunk's data goes under its attempt, which no other attempt shares; then one small commit is created, last, and
-names the attempt. No commit, not done. Readers follow commits, never listings of data.
+Each attempt writes its data under its own name. Last, it creates one small commit that names the attempt. A chunk
+without a commit is not done. Readers follow commits, never listings of data.
 
-Where the store can create an object only if there is none, a chunk has one commit, `commits/<chunk>.commit`. Where it
-cannot, each attempt commits under its own name, `commits/<chunk>/<attempt>.commit`, and the lowest attempt counts: one
-truth, if not one object. Where both are there, the first counts.
+If the store has conditional writes, a chunk has one commit, `commits/<chunk>.commit`. Otherwise, each attempt writes
+its own commit, `commits/<chunk>/<attempt>.commit`, and that of the lowest attempt is valid. If both forms exist,
+`commits/<chunk>.commit` is valid.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Commit:
 
     Attributes:
         data, rows: the packed results, and their rows of the summary.
-        view: list of the files of the realizations' directories; None if they were not asked for.
+        view: list of the files in the realizations' directories; None if the layout has no directories.
         realizations: run id → identity, in the chunk's order.
         counts: status → number of realizations.
-        settings: what the identities share, so that a refusal can say what differs.
-        provenance: versions, device, timings; never read by the statistics.
-        tries: run id → every attempt at a realization that was retried, the first run with them.
+        settings: settings that all realizations share, to name the difference when a commit is refused.
+        provenance: versions, device, times; the statistics never read it.
+        tries: run id → every attempt, including the first run; only for retried realizations.
     """
 
     chunk: int
@@ -65,26 +65,26 @@ class Commit:
     tries: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
-def new_attempt() -> str:
-    """A name that no other attempt has; later attempts sort after earlier ones."""
-    return stamp()
-
-
 def path_of(chunk: Chunk, attempt: str | None = None) -> str:
-    """Where a chunk's commit stands; with an attempt: where it does if the store has no conditional writes."""
+    """Path of a chunk's commit; with an attempt: its path in a store without conditional writes."""
     return f"{COMMITS}/{chunk.name}{_SUFFIX}" if attempt is None else f"{COMMITS}/{chunk.name}/{attempt}{_SUFFIX}"
 
 
 def read(store: Store, chunk: Chunk) -> Commit | None:
-    """The chunk's commit, None if it is not done."""
+    """The chunk's valid commit; None if the chunk is not done.
+
+    Raises:
+        Damaged: the commit cannot be read.
+    """
     if (commit := _parse(store, path_of(chunk))) is not None:
         return commit
-    return _lowest(store, chunk)
+    found = attempts(store, chunk)
+    return _parse(store, path_of(chunk, found[0])) if found else None
 
 
 def survey(store: Store, chunks: Sequence[Chunk]) -> tuple[dict[int, Commit], dict[int, Damaged]]:
-    """The commits that are there, and why some cannot be read, by chunk index."""
-    # Of many chunks, one listing tells which have a commit.
+    """The valid commits, and why others cannot be read, by chunk index."""
+    # For several chunks, one listing replaces a failed read per chunk without a commit.
     names = set(store.names(COMMITS)) if len(chunks) > 1 else None
 
     def one(chunk: Chunk) -> Commit | Damaged | None:
@@ -103,19 +103,14 @@ def survey(store: Store, chunks: Sequence[Chunk]) -> tuple[dict[int, Commit], di
 
 
 def indices(store: Store) -> set[int]:
-    """Every chunk that has a commit, also such as are in no plan of ours."""
+    """Index of every chunk that has a commit, including chunks outside the plan."""
     names = (name.removesuffix(_SUFFIX) for name in store.names(COMMITS))
     return {int(name) for name in names if name.isdecimal()}
 
 
 def attempts(store: Store, chunk: Chunk) -> list[str]:
-    """The attempts that committed under their own names, lowest first."""
+    """The attempts with commits under their own names, lowest first."""
     return [n.removesuffix(_SUFFIX) for n in store.names(f"{COMMITS}/{chunk.name}") if n.endswith(_SUFFIX)]
-
-
-def _lowest(store: Store, chunk: Chunk) -> Commit | None:
-    found = attempts(store, chunk)
-    return _parse(store, path_of(chunk, found[0])) if found else None
 
 
 def _parse(store: Store, path: str) -> Commit | None:
@@ -142,15 +137,15 @@ def _encode(commit: Commit) -> bytes:
 
 
 def _sealed(head: str, tail: str) -> bytes:
-    """Both with the SHA-256 between them of both with zeros between them."""
+    """A commit's bytes: head, SHA-256, tail. The SHA-256 is that of the same bytes with zeros in its place."""
     return f"{head}{hashlib.sha256(f'{head}{_BLANK}{tail}'.encode()).hexdigest()}{tail}".encode()
 
 
 def check_sizes(store: Store, chunks: Sequence[Chunk], found: Mapping[int, Commit]) -> None:
-    """Refuse a commit of which a file is missing or of another size; what they hold is for `verify` to read.
+    """Check the files of commits: they exist and have the right sizes. `verify` also checks their content.
 
     Raises:
-        Damaged: saying how to compute the chunk again.
+        Damaged: a file is missing or has another size.
     """
 
     def fault(chunk: Chunk) -> str | None:
@@ -165,31 +160,29 @@ def check_sizes(store: Store, chunks: Sequence[Chunk], found: Mapping[int, Commi
 
     committed = [chunk for chunk in chunks if chunk.index in found]
     for chunk, text in zip(committed, store.map(fault, committed), strict=True):
-        # Not damaged, if the chunk was overwritten since its commit was read.
+        # If the chunk was overwritten since its commit was read, it is not damaged.
         if text is not None and previous(store, chunk) == found[chunk.index]:
             raise Damaged(f"{text}; {remedy(chunk.index)}")
 
 
 def remedy(index: int) -> str:
-    """What to do about a damaged chunk."""
+    """The remedy for a damaged chunk, for messages."""
     return f"`lanewise run --overwrite --batch-index {index}` computes it again"
 
 
 def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
-    """Refuse a commit of other realizations or settings.
+    """Check that a commit has the plan's realizations.
 
     Raises:
-        ResultsDiffer: saying what differs.
+        ResultsDiffer: the identities differ; the text says which settings.
     """
     expected = {r.run_id: r.identity for r in chunk.realizations}
     if dict(commit.realizations) == expected:
         return
-    reasons = list(identity.differences(commit.settings, plan.settings))
-    if not reasons:
-        reasons = [
-            f"chunk {chunk.index} holds other realizations; batch.size differs, or the truths and seeds, or the inputs "
-            "and the sweep (to add realizations: lanewise extend)"
-        ]
+    reasons = list(identity.differences(commit.settings, plan.settings)) or [
+        f"chunk {chunk.index} holds other realizations; batch.size differs, or the truths and seeds, or the inputs "
+        "and the sweep (to add realizations: lanewise extend)"
+    ]
     shown = "; ".join(reasons[:5])
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
 
@@ -209,16 +202,20 @@ def write(
     """Write a chunk's data, then its commit.
 
     Args:
-        attempt: a new one if none is given.
-        view: the files of the realizations' directories, if they will be published; the commit then knows them.
-        replace: take the place of the commit that is there. It stays to the last; the directories of what changes are
-            removed just before.
-        changed: with `replace`, run ids whose results differ from what is there; None: all.
+        attempt: name of the attempt; default: a new one.
+        view: path and content of the files in the realizations' directories, if they will be published.
+        replace: replace the existing commit. It is valid until the new one is written; the directories of changed
+            realizations are removed just before that.
+        changed: with `replace`, run ids whose results differ from the existing ones; None: all.
 
     Returns:
-        The commit that counts: this attempt's, or that of another attempt which was first.
+        The valid commit: this attempt's, or that of an attempt that was faster.
+
+    Raises:
+        ResultsDiffer: another attempt was faster, and its realizations differ from the plan's.
+        StorageError: the results cannot be written.
     """
-    attempt = attempt or new_attempt()
+    attempt = attempt or stamp()
     outputs = outputs_of(plan.settings)
     base = f"{CHUNKS}/{chunk.name}/{attempt}"
     rows = json.dumps([outputs.summary_row(result) for result in results], allow_nan=False).encode()
@@ -236,14 +233,14 @@ def write(
         tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
     )
     if replace:
-        # A process that is killed after the commit and before it has published must not leave the old attempt's files,
-        # which may look like the new one's.
+        # Otherwise a process that is killed between commit and publication would leave the old attempt's files, which
+        # may have the sizes of the new ones.
         store.map(store.remove, chunk.run_ids if changed is None else sorted(changed))
     _settle(store, chunk, commit, replace)
-    # Read back, also where the store said yes or no: a create-only write can lose to its own retry.
+    # The store's answer is not enough: a conditional write can lose to its own earlier try, whose answer was lost.
     winner = read(store, chunk)
     if winner is None:
-        raise StorageError(f"{store.where(path_of(chunk))}: was committed, and does not exist; is somebody deleting?")
+        raise StorageError(f"{store.where(path_of(chunk))}: was written, but does not exist; look for who removes it")
     if winner.attempt != attempt:
         check(store, plan, chunk, winner)
     return winner
@@ -252,10 +249,10 @@ def write(
 def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
     content = _encode(commit)
     if replace:
-        # This path counts before those of attempts, whether or not the store honours conditions.
+        # This path has precedence over those of attempts, with or without conditional writes.
         store.put(path_of(chunk), content)
     elif read(store, chunk) is None:
-        # Asked also where creating is conditional: a node whose client is not may have been first.
+        # Also with conditional writes: a node whose client lacks them may have committed first.
         if store.conditional:
             store.create(path_of(chunk), content)
         else:
@@ -263,38 +260,46 @@ def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
 
 
 def outputs_of(settings: Mapping[str, Any]) -> Outputs[Any]:
-    """How results are stored, given what a plan or a commit says that its realizations share."""
+    """The `Outputs` of the family that the settings of a plan or commit name."""
     return registry.family(settings["kind"]).outputs()
 
 
 def load_results(store: Store, commit: Commit) -> Sequence[AnyResult]:
-    """The results that a commit stands for."""
+    """The results of a commit.
+
+    Raises:
+        Damaged: their file is missing or was changed.
+    """
     return outputs_of(commit.settings).unpack(checked(store, commit.data))
 
 
 def load_rows(store: Store, commit: Commit) -> list[dict[str, Any]]:
-    """The summary rows that a commit stands for."""
+    """The summary rows of a commit.
+
+    Raises:
+        Damaged: their file is missing or was changed.
+    """
     rows: list[dict[str, Any]] = json.loads(checked(store, commit.rows))
     return rows
 
 
 def load_view(store: Store, commit: Commit) -> list[File]:
-    """The files of the directories that a commit stands for."""
+    """The files in the directories of a commit's realizations; empty if the layout has none."""
     return [File(**one) for one in json.loads(checked(store, commit.view))] if commit.view else []
 
 
 def previous(store: Store, chunk: Chunk) -> Commit | None:
-    """The chunk's commit if it can be read; nothing is known of what a damaged one held."""
+    """The chunk's valid commit; None if there is none or it is damaged."""
     with contextlib.suppress(Damaged):
         return read(store, chunk)
     return None
 
 
 def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Container[str]) -> None:
-    """Remove what a replaced commit stood for.
+    """Remove the files and directories of a replaced commit.
 
     Args:
-        keep: run ids whose directories stay, since they are of other commits by now.
+        keep: run ids whose directories stay, because they belong to other commits now.
     """
     store.remove(f"{COMMITS}/{chunk.name}")
     if old is not None:
@@ -303,7 +308,7 @@ def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Container[str]
 
 
 def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
-    """Remove a chunk: its commits first, then its data and the directories of what it held, but for those to keep."""
+    """Remove a chunk: its commits, then its data and its directories, except those in `keep`."""
     old = previous(store, chunk)
     store.remove(path_of(chunk))
     discard(store, chunk, old, keep)
@@ -312,10 +317,10 @@ def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
 
 
 def checked(store: Store, file: File) -> bytes:
-    """The bytes of a file that a commit names.
+    """Content of a file that a commit names.
 
     Raises:
-        Damaged: it is missing, or was changed.
+        Damaged: the file is missing or was changed.
     """
     try:
         data = store.read(file.path)

@@ -7,7 +7,6 @@ try runs in its own thread, which is abandoned when its time is over.
 from __future__ import annotations
 
 import errno
-import os
 import random
 import threading
 import time
@@ -18,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from lanewise.errors import StorageError, StorageTimeout, UsageError
+from lanewise.errors import StorageError, StorageTimeout
+from lanewise.machine import host
 from lanewise.storage.cloud_errors import first_line
 
 T = TypeVar("T")
@@ -94,15 +94,7 @@ def from_environment() -> Patience:
     Raises:
         UsageError: the variable is not a positive number.
     """
-    text = os.environ.get(DEADLINE_VARIABLE)
-    if not text:
-        return Patience()
-    try:
-        deadline_s = float(text)
-    except ValueError:
-        deadline_s = 0.0
-    if not 0 < deadline_s < float("inf"):
-        raise UsageError(f"{DEADLINE_VARIABLE}: expected seconds > 0, got '{text}'")
+    deadline_s = host.seconds(DEADLINE_VARIABLE, default=Patience.deadline_s, positive=True)
     return Patience(deadline_s, min(Patience.try_s, deadline_s))
 
 

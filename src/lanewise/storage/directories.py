@@ -31,7 +31,7 @@ def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[st
         view = commits.load_view(store, commit)
         # After two attempts without conditional writes, a file of the right size may come from the other attempt.
         contested = len(commits.attempts(store, chunk)) > 1
-        if view and not contested and not list(missing(store, chunk, view)):
+        if view and not contested and _is_complete(store, chunk, view):
             return
         files = files_of(commit.settings, commits.load_results(store, commit))
     write(store, files)
@@ -50,10 +50,8 @@ def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
     store.map(put, directories.values())
 
 
-def missing(store: Store, chunk: Chunk, view: Iterable[File]) -> Iterable[File]:
-    """Files of the directories that are missing or have the wrong size."""
-    found = dict(zip(chunk.run_ids, store.map(store.sizes, chunk.run_ids), strict=True))
-    for file in view:
-        run_id, _, name = file.path.rpartition("/")
-        if found[run_id].get(name) != file.size:
-            yield file
+def _is_complete(store: Store, chunk: Chunk, view: Iterable[File]) -> bool:
+    """Whether every file of the directories exists with the right size."""
+    found = zip(chunk.run_ids, store.map(store.sizes, chunk.run_ids), strict=True)
+    sizes = {f"{run_id}/{name}": size for run_id, files in found for name, size in files.items()}
+    return all(sizes.get(file.path) == file.size for file in view)

@@ -1,4 +1,4 @@
-"""Records of chunks that could not be committed; such a chunk has no results that could say why."""
+"""Records of chunks that could not be committed; without results, only these records give the reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Failure:
 def record(store: Store, chunk: Chunk, node: str, error: Exception) -> None:
     """Record that a chunk could not be committed."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    failure = Failure(chunk.index, now, node, type(error).__name__, str(error))
+    failure = Failure(chunk.index, time=now, node=node, cause=type(error).__name__, message=str(error))
     path = f"{FAILURES}/{chunk.name}-{stamp()}.failure"
     store.put(path, (json.dumps(asdict(failure)) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""The record of a campaign: its manifest, its plan, and what storage holds of it. Reading only."""
+"""The record of a campaign: its manifest, its plan, and its results in storage. It only reads."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MANIFEST = f"{HOME}/manifest.yaml"
 
 @dataclass(frozen=True)
 class Record:
-    """A manifest with its plan, and the storage that holds the results."""
+    """A manifest, its plan, and the storage with its results."""
 
     manifest: Manifest
     plan: Plan
 
     @cached_property
     def store(self) -> Store:
-        """Where the results are."""
+        """The storage below the output URL."""
         return Store(self.manifest.output.url)
 
     @cached_property
@@ -38,11 +38,14 @@ class Record:
         return frozenset(realization.run_id for realization in self.plan.realizations)
 
     def commits(self, chunks: Sequence[Chunk] | None = None) -> dict[int, Commit]:
-        """The commits that are there, by chunk index, of all chunks or some; each is checked against the plan.
+        """The valid commits by chunk index, checked against the plan.
+
+        Args:
+            chunks: default: all of the plan.
 
         Raises:
-            Damaged: one of them cannot be read.
-            ResultsDiffer: one of them is of another identity.
+            Damaged: a commit cannot be read.
+            ResultsDiffer: a commit has another identity.
         """
         found, damaged = self.survey(chunks)
         for index, error in damaged.items():
@@ -50,7 +53,7 @@ class Record:
         return found
 
     def survey(self, chunks: Sequence[Chunk] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:
-        """As `commits`, and why some commits cannot be read."""
+        """The commits like `commits`, and the errors of those that cannot be read, by chunk index."""
         chunks = self.plan.chunks if chunks is None else chunks
         found, damaged = commits.survey(self.store, chunks)
         for chunk in chunks:
@@ -59,7 +62,7 @@ class Record:
         return found, damaged
 
     def rows(self) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
-        """The summary's rows of all chunks that can be read, in the plan's order, and by index why others cannot."""
+        """The summary's rows in the plan's order, and the errors of chunks that cannot be read, by chunk index."""
         found, damaged = self.survey()
 
         def of_chunk(index: int) -> list[dict[str, Any]] | Damaged:
@@ -68,7 +71,7 @@ class Record:
                 try:
                     return commits.load_rows(self.store, commit)
                 except Damaged as error:
-                    # Not damaged, if the chunk was overwritten since its commit was read.
+                    # If the chunk was overwritten since its commit was read, it is not damaged.
                     now = self.survey([self.plan.chunks[index]])[0].get(index)
                     if now is None or now.attempt == commit.attempt:
                         return error
@@ -81,7 +84,7 @@ class Record:
         return read, dict(sorted(damaged.items()))
 
     def damaged_chunks(self, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
-        """What is damaged as results carry it: no URL of this run enters them."""
+        """Damaged chunks for results: without the output URL, which must not enter them."""
         url = f"{self.store.url}/"
         return tuple(DamagedChunk(index, str(error).removeprefix(url)) for index, error in damaged.items())
 
@@ -94,12 +97,10 @@ def open_record(source: str | Document, overrides: Sequence[str] = ()) -> Record
         overrides: `path=value` pairs as `--set` takes them.
 
     Raises:
-        ManifestError: with every complaint.
+        ManifestError: the manifest or its config is invalid; holds every complaint.
     """
-    if isinstance(source, str) and not source.endswith((".yaml", ".yml")):
-        store = Store(source)
-        if store.exists(MANIFEST):
-            loaded = with_output(loading.load(store.where(MANIFEST), overrides), source)
-            return Record(loaded, planning.build(loaded))
-    loaded = loading.load(source, overrides)
+    if isinstance(source, str) and not source.endswith((".yaml", ".yml")) and (store := Store(source)).exists(MANIFEST):
+        loaded = with_output(loading.load(store.where(MANIFEST), overrides), source)
+    else:
+        loaded = loading.load(source, overrides)
     return Record(loaded, planning.build(loaded))

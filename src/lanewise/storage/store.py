@@ -38,8 +38,8 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # user:password@, but neither a port nor an S3 ARN. The password may contain slashes.
 _PASSWORD = re.compile(r"://(?!arn:)[^/:@]*:(?!\d+(?:/|$)).*@")
 _REMEDIES = {
-    errno.ENOSPC: "make room and run again; what is committed stays",
-    errno.EDQUOT: "make room and run again; what is committed stays",
+    errno.ENOSPC: "free some space and run again; committed results are kept",
+    errno.EDQUOT: "free some space and run again; committed results are kept",
     errno.EROFS: "choose an output.url that can be written",
     errno.EACCES: "choose an output.url that this user may write",
 }

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,8 @@ def test_commits_plan_and_status_are_as_their_schemas_say(place: Path, survey: P
     campaign = load(place)
     paths = list((survey / "_lanewise" / "commits").iterdir())
     said = [("commit", json.loads(path.read_text())) for path in paths]
-    said += [("plan", plan_summary.summarise(campaign.record).content)]
-    said += [("status", status.status(campaign.record, "m.yaml").content)]
+    said += [("plan", asdict(plan_summary.summarise(campaign.record)))]
+    said += [("status", asdict(status.status(campaign.record, "m.yaml")))]
     for name, content in said:
         jsonschema.Draft7Validator(schema.load(name)).validate(json.loads(json.dumps(content)))
 
