@@ -90,7 +90,6 @@ PHASES: dict[str, Callable[[], None]] = {
 }
 
 
-
 def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
     import gaussian  # with JAX, which who only waits does not need
 
