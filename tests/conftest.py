@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import os
@@ -53,9 +54,23 @@ Write = Callable[..., str]
 Lanewise = Callable[..., tuple[int, str, str]]
 
 
-def pytest_configure() -> None:
-    """What JAX has traced lives as long as the session: it is seldom looked through for garbage."""
+# Compiled programs are kept for later sessions, but no longer than this.
+KEPT_S = 7 * 24 * 3600
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # What JAX has traced lives as long as the session: it is seldom looked through for garbage.
     gc.set_threshold(100_000, 50, 100)
+    # All workers and the processes that they start compile into one place, which JAX reads as it is imported; the
+    # user's own caches are left alone unless one is named.
+    if config.cache is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        place = config.cache.mkdir("jax")
+        for file in place.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > KEPT_S:
+                    file.unlink()
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +80,8 @@ def _no_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests compile once per session, and leave the user's caches alone unless one is named."""
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests leave the user's caches alone unless one is named."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "jax-cache"))
 

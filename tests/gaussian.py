@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lanewise.engine.engine import Engine
+from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Realization
 from lanewise.manifest.problem import Observation
+from lanewise.storage.record import Record
 
 PRIOR = 0.5
 NOISE = np.array([[0.04, 0.03], [0.03, 0.09]])
@@ -57,6 +60,11 @@ def observe(realization: Realization) -> Observation:
     rng = np.random.default_rng(realization.planned.seed)
     y = MIX @ truth + np.linalg.cholesky(NOISE) @ rng.normal(size=2)
     return Observation({"y": y}, realization.planned.truth)
+
+
+def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Engine:
+    """The engine on this problem, in the place of `chunks.solver`."""
+    return Engine(manifest or record.manifest, record.plan, observe=observe, problem=GaussianProblem(), retry=retry)
 
 
 def posterior(realization: Realization) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""The command line, telling when it has come to a phase, so that a test can send a signal into it.
+"""The command line with the cheap Gaussian problem, telling when it has come to a phase, so that a test can send a
+signal into it.
 
 Run as `python phases.py PHASE ARGUMENTS…`. Phases: `compiling`, where the density is made so long that XLA takes its
 time; `sampling`, between the second and the third round; `writing`, where storage takes a second for the packed data,
@@ -15,6 +16,10 @@ from typing import Any
 from lanewise import cli
 from lanewise.machine import progress
 from lanewise.machine.progress import JsonLines
+from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.protocols import Solver
+from lanewise.operations import chunks
+from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
 _ROUNDS = 2
@@ -28,18 +33,18 @@ def tell() -> None:
 def compiling() -> None:
     import jax.numpy as jnp
 
-    from lanewise.families.shear.model.problem import ShearProblem
+    from gaussian import GaussianProblem
 
-    density = ShearProblem.log_density
+    density = GaussianProblem.log_density
 
-    def endless(self: ShearProblem, position: Any, data: Any) -> Any:
+    def endless(self: GaussianProblem, position: Any, data: Any) -> Any:
         x = position
         for _ in range(_OPERATIONS):
             x = jnp.sin(x[::-1]) * x
         tell()
         return density(self, position, data) + 1e-30 * x.sum()
 
-    ShearProblem.log_density = endless  # type: ignore[method-assign]
+    GaussianProblem.log_density = endless  # type: ignore[method-assign]
 
 
 def sampling() -> None:
@@ -84,7 +89,15 @@ PHASES: dict[str, Callable[[], None]] = {
     "nothing": lambda: None,
 }
 
+
+def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+    import gaussian  # with JAX, which who only waits does not need
+
+    return gaussian.solver(record, manifest, retry)
+
+
 if __name__ == "__main__":
     phase = sys.argv.pop(1)
+    chunks.solver = solver
     PHASES[phase]()
     cli.main()

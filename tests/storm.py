@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -447,14 +448,17 @@ if __name__ == "__main__":
     what, manifest_path, base, log_path, n_times = sys.argv[1:]
     if what == "moments":
         # Only imported: a process that has used JAX cannot be forked.
-        pass
-
+        campaigns.load(manifest_path)
     else:
         # The device has no part in this, and importing JAX in every child would take minutes.
         nowhere = dict.fromkeys(("host", "platform", "device", "processor"), "none")
         provenance.machine = lambda: nowhere
-    # What is imported here is not imported by every child; no connection is made before the forks.
-    campaigns.load(manifest_path)
+        # What a whole run imports here is not imported by every child; no connection is made before the forks.
+        with tempfile.TemporaryDirectory() as place:
+            whole = load(manifest_path, f"{place}/results", Path(place, "log"))
+            whole.run()
+            upkeep.verify(whole.record)
+            published(whole)
     if base.startswith("s3:"):
         import s3fs  # noqa: F401
     works = {work.__name__: work for work in (kills, overwrites, retries, races, overwriting_races, moments)}

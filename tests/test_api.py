@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 import pytest
 
+import gaussian
 import lanewise
 from conftest import Write, load, tree
 from lanewise import cli
@@ -148,7 +149,9 @@ def test_results_of_another_identity_are_refused_with_what_differs(
         load(write(**changes)).run()
 
 
-def test_overwrite_starts_anew(write: Write, tmp_path: Path) -> None:
+def test_overwrite_starts_anew(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another PSF is another program, which here need not be one of galaxies.
+    monkeypatch.setattr(chunks, "solver", gaussian.solver)
     load(write()).run()
     campaign = load(write(config__psf__sigma=0.5))
     assert campaign.run(overwrite=True).computed == 2

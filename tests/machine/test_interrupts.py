@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gaussian
 from conftest import MANIFEST, Write, load, tree
+from lanewise.operations import chunks
 
 SLOW = pytest.mark.slow
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -69,7 +71,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     content["config"]["inference"] = NUTS
     content["output"]["url"] = str(folder / "results")
     (folder / "m.yaml").write_text(yaml.safe_dump(content))
-    load(str(folder / "m.yaml")).run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "solver", gaussian.solver)
+        load(str(folder / "m.yaml")).run()
     return tree(folder / "results")
 
 
@@ -78,8 +82,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     "phase", ["sampling", *(pytest.param(one, marks=SLOW) for one in ("compiling", "writing", "hanging"))]
 )
 def test_a_run_ends_within_the_grace_and_the_next_one_completes_to_the_same_bytes(
-    write: Write, tmp_path: Path, undisturbed: dict[str, bytes], phase: str, sent: signal.Signals
+    write: Write,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+    sent: signal.Signals,
 ) -> None:
+    monkeypatch.setattr(chunks, "solver", gaussian.solver)
     path = _campaign(write, "signalled.yaml", tmp_path / "signalled")
     ended = _signalled(phase, "run", path, sent=sent)
     assert ended.code == CODES[sent], ended.err

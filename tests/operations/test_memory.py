@@ -14,13 +14,16 @@ import gaussian
 from conftest import Lanewise, Write, load
 from gaussian import GaussianProblem
 from lanewise.api import Campaign
-from lanewise.engine import widths
+from lanewise.engine import programs, widths
 from lanewise.engine.engine import Engine
 from lanewise.engine.lanes import SharedOut
+from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
 from lanewise.errors import ChunkImpossible, ManifestError
 from lanewise.machine import device
 from lanewise.machine.progress import Silent
+from lanewise.manifest import registry
+from lanewise.manifest.manifest import Config
 from lanewise.manifest.status import LaneStatus
 from lanewise.operations import memory, tune
 from lanewise.storage.checkpoints import CheckpointKeeper, Policy
@@ -33,6 +36,24 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 123 byte
 @pytest.fixture(autouse=True)
 def _own_limits(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+class _OfImages(GaussianProblem):
+    """The cheap problem, of two pixels of a galaxy's image."""
+
+    def prepare(self, data: Any) -> Any:
+        return {"y": np.ravel(data["image"])[:2], **data}
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of the program is the same whatever it computes: one that is compiled in no time."""
+
+    def of_family(kind: str, config: Config, sequential: bool) -> tuple[_OfImages, tuple[Stage, ...]]:
+        problem = _OfImages()
+        return problem, programs.stages(registry.lanes(kind).inference(config), problem, sequential=sequential)
+
+    monkeypatch.setattr(programs, "of_family", of_family)
 
 
 def _campaign(write: Write, width: int, n: int = 32, file: str = "m.yaml") -> Campaign:
@@ -144,6 +165,7 @@ def test_what_was_halved_before_an_interruption_stays_halved_after_it(write: Wri
     assert _bits(resumed) == _bits(_engine(narrow).run(narrow.plan.chunks[0]))
 
 
+@pytest.mark.usefixtures("cheap")
 def test_the_plan_tells_the_memory_of_the_compiled_program(lanewise: Lanewise, write: Write) -> None:
     path = write(batch__width=64)
     code, out, _ = lanewise("plan", path)
@@ -178,8 +200,9 @@ def test_a_width_that_the_device_cannot_hold_is_refused_with_one_that_fits(
         memory.predict(wider.manifest, wider.plan)
 
 
+@pytest.mark.usefixtures("cheap")
 def test_draws_that_the_container_cannot_hold_are_refused_with_a_size_that_fits(write: Write) -> None:
-    inference = {"method": "nuts", "nuts_config": {"chains": 4, "warmup": 100, "samples": 10_000}}
+    inference = {"method": "laplace", "laplace_config": {"samples": 40_000}}
     changes = {"config__inference": inference, "realizations__count": 2000, "resources": {"memory": "4Gi"}}
     campaign = load(write(batch__size=4000, **changes))
     with pytest.raises(
@@ -191,6 +214,7 @@ def test_draws_that_the_container_cannot_hold_are_refused_with_a_size_that_fits(
     assert memory.predict(fits.manifest, fits.plan) is not None
 
 
+@pytest.mark.usefixtures("cheap")
 def test_where_the_device_is_absent_the_memory_is_an_estimate_that_says_so(write: Write) -> None:
     campaign = load(write(resources={"device": "gpu"}))
     found = memory.predict(campaign.manifest, campaign.plan)
@@ -199,6 +223,7 @@ def test_where_the_device_is_absent_the_memory_is_an_estimate_that_says_so(write
     assert "an estimate, because this machine lacks the manifest's device" in found.text
 
 
+@pytest.mark.usefixtures("cheap")
 def test_tune_names_the_narrowest_width_that_is_about_the_fastest(
     lanewise: Lanewise, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,10 +341,14 @@ def test_data_without_noise_give_the_truth_back() -> None:
         assert getattr(result, name).value == pytest.approx(truth, rel=1e-6)
 
 
-def test_ages_from_the_start_of_the_file_keep_the_truth_of_a_later_window() -> None:
-    source = str(REFERENCE / "a3n100_flat.h5")
+def test_ages_from_the_start_of_the_file_keep_the_truth_of_a_later_window(tmp_path: Path) -> None:
+    where = simulate.Experiment(n_frames=110)  # of which 100 are fitted: the program is that of the other fits
+    path = tmp_path / "longer.h5"
+    c2 = simulate.simulate(simulate.EXAMPLE, where, 5)
+    path.write_bytes(simulate.encode(c2, simulate.EXAMPLE, where, "flat"))
     later = {"data": {"dt": 0.1, "start_frame": 11}, "model": {"time_origin": "absolute"}, "fit": QUICK}
-    (result,) = fit_file(source, later)
+    (result,) = fit_file(str(path), later)
+    assert result.n_data == 3 * 100 * 99 // 2
     truth = TRUTH["v0"] * result.t_ref ** TRUTH["beta"] + TRUTH["v_offset"]
     assert abs(result.v.value - truth) < 3 * result.v.error < 0.01 * truth
 

@@ -36,7 +36,7 @@ def test_the_width_of_g_is_that_of_the_likelihood(sigma: str, radius: str) -> No
     with jax.enable_x64(True):
         problem = ShearProblem(scene)
         nothing = problem.prepare({"image": np.zeros((scene.image.size_y, scene.image.size_x))})
-        curvature = problem.curvature(problem.start(nothing), nothing)
+        curvature = jax.jit(problem.curvature)(problem.start(nothing), nothing)
         covariance = np.linalg.inv(curvature - np.eye(len(curvature)) * 1e-12)
     at = problem.names.index("g1")
     # The curvature holds the prior on g, which the width of one image does not.

@@ -81,9 +81,10 @@ def test_draw_fills_in_fixed_values_and_prior_centres() -> None:
 
 def test_draw_is_differentiable() -> None:
     config = scene()
-    slope = jax.grad(lambda g: jnp.sum(draw(config, g1=g) ** 2 * jnp.arange(48)))(0.03)
+    moment = jax.jit(jax.value_and_grad(lambda g: jnp.sum(draw(config, g1=g) ** 2 * jnp.arange(48))))
+    slope = moment(0.03)[1]
     h = 1e-5
-    up, down = (float(jnp.sum(draw(config, g1=0.03 + s) ** 2 * jnp.arange(48))) for s in (h, -h))
+    up, down = (float(moment(0.03 + s)[0]) for s in (h, -h))
     assert abs(slope - (up - down) / (2 * h)) < 1e-6 * abs(slope)
 
 
@@ -275,15 +276,18 @@ def test_at_zero_shear_and_ellipticity_the_gradient_is_finite_and_that_of_finite
 def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any], name: str, far: float) -> None:
     problem = ShearProblem(shear_config.parse(scene(gal=gal)))
     start = problem.start(problem.prepare({"image": np.zeros((48, 48))}))
-    assert float(problem.flaw(start, {})) < 1
+    flaw = jax.jit(lambda position: problem.flaw(position, {}))
+    assert float(flaw(start)) < 1
     moved = start.at[problem.names.index(name)].set(far)
     # The check is cheaper than a careful drawing, and says what that one would.
     p = dict(zip(problem.names, map(float, problem.constrain(moved)), strict=True))
-    careful, chosen = (GridRenderer(shear_config.parse(scene(gal=gal)), grid) for grid in (CAREFUL, problem.grid))
+    careful, chosen = (
+        jax.jit(GridRenderer(shear_config.parse(scene(gal=gal)), grid)) for grid in (CAREFUL, problem.grid)
+    )
     values = {**shear_config.parse(scene(gal=gal)).fixed, **p}
     error = float(np.abs(careful(values) - chosen(values)).max() / careful(values).max())
     assert error > 2e-5
-    assert float(problem.flaw(moved, {})) == pytest.approx(error / 1e-5, rel=0.3)
+    assert float(flaw(moved)) == pytest.approx(error / 1e-5, rel=0.3)
 
 
 @pytest.mark.parametrize("ellipticity", [{"e1": NORMAL, "e2": NORMAL}, {"e1": 0.0, "e2": 0.0}])
@@ -292,6 +296,6 @@ def test_gradients_are_finite_at_zero_and_where_no_galaxy_exists(g1: float, elli
     problem = ShearProblem(shear_config.parse(scene(gal={"ellipticity": ellipticity})))
     data = problem.prepare({"image": np.zeros((48, 48))})
     position = problem.start(data).at[0].set(g1)
-    value, gradient = jax.value_and_grad(problem.log_density)(position, data)
+    value, gradient = jax.jit(jax.value_and_grad(problem.log_density))(position, data)
     assert np.isfinite(gradient).all()
     assert np.isfinite(value) == (g1 < 1)
