@@ -43,7 +43,7 @@ def _stacked(problem: ShearProblem, images: list[Any]) -> Any:
 def test_every_mode_is_found_within_the_priors_bounds(sigma: float) -> None:
     problem, data = _lanes(sigma)
 
-    def of_lane(lane: Any) -> tuple[mode.Mode, whitening.Fit, Any]:
+    def of_lane(lane: Any) -> tuple[mode.Mode, whitening.GaussianFit, Any]:
         hill = mode.of_latents(problem, lane)
         found = mode.find(hill, problem.start(lane), 1e-3, 100)
         fit = whitening.fit(problem, lane)

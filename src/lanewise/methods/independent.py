@@ -29,7 +29,7 @@ class Drawing(NamedTuple):
 
     Attributes:
         drawn: number of draws made so far.
-        gradient_norm: see `whitening.Fit`.
+        gradient_norm: see `whitening.GaussianFit`.
         key: random key of the lane; the round after `drawn` draws uses fold_in(key, drawn).
     """
 

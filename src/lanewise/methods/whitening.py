@@ -39,7 +39,7 @@ class Whitening(NamedTuple):
         return lambda w: problem.log_density(self.position(w), data)
 
 
-class Fit(NamedTuple):
+class GaussianFit(NamedTuple):
     """A whitening, and whether it is usable.
 
     Attributes:
@@ -52,7 +52,7 @@ class Fit(NamedTuple):
     sane: jax.Array
 
 
-def fit(problem: Problem, data: Data) -> Fit:
+def fit(problem: Problem, data: Data) -> GaussianFit:
     """Find the mode, and whiten by the Hessian there; by `problem.curvature` if the Hessian gives no covariance."""
     hill = mode.of_position(problem, data)
     at = mode.find(hill, problem.start(data), _GRADIENT_NORM, _ITERATIONS)
@@ -61,7 +61,7 @@ def fit(problem: Problem, data: Data) -> Fit:
     width, approximate_width = (jnp.sum(factor**2, axis=1) for factor in (exact, approximate))
     factor = jnp.where(jnp.all(width <= _MAX_WIDTH_RATIO**2 * approximate_width), exact, approximate)
     sane = jnp.all(jnp.isfinite(factor)) & jnp.isfinite(at.value) & jnp.isfinite(at.gradient_norm)
-    return Fit(Whitening(at.position, factor), at.gradient_norm, sane & jnp.all(jnp.isfinite(at.gradient)))
+    return GaussianFit(Whitening(at.position, factor), at.gradient_norm, sane & jnp.all(jnp.isfinite(at.gradient)))
 
 
 def _root(precision: jax.Array) -> jax.Array:

@@ -48,7 +48,7 @@ class Relative:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LineFit:
     """Result of least squares: coefficients (k,), realised and predicted errors (k,), residuals (n,)."""
 
     beta: Array
@@ -64,7 +64,7 @@ def design(truth: Array) -> Array:
     return ones[:, None] if len(np.unique(truth)) == 1 else np.stack([ones, truth], axis=1)
 
 
-def fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> Fit | None:
+def fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> LineFit | None:
     """Least squares with equal weights and cluster-robust errors; None if a value is undefined or there are no values.
 
     The sandwich scales each cluster's score by (1 − leverage)^(−1/2). The variance is then unbiased in small samples
@@ -91,10 +91,10 @@ def fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> F
     if len(seeds) > k and left.min() > 1e-9:
         adjusted = np.einsum("gij,gj,glj,gl->gi", axes, left**-0.5, axes, score)
         realised = np.linalg.norm(inverse @ adjusted.T, axis=1)
-    return Fit(beta, realised, predicted, residual, len(seeds))
+    return LineFit(beta, realised, predicted, residual, len(seeds))
 
 
-def measures(fit: Fit, factor: Relative | None) -> list[Measure]:
+def measures(fit: LineFit, factor: Relative | None) -> list[Measure]:
     """The coefficients with their errors.
 
     Includes the error of a common factor λ̂: d ĝ / d ln λ̂ = μ − ĝ for the intercept, −b for a slope b.

@@ -41,7 +41,7 @@ def write_stats(store: Store, folder: str, name: str, results: object, plots: Ma
         store.put(f"{base}{PLOTS}/{plot}.svg", svg)
 
 
-def judge(record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damaged] | None = None) -> BiasResults:
+def evaluated(record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damaged] | None = None) -> BiasResults:
     """Bias and verdict of a campaign; realizations of the plan that are not in the summary are missing.
 
     Args:
@@ -76,7 +76,7 @@ def aggregate(record: Record) -> BiasResults:
     """
     summary, damaged = table.survey(record)
     record.store.put(SUMMARY, frame_csv(summary))
-    results, looked_at = gallery.look(record, summary, judge(record, summary, damaged))
+    results, looked_at = gallery.look(record, summary, evaluated(record, summary, damaged))
     plots = {**figures(results, summary), **looked_at}
     write_stats(record.store, STATS, BIAS_RESULTS, results, plots)
     record.store.put(REPORT, page.render(results, summary, plots, context(record, summary)).encode())
@@ -116,7 +116,7 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     if per_count is None:
         raise UsageError(f"--target-sigma-m: {observations.NO_EXTENSION}")
     summary, damaged = table.survey(record)
-    found = forecasts.of_results(judge(record, summary, damaged), target, per_count)
+    found = forecasts.of_results(evaluated(record, summary, damaged), target, per_count)
     if not found:
         raise UsageError(
             "--target-sigma-m: too little is committed to tell an error of m; run a pilot first, "

@@ -65,7 +65,7 @@ def stats(
         if level:
             acceptance = replace(record.manifest.acceptance, level=level)
             record = replace(record, manifest=replace(record.manifest, acceptance=acceptance))
-        results = aggregate.judge(record, summary)
+        results = aggregate.evaluated(record, summary)
     store = record.store if record is not None and not output_dir else Store(output_dir or ".")
     where = "" if output_dir else aggregate.STATS
     aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))

@@ -17,7 +17,7 @@ _NUMPYRO = {"mean": "loc", "sigma": "scale", "min": "low", "max": "high"}
 
 
 @dataclass(frozen=True)
-class Kind:
+class PriorKind:
     """A row of the table of priors; NumPyro's distribution has the row's name.
 
     Attributes:
@@ -47,49 +47,49 @@ def _beta_high(concentration1: float, concentration0: float) -> float:
 
 
 PRIORS = {
-    "Normal": Kind(
+    "Normal": PriorKind(
         ("mean", "sigma"),
         centre=lambda mean, sigma: mean,
         high=lambda mean, sigma: mean + sigma,
         quantile=lambda share, mean, sigma: mean + sigma * special.ndtri(share),
     ),
     # mean: the median; sigma: the standard deviation of the logarithm.
-    "LogNormal": Kind(
+    "LogNormal": PriorKind(
         ("mean", "sigma"),
         centre=lambda mean, sigma: mean,
         high=lambda mean, sigma: mean * math.exp(sigma),
         quantile=lambda share, mean, sigma: mean * math.exp(sigma * special.ndtri(share)),
         loc=math.log,
     ),
-    "Uniform": Kind(
+    "Uniform": PriorKind(
         ("min", "max"),
         centre=lambda low, high: (low + high) / 2,
         high=lambda low, high: high,
         quantile=lambda share, low, high: low + (high - low) * share,
     ),
     # mean: before the cut at min and max, between which it lies; it is the mode.
-    "TruncatedNormal": Kind(
+    "TruncatedNormal": PriorKind(
         ("mean", "sigma", "min", "max"),
         centre=lambda mean, sigma, low, high: mean,
         high=lambda mean, sigma, low, high: min(mean + sigma, high),
         quantile=_truncated_normal,
     ),
     # |Normal(0, sigma)|.
-    "HalfNormal": Kind(
+    "HalfNormal": PriorKind(
         ("sigma",),
         centre=lambda sigma: sigma * math.sqrt(2 / math.pi),
         high=lambda sigma: sigma * math.sqrt(2 / math.pi) + sigma * math.sqrt(1 - 2 / math.pi),
         quantile=lambda share, sigma: sigma * special.ndtri((1 + share) / 2),
     ),
     # rate: the inverse scale.
-    "Gamma": Kind(
+    "Gamma": PriorKind(
         ("concentration", "rate"),
         centre=lambda concentration, rate: concentration / rate,
         high=lambda concentration, rate: concentration / rate + math.sqrt(concentration) / rate,
         quantile=lambda share, concentration, rate: special.gammaincinv(concentration, share) / rate,
     ),
     # On 0…1, density ∝ x^(concentration1 − 1) (1 − x)^(concentration0 − 1).
-    "Beta": Kind(
+    "Beta": PriorKind(
         ("concentration1", "concentration0"),
         centre=lambda concentration1, concentration0: concentration1 / (concentration1 + concentration0),
         high=_beta_high,
@@ -98,7 +98,7 @@ PRIORS = {
         ),
     ),
     # df degrees of freedom, shifted to mean and scaled by sigma. A standard deviation exists only for df > 2.
-    "StudentT": Kind(
+    "StudentT": PriorKind(
         ("df", "mean", "sigma"),
         centre=lambda df, mean, sigma: mean,
         high=lambda df, mean, sigma: mean + sigma,

@@ -88,5 +88,5 @@ def test_a_pilot_tells_the_command_that_brings_the_target(write: Write, lanewise
     _, out, _ = lanewise("plan", path, "--target-sigma-m", "1e-3")
     assert f"next: lanewise extend {path} --count {need['count']} && lanewise run {path}" in out
     # What the verdict asks for and what the pilot tells are the same kind of number.
-    judged = aggregate.judge(load(path).record, load(path).summary)
+    judged = aggregate.evaluated(load(path).record, load(path).summary)
     assert judged.tally.n_planned == 6

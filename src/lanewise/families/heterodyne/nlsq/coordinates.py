@@ -57,7 +57,7 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setting:
+class FitSetting:
     """Gauge and box of one fit, with the user's bounds of f0 and whether f2 is fixed."""
 
     gauge: Gauge
@@ -66,7 +66,7 @@ class Setting:
     f2_fixed: bool
 
 
-def setting(config: HeterodyneConfig, t: np.ndarray) -> Setting:
+def setting(config: HeterodyneConfig, t: np.ndarray) -> FitSetting:
     """Gauge and box of a fit over the ages t [s], shape (N,)."""
     positive = t[t > 0]
     t_ref, t_mid = float(np.exp(np.log(positive).mean())), float((t[0] + t[-1]) / 2)
@@ -79,7 +79,7 @@ def setting(config: HeterodyneConfig, t: np.ndarray) -> Setting:
     log_f0_margin = 0.0 if fixed else _LOG_F0_MARGIN
     low[at] = np.log(f0_low) - (log_f0_margin if low[at] > _F0_FLOOR else 0.0)
     high[at] = np.log(f0_high) + log_f0_margin
-    return Setting(Gauge(t_ref, t_mid, f2_low if fixed else t_mid, room), Box(low, high), (f0_low, f0_high), fixed)
+    return FitSetting(Gauge(t_ref, t_mid, f2_low if fixed else t_mid, room), Box(low, high), (f0_low, f0_high), fixed)
 
 
 def to_box(x: jax.Array, gauge: Gauge) -> jax.Array:

@@ -16,9 +16,9 @@ from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.config import HeterodyneConfig, checked
 from lanewise.families.heterodyne.data import TwoTimeData, load
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, starts, uncertainty
-from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Setting
+from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, FitSetting
 from lanewise.families.heterodyne.nlsq.search import FINISH_EFFORT, Searcher, rows
-from lanewise.families.heterodyne.nlsq.solver import Anchor, Problem, Search
+from lanewise.families.heterodyne.nlsq.solver import Anchor, FitProblem, Search
 from lanewise.machine import device
 
 # Required decrease of χ² against a constant: _PER_UNKNOWN per unknown plus _PER_FIT, so three standard deviations for
@@ -112,7 +112,7 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
     if n_data <= N_COORDINATES + scale.basis.size:
         raise DataError(f"{data.source or 'these data'}: {n_data} values cannot determine the model; fit more frames")
     scene = kernel.Scene(t, np.float64(data.dt), np.float64(data.q), np.asarray(data.phi, dtype=np.float64))
-    problem = Problem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(t)))
+    problem = FitProblem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(t)))
     problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.result_type(leaf)), problem)
     return _result(data, where, Searcher(problem, kind, settings, n_data, noise.sigma(data.c2), sequential))
 
@@ -129,7 +129,7 @@ def _parsed(config: HeterodyneConfig | Mapping[str, Any] | None) -> HeterodyneCo
     return checked(config or {})
 
 
-def _result(data: TwoTimeData, where: Setting, searcher: Searcher) -> FitResult:
+def _result(data: TwoTimeData, where: FitSetting, searcher: Searcher) -> FitResult:
     polished, rounds = searcher.minimise()
     if not np.isfinite(polished.at.ssr[0]):
         raise DataError(f"{data.source or 'these data'}: no start within the bounds gives a finite model; widen them")

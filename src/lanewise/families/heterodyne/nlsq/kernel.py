@@ -29,7 +29,7 @@ BLOCK = 256
 G, ONE, Y = N_COORDINATES, N_COORDINATES + 1, N_COORDINATES + 2
 
 
-class Pairs(NamedTuple):
+class FramePairs(NamedTuple):
     """The data, in blocks of pairs.
 
     Attributes:
@@ -55,7 +55,7 @@ class Scene(NamedTuple):
     phi: Any
 
 
-def pairs(matrices: np.ndarray, seed: int) -> Pairs:
+def pairs(matrices: np.ndarray, seed: int) -> FramePairs:
     """The data as blocks, in a random order that favours short lags: the first blocks are a sample of all pairs.
 
     A correlation that decays within a few frames affects few of all pairs, and the first block must contain it too.
@@ -77,7 +77,7 @@ def pairs(matrices: np.ndarray, seed: int) -> Pairs:
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], padding), values.dtype)], axis=-1)
         return np.moveaxis(padded.reshape(*values.shape[:-1], n_blocks, BLOCK), -2, 0)
 
-    return Pairs(
+    return FramePairs(
         blocks(first.astype(np.int32)),
         # Padding uses the pair of ages 0 and 1, for which everything is finite.
         np.where(blocks(np.ones(len(lag))) > 0, blocks(second.astype(np.int32)), 1).astype(np.int32),
@@ -87,20 +87,22 @@ def pairs(matrices: np.ndarray, seed: int) -> Pairs:
     )
 
 
-def grams(x: jax.Array, data: Pairs, n_blocks: jax.Array, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
+def grams(
+    x: jax.Array, data: FramePairs, n_blocks: jax.Array, scene: Scene, gauge: Gauge, clip: FractionClip
+) -> jax.Array:
     """Gram matrices of the first `n_blocks` blocks, shape (n_phi, 16, 16)."""
     ages = _ages(profiles(x, scene.t, scene.dt, gauge, clip), x[12], scene)
     n_phi = scene.phi.shape[0]
 
     def add(k: jax.Array, total: jax.Array) -> jax.Array:
-        columns = _columns(ages, jax.tree.map(lambda a: a[k], Pairs(*data[:4], data.y)), scene.q)
+        columns = _columns(ages, jax.tree.map(lambda a: a[k], FramePairs(*data[:4], data.y)), scene.q)
         return total + jnp.einsum("akb,alb->akl", columns, columns)
 
     total: jax.Array = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n_phi, Y + 1, Y + 1), x.dtype))
     return total
 
 
-def look(x: jax.Array, data: Pairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
+def look(x: jax.Array, data: FramePairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
     """Cheap `grams` of the first block, to screen a point: rows and columns of the derivatives are 0."""
     reference, sample, path, f = coordinates.values(x, scene.t, scene.dt, gauge, clip)
     first, second = data.first[0], data.second[0]
@@ -140,7 +142,7 @@ def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
     return _Ages(jnp.concatenate([jnp.stack(scalars, axis=1), *vectors], axis=1), wave, d_wave)
 
 
-def _columns(ages: _Ages, block: Pairs, q: jax.Array) -> jax.Array:
+def _columns(ages: _Ages, block: FramePairs, q: jax.Array) -> jax.Array:
     """∂g/∂x, g, 1, y of one block, shape (n_phi, 16, BLOCK); padding is 0."""
     n_phi = ages.wave.shape[0]
     # Without the barriers the compiler repeats the gathers and the exponentials for each column that uses them.

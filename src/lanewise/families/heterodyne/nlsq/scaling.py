@@ -21,7 +21,7 @@ _MIN_ANGLES_FOR_SHARED = 3
 _ROUNDING = 1e-14
 
 
-class Scaling(NamedTuple):
+class ScalingBasis(NamedTuple):
     """Contrast and offset of angle a are Σ_m basis[a, m] times coefficient m.
 
     Attributes:
@@ -58,7 +58,7 @@ class Normal(NamedTuple):
 
 def setting(
     scaling: heterodyne_config.Scaling, matrices: np.ndarray, phi: np.ndarray, centre: float
-) -> tuple[Kind, Scaling]:
+) -> tuple[Kind, ScalingBasis]:
     """The scaling of one data set, and how its coefficients are solved for.
 
     Args:
@@ -77,18 +77,18 @@ def setting(
             above = ~np.eye(matrices.shape[-1], dtype=bool)
             quantiles = np.array([np.quantile(matrix[above], [0.05, 0.95]) for matrix in matrices])
             held = np.stack([quantiles[:, 1] - quantiles[:, 0], quantiles[:, 0] - centre])
-            return "held", Scaling(np.eye(n_phi), low, high, held)
+            return "held", ScalingBasis(np.eye(n_phi), low, high, held)
         case "fourier":
             needed = 1 + 2 * _FOURIER_ORDER
             if n_phi < needed:
                 raise DataError(f"scaling.mode fourier needs {needed} angles, these data have {n_phi}; use individual")
             angles = np.deg2rad(phi)[:, None] * np.arange(1, _FOURIER_ORDER + 1)
             basis = np.concatenate([np.ones((n_phi, 1)), np.cos(angles), np.sin(angles)], axis=1)
-            return "series", Scaling(basis, low, high, np.zeros((2, needed)))
+            return "series", ScalingBasis(basis, low, high, np.zeros((2, needed)))
         case "auto" if n_phi >= _MIN_ANGLES_FOR_SHARED:
-            return "groups", Scaling(np.ones((n_phi, 1)), low, high, np.zeros((2, 1)))
+            return "groups", ScalingBasis(np.ones((n_phi, 1)), low, high, np.zeros((2, 1)))
         case _:
-            return "groups", Scaling(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
+            return "groups", ScalingBasis(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
 
 
 def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
@@ -98,7 +98,7 @@ def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
     return float(((values - offsets[:, None]) ** 2).sum())
 
 
-def normal(gram: jax.Array, scaling: Scaling, kind: Kind) -> Normal:
+def normal(gram: jax.Array, scaling: ScalingBasis, kind: Kind) -> Normal:
     """The least-squares problem at one point, from the Gram matrices of all angles, shape (n_phi, 16, 16)."""
     basis, k = scaling.basis, N_COORDINATES
     n_coefficients = basis.shape[1]

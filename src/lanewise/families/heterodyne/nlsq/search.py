@@ -12,7 +12,7 @@ import numpy as np
 
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.nlsq import scaling, solver, starts
-from lanewise.families.heterodyne.nlsq.solver import Problem, Search, Stage
+from lanewise.families.heterodyne.nlsq.solver import DescentStage, FitProblem, Search
 
 # Starts per compiled call; fixed, so that search and polish share one program for any number of starts. Screening a
 # point is cheap, so more points share a call.
@@ -47,7 +47,7 @@ class Searcher:
         sequential: whether the descents of one call run one after the other.
     """
 
-    problem: Problem
+    problem: FitProblem
     kind: scaling.Kind
     settings: HeterodyneConfig
     n_data: int
@@ -160,7 +160,7 @@ class Searcher:
         )
         return self._descend(np.asarray(chosen.x), np.clip(chosen.damping, _DAMPING_MIN, _DAMPING), stage)
 
-    def _descend(self, begin: np.ndarray, damping: np.ndarray, stage: Stage) -> Search:
+    def _descend(self, begin: np.ndarray, damping: np.ndarray, stage: DescentStage) -> Search:
         """Descents from every row of `begin`, best first."""
         descend = partial(
             solver.descend,
@@ -198,9 +198,9 @@ def rows(search: Search, which: Any) -> Search:
     return result
 
 
-def _stage(n_blocks: int, passes: int, tolerance: float, *, pull: float = 0.0, known: float = np.nan) -> Stage:
+def _stage(n_blocks: int, passes: int, tolerance: float, *, pull: float = 0.0, known: float = np.nan) -> DescentStage:
     floats = (jnp.float64(number) for number in (tolerance, pull, known))
-    return Stage(jnp.int32(n_blocks), jnp.int32(passes), *floats)
+    return DescentStage(jnp.int32(n_blocks), jnp.int32(passes), *floats)
 
 
 def _batches(points: np.ndarray, width: int) -> list[jax.Array]:

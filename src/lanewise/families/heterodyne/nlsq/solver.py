@@ -13,8 +13,8 @@ from lanewise.engine.lanes import over_lanes
 from lanewise.families.heterodyne.c2 import FractionClip
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, scaling
 from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Box, Gauge
-from lanewise.families.heterodyne.nlsq.kernel import Pairs, Scene
-from lanewise.families.heterodyne.nlsq.scaling import Kind, Normal, Scaling
+from lanewise.families.heterodyne.nlsq.kernel import FramePairs, Scene
+from lanewise.families.heterodyne.nlsq.scaling import Kind, Normal, ScalingBasis
 
 _DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e10
 # Replaces 0 under a square root.
@@ -36,14 +36,14 @@ class Anchor(NamedTuple):
     spread: Any
 
 
-class Problem(NamedTuple):
+class FitProblem(NamedTuple):
     """The inputs that all starts of one fit share."""
 
-    data: Pairs
+    data: FramePairs
     scene: Scene
     gauge: Gauge
     box: Box
-    scaling: Scaling
+    scaling: ScalingBasis
     anchor: Anchor
 
 
@@ -71,7 +71,7 @@ class Search(NamedTuple):
     done: jax.Array
 
 
-class Stage(NamedTuple):
+class DescentStage(NamedTuple):
     """How far the descents of one call go.
 
     Attributes:
@@ -97,8 +97,8 @@ def descend(
     *,
     starts: jax.Array,
     damping: jax.Array,
-    problem: Problem,
-    stage: Stage,
+    problem: FitProblem,
+    stage: DescentStage,
     kind: Kind,
     clip: FractionClip,
     sequential: bool,
@@ -147,7 +147,7 @@ def descend(
 
 
 @partial(jax.jit, static_argnames=("kind", "clip"))
-def screen(points: jax.Array, *, problem: Problem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
+def screen(points: jax.Array, *, problem: FitProblem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
     """The points cut to the box, shape (n, 13), and their sums of squares on the first block of the data."""
 
     def one(point: jax.Array) -> tuple[jax.Array, jax.Array]:

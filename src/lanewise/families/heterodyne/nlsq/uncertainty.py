@@ -12,7 +12,7 @@ import scipy.linalg
 
 from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.nlsq import coordinates
-from lanewise.families.heterodyne.nlsq.coordinates import BOX_NAMES, N_COORDINATES, Gauge, Setting
+from lanewise.families.heterodyne.nlsq.coordinates import BOX_NAMES, N_COORDINATES, FitSetting, Gauge
 
 _COORDINATES = (
     "log J_ref(t_ref)",
@@ -59,7 +59,7 @@ class Uncertainty:
 
 
 def assess(
-    x: np.ndarray, *, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: Setting
+    x: np.ndarray, *, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: FitSetting
 ) -> Uncertainty:
     """Covariances for unit noise at the minimum x, without the bounds.
 

@@ -56,7 +56,7 @@ def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[B
 
 
 @dataclass(frozen=True)
-class Stamps:
+class StampComparison:
     """An image, the model at the posterior mean, and their difference / noise σ, each of shape (ny, nx).
 
     Attributes:
@@ -115,7 +115,7 @@ def results_of(record: Record, run_ids: Sequence[str]) -> dict[str, Result]:
     return found
 
 
-def stamps(record: Record, result: Result) -> Stamps:
+def stamps(record: Record, result: Result) -> StampComparison:
     """The image of a realization, simulated or read again, and the model at the posterior mean."""
     from lanewise.families.shear.model.draw import draw
     from lanewise.machine import device
@@ -133,7 +133,7 @@ def stamps(record: Record, result: Result) -> Stamps:
     else:
         assert config.image.noise.sigma is not None
         root = np.full(data.shape, 1 / config.image.noise.sigma)
-    return Stamps(data, model, (np.where(root > 0, data, model) - model) * root, root > 0)
+    return StampComparison(data, model, (np.where(root > 0, data, model) - model) * root, root > 0)
 
 
 def chains_of(result: Result) -> Chains:
@@ -144,7 +144,7 @@ def chains_of(result: Result) -> Chains:
     return Chains(result.run_id, max(rhat), min(ess), *result.shape)
 
 
-def draw_stamps(name: str, shown: Stamps) -> bytes:
+def draw_stamps(name: str, shown: StampComparison) -> bytes:
     """Data, model and residual in three panels, as SVG."""
     return svg(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
 
@@ -155,7 +155,7 @@ def draw_chains(result: Result) -> bytes:
     return svg("chains", partial(_chains, posterior), (7.6, 0.5 + 1.7 * len(posterior)))
 
 
-def _stamps(shown: Stamps, figure: Figure) -> None:
+def _stamps(shown: StampComparison, figure: Figure) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.subplots(1, 3)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lanewise.families.shear.report.checks import checks, measure
-from lanewise.families.shear.statistics.results import BiasResults, Chains, Convergence, Outlier
+from lanewise.families.shear.statistics.results import BiasResults, Chains, ConvergenceExtremes, Outlier
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, number, percent
 
 _CRITERIA = {
@@ -72,7 +72,7 @@ def _chains(one: Chains) -> str:
     )
 
 
-def _convergence(found: Convergence) -> list[tuple[str, str, str]]:
+def _convergence(found: ConvergenceExtremes) -> list[tuple[str, str, str]]:
     """Name, value and run id of every diagnostic that there is."""
     named = (
         ("largest R̂", found.rhat, ".4f"),

@@ -33,7 +33,7 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Convergence:
+class ConvergenceExtremes:
     """How the chains fared, of all realizations that were computed; None where a method has no such number.
 
     Attributes:
@@ -108,7 +108,7 @@ class BiasResults:
     g2: ComponentBias | None
     joint: Joint
     signs: Signs | None
-    convergence: Convergence
+    convergence: ConvergenceExtremes
     outliers: tuple[Outlier, ...]
     chains: Chains | None
     points: tuple[PointBias, ...]
@@ -232,7 +232,7 @@ def _points(
     return tuple(points)
 
 
-def _convergence(rows: pd.DataFrame) -> Convergence:
+def _convergence(rows: pd.DataFrame) -> ConvergenceExtremes:
     def extreme(columns: Sequence[str], *, largest: bool) -> Extreme | None:
         found = [
             (float(value), str(name))
@@ -243,7 +243,7 @@ def _convergence(rows: pd.DataFrame) -> Convergence:
         return Extreme(*(max(found) if largest else min(found))) if found else None
 
     diverging = pd.to_numeric(rows["divergences"]).dropna()
-    return Convergence(
+    return ConvergenceExtremes(
         rhat=extreme(("rhat_g1", "rhat_g2"), largest=True),
         ess=extreme(("ess_g1", "ess_g2"), largest=False),
         khat=extreme(("khat",), largest=True),
