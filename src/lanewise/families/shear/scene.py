@@ -169,7 +169,7 @@ class Galaxy:
 
 def image(value: Mapping[str, Any]) -> Image:
     """The stamp from the section `image` of a config, which the schema has checked."""
-    used = {key: part for key, part in value.items() if key != "fft_size"}
+    used = {key: part for key, part in value.items() if key not in {"fft_size", "renderer"}}
     return typed.build(Image, {**used, "noise": typed.build(Noise, value["noise"])})
 
 
