@@ -24,10 +24,10 @@ import numpy as np
 
 from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.fourier import Grid, GridRenderer
 from lanewise.families.shear.model.likelihood import PixelLikelihood, Renderer
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
 from lanewise.manifest.plan import Single
 

@@ -22,7 +22,7 @@ from lanewise.engine.engine import Engine
 from lanewise.engine.results import Result
 from lanewise.errors import MachineError, ResultsDiffer, StorageError, UsageError
 from lanewise.families.shear import aggregate
-from lanewise.families.shear import simulate as simulation
+from lanewise.families.shear import image_simulator as simulation
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.problem import Observation
 from lanewise.operations import aggregate as operation

@@ -17,7 +17,7 @@ from conftest import MANIFEST, SCENE, Write, load
 from lanewise.errors import ManifestError
 from lanewise.families.shear.config import SETTINGS
 from lanewise.families.shear.scene import Image, Noise
-from lanewise.families.shear.simulation import Planted
+from lanewise.families.shear.simulation_config import Planted
 from lanewise.manifest import loading, manifest, schema
 from lanewise.manifest.document import Document
 from lanewise.operations import doctor, plan_summary, status

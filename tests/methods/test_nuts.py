@@ -11,7 +11,7 @@ import pytest
 from jax_galsim_renderer import jax_galsim
 from lanewise.engine.engine import Engine
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.simulate import simulate
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.manifest import loading, planning
 from lanewise.manifest.plan import Single
 

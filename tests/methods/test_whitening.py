@@ -12,8 +12,8 @@ import pytest
 from conftest import SCENE
 from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.simulate import simulate
 from lanewise.manifest.plan import Single
 from lanewise.methods import mode, whitening
 

@@ -18,7 +18,7 @@ from astropy.io import fits
 from conftest import Write, load, tree
 from lanewise.errors import DataError, ManifestError, UsageError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import family, stamps
+from lanewise.families.shear import family, stamp_files
 from lanewise.manifest import schema
 from lanewise.operations import extend
 from lanewise.report.tables import to_json
@@ -143,7 +143,7 @@ def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: 
     for index, image in enumerate(images):
         np.save(tmp_path / f"stamp{index}.npy", image)
     campaign = load(write(shear=..., realizations=..., observations={"images": "stamp*.npy"}))
-    stamps.load.cache_clear()
+    stamp_files.load.cache_clear()
     np.save(tmp_path / "stamp1.npy", images[0] + 1)
     campaign.run()
     assert list(campaign.summary["status"]) == ["ok", "failed", "ok", "ok"]
@@ -267,4 +267,4 @@ def test_an_array_is_chosen_by_name(arrays: dict[str, np.ndarray], name: str, me
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's types take any name for allow_pickle
     with pytest.raises(DataError, match=message):
-        stamps.read(buffer.getvalue(), "x.npz", name)
+        stamp_files.read(buffer.getvalue(), "x.npz", name)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import family, shears, simulation, truth_draws
+from lanewise.families.shear import family, shears, simulation_config, truth_draws
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Single
@@ -30,9 +30,9 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if not config.image.noise.simulated:
         message = "without noise no posterior is calibrated; remove it, or set true"
         found.append((("config", "image", "noise", "simulated"), message))
-    if manifest.content["config"].get(simulation.KEY, {}).get("truths") == "central":
+    if manifest.content["config"].get(simulation_config.KEY, {}).get("truths") == "central":
         message = "kind calibration draws every truth from its prior; remove it, or set drawn"
-        found.append((("config", simulation.KEY, "truths"), message))
+        found.append((("config", simulation_config.KEY, "truths"), message))
     if config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         found.append((("config", "inference", "method"), message))

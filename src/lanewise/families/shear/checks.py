@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lanewise.errors import Complaint
-from lanewise.families.shear import scene, simulation
+from lanewise.families.shear import scene, simulation_config
 from lanewise.families.shear.priors import Prior, centre, parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, position_bounds
 from lanewise.manifest import schema
@@ -31,23 +31,23 @@ def check(config: Document) -> list[Complaint]:
     if found:
         return found
     faults = [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(value)]
-    if simulation.KEY in value and not faults:
+    if simulation_config.KEY in value and not faults:
         faults = list(_simulation(value))
     return [config.complaint(path, message) for path, message in faults]
 
 
 def _simulation(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """The scene that images are drawn from is one of its own, and both have to fit each other."""
-    simulated = simulation.scene_of(value)
+    simulated = simulation_config.scene_of(value)
     # What both scenes have was looked at before.
     unsound = schema.faults(simulated, schema.load("shear-config"))
     unsound = unsound or [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(simulated)]
     for path, message in unsound:
-        yield (simulation.KEY, *path), message
+        yield (simulation_config.KEY, *path), message
     if not unsound:
         stamp = scene.image(value["image"])
         galaxies = (scene.galaxy(one["gal"], stamp) for one in (value, simulated))
-        yield from simulation.faults(value, *galaxies)
+        yield from simulation_config.faults(value, *galaxies)
 
 
 def _orders(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

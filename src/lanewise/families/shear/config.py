@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
-from lanewise.families.shear import scene, simulation
+from lanewise.families.shear import scene
+from lanewise.families.shear import simulation_config as simulation
 from lanewise.families.shear.priors import Parameter, Prior
 from lanewise.families.shear.scene import Galaxy, Image, Psf, PsfImage
-from lanewise.families.shear.simulation import Simulation
+from lanewise.families.shear.simulation_config import Simulation
 from lanewise.manifest import typed
 from lanewise.manifest.family import climbed
 from lanewise.manifest.manifest import Manifest, Rung

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from lanewise.engine.results import Result
 from lanewise.errors import Complaint
-from lanewise.families.shear import checks, observations, predictions, psf_image, shears, simulation, truth_draws
+from lanewise.families.shear import (
+    checks,
+    observations,
+    predictions,
+    psf_image,
+    shears,
+    simulation_config,
+    truth_draws,
+)
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.observations import Observations
@@ -64,7 +72,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
         if config.simulation.content:
-            found.append((("config", simulation.KEY), "images come from files here, none is simulated; remove it"))
+            message = "images come from files here, none is simulated; remove it"
+            found.append((("config", simulation_config.KEY), message))
         found += list(observations.misfits(extent, config))
         known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
     else:
@@ -208,7 +217,7 @@ def observe(config: ShearConfig, planned: Planned) -> Observation:
     assert isinstance(planned, Single)
     if planned.sources:
         return observations.observe(config, planned)
-    from lanewise.families.shear.simulate import simulate
+    from lanewise.families.shear.image_simulator import simulate
 
     return simulate(config, planned)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import Complaint, DataError, ManifestError
-from lanewise.families.shear import stamps, truths
+from lanewise.families.shear import stamp_files, truths
 from lanewise.families.shear.config import ShearConfig
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.plan import Single
@@ -147,7 +147,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
         DataError: a file has changed since the campaign was planned, or a variance is not positive.
     """
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
-    values = {role: stamps.load(one.file, one.name).values[one.index] for role, one in sources.items()}
+    values = {role: stamp_files.load(one.file, one.name).values[one.index] for role, one in sources.items()}
     image = values["images"].astype(np.float64)
     if config.image.noise.type != "PerPixel":
         return Observation({"image": image}, planned.truth)
@@ -173,9 +173,9 @@ def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:
         if isinstance(entry, Mapping):
             found.append(dict(entry))
             continue
-        for one in stamps.resolve(manifest, here):
+        for one in stamp_files.resolve(manifest, here):
             try:
-                images = stamps.load(Input(one["path"], one["sha256"]), one["name"])
+                images = stamp_files.load(Input(one["path"], one["sha256"]), one["name"])
             except DataError as error:
                 raise ManifestError([manifest.complaint(here, str(error))]) from None
             scale = {} if images.pixel_scale is None else {"pixel_scale": images.pixel_scale}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import DataError, ManifestError
-from lanewise.families.shear import scene, stamps
+from lanewise.families.shear import scene, stamp_files
 from lanewise.families.shear.scene import PsfImage
 from lanewise.manifest.document import Document
 
@@ -24,7 +24,7 @@ def resolve(config: Document) -> dict[str, Any]:
     value: dict[str, Any] = config.value
     if not isinstance(value["psf"]["file"], str):
         return value
-    found = stamps.resolve(config, _FILE_KEY)
+    found = stamp_files.resolve(config, _FILE_KEY)
     if len(found) != 1:
         raise ManifestError([config.complaint(_FILE_KEY, f"expected one file, got {len(found)}")])
     resolved = {**value, "psf": {**value["psf"], "file": found[0]}}
@@ -43,7 +43,7 @@ def read(psf: PsfImage) -> np.ndarray:
         DataError: the file is missing, has changed, or contains no point-spread function.
     """
     path = psf.file.path
-    values = stamps.load(psf.file, psf.array).values
+    values = stamp_files.load(psf.file, psf.array).values
     if len(values) != 1:
         raise DataError(f"{path}: expected one image, got {len(values)}")
     image: np.ndarray = values[0].astype(np.float64)

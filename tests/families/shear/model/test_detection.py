@@ -10,8 +10,8 @@ import pytest
 from conftest import SCENE
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.detection import Finder
-from lanewise.families.shear.simulate import simulate
 from lanewise.manifest.plan import Single
 
 # Of a stamp of 32 × 30 pixels .3–.7: x within ±6.4, y within ±6.

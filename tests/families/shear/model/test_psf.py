@@ -15,12 +15,12 @@ from astropy.io import fits
 from conftest import SCENE, Write, load
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import psf_image, stamps
+from lanewise.families.shear import psf_image, stamp_files
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.fourier import GridRenderer
 from lanewise.families.shear.model.render import STAMP
 from lanewise.families.shear.scene import PsfImage
-from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
 from lanewise.manifest.plan import Single
 
@@ -114,7 +114,7 @@ def test_a_psf_image_is_read_beside_the_config_and_pinned_by_its_content(write: 
     fits.writeto(tmp_path / "psfs" / "psf.fits", image_of_a_psf(0.1, 33), overwrite=True)
     assert load(write(config=config)).manifest.config.content != manifest.config.content
     psf_image.read.cache_clear()
-    stamps.load.cache_clear()
+    stamp_files.load.cache_clear()
     with pytest.raises(DataError, match="has changed"):
         simulate(shear_config.of(again), Single("r", 1, AT))
 

@@ -13,13 +13,13 @@ import pytest
 
 from jax_galsim_renderer import jax_galsim
 from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.fourier import Grid, GridRenderer, ModeLikelihood
 from lanewise.families.shear.model.likelihood import PixelLikelihood, choose
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import CAREFUL, STAMP, choose_grid, in_precision
 from lanewise.families.shear.scene import Noise
-from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
 from lanewise.manifest.plan import Single
 

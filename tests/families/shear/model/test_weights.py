@@ -11,9 +11,9 @@ import pytest
 from conftest import SCENE, Write, load
 from lanewise.errors import ManifestError
 from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.problem import ShearProblem
-from lanewise.families.shear.simulate import simulate
 from lanewise.machine import device
 from lanewise.manifest.plan import Single
 
