@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gaussian
 from conftest import Lanewise, Write, tree
+from lanewise.operations import chunks
 
 
 def _fields(lines: str) -> list[dict[str, object]]:
@@ -109,6 +111,7 @@ def test_a_folder_is_no_place_for_a_table(lanewise: Lanewise, write: Write, tmp_
 def test_not_converged_is_exit_code_2_and_data_in_a_cluster(
     lanewise: Lanewise, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(chunks, "solver", gaussian.solver)
     path = write(config__inference={"method": "map", "map_config": {"max_iterations": 1, "gradient_norm": 1e-9}})
     assert lanewise("run", path)[0] == 2
     assert lanewise("run", path)[0] == 2  # reused, and still not converged
@@ -172,8 +175,9 @@ def test_help_names_every_command_and_imports_no_jax() -> None:
 
 
 def test_one_line_of_the_page_runs_and_its_stages_work_on_the_results(
-    lanewise: Lanewise, write: Write, tmp_path: Path
+    lanewise: Lanewise, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(chunks, "solver", gaussian.solver)
     scene = tmp_path / "scene.yaml"
     scene.write_text(json.dumps(yaml.safe_load(Path(write()).read_text())["config"]))
     out = str(tmp_path / "validation" / "batched")

@@ -26,7 +26,9 @@ GRACE_S = 3.0
 # Of a machine that does other things: for the interpreter to notice, and for the process to end.
 SLACK_S = 2.0
 QUIET_S = 5.0
-NUTS = {"method": "nuts", "nuts_config": {"warmup": 200, "samples": 300, "chains": 2}}
+# Of a width and with draws that other tests have, too: one program.
+NUTS = {"method": "nuts", "nuts_config": {"warmup": 150, "samples": 400, "chains": 2}}
+WIDTH = 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _signalled(phase: str, *arguments: str, sent: signal.Signals, times: int = 1
 
 
 def _campaign(write: Write, file: str, url: Path) -> str:
-    return write(file, url=str(url), config__inference=NUTS)
+    return write(file, url=str(url), config__inference=NUTS, batch__width=WIDTH)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed")
     content = copy.deepcopy(MANIFEST)
     content["config"]["inference"] = NUTS
+    content["batch"]["width"] = WIDTH
     content["output"]["url"] = str(folder / "results")
     (folder / "m.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:

@@ -74,7 +74,7 @@ def test_requirements_are_bounds_by_name_and_numbers_outrank_them(
 
 
 def test_a_pilot_tells_the_command_that_brings_the_target(write: Write, lanewise: Lanewise) -> None:
-    path = write(shear={"grid": [0.01, 0.05]}, realizations={"count": 3}, batch={"size": 6, "width": 2})
+    path = write(shear={"grid": [0.01, 0.05]}, realizations={"count": 3}, batch={"size": 6, "width": 4})
     code, _, err = lanewise("plan", path, "--target-sigma-m", "1e-3")
     assert code == 64
     assert "run a pilot first" in err
