@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from lanewise.machine import provenance
 from lanewise.manifest import yaml_text
 from lanewise.report.page import Context, MissingChunk, RetriedRow
-from lanewise.storage import failures
+from lanewise.storage import failures, inputs
 from lanewise.storage.record import Record
 
 
-def context(record: Record, files: Mapping[str, Any]) -> Context:
-    """The context of a report, without paths and URLs: the report does not depend on where it is written.
-
-    Args:
-        files: replacements of the manifest's top-level keys that name files, without their folders.
-    """
+def context(record: Record) -> Context:
+    """The context of a report, without folders and URLs: its bytes are the same wherever it is written."""
     manifest = record.manifest
-    content = {**manifest.content, "output": {**manifest.content["output"], "url": "…"}, **files}
+    content = inputs.without_folders(manifest.content)
+    content = {**content, "output": {**content["output"], "url": "…"}}
     return Context(
         campaign=manifest.name,
         manifest=yaml_text.dump(content),

@@ -11,7 +11,7 @@ from lanewise.families.heterodyne import figures, report
 from lanewise.families.heterodyne import summary as table
 from lanewise.families.heterodyne.report import Survey
 from lanewise.families.heterodyne.results import TaskResult
-from lanewise.families.heterodyne.tasks import extent_of, of
+from lanewise.families.heterodyne.tasks import of
 from lanewise.manifest.protocols import Conclusion, DamagedChunk
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT
@@ -49,9 +49,7 @@ def aggregate(record: Record) -> Survey:
     summary = table.table(record, rows)
     record.store.put(SUMMARY, frame_csv(summary))
     found = survey(record, summary, record.damaged_chunks(damaged))
-    # No path of an input: the report of a campaign has the same bytes wherever its data are.
-    files = [{"path": one.filename, "sha256": one.sha256} for one in extent_of(record.manifest).inputs]
-    page = report.render(found, summary, _plots(record, summary), contexts.context(record, {"inputs": files}))
+    page = report.render(found, summary, _plots(record, summary), contexts.context(record))
     record.store.put(REPORT, page.encode())
     return found
 

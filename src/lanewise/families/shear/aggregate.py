@@ -23,7 +23,6 @@ from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
 from lanewise.statistics.verdict import EXIT_CODES, Decision, lines
-from lanewise.storage import inputs
 from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
@@ -127,10 +126,8 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
 
 def context(record: Record, summary: pd.DataFrame) -> Context:
     """What a report says of its campaign."""
-    content = record.manifest.content
-    files = {key: inputs.without_folders(content[key]) for key in ("config", observations.KEY) if key in content}
     return replace(
-        contexts.context(record, files),
+        contexts.context(record),
         truth="true shear (g1, g2)",
         missing_chunks=contexts.missing_chunks(record, summary, COMPONENTS),
         retried=contexts.retried(summary),
