@@ -53,7 +53,7 @@ def main(weather: dict[str, Any]) -> None:
     def observe(realization: Realization) -> Observation:
         seen, seed = gaussian.observe(realization), realization.planned.seed
         y = seen.data["y"] * (np.nan if seed in weather.get("poisoned", ()) else 1.0)
-        return replace(seen, data={"y": y, "bend": np.array(_BEND if seed in weather.get("bent", ()) else 0.0)})
+        return replace(seen, members=({"y": y, "bend": np.array(_BEND if seed in weather.get("bent", ()) else 0.0)},))
 
     class Mortal(Engine):
         def run(self, chunk: Chunk, *rest: Any) -> Any:

@@ -59,7 +59,7 @@ def observe(realization: Realization) -> Observation:
     truth = np.array([realization.planned.truth["g1"], realization.planned.truth["g2"]])
     rng = np.random.default_rng(realization.planned.seed)
     y = MIX @ truth + np.linalg.cholesky(NOISE) @ rng.normal(size=2)
-    return Observation({"y": y}, realization.planned.truth)
+    return Observation.of({"y": y}, realization.planned.truth)
 
 
 def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Engine:

@@ -45,7 +45,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> str:
 
     def simulate(config: Any, member: Any) -> Observation:
         seen = clean(config, member)
-        return Observation({"image": seen.data["image"] * np.nan}, seen.truth) if member.run_id == bad else seen
+        return Observation.of({"image": seen.data["image"] * np.nan}, seen.truth) if member.run_id == bad else seen
 
     monkeypatch.setattr(simulation, "simulate", simulate)
     return bad

@@ -14,6 +14,7 @@ import pytest
 
 import gaussian
 from conftest import Write, load
+from lanewise.engine.chunk_data import Unit
 from lanewise.engine.engine import Engine
 from lanewise.engine.keys import Purpose
 from lanewise.engine.results import Result
@@ -31,10 +32,9 @@ def computed(manifest: str, problem: str) -> tuple[int, str]:
     (chunk,) = record.plan.chunks
     results: list[Result] = engine.run(chunk)
     assert [r.status.word for r in results] == ["ok"] * 3, results
-    looked = [engine._look(realization) for realization in chunk.realizations]
-    state = engine.stages[0].program.init(
-        *engine._inputs(chunk, looked, [(0, 0), (1, 0), (2, 0)], 4, Purpose.INFERENCE)
-    )
+    block = [(Unit(place, 0, 0), realization) for place, realization in enumerate(chunk.realizations)]
+    inputs = engine._inputs(block, engine._data(chunk.realizations), 4, Purpose.INFERENCE)
+    state = engine.stages[0].program.init(*inputs)
     devices = {shard.device for shard in jax.tree.leaves(state)[0].addressable_shards}
     bits = b"".join(r.posterior[name].tobytes() for r in results for name in sorted(r.posterior))
     return len(devices), hashlib.sha256(bits).hexdigest()

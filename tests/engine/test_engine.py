@@ -83,7 +83,7 @@ def _poisoned(values: dict[str, float]) -> Observe:
     def observe(realization: Realization) -> Observation:
         seen = gaussian.observe(realization)
         value = values.get(realization.run_id)
-        return seen if value is None else replace(seen, data={"y": np.full(2, value)})
+        return seen if value is None else replace(seen, members=({"y": np.full(2, value)},))
 
     return observe
 
@@ -289,7 +289,7 @@ def test_a_posterior_that_is_the_prior_is_uninformative_unless_one_component_is_
 
     def observe(realization: Realization) -> Observation:
         seen = gaussian.observe(realization)
-        return replace(seen, data={**seen.data, "seeing": seeing.copy()})
+        return replace(seen, members=({**seen.data, "seeing": seeing.copy()},))
 
     engine = Engine(campaign.manifest, campaign.plan, observe=observe, problem=_Blind())
     for value, expected in ((0.0, LaneStatus.UNINFORMATIVE), (1.0, LaneStatus.OK)):

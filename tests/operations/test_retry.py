@@ -145,7 +145,7 @@ def test_what_failed_for_a_passing_reason_is_mended_as_it_would_have_been(
         if member.seed == 43:
             raise OSError("the disk of this node is gone")
         if member.seed == 44:
-            return Observation({"image": observe(config, member).data["image"] * np.nan}, {})
+            return Observation.of({"image": observe(config, member).data["image"] * np.nan}, {})
         return observe(config, member)
 
     path = write()

@@ -38,15 +38,6 @@ class Lane:
     whole: Mapping[str, np.ndarray]
     flaw: float = 0.0
 
-    @property
-    def centre(self) -> np.ndarray:
-        """Representative position of the lane: its mode, or the mean of its draws, shape (n,)."""
-        if "position" in self.whole:
-            return self.whole["position"]
-        draws = self.records["position"][self.records["keep"]]
-        mean: np.ndarray = draws.reshape(-1, draws.shape[-1]).mean(axis=0)
-        return mean
-
     def kept(self, name: str) -> np.ndarray:
         """A record at the steps that are kept as draws, shape (chain, draw, …)."""
         values = self.records[name][self.records["keep"]]
@@ -55,13 +46,13 @@ class Lane:
 
 
 def assess(
-    kind: Kind, begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
+    *, kind: Kind, begun: Sequence[Result], lanes: Sequence[Sequence[Lane]], names: Sequence[str], criteria: Convergence
 ) -> list[Result]:
-    """The results of realizations that one method inferred.
+    """The results of realizations, or of their members, that one method inferred.
 
     Args:
         begun: results without draws. Their status is the worst of their lanes, and better than NON_FINITE.
-        lanes: the lanes of each realization.
+        lanes: the lanes of each result.
         names: latents, in the order of the position.
         criteria: thresholds of the manifest.
     """

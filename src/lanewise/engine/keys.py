@@ -19,14 +19,14 @@ class Purpose(IntEnum):
 
 
 def lane_keys(
-    root_seed: int, seeds: Sequence[int], purpose: Purpose, units: Sequence[int], retry: int = 0
+    *, root_seed: int, seeds: Sequence[int], purpose: Purpose, units: Sequence[int], retry: int = 0
 ) -> jax.Array:
     """The key of each lane, shape (lane,).
 
     Args:
         root_seed: the config's `rng_seed`.
         seeds: seed of each lane's realization.
-        units: number of each lane within its realization: its chain or start.
+        units: number of each lane within its realization, counted over members and their chains.
         retry: 0 for a first run and each of its resumes.
     """
     numbers = [(seed, purpose, retry, unit) for seed, unit in zip(seeds, units, strict=True)]

@@ -15,7 +15,7 @@ from lanewise import methods
 from lanewise.engine.lanes import SharedOut, over_lanes
 from lanewise.manifest import registry
 from lanewise.manifest.manifest import Config
-from lanewise.manifest.problem import LaneInference, Problem
+from lanewise.manifest.problem import LaneInference, Problem, Reduce
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Method, noughts
 
@@ -26,13 +26,21 @@ _FLAW_LANES = 16
 
 @dataclass(frozen=True)
 class Program:
-    """A method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis."""
+    """A method on lanes, compiled once; `data` is a dict of arrays with a leading lane axis.
+
+    Attributes:
+        joined: the records of all rounds, one after the other along the axis of the steps.
+        reduce: from these records, the records of whole lanes, and data: the lanes' centres, see `Problem.flaw`, and
+            what they leave in place of their draws. None if they leave their draws.
+    """
 
     init: SharedOut
     advance: SharedOut
     finish: SharedOut
     constrain: Callable[..., Any]
     flaw: SharedOut
+    joined: Callable[..., Any]
+    reduce: SharedOut | None
 
 
 @dataclass(frozen=True)
@@ -48,17 +56,20 @@ class Stage:
 def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
     """The problem and stages of a family; cached, so that campaigns with equal configs share compiled programs."""
     lanes = registry.lanes(kind)
-    problem = lanes.problem(config)
-    return problem, stages(lanes.inference(config), problem, sequential=sequential)
+    problem, membership = lanes.problem(config), lanes.membership(config)
+    reduce = membership.reduce if membership else None
+    return problem, stages(lanes.inference(config), problem, reduce, sequential=sequential)
 
 
-def stages(inference: LaneInference, problem: Problem, *, sequential: bool) -> tuple[Stage, ...]:
+def stages(
+    inference: LaneInference, problem: Problem, reduce: Reduce | None = None, *, sequential: bool
+) -> tuple[Stage, ...]:
     """The methods of a config, in the order in which they run; each is compiled at its first call."""
     built = [(name, methods.build(name, settings)) for name, settings in inference.stages]
-    return tuple(Stage(name, method, build(method, problem, sequential=sequential)) for name, method in built)
+    return tuple(Stage(name, method, build(method, problem, reduce, sequential=sequential)) for name, method in built)
 
 
-def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program:
+def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *, sequential: bool) -> Program:
     """Map the method over lanes; lanes that have stopped, and padding lanes, do not change."""
 
     def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
@@ -81,13 +92,35 @@ def build(method: Method[Any], problem: Problem, *, sequential: bool) -> Program
         )
         return found
 
+    def left(records: Any, whole: Any, data: Any) -> Any:
+        assert reduce is not None
+        return _centre(records, whole), dict(reduce(problem, records, whole, data))
+
     return Program(
         init=SharedOut(over_lanes(init, sequential=sequential)),
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
         finish=SharedOut(over_lanes(functools.partial(method.finish, problem), sequential=sequential)),
         constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
         flaw=SharedOut(over_lanes(flaw, sequential=sequential, at_once=_FLAW_LANES)),
+        joined=jax.jit(_joined),
+        reduce=SharedOut(over_lanes(left, sequential=sequential)) if reduce else None,
     )
+
+
+def _joined(parts: Any) -> Any:
+    # A program of its own, so that a block has the same bits whether or not its first rounds come from a checkpoint.
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1), *parts)
+
+
+def _centre(records: Any, whole: Any) -> jax.Array:
+    """Representative position of a lane: its mode, or the mean of its draws."""
+    if "position" in whole:
+        mode: jax.Array = whole["position"]
+        return mode
+    draws, keep = records["position"], records["keep"]
+    keep = jnp.reshape(keep, keep.shape + (1,) * (draws.ndim - keep.ndim))
+    axes = tuple(range(draws.ndim - 1))
+    return jnp.sum(jnp.where(keep, draws, 0), axis=axes) / jnp.sum(jnp.broadcast_to(keep, draws.shape), axis=axes)
 
 
 def within_memory(call: Callable[[], Result]) -> Result | None:
@@ -102,24 +135,40 @@ def within_memory(call: Callable[[], Result]) -> Result | None:
         raise
 
 
-def footprint(program: Program, inputs: Any) -> tuple[int, int]:
-    """Memory of the compiled programs, from XLA's memory analysis.
+def footprint(stage: Stage, inputs: Any) -> tuple[int, int]:
+    """Memory of a stage's compiled programs, from XLA's memory analysis.
 
     Args:
         inputs: keys, data and active flags of a block of lanes, or their shapes.
 
     Returns:
-        Arguments, results and temporaries of the largest program [bytes]; records of all lanes in one round [bytes].
+        Arguments, results and temporaries of the largest program, and records that stay on the device until they are
+        reduced [bytes]; what all lanes leave on the host [bytes].
     """
-    _, data, _ = inputs
+    program, n_rounds, (_, data, _) = stage.program, stage.method.rounds, inputs
     state = jax.eval_shape(program.init, *inputs)
     _, records = jax.eval_shape(program.advance, state, data)
+    _, whole = jax.eval_shape(program.finish, state, data)
+    calls: list[tuple[Any, tuple[Any, ...], int]] = [
+        (program.init, inputs, 0),
+        (program.advance, (state, data), 0),
+        (program.finish, (state, data), 0),
+    ]
+    left: Any = [records] * n_rounds
+    if program.reduce is not None:
+        every = jax.eval_shape(program.joined, left)
+        # The rounds' own records live on beside the joined ones; only they do while a round runs.
+        calls = [(call, arguments, _size(every)) for call, arguments, _ in calls]
+        calls.append((program.reduce, (every, whole, data), _size(every)))
+        _, left = jax.eval_shape(program.reduce, every, whole, data)
     peak = 0
-    for function, arguments in (
-        (program.init, inputs),
-        (program.advance, (state, data)),
-        (program.finish, (state, data)),
-    ):
+    for function, arguments, beside in calls:
         found = function.lower(*arguments).compile().memory_analysis()
-        peak = max(peak, found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes)
-    return peak, sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(records))
+        used = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+        peak = max(peak, used + beside)
+    return peak, _size(left)
+
+
+def _size(tree: Any) -> int:
+    """Size of arrays, or of their shapes [bytes]."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
 
@@ -59,6 +60,7 @@ class Result:
         stats: sample statistics per name, each of shape (chain, draw).
         laplace_std: per latent, its standard deviation in the Laplace approximation, if the method has one.
         tries: every attempt, including the first run; empty without retries.
+        members: what the members left, and their status; None for a realization with one member.
     """
 
     run_id: str
@@ -72,6 +74,7 @@ class Result:
     laplace_std: Mapping[str, float] = field(default_factory=dict)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     tries: tuple[Try, ...] = ()
+    members: Members | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

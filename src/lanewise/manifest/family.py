@@ -14,7 +14,7 @@ from lanewise.errors import Complaint, LanewiseError
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest, Rung
 from lanewise.manifest.plan import Planned
-from lanewise.manifest.problem import LaneInference, Observation, Problem
+from lanewise.manifest.problem import LaneInference, Membership, Observation, Problem
 from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Outputs, Solver
 
 if TYPE_CHECKING:
@@ -29,19 +29,25 @@ RecordT = TypeVar("RecordT")
 Ladder = tuple[Rung, ...]
 
 
+def _one_member(_: object) -> None:
+    return None
+
+
 @dataclass(frozen=True)
-class Lanes(Generic[ConfigT]):
+class Lanes(Generic[ConfigT, ResultT]):
     """How the engine infers a realization of the family.
 
     Attributes:
         inference: methods, settings and precision of a config.
         observe: simulates or reads one realization's data.
-        problem: the density, the same for all realizations of a campaign.
+        problem: the density, the same for all members and realizations of a campaign.
+        membership: how realizations of several members end; None: each has one member, whose result is its own.
     """
 
     inference: Callable[[ConfigT], LaneInference]
     observe: Callable[[ConfigT, Planned], Observation]
     problem: Callable[[ConfigT], Problem]
+    membership: Callable[[ConfigT], Membership[ConfigT, ResultT] | None] = _one_member
 
 
 def _nothing(_: object) -> tuple[()]:
@@ -101,7 +107,7 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     collect: Callable[[RecordT], pd.DataFrame]
     conclude: Callable[[RecordT], Conclusion]
     settings: Callable[[Manifest], Mapping[str, Any]] = _of_lanes
-    lanes: Lanes[ConfigT] | None = None
+    lanes: Lanes[ConfigT, ResultT] | None = None
     solver: Callable[[Manifest], Solver] | None = None
     check_config: Callable[[Document], Sequence[Complaint]] | None = None
     resolve_config: Callable[[Document], Mapping[str, Any]] = _as_it_stands

@@ -1,33 +1,90 @@
-"""The inference problem of one realization, and its data, for the engine."""
+"""The inference problem of one member of a realization, and its data, for the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     import jax
     import numpy as np
 
 Data = Mapping[str, Any]
+Reduce = Callable[["Problem", Mapping[str, "jax.Array"], Mapping[str, "jax.Array"], Data], Mapping[str, "jax.Array"]]
+ConfigT = TypeVar("ConfigT")
+# The family's result; engine.results.Result in lanewise, a room above this one.
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The data of one realization.
+    """The data of one realization, member by member.
 
     Attributes:
-        data: arrays of the density; their shapes are the same for all realizations of the campaign.
+        members: the arrays of the density for each member. The sequence may make a member's data when they are asked
+            for; an error there is the failure of this member alone. Shapes are equal for all members of the campaign,
+            but for the arrays named in `ragged`.
         truth: every true parameter: set by the campaign, or the centre of its prior.
+        ragged: arrays with one row per datum; members may have different numbers of rows. The engine pads the rows
+            by copies of the first, and adds the array `mask` (bool, one value per row), False for padding.
+        sizes: rows of each member's ragged arrays; empty without ragged arrays.
+        padded: rows after padding; 0: chosen by the engine for each member from its size alone.
     """
 
-    data: Mapping[str, np.ndarray]
+    members: Sequence[Mapping[str, np.ndarray]]
     truth: Mapping[str, float]
+    ragged: tuple[str, ...] = ()
+    sizes: Sequence[int] = ()
+    padded: int = 0
+
+    @classmethod
+    def of(cls, data: Mapping[str, np.ndarray], truth: Mapping[str, float]) -> Self:
+        """The observation of a realization with one member."""
+        return cls((data,), truth)
+
+    @property
+    def data(self) -> Mapping[str, np.ndarray]:
+        """The data of the only member."""
+        (data,) = self.members
+        return data
+
+
+@dataclass(frozen=True)
+class Members:
+    """What the lanes of a realization's members left.
+
+    Attributes:
+        status: `LaneStatus` of each member, shape (member,).
+        record: array per name, shape (member, chain, …); NaN (0 for integers) for members without a record.
+        reasons: number of a member that is not OK → the sentence that explains it.
+    """
+
+    status: np.ndarray
+    record: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Membership(Generic[ConfigT, ResultT]):
+    """How realizations of several members end.
+
+    Attributes:
+        combine: the realization's result from its members. It gets the config, a result without posterior whose
+            status is OK, and the members; it sets the posterior, and the status if members were lost. It may change
+            the status of members, too.
+        reduce: what a lane leaves in place of its draws, computed on the device: a pure function of the problem, the
+            records of all rounds by name, shape (step, …), the records of the lane as a whole, and the data. Steps
+            whose `keep` is False are no draws. Shapes of the result must not depend on the size of the member.
+            None: the lane leaves its draws: arrays (chain, draw) by latent.
+    """
+
+    combine: Callable[[ConfigT, ResultT, Members], ResultT]
+    reduce: Reduce | None = None
 
 
 class Problem(Protocol):
-    """One realization's inference problem; the engine maps it over lanes.
+    """The inference problem of one member; the engine maps it over lanes.
 
     A position is an unconstrained vector of shape (n,), n = len(names).
     """
@@ -45,7 +102,7 @@ class Problem(Protocol):
         """Prior standard deviation of each latent of interest; see `mark_uninformative`."""
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Arrays for the density, computed once on the host from an observation; `data` of the functions below."""
+        """Arrays for the density, computed on the host from a member's (padded) data; `data` of the functions below."""
 
     def start(self, data: Data) -> jax.Array:
         """Start position, shape (n,)."""

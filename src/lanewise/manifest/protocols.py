@@ -69,17 +69,21 @@ class Try:
 
 @dataclass(frozen=True)
 class Saved:
-    """A block of lanes between two rounds.
+    """A block of lanes between two rounds, or after the last one.
 
     Attributes:
         rounds: number of finished rounds.
-        state: leaves of the lanes' state, each with a leading lane axis.
-        records: one array per name, over all rounds so far.
+        state: leaves of the lanes' state, each with a leading lane axis; empty if the block is finished.
+        records: one array per name: the records of all rounds so far, or what a finished block left.
+        units: what the lanes compute, one row per lane; a solver without lanes has none.
+        width: lanes of the block, with padding.
     """
 
     rounds: int
     state: tuple[np.ndarray, ...]
     records: Mapping[str, np.ndarray]
+    units: np.ndarray | None = None
+    width: int = 0
 
 
 class Keeper(Protocol):

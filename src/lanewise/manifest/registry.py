@@ -37,7 +37,7 @@ def family(kind: str) -> AnyFamily:
     return door(kind).load()
 
 
-def lanes(kind: str) -> Lanes[Any]:
+def lanes(kind: str) -> Lanes[Any, Any]:
     """How the engine infers the realizations of a family.
 
     Raises:

@@ -41,23 +41,23 @@ class Policy:
     share: float = 0.05
 
 
-def snapshot(rounds: int, state: Any, records: Mapping[str, np.ndarray]) -> Saved:
-    """Copy a block between two rounds to the host."""
+def leaves(state: Any) -> tuple[np.ndarray, ...]:
+    """Copy the state of a block between two rounds to the host."""
     import jax
 
-    leaves = (jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state))
-    return Saved(rounds, tuple(np.asarray(leaf) for leaf in leaves), records)
+    found = (jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state))
+    return tuple(np.asarray(leaf) for leaf in found)
 
 
 def restored(init: Callable[..., Any], inputs: tuple[Any, Any, Any], saved: Sequence[np.ndarray]) -> Any:
-    """The state from `snapshot`. `init` is not run; it only defines the structure and the types."""
+    """The state from `leaves`. `init` is not run; it only defines the structure and the types."""
     import jax
     import jax.numpy as jnp
 
-    leaves, structure = jax.tree.flatten(jax.eval_shape(init, *inputs))
+    shapes, structure = jax.tree.flatten(jax.eval_shape(init, *inputs))
     found = (
         jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else jnp.asarray(array, leaf.dtype)
-        for leaf, array in zip(leaves, saved, strict=True)
+        for leaf, array in zip(shapes, saved, strict=True)
     )
     return jax.tree.unflatten(structure, found)
 
@@ -132,6 +132,9 @@ def _encode(blocks: Mapping[int, Saved], fingerprint: str) -> bytes:
     arrays: dict[str, np.ndarray] = {"fingerprint": np.array(fingerprint)}
     for number, block in blocks.items():
         arrays[f"{number}/rounds"] = np.array(block.rounds)
+        arrays[f"{number}/width"] = np.array(block.width)
+        if block.units is not None:
+            arrays[f"{number}/units"] = block.units
         arrays |= {f"{number}/state/{at}": leaf for at, leaf in enumerate(block.state)}
         arrays |= {f"{number}/records/{name}": array for name, array in block.records.items()}
     buffer = io.BytesIO()
@@ -163,4 +166,6 @@ def _block(part: Mapping[str, np.ndarray]) -> Saved:
         rounds=int(part["rounds"]),
         state=tuple(part[f"state/{at}"] for at in range(n_leaves)),
         records={name.removeprefix("records/"): a for name, a in part.items() if name.startswith("records/")},
+        units=part.get("units"),
+        width=int(part["width"]),
     )

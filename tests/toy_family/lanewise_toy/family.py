@@ -54,7 +54,7 @@ def inference(config: ToyConfig) -> LaneInference:
 
 def observe(config: ToyConfig, planned: Planned) -> Observation:
     noise = config.sigma * np.random.default_rng([planned.seed, 1]).normal(size=5)
-    return Observation({"y": planned.truth["mean"] + noise}, planned.truth)
+    return Observation.of({"y": planned.truth["mean"] + noise}, planned.truth)
 
 
 def conclude(record: Record) -> Conclusion:

@@ -229,7 +229,7 @@ def problem(config: ShearConfig) -> Problem:
     return ShearProblem(config)
 
 
-LANES = Lanes(inference=inference, observe=observe, problem=problem)
+LANES: Lanes[ShearConfig, Result] = Lanes(inference=inference, observe=observe, problem=problem)
 FAMILY: Family[ShearConfig, Result, Record] = Family(
     kind="shear",
     config_schema=schema.load("shear-config"),

@@ -35,7 +35,7 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
         data["weight"] = np.full(image.array.shape, stamp.noise.sigma**-2.0)
     if config.simulation.given:
         data["given"] = np.array([truth[name] for name in config.simulation.given])
-    return Observation(data, truth)
+    return Observation.of(data, truth)
 
 
 def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:

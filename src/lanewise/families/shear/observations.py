@@ -150,7 +150,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
     values = {role: stamp_files.load(one.file, one.name).values[one.index] for role, one in sources.items()}
     image = values["images"].astype(np.float64)
     if config.image.noise.type != "PerPixel":
-        return Observation({"image": image}, planned.truth)
+        return Observation.of({"image": image}, planned.truth)
     left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
     if "variance" in values:
         variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
@@ -160,7 +160,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
         variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
     if np.all(left_out):
         raise DataError(f"{sources['mask'].file.path}: every pixel is masked")
-    return Observation(
+    return Observation.of(
         {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, planned.truth
     )
 
