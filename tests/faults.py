@@ -62,7 +62,7 @@ def main(weather: dict[str, Any]) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().run(chunk, *rest)
 
-    def solver(record: Record, manifest: Any = None, retry: int = 0) -> Engine:
+    def solver(record: Record, manifest: Any = None, *, retry: int = 0, before: object = None) -> Engine:
         return Mortal(manifest or record.manifest, record.plan, observe=observe, problem=Bent(), retry=retry)
 
     chunks.solver = solver

@@ -62,7 +62,7 @@ def observe(realization: Realization) -> Observation:
     return Observation.of({"y": y}, realization.planned.truth)
 
 
-def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Engine:
+def solver(record: Record, manifest: Manifest | None = None, *, retry: int = 0, before: object = None) -> Engine:
     """The engine on this problem, in the place of `chunks.solver`."""
     return Engine(manifest or record.manifest, record.plan, observe=observe, problem=GaussianProblem(), retry=retry)
 

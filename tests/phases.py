@@ -90,10 +90,10 @@ PHASES: dict[str, Callable[[], None]] = {
 }
 
 
-def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+def solver(record: Record, manifest: Manifest | None = None, *, retry: int = 0, before: object = None) -> Solver:
     import gaussian  # with JAX, which who only waits does not need
 
-    return gaussian.solver(record, manifest, retry)
+    return gaussian.solver(record, manifest, retry=retry)
 
 
 if __name__ == "__main__":

@@ -114,10 +114,10 @@ def load(manifest: str, url: str, log: Path, store: Store | None = None, salt: i
     return found
 
 
-def _stand_in(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+def _stand_in(record: Record, manifest: Manifest | None = None, *, retry: int = 0, before: Any = None) -> Solver:
     """The stand-in that `load` gave to the campaign; the engine where there is none."""
     own: Solver | None = record.__dict__.get("stand_in")
-    return _engine(record, manifest, retry) if own is None else own
+    return _engine(record, manifest, retry=retry, before=before) if own is None else own
 
 
 _engine = chunks.solver

@@ -46,7 +46,7 @@ def gaussians(monkeypatch: pytest.MonkeyPatch) -> list[Realization]:
         looked.append(realization)
         return gaussian.observe(realization)
 
-    def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Engine:
+    def solver(record: Record, manifest: Manifest | None = None, *, retry: int = 0, before: object = None) -> Engine:
         manifest = manifest or record.manifest
         return Engine(manifest, record.plan, observe=observe, problem=GaussianProblem(), retry=retry)
 

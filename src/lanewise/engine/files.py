@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,8 +17,12 @@ import h5netcdf
 import numpy as np
 
 from lanewise.engine.results import Diagnostics, Result
+from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
+
+# Members whose reasons convergence.json names.
+_MEMBERS_TOLD = 20
 
 
 def convergence(result: Result) -> dict[str, Any]:
@@ -31,6 +36,7 @@ def convergence(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "method_used": result.method,
         "tries": [asdict(one) for one in result.tries],
+        **({} if result.members is None else {"members": _members_told(result.members)}),
     }
 
 
@@ -49,6 +55,7 @@ def described(result: Result) -> dict[str, Any]:
         "khat": found.khat,
         "retries": max(0, len(result.tries) - 1),
         "reason": result.reason,
+        **({f"members_{word}": n for word, n in sorted(result.member_counts.items())}),
     }
 
 
@@ -123,6 +130,8 @@ class LaneOutputs:
                     for key, dtype in dtypes.items()
                 }
                 _write(group, ("realization", "chain", "draw"), stacked)
+            if several := [result.members for result in results if result.members is not None]:
+                _write_members(file.create_group("members"), several)
         return buffer.getvalue()
 
     def unpack(self, data: bytes, /) -> list[Result]:
@@ -131,8 +140,10 @@ class LaneOutputs:
         with h5netcdf.File(io.BytesIO(data), "r") as file:
             arrays = {
                 name: {key: _read(file[name][key]) for key in file[name].variables}
-                for name in ("posterior", "sample_stats")
+                for name in ("posterior", "sample_stats", "members")
+                if name in file
             }
+            before: dict[str, int] = {}
             for index, record in enumerate(json.loads(text) for text in file["record"][:]):
                 n_chains, n_draws = record.pop("shape")
                 status = LaneStatus[record.pop("status").upper()]
@@ -144,9 +155,16 @@ class LaneOutputs:
                     {key: arrays[name][key][index, :n_chains, :n_draws] for key in keys}
                     for name, keys in record.pop("arrays").items()
                 )
+                told = record.pop("members", None)
                 found.append(
                     Result(
-                        **record, status=status, posterior=posterior, stats=stats, diagnostics=diagnostics, tries=tries
+                        **record,
+                        status=status,
+                        posterior=posterior,
+                        stats=stats,
+                        diagnostics=diagnostics,
+                        tries=tries,
+                        members=None if told is None else _read_members(told, arrays["members"], before),
                     )
                 )
         return found
@@ -182,7 +200,50 @@ def _record(result: Result) -> dict[str, Any]:
         "tries": [asdict(one) for one in result.tries],
         "shape": result.shape,
         "arrays": {"posterior": list(result.posterior), "sample_stats": list(result.stats)},
+        **({} if result.members is None else {"members": _members_record(result.members)}),
     }
+
+
+def _members_told(members: Members) -> dict[str, Any]:
+    """Members by status, and why the first ones that are not ok are not."""
+    first = list(members.reasons.items())[:_MEMBERS_TOLD]
+    return {"n": len(members.status), "counts": members.counts, "reasons": {str(at): text for at, text in first}}
+
+
+def _members_record(members: Members) -> dict[str, Any]:
+    shapes = {name: array.shape for name, array in members.record.items()}
+    return {"n": len(members.status), "reasons": {str(at): text for at, text in members.reasons.items()}, "of": shapes}
+
+
+def _write_members(group: Any, several: Sequence[Members]) -> None:
+    """Status and records of all realizations' members, each as one flat array: their shapes may differ."""
+    parts: dict[str, list[np.ndarray]] = {"status": [members.status for members in several]}
+    for members in several:
+        for name, array in members.record.items():
+            parts.setdefault(f"record_{name}", []).append(array.ravel())
+    for name, arrays in parts.items():
+        values = np.concatenate(arrays)
+        group.dimensions[name] = len(values)
+        _write(group, (name,), {name: values})
+
+
+def _read_members(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray], before: dict[str, int]) -> Members:
+    """The members of the next realization.
+
+    Args:
+        before: by variable, the number of values that earlier realizations have; it is updated.
+    """
+
+    def taken(name: str, shape: Sequence[int]) -> np.ndarray:
+        first, n = before.get(name, 0), math.prod(shape)
+        before[name] = first + n
+        return arrays[name][first : first + n].reshape(shape)
+
+    return Members(
+        taken("status", [told["n"]]),
+        {name: taken(f"record_{name}", shape) for name, shape in told["of"].items()},
+        {int(at): text for at, text in told["reasons"].items()},
+    )
 
 
 def _sample_stats(result: Result) -> dict[str, np.ndarray]:

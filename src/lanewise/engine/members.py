@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,8 +102,3 @@ def _members(fits: Mapping[int, Fit], before: Members | None, n_members: int) ->
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """NaN, or 0 for integers and booleans."""
     return np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
-
-
-def counts(members: Members) -> dict[str, int]:
-    """Status → number of members."""
-    return dict(Counter(LaneStatus(int(one)).word for one in members.status))

@@ -77,6 +77,11 @@ class Result:
     members: Members | None = None
 
     @property
+    def member_counts(self) -> Mapping[str, int]:
+        """Status of its members → their number; empty for a realization with one member."""
+        return {} if self.members is None else self.members.counts
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(chains, draws per chain); (0, 0) if there are no draws."""
         first = next(iter(self.posterior.values()), np.empty((0, 0)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+from lanewise.manifest.status import LaneStatus
 
 if TYPE_CHECKING:
     import jax
@@ -63,6 +66,11 @@ class Members:
     status: np.ndarray
     record: Mapping[str, np.ndarray] = field(default_factory=dict)
     reasons: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Status, as in files → number of members."""
+        return dict(Counter(LaneStatus(int(one)).word for one in self.status))
 
 
 @dataclass(frozen=True)

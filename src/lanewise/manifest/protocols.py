@@ -41,6 +41,10 @@ class AnyResult(Protocol):
     def tries(self) -> tuple[Try, ...]:
         """Every attempt, including the first run; empty without retries."""
 
+    @property
+    def member_counts(self) -> Mapping[str, int]:
+        """Status of its members, as in files → their number; empty for a realization with one member."""
+
     def with_tries(self, tries: tuple[Try, ...]) -> Self:
         """A copy with these attempts."""
 

@@ -13,7 +13,7 @@ from lanewise.machine.progress import Reporter
 from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
-from lanewise.manifest.protocols import Solver
+from lanewise.manifest.protocols import AnyResult, Solver
 from lanewise.manifest.status import LaneStatus, listed
 from lanewise.operations import attempts
 from lanewise.storage import claims, commits, failures
@@ -53,12 +53,19 @@ class Outcome:
         return not self.errors and set(self.counts) <= {LaneStatus.OK.word}
 
 
-def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Solver:
+def solver(
+    record: Record,
+    manifest: Manifest | None = None,
+    *,
+    retry: int = 0,
+    before: Mapping[str, AnyResult] | None = None,
+) -> Solver:
     """The solver of a campaign: the family's own, or the engine.
 
     Args:
         manifest: for a retry, the manifest with a changed config.
         retry: number of the retry.
+        before: for a retry, earlier results by run id; the engine keeps their members that are OK.
 
     Raises:
         MachineError: this machine lacks the device that the manifest requires.
@@ -68,8 +75,10 @@ def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> 
     if family.solver is not None:
         return family.solver(manifest)
     from lanewise.engine.engine import Engine
+    from lanewise.engine.results import Result
 
-    return Engine(manifest, record.plan, retry=retry)
+    earlier = {name: result for name, result in (before or {}).items() if isinstance(result, Result)}
+    return Engine(manifest, record.plan, retry=retry, before=earlier)
 
 
 def committed(record: Record, chunks: Sequence[Chunk], *, overwrite: bool) -> dict[int, Commit]:
@@ -135,9 +144,10 @@ def _one(record: Record, by: Solver, chunk: Chunk, policy: Policy, claim: Claim,
         commit = attempts.settle(record, chunk, computed, replace=overwrite)
     seconds, total = computed.made["seconds"], len(chunk.realizations)
     n = f"{total} realization{'s' if total != 1 else ''}"
+    members = f"; members: {listed(commit.members)}" if commit.members else ""
     claim.say(
         "committed",
-        f"chunk {chunk.index}: {n} ({listed(commit.counts)}) in {seconds:.1f} s",
+        f"chunk {chunk.index}: {n} ({listed(commit.counts)}{members}) in {seconds:.1f} s",
         chunk=chunk.index,
         seconds=seconds,
         counts=dict(commit.counts),

@@ -46,7 +46,8 @@ def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progr
     """Retry realizations with these statuses, chunk by chunk; chunks that failed or were lost are computed first.
 
     A realization that failed or was not finite is computed once more without changes. A realization that did not
-    converge climbs the ladder of its method until it converges or the ladder ends. The data keep their seed, the keys
+    converge climbs the ladder of its method until it converges or the ladder ends. Of a realization with several
+    members, those with these statuses are computed again, and the others are kept. The data keep their seed, the keys
     of the draws contain the number of the retry, and every attempt is recorded. A chunk's commit is replaced in one
     step.
 
@@ -66,7 +67,7 @@ def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progr
             errors += chunks.compute(record, solver, lost, policy, overwrite=False, progress=claim).errors
         for index, commit in sorted(record.commits().items()):
             now = commit
-            if not words.isdisjoint(commit.counts):
+            if not words.isdisjoint({*commit.counts, *commit.members}):
                 interrupts.stop_here()
                 with interrupts.deferred():
                     tried, mended, now = _chunk(record, record.plan.chunks[index], commit, statuses, policy, claim)
@@ -101,20 +102,21 @@ def _chunk(
 ) -> tuple[int, int, Commit]:
     """Retry one chunk's realizations; returns how many were retried, how many are ok now, and the valid commit."""
     results = list(commits.load_results(record.store, commit))
-    wanted = [at for at, result in enumerate(results) if result.status in statuses]
+    wanted = [at for at, result in enumerate(results) if not statuses.isdisjoint(_statuses(result))]
     rungs = ladder_of(record.manifest)
     computed = None
     open_ = wanted
     for climbed in range(max(1, len(rungs))):
         # Only realizations without convergence climb on; a failure would repeat.
-        open_ = open_ if climbed == 0 else [at for at in open_ if results[at].status is LaneStatus.NOT_CONVERGED]
+        open_ = open_ if climbed == 0 else [at for at in open_ if LaneStatus.NOT_CONVERGED in _statuses(results[at])]
         for (number, at_rung), group in _groups(results, open_, len(rungs)).items():
             rung = None if at_rung is None else rungs[at_rung]
-            computed = _again(record, chunk, group, number, rung, policy, claim)
+            before = {results[at].run_id: results[at] for at in group}
+            computed = _again(record, chunk, group, before, number, rung, policy, claim)
             for at, new in zip(group, computed.results, strict=True):
                 results[at] = _note(results[at], new, number, rung)
     assert computed is not None
-    mended = sum(results[at].status is LaneStatus.OK for at in wanted)
+    mended = sum(_statuses(results[at]) == {LaneStatus.OK} for at in wanted)
     whole = Computed(results, {**commit.provenance, "retried": computed.made}, computed.keeper)
     changed = {results[at].run_id for at in wanted}
     return len(wanted), mended, attempts.settle(record, chunk, whole, replace=True, changed=changed)
@@ -127,17 +129,30 @@ def _groups(
     found: dict[tuple[int, int | None], list[int]] = {}
     for at in open_:
         number = max(1, len(results[at].tries))
-        climbs = results[at].status is LaneStatus.NOT_CONVERGED and n_rungs > 0
+        climbs = LaneStatus.NOT_CONVERGED in _statuses(results[at]) and n_rungs > 0
         found.setdefault((number, min(number, n_rungs) - 1 if climbs else None), []).append(at)
     return found
 
 
+def _statuses(result: AnyResult) -> set[LaneStatus]:
+    """Status of a realization, and of its members."""
+    return {result.status, *(LaneStatus[word.upper()] for word in result.member_counts)}
+
+
 def _again(
-    record: Record, chunk: Chunk, group: Sequence[int], number: int, rung: Rung | None, policy: Policy, claim: Claim
+    record: Record,
+    chunk: Chunk,
+    group: Sequence[int],
+    before: Mapping[str, AnyResult],
+    number: int,
+    rung: Rung | None,
+    policy: Policy,
+    claim: Claim,
 ) -> Computed:
     """Compute the realizations at the places `group` of the chunk again.
 
     Args:
+        before: their results, by run id.
         number: number of the retry.
         rung: change of the config; None: no change.
     """
@@ -151,7 +166,7 @@ def _again(
     how = rung.change if rung else "as before"
     ids = f"{len(group)} realization{'s' if len(group) > 1 else ''}"
     claim.say("retry", f"chunk {part.index}: retry {number} of {ids}, {how}", chunk=part.index, retry=number)
-    solver = chunks.solver(record, manifest, retry=number)
+    solver = chunks.solver(record, manifest, retry=number, before=before)
     return attempts.compute(record, solver, part, claim, policy, retry=number)
 
 

@@ -61,10 +61,15 @@ class ChunkStates:
 
 @dataclass(frozen=True)
 class RealizationCounts:
-    """Number of planned realizations, and of the committed ones by status."""
+    """Number of planned realizations, and of the committed ones and their members by status.
+
+    Attributes:
+        members: empty if each realization has one member.
+    """
 
     total: int
     counts: Mapping[str, int]
+    members: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -147,10 +152,13 @@ def status(record: Record, source: str) -> Status:
     failed = [one for one in failures.survey(record.store) if one.chunk not in done]
     missing = tuple(chunk.index for chunk in planned if chunk.index not in {*done, *damaged})
     counts = sum((Counter(commit.counts) for commit in done.values()), Counter[str]())
+    members = sum((Counter(commit.members) for commit in done.values()), Counter[str]())
     n_left = sum(len(planned[index].realizations) for index in missing)
     dead = {one.chunk for one in failed} | {claim.chunk for claim in lost}
     words = {status.word for status in mendable(record.manifest)}
-    may_mend = any(one.status in words and not one.retries for one in not_ok)
+    may_mend = any(one.status in words and not one.retries for one in not_ok) or any(
+        not words.isdisjoint(commit.members) and not commit.tries for commit in done.values()
+    )
     command = _next(damaged=bool(damaged), missing={*missing}, at_work=at_work, dead=dead, may_mend=may_mend)
     return Status(
         name=record.manifest.name,
@@ -164,7 +172,9 @@ def status(record: Record, source: str) -> Status:
             failed={one.chunk: f"{one.cause}: {one.message}" for one in failed if one.chunk not in at_work},
             damaged={index: str(error) for index, error in damaged.items()},
         ),
-        realizations=RealizationCounts(len(record.plan.realizations), dict(sorted(counts.items()))),
+        realizations=RealizationCounts(
+            len(record.plan.realizations), dict(sorted(counts.items())), dict(sorted(members.items()))
+        ),
         rate=_rate(done.values(), len(alive), n_left),
         not_ok=tuple(not_ok),
         retried=tuple(
@@ -184,6 +194,8 @@ def text(found: Status) -> str:
         f"{found.name}: {chunks.committed} of {chunks.total} chunks committed in {found.output}",
         f"realizations: {counts}, of {found.realizations.total}",
     ]
+    if found.realizations.members:
+        lines.append(f"members: {listed(found.realizations.members)}")
     if rate.processes:
         at = f"{rate.per_hour:.3g} realizations an hour" if rate.per_hour else "no rate yet"
         left = f", about {_duration(rate.seconds_left)} left" if rate.seconds_left is not None else ""

@@ -51,6 +51,7 @@ class Commit:
         settings: settings that all realizations share, to name the difference when a commit is refused.
         provenance: versions, device, times; the statistics never read it.
         tries: run id → every attempt, including the first run; only for retried realizations.
+        members: status → number of members, of realizations with several.
     """
 
     chunk: int
@@ -63,6 +64,7 @@ class Commit:
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     tries: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    members: Mapping[str, int] = field(default_factory=dict)
 
 
 def path_of(chunk: Chunk, attempt: str | None = None) -> str:
@@ -231,6 +233,7 @@ def write(
         settings=plan.settings,
         provenance=provenance,
         tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
+        members=dict(sum((Counter(result.member_counts) for result in results), Counter[str]())),
     )
     if replace:
         # Otherwise a process that is killed between commit and publication would leave the old attempt's files, which

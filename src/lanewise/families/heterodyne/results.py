@@ -54,6 +54,11 @@ class TaskResult:
     method: str = "nlsq"
     tries: tuple[Try, ...] = ()
 
+    @property
+    def member_counts(self) -> Mapping[str, int]:
+        """Empty: a fit has one member."""
+        return {}
+
     def with_tries(self, tries: tuple[Try, ...]) -> Self:
         """The same result with these attempts on record."""
         return replace(self, tries=tries)
