@@ -5,7 +5,7 @@ The meaning of "converged" depends on what a method returns, see `methods.base.K
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,18 @@ def assess(
     if not begun:
         return []
     return _BY_KIND[kind](begun, lanes, names, criteria)
+
+
+def assess_record(result: Result, record: Mapping[str, np.ndarray], criteria: Convergence) -> Result:
+    """The result of a member whose lanes left a record, judged by its `ess`, `khat` and `rhat`, if it has them."""
+    short: list[str] = []
+    if "ess" in record:
+        short += _size_shortcomings(Diagnostics(ess={"": float(np.sum(record["ess"]))}), criteria)
+    if "khat" in record:
+        short += _weight_shortcomings(float(np.max(record["khat"])), _KHAT_MAX)
+    if "rhat" in record and not np.max(record["rhat"]) <= criteria.rhat_max:
+        short.append(f"R̂ is {_show(_defined(np.max(record['rhat'])))}, the limit is {criteria.rhat_max:g}")
+    return _with_shortcomings(result, short)
 
 
 def _modes(
@@ -210,7 +222,7 @@ def _errors(latents: np.ndarray, weights: np.ndarray, names: Sequence[str]) -> d
     }
 
 
-def _with_shortcomings(result: Result, shortcomings: Iterator[str] | Sequence[str]) -> Result:
+def _with_shortcomings(result: Result, shortcomings: Iterable[str]) -> Result:
     short = list(shortcomings)
     if not short or result.status is not LaneStatus.OK:
         return result

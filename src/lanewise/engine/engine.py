@@ -259,7 +259,10 @@ class Engine:
         begun = {part: self._begun(work, stage, part, own[part]) for part in parts}
         ended = [part for part, fit in begun.items() if fit.usable and fit.result.status < LaneStatus.NON_FINITE]
         if stage.program.reduce is not None:
-            return begun | {part: self._marked(members.reduced(begun[part], own[part]), own[part]) for part in ended}
+            return begun | {
+                part: self._marked(members.reduced(begun[part], own[part], self._manifest.convergence), own[part])
+                for part in ended
+            }
         assessed = assess(
             kind=stage.method.kind,
             begun=[begun[part].result for part in ended],

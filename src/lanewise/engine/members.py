@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lanewise.engine.convergence import Lane
+from lanewise.engine.convergence import Lane, assess_record
 from lanewise.engine.results import Result
+from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.problem import Members, Membership
 from lanewise.manifest.status import LaneStatus
 
@@ -41,9 +42,10 @@ class Fit:
         return self.result.diagnostics.khat
 
 
-def reduced(fit: Fit, lanes: Sequence[Lane]) -> Fit:
-    """The fit with the records that its lanes left."""
-    return replace(fit, record={name: np.stack([lane.whole[name] for lane in lanes]) for name in lanes[0].whole})
+def reduced(fit: Fit, lanes: Sequence[Lane], criteria: Convergence) -> Fit:
+    """The fit with the records that its lanes left, judged by the manifest's thresholds."""
+    record = {name: np.stack([lane.whole[name] for lane in lanes]) for name in lanes[0].whole}
+    return replace(fit, result=assess_record(fit.result, record, criteria), record=record)
 
 
 def is_kept(before: Result | None, member: int) -> bool:

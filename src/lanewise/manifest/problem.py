@@ -82,8 +82,10 @@ class Membership(Generic[ConfigT, ResultT]):
             status is OK, and the members; it sets the posterior, and the status if members were lost. It may change
             the status of members, too.
         reduce: what a lane leaves in place of its draws, computed on the device: a pure function of the problem, the
-            records of all rounds by name, shape (step, …), the records of the lane as a whole, and the data. Steps
-            whose `keep` is False are no draws. Shapes of the result must not depend on the size of the member.
+            records of all rounds by name, see `methods.base.Method`, the records of the lane as a whole, and the
+            data. Steps whose `keep` is False are no draws. Shapes of the result must not depend on the size of the
+            member. If there are `ess`, `khat` or `rhat`, a member is not converged where the manifest's thresholds
+            say so: the sum of `ess` over its lanes, and the largest `khat` and `rhat`.
             None: the lane leaves its draws: arrays (chain, draw) by latent.
     """
 
