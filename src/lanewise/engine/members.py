@@ -91,7 +91,9 @@ def _members(fits: Mapping[int, Fit], before: Members | None, n_members: int) ->
         if fit.result.status is not LaneStatus.OK:
             reasons[member] = fit.result.reason
         for name, array in fit.record.items():
-            into = record.setdefault(name, _empty((n_members, *array.shape), array.dtype))
+            if name not in record:
+                record[name] = _empty((n_members, *array.shape), array.dtype)
+            into = record[name]
             if into.shape[1:] != array.shape:
                 raise ValueError(
                     f"member {member} left {name} of shape {array.shape}, others {into.shape[1:]}; with several "
