@@ -223,6 +223,16 @@ class Plan:
         """Realizations of a chunk."""
         return self.begin(index + 1) - self.begin(index)
 
+    def rule(self, index: int) -> str:
+        """SHA-256 of what determines all identities of a chunk; empty if its realizations are listed.
+
+        Equal rules give equal realizations. Equal realizations may have different rules, e.g. those of the first chunk
+        of one shear with a small and with a large count.
+        """
+        stretch, places = self._places(index)
+        rule = self._rules[stretch]
+        return rule and identity.of({"stretch": rule, "first": places.start, "n": len(places)})
+
     def _places(self, index: int) -> tuple[int, range]:
         """The stretch of a chunk, and the places of its realizations there."""
         stretch = bisect_right(self.first_chunks, index) - 1
@@ -244,3 +254,13 @@ class Plan:
     def _firsts(self) -> tuple[int, ...]:
         """Index of the first realization of each stretch; at the end, the number of realizations."""
         return tuple(accumulate(map(len, self.stretches), initial=0))
+
+    @cached_property
+    def _rules(self) -> tuple[str, ...]:
+        """SHA-256 of the rule of each stretch, so that a chunk's rule does not hash the settings again."""
+        return tuple(
+            identity.of({"settings": self.settings, "rule": one.rule})
+            if isinstance(one, Computed) and one.rule is not None
+            else ""
+            for one in self.stretches
+        )

@@ -51,6 +51,7 @@ class Commit:
         settings: settings that all realizations share, to name the difference when a commit is refused.
         provenance: versions, device, times; the statistics never read it.
         tries: run id → every attempt, including the first run; only for retried realizations.
+        rule: `Plan.rule` of the chunk; empty if its realizations were listed, or in commits of older versions.
     """
 
     chunk: int
@@ -63,6 +64,7 @@ class Commit:
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     tries: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    rule: str = ""
 
 
 def path_of(chunk: Chunk, attempt: str | None = None) -> str:
@@ -177,6 +179,9 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     Raises:
         ResultsDiffer: the identities differ; the text says which settings.
     """
+    # Equal rules give equal realizations: nothing has to be computed. Different rules say nothing.
+    if commit.rule and commit.rule == plan.rule(chunk.index):
+        return
     expected = {r.run_id: r.identity for r in chunk.realizations}
     if dict(commit.realizations) == expected:
         return
@@ -232,6 +237,7 @@ def write(
         settings=plan.settings,
         provenance=provenance,
         tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
+        rule=plan.rule(chunk.index),
     )
     if replace:
         # Otherwise a process that is killed between commit and publication would leave the old attempt's files, which
