@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import gaussian
-from conftest import Lanewise, Write, tree
+from conftest import Lanewise, Write, load, tree
 from lanewise.operations import chunks
 
 
@@ -129,6 +129,37 @@ def test_aggregate_waits_no_longer_than_its_deadline(lanewise: Lanewise, write: 
     assert (code, "0 of 2 chunks are committed" in err) == (75, True)
     assert time.monotonic() - began < 60
     assert (tmp_path / "results" / "report.html").exists()
+
+
+def test_the_plan_gives_ranges_of_chunks_and_the_ids_of_one(lanewise: Lanewise, write: Write) -> None:
+    path = write(shear={"grid": [0.01]}, realizations={"count": 9, "extensions": [1]})
+    assert lanewise("run", path, "--batch-index", "2")[0] == 0
+    _, out, _ = lanewise("plan", path, "--no-memory", "--json")
+    told = json.loads(out)
+    rule = {"points": [[0.01, 0.0]], "paired": False, "ring": False}
+    assert told["stretches"] == [
+        {"first": 0, "n_realizations": 9, "first_chunk": 0, "n_chunks": 5, "size": 2}
+        | {"rule": {**rule, "count": 9, "base_seed": 42}},
+        {"first": 9, "n_realizations": 1, "first_chunk": 5, "n_chunks": 1, "size": 2}
+        | {"rule": {**rule, "count": 1, "base_seed": 51}},
+    ]
+    assert told["chunks"] == [
+        {"first": 0, "last": 1, "n_realizations": 4, "committed": False},
+        {"first": 2, "last": 2, "n_realizations": 2, "committed": True},
+        {"first": 3, "last": 5, "n_realizations": 4, "committed": False},
+    ]
+    _, out, _ = lanewise("plan", path, "--chunk", "2", "--json")
+    listed = json.loads(out)
+    assert (listed["index"], listed["committed"]) == (2, True)
+    assert [(one["run_id"], one["seed"]) for one in listed["realizations"]] == [
+        ("g1_+0.0100_g2_+0.0000_s46", 46),
+        ("g1_+0.0100_g2_+0.0000_s47", 47),
+    ]
+    _, out, _ = lanewise("plan", path, "--chunk", "5")
+    (one,) = load(path).plan.chunks[5].realizations
+    assert out == f"chunk 5: 1 realization, open\n  {one.run_id}  seed 51  {one.identity}\n"
+    code, _, err = lanewise("plan", path, "--chunk", "6")
+    assert (code, "--chunk: expected 0 to 5, got 6" in err) == (64, True)
 
 
 def test_extend_verify_export_and_clean(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:

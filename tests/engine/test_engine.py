@@ -199,7 +199,7 @@ def test_data_that_cannot_be_made_fail_alone(write: Write) -> None:
     campaign = _campaign(write, "map")
 
     def observe(realization: Realization) -> Observation:
-        if realization is campaign.plan.realizations[0]:
+        if realization == campaign.plan.realizations[0]:
             raise ValueError("the image is square")
         return gaussian.observe(realization)
 

@@ -74,6 +74,7 @@ def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: 
     _check(dataclasses.asdict(open_campaign), "status")
     _check(dataclasses.asdict(status.status(campaign.record, "m.yaml")), "status")
     _check(dataclasses.asdict(plan_summary.summarise(campaign.record)), "plan")
+    _check(dataclasses.asdict(plan_summary.chunk(campaign.record, 1)), "plan-chunk")
     _check([vars(one) for one in doctor.examine()], "doctor")
 
 

@@ -17,7 +17,7 @@ from lanewise.errors import UsageError
 from lanewise.manifest import planning
 from lanewise.manifest.loading import load
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Chunk, Plan
+from lanewise.manifest.plan import Computed, Plan
 from lanewise.render.kubernetes import MANIFEST_PATH, jobs
 from lanewise.render.site import Site
 
@@ -45,7 +45,7 @@ def campaign(*overrides: str) -> tuple[Manifest, Plan]:
 
 
 def with_chunks(plan: Plan, count: int) -> Plan:
-    return replace(plan, chunks=(Chunk(0, ()),) * count)
+    return replace(plan, stretches=(Computed(count, plan.stretches[0].__getitem__),), size=1)
 
 
 def render(site: Site = SITE, overrides: tuple[str, ...] = BUCKET) -> list[dict[str, Any]]:

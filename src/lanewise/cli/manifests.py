@@ -32,6 +32,9 @@ def plan(
             "--target-sigma-m", help="Predict from the committed realizations how many this error of m needs."
         ),
     ] = None,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", min=0, help="List the realizations of this chunk, with their identities.")
+    ] = None,
     memory: Annotated[
         bool,
         typer.Option(
@@ -41,7 +44,9 @@ def plan(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the chunks, their realizations and progress, the memory of a chunk and the disk space of all results.
+    """Show the chunks and their progress, the memory of a chunk and the disk space of all results.
+
+    With --json: the rule that the realizations are computed from, and ranges of chunks. `--chunk I` lists run ids.
 
     Exits with 65 if a chunk does not fit into the device or into resources.memory, or the results on the local disk.
     """
@@ -53,13 +58,17 @@ def plan(
         found = practice.settings(campaign.manifest.source, overrides or ())
         print(json.dumps([vars(one) for one in found], indent=2) if as_json else practice.text(found))
         return
+    if chunk is not None:
+        one = plan_summary.chunk(campaign.record, chunk)
+        print(json.dumps(asdict(one), indent=2) if as_json else plan_summary.chunk_text(one))
+        return
     summary = plan_summary.summarise(campaign.record, needs=memory)
     needs = () if target_sigma_m is None else plan_summary.forecast(campaign.record, target_sigma_m)
     if as_json:
         told = {} if target_sigma_m is None else {"forecast": [vars(one) for one in needs]}
         print(json.dumps({**asdict(summary), **told}, indent=2))
         return
-    print(plan_summary.text(summary))
+    print(plan_summary.text(summary, campaign.plan))
     if needs:
         print(f"\n{plan_summary.forecast_text(needs, manifest)}")
 

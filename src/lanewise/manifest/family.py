@@ -76,7 +76,9 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
         kind: its name, the manifest's `kind` and the name of its entry point.
         config_schema: JSON Schema of its config.
         parse_config: a checked and resolved config as frozen types.
-        realizations: every realization of the campaign, in order.
+        realizations: every realization of the campaign, in order: a list, or a `Computed` with a rule, whose start
+            costs the same in every campaign. Seeds of a `Computed` never fall: an extension continues after the last
+            one. Its run ids must be unique; those of a list are checked.
         outputs: how results are stored.
         collect: the summary, one row per committed realization.
         conclude: writes summary, statistics and report of the committed realizations; also if some are missing.

@@ -1,13 +1,62 @@
-"""The plan: the realizations of a campaign and their chunks."""
+"""The plan: the realizations of a campaign and their chunks, computed from the index and not listed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from functools import cached_property, partial
+from itertools import accumulate
+from typing import Any, Protocol, Self, TypeVar, overload
 
 from lanewise.manifest import identity
 from lanewise.manifest.manifest import Config
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Computed(Sequence[T]):
+    """A sequence whose items are computed from their index each time, so that it takes no memory.
+
+    Attributes:
+        n: its length.
+        of: the item at an index from 0 to n − 1. It must be picklable, because plans go to worker processes.
+        rule: what all items are computed from, JSON-ready; None for a sequence without a rule of its own.
+    """
+
+    n: int
+    of: Callable[[int], T] = field(repr=False)
+    rule: Mapping[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return self.n
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Computed[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Computed[T]:
+        # A range knows the rules of negative indices and slices, and when to raise IndexError.
+        if isinstance(index, slice):
+            places = range(self.n)[index]
+            return Computed(len(places), partial(_through, self.of, places))
+        return self.of(range(self.n)[index])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.of, range(self.n))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the items are equal; this computes all of them."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _through(of: Callable[[int], T], places: range, at: int) -> T:
+    return of(places[at])
 
 
 class Planned(Protocol):
@@ -33,7 +82,7 @@ class Planned(Protocol):
         """SHA-256 of everything that determines its numbers; `shared` are the plan's `settings`."""
 
     def changed(self, change: Callable[[Config], Config]) -> Self:
-        """A copy with a changed config, for a retry; unchanged if it has no config of its own."""
+        """A copy with a changed config and the same identity, for a retry; unchanged if it has no config of its own."""
 
 
 class Pinned(Protocol):
@@ -79,28 +128,46 @@ class Single:
 
 @dataclass(frozen=True)
 class Realization:
-    """One inference problem of the plan, with its identity."""
+    """One inference problem of the plan.
+
+    Attributes:
+        shared: the plan's settings.
+    """
 
     planned: Planned
-    identity: str
+    shared: Mapping[str, Any] = field(repr=False)
 
     @property
     def run_id(self) -> str:
         """Name of its directory."""
         return self.planned.run_id
 
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of everything that determines its numbers."""
+        return self.planned.identity(self.shared)
+
 
 @dataclass(frozen=True)
 class Chunk:
-    """The realizations that one container computes."""
+    """The realizations that one container computes.
+
+    Attributes:
+        planned: its realizations, perhaps not computed yet.
+    """
 
     index: int
-    realizations: tuple[Realization, ...]
+    planned: Sequence[Realization]
 
     @property
     def name(self) -> str:
         """The index in file names, five digits."""
         return f"{self.index:05d}"
+
+    @cached_property
+    def realizations(self) -> tuple[Realization, ...]:
+        """Its realizations; computed once and kept with the chunk."""
+        return tuple(self.planned)
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -110,18 +177,90 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """All chunks of a campaign.
+    """All realizations of a campaign and their division into chunks.
+
+    `chunks` and `realizations` are computed item by item: `len`, one chunk or one realization cost the same in every
+    campaign. Only a loop over all of them costs what the campaign costs.
 
     Attributes:
+        stretches: the realizations of the first request, then of each extension. Each begins a new chunk.
+        size: realizations per chunk; the last chunk of a stretch may have fewer.
         width: lanes in flight on the device.
         settings: settings that all realizations share, including the family's name (`kind`).
     """
 
-    chunks: tuple[Chunk, ...]
+    stretches: tuple[Sequence[Planned], ...]
+    size: int
     width: int
     settings: Mapping[str, Any]
 
     @property
-    def realizations(self) -> tuple[Realization, ...]:
+    def chunks(self) -> Computed[Chunk]:
+        """Every chunk, in order."""
+        return Computed(self.first_chunks[-1], self._chunk)
+
+    @property
+    def realizations(self) -> Computed[Realization]:
         """Every realization, in order."""
-        return tuple(r for chunk in self.chunks for r in chunk.realizations)
+        return Computed(self._firsts[-1], self._realization)
+
+    @cached_property
+    def first_chunks(self) -> tuple[int, ...]:
+        """Index of the first chunk of each stretch; at the end, the number of chunks."""
+        return tuple(accumulate((-(-len(one) // self.size) for one in self.stretches), initial=0))
+
+    @property
+    def largest(self) -> int:
+        """Realizations of the largest chunk."""
+        return min(self.size, max(map(len, self.stretches)))
+
+    def begin(self, index: int) -> int:
+        """Index of a chunk's first realization; of the chunk after the last one, the number of realizations."""
+        stretch = bisect_right(self.first_chunks, index) - 1
+        return self._firsts[stretch] + (index - self.first_chunks[stretch]) * self.size
+
+    def n_in(self, index: int) -> int:
+        """Realizations of a chunk."""
+        return self.begin(index + 1) - self.begin(index)
+
+    def rule(self, index: int) -> str:
+        """SHA-256 of what determines all identities of a chunk; empty if its realizations are listed.
+
+        Equal rules give equal realizations. Equal realizations may have different rules, e.g. those of the first chunk
+        of one shear with a small and with a large count.
+        """
+        stretch, places = self._places(index)
+        rule = self._rules[stretch]
+        return rule and identity.of({"stretch": rule, "first": places.start, "n": len(places)})
+
+    def _places(self, index: int) -> tuple[int, range]:
+        """The stretch of a chunk, and the places of its realizations there."""
+        stretch = bisect_right(self.first_chunks, index) - 1
+        begin = self.begin(index) - self._firsts[stretch]
+        return stretch, range(begin, begin + self.n_in(index))
+
+    def _chunk(self, index: int) -> Chunk:
+        stretch, places = self._places(index)
+        return Chunk(index, Computed(len(places), partial(self._at, stretch, places.start)))
+
+    def _realization(self, index: int) -> Realization:
+        stretch = bisect_right(self._firsts, index) - 1
+        return self._at(stretch, 0, index - self._firsts[stretch])
+
+    def _at(self, stretch: int, begin: int, at: int) -> Realization:
+        return Realization(self.stretches[stretch][begin + at], self.settings)
+
+    @cached_property
+    def _firsts(self) -> tuple[int, ...]:
+        """Index of the first realization of each stretch; at the end, the number of realizations."""
+        return tuple(accumulate(map(len, self.stretches), initial=0))
+
+    @cached_property
+    def _rules(self) -> tuple[str, ...]:
+        """SHA-256 of the rule of each stretch, so that a chunk's rule does not hash the settings again."""
+        return tuple(
+            identity.of({"settings": self.settings, "rule": one.rule})
+            if isinstance(one, Computed) and one.rule is not None
+            else ""
+            for one in self.stretches
+        )

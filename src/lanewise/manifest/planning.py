@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from lanewise.errors import ManifestError, UsageError
 from lanewise.manifest import identity, registry
 from lanewise.manifest.manifest import Manifest, Realizations
-from lanewise.manifest.plan import Chunk, Plan, Planned, Realization
+from lanewise.manifest.plan import Computed, Plan, Planned
 
 # Variables that clusters set for the pods or tasks of an array; the first that is set is used.
 INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX")
@@ -23,23 +24,21 @@ def settings(manifest: Manifest) -> dict[str, Any]:
 
 
 def build(manifest: Manifest) -> Plan:
-    """The plan of a manifest.
+    """The plan of a manifest. It lists no realization that its family can compute.
 
     Raises:
-        ManifestError: two realizations would share a run id, or batch.index is not a chunk.
+        ManifestError: two listed realizations would share a run id, or batch.index is not a chunk.
     """
-    shared = settings(manifest)
-    chunks: list[Chunk] = []
-    for planned in _stretches(manifest):
-        realizations = [Realization(one, one.identity(shared)) for one in planned]
-        for at in range(0, len(realizations), manifest.batch.size):
-            chunks.append(Chunk(len(chunks), tuple(realizations[at : at + manifest.batch.size])))
-    plan = Plan(tuple(chunks), manifest.batch.width, shared)
-    if len({realization.run_id for realization in plan.realizations}) < len(plan.realizations):
-        message = "the two shears of a pair would share a directory; expected shears of 1e-4 or more"
-        raise ManifestError([manifest.document.complaint(("shear",), message)])
-    if manifest.batch.index is not None and manifest.batch.index >= len(chunks):
-        message = f"expected a chunk from 0 to {len(chunks) - 1}, got {manifest.batch.index}; lower it or remove it"
+    plan = Plan(tuple(_stretches(manifest)), manifest.batch.size, manifest.batch.width, settings(manifest))
+    n_chunks = len(plan.chunks)
+    # Of a `Computed`, the family guarantees it.
+    listed = Counter(one.run_id for part in plan.stretches if not isinstance(part, Computed) for one in part)
+    for run_id, n in listed.items():
+        if n > 1:
+            message = f"{n} realizations would share the directory {run_id}; put them into several campaigns"
+            raise ManifestError([manifest.document.complaint((), message)])
+    if manifest.batch.index is not None and manifest.batch.index >= n_chunks:
+        message = f"expected a chunk from 0 to {n_chunks - 1}, got {manifest.batch.index}; lower it or remove it"
         raise ManifestError([manifest.document.complaint(("batch", "index"), message)])
     return plan
 
@@ -51,8 +50,8 @@ def _stretches(manifest: Manifest) -> Iterator[Sequence[Planned]]:
     planned = family.realizations(manifest)
     yield planned
     for count in asked.extensions:
-        following = Realizations(count, max(one.seed for one in planned) + 1)
-        planned = family.realizations(replace(manifest, realizations=following))
+        last = planned[-1].seed if isinstance(planned, Computed) else max(one.seed for one in planned)
+        planned = family.realizations(replace(manifest, realizations=Realizations(count, last + 1)))
         yield planned
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from lanewise.manifest.protocols import Conclusion
 from lanewise.storage.record import Record
@@ -21,11 +21,11 @@ def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None
     end = time.monotonic() + deadline_s
     total = len(record.plan.chunks)
     # A wait may last a day: read only the chunks that are not known to be committed. The aggregation reads all.
-    left = list(record.plan.chunks)
+    left: Collection[int] = range(total)
     while True:
         # Waiting does not repair a damaged commit.
         done, damaged = record.survey(left) if left else ({}, {})
-        left = [chunk for chunk in left if chunk.index not in done and chunk.index not in damaged]
+        left = {index for index in left if index not in done and index not in damaged}
         tell(total - len(left))
         if not left or time.monotonic() >= end:
             return
@@ -34,6 +34,8 @@ def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None
 
 def n_complete(record: Record, conclusion: Conclusion) -> int:
     """Number of chunks without a missing realization."""
+    if not conclusion.missing:
+        return len(record.plan.chunks)
     return sum(conclusion.missing.isdisjoint(chunk.run_ids) for chunk in record.plan.chunks)
 
 

@@ -102,7 +102,7 @@ def settle(
     commit = _publish_own(record, chunk, commit, view if commit.attempt == attempt else None)
     computed.keeper.clear()
     if replace:
-        commits.discard(store, chunk, old, keep=record.run_ids)
+        commits.discard(store, chunk, old, keep=lambda: record.run_ids)
         store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
     return commit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lanewise.errors import StorageError
@@ -81,15 +81,15 @@ def solver(
     return Engine(manifest, record.plan, retry=retry, before=earlier)
 
 
-def committed(record: Record, chunks: Sequence[Chunk], *, overwrite: bool) -> dict[int, Commit]:
+def committed(record: Record, indices: Collection[int], *, overwrite: bool) -> dict[int, Commit]:
     """The commits that will be reused, by chunk index; empty with `overwrite`.
 
     Raises:
         ResultsDiffer: a commit has another identity.
         Damaged: a commit cannot be read, or one of its files is missing or has another size.
     """
-    found = {} if overwrite else record.commits(chunks)
-    commits.check_sizes(record.store, chunks, found)
+    found = {} if overwrite else record.commits(indices)
+    commits.check_sizes(record.store, found)
     return found
 
 
@@ -111,7 +111,7 @@ def compute(
             interrupts.stop_here()
             try:
                 # Another process may have committed this chunk meanwhile.
-                commit = None if overwrite else record.commits([chunk]).get(chunk.index)
+                commit = None if overwrite else record.commits([chunk.index]).get(chunk.index)
                 if commit is not None:
                     outcome += reuse(record, {chunk.index: commit}, progress)
                     continue

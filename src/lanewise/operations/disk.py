@@ -51,8 +51,10 @@ def predict(record: Record, record_bytes: int, committed: frozenset[int]) -> Dis
     each = _PACKED_BYTES + _PACKED_COPIES * record_bytes
     if record.manifest.output.layout == "directories":
         each += _FILES_BYTES + _FILES_COPIES * record_bytes
-    left = [len(chunk.realizations) for chunk in record.plan.chunks if chunk.index not in committed]
-    disk = Disk(round(len(left) * _CHUNK_BYTES + sum(left) * each), record.store.free_bytes)
+    plan = record.plan
+    n_chunks = len(plan.chunks) - len(committed)
+    n_realizations = len(plan.realizations) - sum(map(plan.n_in, committed))
+    disk = Disk(round(n_chunks * _CHUNK_BYTES + n_realizations * each), record.store.free_bytes)
     if disk.free_bytes is not None and disk.results_bytes > disk.free_bytes:
         text = f"results need about {size_text(disk.results_bytes)}, {size_text(disk.free_bytes)} are free"
         smaller = "set output.layout: packed, " if record.manifest.output.layout == "directories" else ""

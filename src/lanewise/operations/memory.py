@@ -77,7 +77,7 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
     if (found := engine.footprint(plan.chunks[0])) is None:
         return None
     program_bytes, record_bytes = found
-    draws = _COPIES * max(len(chunk.realizations) for chunk in plan.chunks) * record_bytes
+    draws = _COPIES * plan.largest * record_bytes
     device_limit = device.device_bytes()
     shared = device_limit is None and not estimate
     memory = Memory(
@@ -120,7 +120,7 @@ def _check(manifest: Manifest, plan: Plan, engine: Engine, memory: Memory) -> No
         return
     asked = f"resources.memory is {manifest.resources.memory}"
     text = f"a chunk needs {size_text(memory.host_bytes)}, {asked}"
-    size = max(len(chunk.realizations) for chunk in plan.chunks)
+    size = plan.largest
     if memory.draws_bytes > -spare:
         fits = size * (memory.draws_bytes + spare) // memory.draws_bytes
         if fits:

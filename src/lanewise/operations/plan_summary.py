@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from lanewise.errors import UsageError
 from lanewise.manifest import registry
+from lanewise.manifest.plan import Computed, Plan, Realization
 from lanewise.manifest.protocols import Forecast
-from lanewise.operations import aggregate, disk, memory
-from lanewise.operations.disk import Disk
-from lanewise.operations.memory import Memory
+from lanewise.operations import aggregate
 from lanewise.storage.record import Record
+
+if TYPE_CHECKING:
+    from lanewise.operations.disk import Disk
+    from lanewise.operations.memory import Memory
 
 _SHOWN = 12
 
@@ -28,11 +33,39 @@ class PlannedRealization:
 
 @dataclass(frozen=True)
 class PlannedChunk:
-    """A chunk, and whether it is committed."""
+    """A chunk with its realizations, and whether it is committed; see schemas/plan-chunk.schema.json."""
 
     index: int
     committed: bool
     realizations: tuple[PlannedRealization, ...]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The realizations of the first request or of an extension.
+
+    Attributes:
+        first, first_chunk: index of its first realization and chunk.
+        size: realizations per chunk; the last one may have fewer.
+        rule: what its realizations are computed from; None if they are listed, e.g. from files.
+    """
+
+    first: int
+    n_realizations: int
+    first_chunk: int
+    n_chunks: int
+    size: int
+    rule: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ChunkRange:
+    """Neighbouring chunks, `first` to `last`, that are all committed or all open."""
+
+    first: int
+    last: int
+    n_realizations: int
+    committed: bool
 
 
 @dataclass(frozen=True)
@@ -49,13 +82,15 @@ class PlanSummary:
     method: str
     width: int | None
     n_realizations: int
+    n_chunks: int
+    stretches: tuple[Stretch, ...]
     memory: Memory | None
     disk: Disk | None
-    chunks: tuple[PlannedChunk, ...]
+    chunks: tuple[ChunkRange, ...]
 
 
 def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
-    """Chunks with their realizations, and which are committed.
+    """The rule of the plan, and which chunks are committed. It lists no realization.
 
     Args:
         needs: compile the program, to predict the memory of a chunk and the disk space of all results.
@@ -64,49 +99,100 @@ def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
         ManifestError: the memory or the disk space is too small.
     """
     done = record.commits()
-    needed = memory.predict(record.manifest, record.plan) if needs else None
+    needed, space = _needs(record, frozenset(done)) if needs else (None, None)
     return PlanSummary(
         name=record.manifest.name,
         output=record.manifest.output.url,
         method=record.manifest.config.method,
         width=record.plan.width if registry.family(record.manifest.kind).lanes else None,
         n_realizations=len(record.plan.realizations),
+        n_chunks=len(record.plan.chunks),
+        stretches=tuple(_stretches(record.plan)),
         memory=needed,
-        disk=disk.predict(record, needed.record_bytes, frozenset(done)) if needed else None,
-        chunks=tuple(
-            PlannedChunk(
-                chunk.index,
-                committed=chunk.index in done,
-                realizations=tuple(
-                    PlannedRealization(run_id=r.run_id, name=r.planned.name, seed=r.planned.seed, identity=r.identity)
-                    for r in chunk.realizations
-                ),
-            )
-            for chunk in record.plan.chunks
-        ),
+        disk=space,
+        chunks=tuple(_ranges(record.plan, frozenset(done))),
     )
 
 
-def text(plan: PlanSummary) -> str:
+def _needs(record: Record, done: frozenset[int]) -> tuple[Memory | None, Disk | None]:
+    # Only a prediction imports JAX, which takes more time and memory than the rest of the plan.
+    from lanewise.operations import disk, memory
+
+    needed = memory.predict(record.manifest, record.plan)
+    return needed, disk.predict(record, needed.record_bytes, done) if needed else None
+
+
+def _stretches(plan: Plan) -> Iterator[Stretch]:
+    for planned, (first_chunk, after) in zip(plan.stretches, pairwise(plan.first_chunks), strict=True):
+        rule = planned.rule if isinstance(planned, Computed) else None
+        yield Stretch(plan.begin(first_chunk), len(planned), first_chunk, after - first_chunk, plan.size, rule)
+
+
+def _ranges(plan: Plan, done: Collection[int]) -> Iterator[ChunkRange]:
+    """Ranges of equal state; `done` are the committed chunks."""
+    begins = {index for index in done if index - 1 not in done}
+    ends = {index + 1 for index in done if index + 1 not in done}
+    for first, after in pairwise(sorted({0, len(plan.chunks)} | begins | ends)):
+        yield ChunkRange(first, after - 1, plan.begin(after) - plan.begin(first), committed=first in begins)
+
+
+def text(found: PlanSummary, plan: Plan) -> str:
     """The plan as text: all chunks of a small plan, the first and last of a large one."""
-    chunks = plan.chunks
-    done = sum(chunk.committed for chunk in chunks)
+    n_done = sum(one.last - one.first + 1 for one in found.chunks if one.committed)
     lines = [
-        f"{plan.name}: {plan.n_realizations} realizations in {len(chunks)} chunks, "
-        f"method {plan.method}" + (f", {plan.width} lanes in flight" if plan.width else ""),
-        f"output: {plan.output} ({done} of {len(chunks)} chunks committed)",
-        *([plan.memory.text] if plan.memory else []),
-        *([plan.disk.text] if plan.disk else []),
+        f"{found.name}: {found.n_realizations} realizations in {found.n_chunks} chunks, "
+        f"method {found.method}" + (f", {found.width} lanes in flight" if found.width else ""),
+        f"output: {found.output} ({n_done} of {found.n_chunks} chunks committed)",
+        *([found.memory.text] if found.memory else []),
+        *([found.disk.text] if found.disk else []),
         "",
     ]
-    middle = len(chunks) > _SHOWN
-    for chunk in [*chunks[: _SHOWN // 2], *chunks[-_SHOWN // 2 :]] if middle else chunks:
-        ids = [one.run_id if one.name == one.run_id else f"{one.run_id} {one.name}" for one in chunk.realizations]
-        shown = "  ".join(ids) if len(ids) <= 4 else f"{ids[0]} … {ids[-1]}  ({len(ids)})"
-        lines.append(f"  chunk {chunk.index:>5}  {'done' if chunk.committed else 'open'}  {shown}")
-        if middle and chunk.index == _SHOWN // 2 - 1:
+    middle = found.n_chunks > _SHOWN
+    every = range(found.n_chunks)
+    for index in [*every[: _SHOWN // 2], *every[-_SHOWN // 2 :]] if middle else every:
+        committed = any(one.committed and one.first <= index <= one.last for one in found.chunks)
+        lines.append(f"  chunk {index:>5}  {_state(committed)}  {_ids(plan.chunks[index].planned)}")
+        if middle and index == _SHOWN // 2 - 1:
             lines.append("      …")
     return "\n".join(lines)
+
+
+def _ids(members: Sequence[Realization]) -> str:
+    """The run ids of a small chunk, the first and last of a large one."""
+    few = len(members) <= 4
+    shown = [one.planned for one in (members if few else (members[0], members[-1]))]
+    ids = [one.run_id if one.name == one.run_id else f"{one.run_id} {one.name}" for one in shown]
+    return "  ".join(ids) if few else f"{ids[0]} … {ids[-1]}  ({len(members)})"
+
+
+def chunk(record: Record, index: int) -> PlannedChunk:
+    """One chunk with its realizations.
+
+    Raises:
+        UsageError: the plan has no such chunk.
+    """
+    n_chunks = len(record.plan.chunks)
+    if not 0 <= index < n_chunks:
+        raise UsageError(f"--chunk: expected 0 to {n_chunks - 1}, got {index}")
+    found = (
+        PlannedRealization(run_id=r.run_id, name=r.planned.name, seed=r.planned.seed, identity=r.identity)
+        for r in record.plan.chunks[index].realizations
+    )
+    return PlannedChunk(index, bool(record.commits([index])), tuple(found))
+
+
+def chunk_text(found: PlannedChunk) -> str:
+    """A chunk as text: a line per realization with run id, name if it has another one, seed and identity."""
+    n = len(found.realizations)
+    lines = [f"chunk {found.index}: {n} realization{'s' if n != 1 else ''}, {_state(found.committed)}"]
+    for one in found.realizations:
+        name = "" if one.name == one.run_id else f"  {one.name}"
+        lines.append(f"  {one.run_id}{name}  seed {one.seed}  {one.identity}")
+    return "\n".join(lines)
+
+
+def _state(committed: bool) -> str:
+    return "done" if committed else "open"
 
 
 def forecast(record: Record, target: float) -> tuple[Forecast, ...]:

@@ -7,7 +7,7 @@ import contextlib
 from lanewise.errors import UsageError
 from lanewise.machine.progress import Reporter
 from lanewise.manifest import registry, yaml_text
-from lanewise.manifest.plan import Chunk
+from lanewise.manifest.plan import Chunk, Computed
 from lanewise.operations import chunks, extend, workers
 from lanewise.operations.chunks import Outcome
 from lanewise.storage import commits
@@ -24,10 +24,10 @@ def run(
     planned = record.plan.chunks
     if batch_index is not None and not 0 <= batch_index < len(planned):
         raise UsageError(f"batch_index: expected 0 to {len(planned) - 1}, got {batch_index}")
-    asked = planned if batch_index is None else (planned[batch_index],)
+    asked = range(len(planned)) if batch_index is None else (batch_index,)
     # Refuse damaged or foreign commits before any chunk is computed.
     committed = chunks.committed(record, asked, overwrite=overwrite)
-    left = [chunk for chunk in asked if chunk.index not in committed]
+    left = [index for index in asked if index not in committed]
     n_workers = min(n_workers, len(left))
     solver = chunks.solver(record) if n_workers == 1 else None
     _keep_manifest(record)
@@ -38,10 +38,11 @@ def run(
         progress.say("remark", text)
     outcome = Outcome()
     if solver is not None:
-        outcome = chunks.compute(record, solver, left, policy, overwrite=overwrite, progress=progress)
+        # Chunks keep their realizations once these are computed: make each only when it is its turn.
+        to_do = Computed(len(left), lambda at: planned[left[at]])
+        outcome = chunks.compute(record, solver, to_do, policy, overwrite=overwrite, progress=progress)
     elif left:
-        indices = [chunk.index for chunk in left]
-        outcome = workers.run(record, indices, n_workers, policy, overwrite=overwrite, progress=progress)
+        outcome = workers.run(record, left, n_workers, policy, overwrite=overwrite, progress=progress)
     outcome += chunks.reuse(record, committed, progress)
     if overwrite and batch_index is None and not outcome.errors:
         _withdraw_unplanned(record)
@@ -60,9 +61,9 @@ def remarks(record: Record) -> tuple[str, ...]:
 
 def _withdraw_unplanned(record: Record) -> None:
     """Remove committed chunks that are not in the plan; call it when all chunks of the plan are committed."""
-    planned = {chunk.index for chunk in record.plan.chunks}
-    for index in sorted(commits.indices(record.store) - planned):
-        commits.withdraw(record.store, Chunk(index, ()), keep=record.run_ids)
+    planned = range(len(record.plan.chunks))
+    for index in sorted(index for index in commits.indices(record.store) if index not in planned):
+        commits.withdraw(record.store, Chunk(index, ()), keep=lambda: record.run_ids)
 
 
 def _keep_manifest(record: Record) -> None:

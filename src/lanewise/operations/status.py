@@ -150,10 +150,10 @@ def status(record: Record, source: str) -> Status:
     at_work = {claim.chunk for claim in alive}
     lost = claims.lost(claimed, done)
     failed = [one for one in failures.survey(record.store) if one.chunk not in done]
-    missing = tuple(chunk.index for chunk in planned if chunk.index not in {*done, *damaged})
+    missing = tuple(index for index in range(len(planned)) if index not in done and index not in damaged)
     counts = sum((Counter(commit.counts) for commit in done.values()), Counter[str]())
     members = sum((Counter(commit.members) for commit in done.values()), Counter[str]())
-    n_left = sum(len(planned[index].realizations) for index in missing)
+    n_left = sum(map(record.plan.n_in, missing))
     dead = {one.chunk for one in failed} | {claim.chunk for claim in lost}
     words = {status.word for status in mendable(record.manifest)}
     may_mend = any(one.status in words and not one.retries for one in not_ok) or any(

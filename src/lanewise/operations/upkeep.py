@@ -42,14 +42,16 @@ class Verification:
 def verify(record: Record, progress: Reporter | None = None) -> Verification:
     """Compare size and SHA-256 of every committed file with its commit, and find commits of other campaigns."""
     progress, store, chunks = progress or Silent(), record.store, record.plan.chunks
+    there = sorted(commits.indices(store))
+    planned = [index for index in there if index < len(chunks)]
     foreign = [
         Damage(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
-        for index in sorted(commits.indices(store) - {chunk.index for chunk in chunks})
+        for index in there[len(planned) :]
     ]
-    progress.begin("chunks", len(chunks))
+    progress.begin("chunks", len(planned))
     seen: list[Verification] = []
-    for at in range(0, len(chunks), _AT_ONCE):
-        seen += store.map(lambda chunk: _verify_chunk(record, chunk), chunks[at : at + _AT_ONCE])
+    for at in range(0, len(planned), _AT_ONCE):
+        seen += store.map(lambda index: _verify_chunk(record, chunks[index]), planned[at : at + _AT_ONCE])
         progress.step(len(seen))
     findings = [*foreign, *(finding for one in seen for finding in one.findings)]
     return Verification(sum(one.n_chunks for one in seen), sum(one.n_files for one in seen), tuple(findings))
@@ -99,13 +101,14 @@ def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list
     def old(paths: Sequence[str]) -> list[str]:
         return [path for path, at in zip(paths, store.map(store.modified, paths), strict=True) if at < born_before]
 
-    found = record.commits()
-    taken = old([path for chunk in record.plan.chunks for path in _orphans(store, chunk, found.get(chunk.index))])
+    found, chunks = record.commits(), record.plan.chunks
+    there = sorted(index for index in commits.begun(store) if index < len(chunks))
+    taken = old([path for index in there for path in _orphans(store, chunks[index], found.get(index))])
     taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
     # A living process rewrites its claim every few seconds, so that it is never old.
     taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
     taken += old(store.leftovers())
-    done = {record.plan.chunks[index].name for index in found}
+    done = {chunks[index].name for index in found}
     taken += [f"{commits.CHECKPOINTS}/{name}" for name in store.names(commits.CHECKPOINTS) if name in done]
     # A slow attempt may have committed since the first look.
     valid = {commit.attempt for commit in record.commits().values()}

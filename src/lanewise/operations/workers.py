@@ -190,7 +190,7 @@ class _Crew:
         if worker.chunk is None or interrupts.pending() or code in (TERMINATED, INTERRUPTED):
             return
         chunk = self.record.plan.chunks[worker.chunk]
-        commit = None if self.overwrite else self.record.commits([chunk]).get(chunk.index)
+        commit = None if self.overwrite else self.record.commits([chunk.index]).get(chunk.index)
         if commit is not None:  # it ended between the commit and its message
             self._count(Outcome(computed=1, counts=Counter(commit.counts)))
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from lanewise.machine import provenance
@@ -29,13 +31,11 @@ def missing_chunks(record: Record, summary: pd.DataFrame, names: tuple[str, ...]
     Args:
         names: names of the true parameters to show.
     """
-    there = set(summary["run_id"])
-    absent = {
-        chunk.index: [r.planned.truth for r in chunk.realizations if r.run_id not in there]
-        for chunk in record.plan.chunks
-    }
+    absent: dict[int, list[Mapping[str, float]]] = {}
+    for index, realization in record.missing(set(summary["run_id"])):
+        absent.setdefault(index, []).append(realization.planned.truth)
     # Without node and time: the report must have the same bytes wherever it is written.
-    causes = {one.chunk: one.cause for one in failures.survey(record.store)} if any(absent.values()) else {}
+    causes = {one.chunk: one.cause for one in failures.survey(record.store)} if absent else {}
     return tuple(
         MissingChunk(
             index,
@@ -44,7 +44,6 @@ def missing_chunks(record: Record, summary: pd.DataFrame, names: tuple[str, ...]
             causes.get(index, ""),
         )
         for index, truths in absent.items()
-        if truths
     )
 
 

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ class Commit:
         provenance: versions, device, times; the statistics never read it.
         tries: run id → every attempt, including the first run; only for retried realizations.
         members: status → number of members, of realizations with several.
+        rule: `Plan.rule` of the chunk; empty if its realizations were listed, or in commits of older versions.
     """
 
     chunk: int
@@ -65,6 +66,7 @@ class Commit:
     provenance: Mapping[str, Any]
     tries: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     members: Mapping[str, int] = field(default_factory=dict)
+    rule: str = ""
 
 
 def path_of(chunk: Chunk, attempt: str | None = None) -> str:
@@ -84,20 +86,18 @@ def read(store: Store, chunk: Chunk) -> Commit | None:
     return _parse(store, path_of(chunk, found[0])) if found else None
 
 
-def survey(store: Store, chunks: Sequence[Chunk]) -> tuple[dict[int, Commit], dict[int, Damaged]]:
-    """The valid commits, and why others cannot be read, by chunk index."""
+def survey(store: Store, wanted: Collection[int]) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+    """The valid commits of these chunks, and why others cannot be read, by chunk index."""
     # For several chunks, one listing replaces a failed read per chunk without a commit.
-    names = set(store.names(COMMITS)) if len(chunks) > 1 else None
+    there = sorted(index for index in indices(store) if index in wanted) if len(wanted) > 1 else list(wanted)
 
-    def one(chunk: Chunk) -> Commit | Damaged | None:
-        if names is not None and names.isdisjoint({chunk.name, f"{chunk.name}{_SUFFIX}"}):
-            return None
+    def one(index: int) -> Commit | Damaged | None:
         try:
-            return read(store, chunk)
+            return read(store, Chunk(index, ()))
         except Damaged as error:
             return error
 
-    found = {chunk.index: commit for chunk, commit in zip(chunks, store.map(one, chunks), strict=True)}
+    found = dict(zip(there, store.map(one, there), strict=True))
     return (
         {index: commit for index, commit in found.items() if isinstance(commit, Commit)},
         {index: error for index, error in found.items() if isinstance(error, Damaged)},
@@ -108,6 +108,11 @@ def indices(store: Store) -> set[int]:
     """Index of every chunk that has a commit, including chunks outside the plan."""
     names = (name.removesuffix(_SUFFIX) for name in store.names(COMMITS))
     return {int(name) for name in names if name.isdecimal()}
+
+
+def begun(store: Store) -> set[int]:
+    """Index of every chunk that has a commit or data of an attempt."""
+    return indices(store) | {int(name) for name in store.names(CHUNKS) if name.isdecimal()}
 
 
 def attempts(store: Store, chunk: Chunk) -> list[str]:
@@ -143,15 +148,14 @@ def _sealed(head: str, tail: str) -> bytes:
     return f"{head}{hashlib.sha256(f'{head}{_BLANK}{tail}'.encode()).hexdigest()}{tail}".encode()
 
 
-def check_sizes(store: Store, chunks: Sequence[Chunk], found: Mapping[int, Commit]) -> None:
+def check_sizes(store: Store, found: Mapping[int, Commit]) -> None:
     """Check the files of commits: they exist and have the right sizes. `verify` also checks their content.
 
     Raises:
         Damaged: a file is missing or has another size.
     """
 
-    def fault(chunk: Chunk) -> str | None:
-        commit = found[chunk.index]
+    def fault(commit: Commit) -> str | None:
         sizes = store.sizes(split(commit.data.path)[0])
         for file in (commit.data, commit.rows, commit.view):
             size = sizes.get(split(file.path)[1]) if file else None
@@ -160,11 +164,10 @@ def check_sizes(store: Store, chunks: Sequence[Chunk], found: Mapping[int, Commi
                 return f"{store.where(file.path)}: {there}, its commit says {file.size} bytes"
         return None
 
-    committed = [chunk for chunk in chunks if chunk.index in found]
-    for chunk, text in zip(committed, store.map(fault, committed), strict=True):
+    for (index, commit), text in zip(found.items(), store.map(fault, list(found.values())), strict=True):
         # If the chunk was overwritten since its commit was read, it is not damaged.
-        if text is not None and previous(store, chunk) == found[chunk.index]:
-            raise Damaged(f"{text}; {remedy(chunk.index)}")
+        if text is not None and previous(store, Chunk(index, ())) == commit:
+            raise Damaged(f"{text}; {remedy(index)}")
 
 
 def remedy(index: int) -> str:
@@ -178,6 +181,9 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     Raises:
         ResultsDiffer: the identities differ; the text says which settings.
     """
+    # Equal rules give equal realizations: nothing has to be computed. Different rules say nothing.
+    if commit.rule and commit.rule == plan.rule(chunk.index):
+        return
     expected = {r.run_id: r.identity for r in chunk.realizations}
     if dict(commit.realizations) == expected:
         return
@@ -234,6 +240,7 @@ def write(
         provenance=provenance,
         tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
         members=dict(sum((Counter(result.member_counts) for result in results), Counter[str]())),
+        rule=plan.rule(chunk.index),
     )
     if replace:
         # Otherwise a process that is killed between commit and publication would leave the old attempt's files, which
@@ -298,20 +305,23 @@ def previous(store: Store, chunk: Chunk) -> Commit | None:
     return None
 
 
-def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Container[str]) -> None:
+def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Callable[[], Container[str]]) -> None:
     """Remove the files and directories of a replaced commit.
 
     Args:
-        keep: run ids whose directories stay, because they belong to other commits now.
+        keep: returns the run ids whose directories stay, because they belong to other commits now. It is called only
+            if the commit has other run ids than the chunk: to list those of a large campaign takes long.
     """
     store.remove(f"{COMMITS}/{chunk.name}")
     if old is not None:
         files = [file.path for file in (old.data, old.rows, old.view) if file is not None]
-        store.map(store.remove, [*files, *(run_id for run_id in old.realizations if run_id not in keep)])
+        others = old.realizations.keys() - set(chunk.run_ids)
+        kept = keep() if others else ()
+        store.map(store.remove, [*files, *sorted(run_id for run_id in others if run_id not in kept)])
 
 
-def withdraw(store: Store, chunk: Chunk, keep: Container[str]) -> None:
-    """Remove a chunk: its commits, then its data and its directories, except those in `keep`."""
+def withdraw(store: Store, chunk: Chunk, keep: Callable[[], Container[str]]) -> None:
+    """Remove a chunk: its commits, then its data and its directories, except those that `keep` returns."""
     old = previous(store, chunk)
     store.remove(path_of(chunk))
     discard(store, chunk, old, keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from lanewise.errors import Damaged
 from lanewise.manifest import loading, planning
 from lanewise.manifest.document import Document
 from lanewise.manifest.manifest import Manifest, with_output
-from lanewise.manifest.plan import Chunk, Plan
+from lanewise.manifest.plan import Plan, Realization
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.storage import commits
 from lanewise.storage.commits import Commit
@@ -37,28 +37,27 @@ class Record:
         """Names of the directories of all realizations."""
         return frozenset(realization.run_id for realization in self.plan.realizations)
 
-    def commits(self, chunks: Sequence[Chunk] | None = None) -> dict[int, Commit]:
+    def commits(self, indices: Collection[int] | None = None) -> dict[int, Commit]:
         """The valid commits by chunk index, checked against the plan.
 
         Args:
-            chunks: default: all of the plan.
+            indices: of the chunks; default: all of the plan.
 
         Raises:
             Damaged: a commit cannot be read.
             ResultsDiffer: a commit has another identity.
         """
-        found, damaged = self.survey(chunks)
+        found, damaged = self.survey(indices)
         for index, error in damaged.items():
             raise Damaged(f"{error}; {commits.remedy(index)}")
         return found
 
-    def survey(self, chunks: Sequence[Chunk] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+    def survey(self, indices: Collection[int] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:
         """The commits like `commits`, and the errors of those that cannot be read, by chunk index."""
-        chunks = self.plan.chunks if chunks is None else chunks
-        found, damaged = commits.survey(self.store, chunks)
-        for chunk in chunks:
-            if chunk.index in found:
-                commits.check(self.store, self.plan, chunk, found[chunk.index])
+        chunks = self.plan.chunks
+        found, damaged = commits.survey(self.store, range(len(chunks)) if indices is None else indices)
+        for index, commit in found.items():
+            commits.check(self.store, self.plan, chunks[index], commit)
         return found, damaged
 
     def rows(self) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
@@ -72,7 +71,7 @@ class Record:
                     return commits.load_rows(self.store, commit)
                 except Damaged as error:
                     # If the chunk was overwritten since its commit was read, it is not damaged.
-                    now = self.survey([self.plan.chunks[index]])[0].get(index)
+                    now = self.survey([index])[0].get(index)
                     if now is None or now.attempt == commit.attempt:
                         return error
                     commit = now
@@ -82,6 +81,16 @@ class Record:
         damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
         read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
         return read, dict(sorted(damaged.items()))
+
+    def missing(self, there: Collection[str]) -> list[tuple[int, Realization]]:
+        """Realizations of the plan that are not among these run ids, with the index of their chunk.
+
+        Args:
+            there: run ids of the plan, each once.
+        """
+        if len(there) == len(self.plan.realizations):
+            return []
+        return [(c.index, r) for c in self.plan.chunks for r in c.realizations if r.run_id not in there]
 
     def damaged_chunks(self, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
         """Damaged chunks for results: without the output URL, which must not enter them."""

@@ -140,6 +140,7 @@ def test_commits_plan_and_status_are_as_their_schemas_say(place: Path, survey: P
     paths = list((survey / "_lanewise" / "commits").iterdir())
     said = [("commit", json.loads(path.read_text())) for path in paths]
     said += [("plan", asdict(plan_summary.summarise(campaign.record)))]
+    said += [("plan-chunk", asdict(plan_summary.chunk(campaign.record, 0)))]
     said += [("status", asdict(status.status(campaign.record, "m.yaml")))]
     for name, content in said:
         jsonschema.Draft7Validator(schema.load(name)).validate(json.loads(json.dumps(content)))

@@ -48,5 +48,4 @@ def conclude(record: Record) -> Conclusion:
 
 
 def _missing(record: Record, summary: pd.DataFrame) -> tuple[Missing, ...]:
-    there = set(summary["run_id"])
-    return tuple(Missing(r.run_id, r.planned.seed) for r in record.plan.realizations if r.run_id not in there)
+    return tuple(Missing(r.run_id, r.planned.seed) for _, r in record.missing(set(summary["run_id"])))

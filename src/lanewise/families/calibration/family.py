@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family, shears, simulation_config, truth_draws
+from lanewise.families.shear.config import ShearConfig
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Single
+from lanewise.manifest.plan import Computed, Single
 from lanewise.manifest.protocols import Conclusion
 from lanewise.storage.record import Record
 
@@ -44,13 +46,16 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
 
 
 def realizations(manifest: Manifest) -> Sequence[Single]:
-    """Every realization with its truth, drawn with its own seed."""
-    config, first = shear_config.of(manifest), manifest.realizations.base_seed
-    found = []
-    for seed in range(first, first + manifest.realizations.count):
-        truth = truth_draws.truth(dict(config.simulated_galaxy.parameters), seed)
-        found.append(Single(family.run_id(truth["g1"], truth["g2"], seed), seed, truth))
-    return found
+    """Every realization with its truth, drawn with its own seed, which the run id ends with."""
+    asked = manifest.realizations
+    rule = {"count": asked.count, "base_seed": asked.base_seed}
+    return Computed(asked.count, partial(_realization, shear_config.of(manifest), asked.base_seed), rule)
+
+
+def _realization(config: ShearConfig, base_seed: int, index: int) -> Single:
+    seed = base_seed + index
+    truth = truth_draws.truth(dict(config.simulated_galaxy.parameters), seed)
+    return Single(family.run_id(truth["g1"], truth["g2"], seed), seed, truth)
 
 
 def conclude(record: Record) -> Conclusion:

@@ -71,7 +71,7 @@ def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int
     rows: list[dict[str, Any]] = []
     damaged: dict[int, Damaged] = {}
     likelihood = _LogLikelihood(record) if chosen else None
-    holding = [chunk for chunk in record.plan.chunks if not chosen.isdisjoint(chunk.run_ids)]
+    holding = [chunk.index for chunk in record.plan.chunks if not chosen.isdisjoint(chunk.run_ids)]
     for index, commit in sorted(record.survey(holding)[0].items()):
         planned = {one.run_id: one.planned for one in record.plan.chunks[index].realizations}
         try:

@@ -30,7 +30,6 @@ def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, .
     Args:
         summary: the table of the committed tasks.
     """
-    there = set(summary["run_id"])
     bad = summary[summary["status"] != "ok"]
     return Survey(
         n_planned=len(record.plan.realizations),
@@ -38,7 +37,7 @@ def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, .
         keys=table.swept(record),
         groups=table.seed_groups(summary, table.swept(record)),
         not_ok=tuple(zip(bad["task"], bad["status"], bad["reason"], strict=True)),
-        missing=tuple(of(one) for one in record.plan.realizations if one.run_id not in there),
+        missing=tuple(of(one) for _, one in record.missing(set(summary["run_id"]))),
         damaged=damaged,
     )
 

@@ -136,8 +136,7 @@ def context(record: Record, summary: pd.DataFrame) -> Context:
 
 def missing(record: Record, summary: pd.DataFrame) -> tuple[ShearTruth, ...]:
     """Realizations of the plan that the summary does not hold."""
-    there = set(summary["run_id"])
-    members = [r.planned for r in record.plan.realizations if r.run_id not in there]
+    members = [r.planned for _, r in record.missing(set(summary["run_id"]))]
     # An image from a file may have no known truth; it is missing all the same.
     shears = [(m.truth.get("g1", math.nan), m.truth.get("g2", math.nan)) for m in members]
     return tuple(ShearTruth(m.run_id, g1, g2, m.seed) for m, (g1, g2) in zip(members, shears, strict=True))

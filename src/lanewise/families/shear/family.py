@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lanewise.engine.results import Result
@@ -24,7 +25,7 @@ from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Planned, Single
+from lanewise.manifest.plan import Computed, Planned, Single
 from lanewise.manifest.problem import LaneInference, Observation, Problem
 from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
 from lanewise.methods.ladders import LADDERS
@@ -81,6 +82,11 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         place = ("shear",)
         found += list(width_of_noise(config))
         found += list(_ring(config, extent))
+        if any(
+            len({run_id(*arm, 0) for arm in extent.arms(*point)}) < len(extent.arms(*point)) for point in extent.points
+        ):
+            message = "the two shears of a pair would share a directory; expected shears of 1e-4 or more"
+            found.append((("shear",), message))
         arms = [arm for point in extent.points for arm in extent.arms(*point)]
         known = {"g1": {g1 for g1, _ in arms}, "g2": {g2 for _, g2 in arms}}
     for name, truths in known.items():
@@ -137,33 +143,34 @@ def remarks(manifest: Manifest) -> Sequence[str]:
 
 
 def realizations(manifest: Manifest) -> Sequence[Single]:
-    """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs."""
-    config, extent = shear_config.of(manifest), manifest.extent
+    """Every realization: seeds increment through the grid, or the images; the arms of a pair share theirs.
+
+    Run ids of simulated images differ: those of two seeds by the seed, those of one seed by the sign of the shear,
+    which `check_campaign` ensures, and by the turn.
+    """
+    config, extent, asked = shear_config.of(manifest), manifest.extent, manifest.realizations
     if isinstance(extent, Observations):
-        return observations.realizations(extent, manifest.realizations.base_seed, run_id)
+        return observations.realizations(extent, asked.base_seed, run_id)
     assert isinstance(extent, Shears)
-    found: list[Single] = []
-    seed = manifest.realizations.base_seed
-    for shear in extent.points:
-        for _ in range(manifest.realizations.count):
-            found += _arms(config, extent, shear, seed)
-            seed += 1
-    return found
+    rule = {**extent.content, "count": asked.count, "base_seed": asked.base_seed}
+    n = len(extent.points) * asked.count * extent.n_arms
+    return Computed(n, partial(_realization, config, extent, asked.count, asked.base_seed), rule)
 
 
-def _arms(config: ShearConfig, extent: Shears, shear: tuple[float, float], seed: int) -> Iterator[Single]:
-    """The realizations of one seed: a galaxy, under ±g in a pair, and turned by 90° too in a ring."""
-    g1, g2 = shear
+def _realization(config: ShearConfig, extent: Shears, count: int, base_seed: int, index: int) -> Single:
+    """A realization by its index: point by point, then seed by seed, then the galaxy as it is and turned, then ±g."""
+    nth, arm = divmod(index, extent.n_arms)
+    (g1, g2), seed = extent.points[nth // count], base_seed + nth
+    arms = extent.arms(g1, g2)
     galaxy: dict[str, float] = {}
     if config.simulation.truths == "drawn":
         galaxy = truth_draws.truth({**dict(config.simulated_galaxy.parameters), "g1": g1, "g2": g2}, seed)
-    for turned in (False, True) if extent.ring else (False,):
-        if turned:
-            shape = config.simulated_galaxy.centres | galaxy
-            galaxy = galaxy | {name: 0.0 - shape[name] for name in ("e1", "e2")}
-        for a, b in extent.arms(g1, g2):
-            name = run_id(a, b, seed) + (TURNED if turned else "")
-            yield Single(name, seed, {**galaxy, "g1": a, "g2": b})
+    turned = arm >= len(arms)
+    if turned:
+        shape = config.simulated_galaxy.centres | galaxy
+        galaxy = galaxy | {name: 0.0 - shape[name] for name in ("e1", "e2")}
+    a, b = arms[arm % len(arms)]
+    return Single(run_id(a, b, seed) + (TURNED if turned else ""), seed, {**galaxy, "g1": a, "g2": b})
 
 
 def run_id(g1: float, g2: float, seed: int) -> str:

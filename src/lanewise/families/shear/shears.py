@@ -9,7 +9,7 @@ from typing import Any
 from lanewise.errors import Complaint
 from lanewise.manifest.document import Document, Path
 
-# The plan of a campaign is held in memory, some hundred bytes a realization.
+# An aggregation holds the summary of all realizations in memory.
 MOST_REALIZATIONS = 10_000_000
 # GalSim keeps 32 bits of a seed and drops the rest in silence; signed ones are what every part of it takes.
 LARGEST_SEED = 2**31 - 1
@@ -35,6 +35,11 @@ class Shears:
         """The shears that a point is run at."""
         # Subtracting from 0.0 rather than negating keeps a zero component +0.0.
         return ((g1, g2), (0.0 - g1, 0.0 - g2)) if self.paired else ((g1, g2),)
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """All of it, JSON-ready."""
+        return {"points": [list(point) for point in self.points], "paired": self.paired, "ring": self.ring}
 
     @property
     def n_arms(self) -> int:

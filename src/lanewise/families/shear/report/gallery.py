@@ -18,6 +18,7 @@ from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.statistics.results import BiasResults, Chains, Outlier
 from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.manifest import registry
+from lanewise.manifest.plan import Planned
 from lanewise.report.canvas import PALETTE, svg
 from lanewise.statistics.regression import Array
 from lanewise.storage import commits
@@ -43,15 +44,16 @@ def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[B
         if one.run_id not in committed:
             continue
         try:
-            images = stamps(record, committed[one.run_id])
+            images = stamps(record, *committed[one.run_id])
         except (LanewiseError, OSError):
             continue  # image files may not be available where results are aggregated
         shown.append(replace(one, chi2=float(np.sum(images.residual**2)), n_pixels=int(np.sum(images.counted))))
         plots[f"stamps_{one.run_id}"] = draw_stamps(one.run_id, images)
     chains = None
     if mixed in committed:
-        chains = chains_of(committed[mixed])
-        plots["chains"] = draw_chains(committed[mixed])
+        _, result = committed[mixed]
+        chains = chains_of(result)
+        plots["chains"] = draw_chains(result)
     return replace(results, outliers=tuple(shown), chains=chains), plots
 
 
@@ -101,29 +103,30 @@ def least_mixed(summary: pd.DataFrame) -> str | None:
     return str(summary["run_id"].iloc[int(worst.argmax())]) if np.isfinite(worst).any() else None
 
 
-def results_of(record: Record, run_ids: Sequence[str]) -> dict[str, Result]:
-    """Committed results of these realizations, by run id; chunks that cannot be read are skipped."""
+def results_of(record: Record, run_ids: Sequence[str]) -> dict[str, tuple[Planned, Result]]:
+    """These realizations with their committed results, by run id; chunks that cannot be read are skipped."""
     wanted = set(run_ids)
-    found: dict[str, Result] = {}
-    holding = [chunk for chunk in record.plan.chunks if not wanted.isdisjoint(chunk.run_ids)]
-    for commit in record.survey(holding)[0].values():
+    found: dict[str, tuple[Planned, Result]] = {}
+    planned = {r.run_id: (c.index, r.planned) for c in record.plan.chunks for r in c.realizations if r.run_id in wanted}
+    for commit in record.survey({index for index, _ in planned.values()})[0].values():
         try:
             results = commits.load_results(record.store, commit)
         except Damaged:
             continue
-        found |= {r.run_id: r for r in results if isinstance(r, Result) and r.run_id in wanted and r.posterior}
+        for result in results:
+            if isinstance(result, Result) and result.run_id in wanted and result.posterior:
+                found[result.run_id] = planned[result.run_id][1], result
     return found
 
 
-def stamps(record: Record, result: Result) -> StampComparison:
+def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     """The image of a realization, simulated or read again, and the model at the posterior mean."""
     from lanewise.families.shear.model.draw import draw
     from lanewise.machine import device
 
     config = shear_config.of(record.manifest)
     device.prepare("auto", config.precision)
-    member = next(r.planned for r in record.plan.realizations if r.run_id == result.run_id)
-    observed = registry.lanes(record.manifest.kind).observe(config, member)
+    observed = registry.lanes(record.manifest.kind).observe(config, planned)
     given = {name: observed.truth[name] for name in config.simulation.given}
     means = {name: float(np.mean(draws)) for name, draws in result.posterior.items()}
     model = np.asarray(draw(config, **given, **means), dtype=np.float64)
