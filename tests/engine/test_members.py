@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import split_mean
-from conftest import load
+from conftest import load, tree
 from lanewise.api import Campaign
 from lanewise.engine import blocks
 from lanewise.engine.chunk_data import masked, padded
@@ -25,6 +25,7 @@ from lanewise.manifest.status import LaneStatus
 from lanewise.operations import chunks, status, upkeep
 from lanewise.storage import checkpoints, commits
 from lanewise.storage.checkpoints import CheckpointKeeper, Policy
+from lanewise.storage.store import Store
 from split_mean import SplitConfig
 
 Observe = Callable[[Realization], Observation]
@@ -310,6 +311,49 @@ def test_a_lost_member_is_retried_where_the_family_goes_on_without_it(
     assert mended.members.counts == {"ok": 3}
     assert [_bits(mended, at) for at in (0, 2)] == [_bits(_run(found)[0], at) for at in (0, 2)]
     assert status.status(found.record, "m.yaml").next == "lanewise aggregate m.yaml"
+
+
+class _Killed(BaseException):
+    """In the place of SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_every_write_members_end_in_the_same_bits(
+    campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, every: int
+) -> None:
+    config = {"sizes": [2, 9], "method": "nuts", "samples": 100}
+    keys = {"realizations": {"count": 1}, "batch": {"size": 1, "width": 2}, "convergence": {"ess_min": 10}}
+    whole = campaign(config, **keys)
+    whole.run()
+    bits = {name: [_bits(result, at) for at in range(2)] for name, result in _stored(whole).items()}
+    left: list[int] = []
+
+    def deadly(write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                raise _Killed
+            return write(*arguments)
+
+        return call
+
+    for name in ("put", "create", "remove"):
+        monkeypatch.setattr(Store, name, deadly(getattr(Store, name)))
+    for point in range(1, 100, every):
+        left[:] = [point]
+        found = campaign(config, f"killed {point}", **keys)
+        found = replace(found, checkpoints=ALWAYS)
+        try:
+            found.run()
+        except _Killed:
+            left[:] = [-1]
+            found.run()
+        else:
+            break
+        assert tree(tmp_path / f"killed {point}") == tree(tmp_path / "results")
+        assert {name: [_bits(r, at) for at in range(2)] for name, r in _stored(found).items()} == bits
+    # Two blocks of three rounds, each with a checkpoint before it; manifest, probe, claim, data, commit, files.
+    assert 12 < point < 100
 
 
 def test_small_records_cost_their_own_bytes_and_no_draws_reach_the_host(
