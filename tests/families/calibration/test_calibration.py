@@ -53,6 +53,18 @@ def test_bands_hold_uniform_values_everywhere_with_95_percent(n: int, published:
     assert uniformity.outside(n, 100, published) == pytest.approx(0.05, abs=0.01)
 
 
+@pytest.mark.parametrize("steps", [16, 48, 96])
+def test_bands_of_one_value_end_where_five_percent_of_its_places_are_outside(steps: int) -> None:
+    """Below k/steps or above 1 − k/steps lie 2 k of the places: the largest k with 2 k/steps ≤ 5 %; found to 0.1 %."""
+    k = steps // 40
+    assert uniformity.band(1, steps) == pytest.approx(2 * (k + 1) / steps, rel=2e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_campaigns_of_a_few_realizations_are_undecided(n: int) -> None:
+    assert judged(ranks_of(1, 0, n)).verdict.verdict is Verdict.INCONCLUSIVE
+
+
 def test_p_of_the_ecdf_is_uniform_for_uniform_ranks() -> None:
     """500 campaigns of 60 ranks: shares below 1, 5, 20 and 50 %, within 4 σ; ties make p conservative, never less."""
     random = np.random.default_rng(3)
