@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from conftest import Lanewise, Write, load
+from conftest import CALIBRATED, Lanewise, Write, load
 from families.shear.report.test_page import missing_numbers, shown_numbers
 from lanewise.errors import ManifestError
 from lanewise.families.calibration.ranks import Ranks, n_ranks, thinned
@@ -178,18 +178,14 @@ def test_ranks_on_a_grid_are_refused_with_the_reason(write: Write, changes: dict
         load(write(**changes))
 
 
-CHAINS = {"method": "nuts", "nuts_config": {"warmup": 60, "samples": 60, "chains": 2}}
-
-
 def test_a_campaign_ranks_every_latent_and_the_likelihood(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
     path = write(
         kind="calibration",
         shear=...,
         realizations={"count": 6, "base_seed": 7},
-        config__inference=CHAINS,
-        config__gal__flux={"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
-        config__gal__position={"x_min": 0.45, "x_max": 0.55, "y_min": 0.45, "y_max": 0.55},
-        convergence={"ess_min": 20, "rhat_max": 1.2, "divergence_frac_max": 0.5},
+        config=CALIBRATED,
+        batch__width=1,
+        convergence={"ess_min": 20},
     )
     campaign = load(path)
     assert campaign.run().all_ok
