@@ -48,7 +48,7 @@ CALIBRATED: dict[str, Any] = {
         "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
         "position": {"x_min": 0.45, "x_max": 0.55, "y_min": 0.45, "y_max": 0.55},
     },
-    "inference": {"method": "laplace", "laplace_config": {"samples": 100}},
+    "inference": {"method": "laplace", "laplace_config": {"samples": 200}},
 }
 MANIFEST: dict[str, Any] = {
     "apiVersion": "lanewise/v1",
