@@ -14,7 +14,6 @@ import pytest
 
 import gaussian
 from conftest import Lanewise, Write, load, tree
-from gaussian import GaussianProblem
 from lanewise.api import Campaign
 from lanewise.engine import engine
 from lanewise.engine.engine import Engine
@@ -47,8 +46,7 @@ def gaussians(monkeypatch: pytest.MonkeyPatch) -> list[Realization]:
         return gaussian.observe(realization)
 
     def solver(record: Record, manifest: Manifest | None = None, retry: int = 0) -> Engine:
-        manifest = manifest or record.manifest
-        return Engine(manifest, record.plan, observe=observe, problem=GaussianProblem(), retry=retry)
+        return gaussian.engine(manifest or record.manifest, record.plan, observe, retry)
 
     monkeypatch.setattr(chunks, "solver", solver)
     return looked
