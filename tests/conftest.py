@@ -40,6 +40,16 @@ SCENE: dict[str, Any] = {
     },
     "inference": {"method": "map"},
 }
+# A scene of every kind of latent, whose draws take no chains: one program for all campaigns of calibration.
+CALIBRATED: dict[str, Any] = {
+    **SCENE,
+    "gal": {
+        **SCENE["gal"],
+        "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
+        "position": {"x_min": 0.45, "x_max": 0.55, "y_min": 0.45, "y_max": 0.55},
+    },
+    "inference": {"method": "laplace", "laplace_config": {"samples": 200}},
+}
 MANIFEST: dict[str, Any] = {
     "apiVersion": "lanewise/v1",
     "kind": "shear",
@@ -70,6 +80,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 if time.time() - file.stat().st_mtime > KEPT_S:
                     file.unlink()
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
+    # Where Python must not write beside the sources, and no bytecode came with the packages, each of the thirty
+    # processes of a session would compile all that it imports: 4 s of a core.
+    if config.cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
+    # XLA's newer emitter of fused loops takes two fifths of all compiling on a CPU. The quick tests do without it; the
+    # slow ones, those of the container, and those under `XLA_FLAGS= make test` compile as users do.
+    if "not slow" in config.option.markexpr:
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.engine.engine import Engine
+from lanewise.engine.programs import Stage
+from lanewise.machine import device
+from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
-from lanewise.manifest.plan import Realization
+from lanewise.manifest.plan import Plan, Realization
 from lanewise.manifest.problem import Observation
 from lanewise.storage.record import Record
 
@@ -62,9 +65,24 @@ def observe(realization: Realization) -> Observation:
     return Observation.of({"y": y}, realization.planned.truth)
 
 
+_PROBLEM = GaussianProblem()
+_STAGES: dict[tuple[object, bool], tuple[Stage, ...]] = {}
+
+
+def engine(
+    manifest: Manifest, plan: Plan, observe: Callable[[Realization], Observation] = observe, retry: int = 0
+) -> Engine:
+    """An engine on this problem; those of equal settings share their programs, so that each is traced only once."""
+    inference = registry.lanes(manifest.kind).inference(manifest.config)
+    sequential = device.prepare(manifest.resources.device, inference.precision)
+    built = Engine(manifest, plan, observe=observe, problem=_PROBLEM, retry=retry)
+    built.stages = _STAGES.setdefault((inference.stages, sequential), built.stages)
+    return built
+
+
 def solver(record: Record, manifest: Manifest | None = None, *, retry: int = 0, before: object = None) -> Engine:
     """The engine on this problem, in the place of `chunks.solver`."""
-    return Engine(manifest or record.manifest, record.plan, observe=observe, problem=GaussianProblem(), retry=retry)
+    return engine(manifest or record.manifest, record.plan, retry=retry)
 
 
 def posterior(realization: Realization) -> tuple[np.ndarray, np.ndarray]:

@@ -62,7 +62,7 @@ def _campaign(write: Write, width: int, n: int = 32, file: str = "m.yaml") -> Ca
 
 def _engine(campaign: Campaign, room: int | None = None, calls: int = 0) -> Engine:
     """The engine; after some calls of its program there is room for so many lanes."""
-    engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=GaussianProblem())
+    engine = gaussian.engine(campaign.manifest, campaign.plan)
     left = [calls]
 
     def crowded(function: SharedOut) -> SharedOut:

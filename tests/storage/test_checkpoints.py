@@ -9,7 +9,6 @@ import pytest
 
 import gaussian
 from conftest import Write, load
-from gaussian import GaussianProblem
 from lanewise.api import Campaign
 from lanewise.engine.engine import Engine
 from lanewise.engine.results import Result
@@ -45,7 +44,7 @@ def _campaign(write: Write, method: str) -> Campaign:
 
 
 def _engine(campaign: Campaign) -> Engine:
-    return Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=GaussianProblem())
+    return gaussian.engine(campaign.manifest, campaign.plan)
 
 
 def _keeper(campaign: Campaign, policy: Policy) -> CheckpointKeeper:

@@ -64,7 +64,7 @@ def design(truth: Array) -> Array:
     return ones[:, None] if len(np.unique(truth)) == 1 else np.stack([ones, truth], axis=1)
 
 
-def fit(design: Array, value: Array, width: Array, seed: NDArray[np.int64]) -> LineFit | None:
+def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -> LineFit | None:
     """Least squares with equal weights and cluster-robust errors; None if a value is undefined or there are no values.
 
     The sandwich scales each cluster's score by (1 − leverage)^(−1/2). The variance is then unbiased in small samples

@@ -115,8 +115,11 @@ def band(n: int, steps: int) -> float:
     def excess(log_gamma: float) -> float:
         return outside(n, steps, float(np.exp(log_gamma))) - (1 - BAND)
 
-    # Bounds of γ: (1 − 95 %)/steps is low enough by Bonferroni, 1 − 95 % is too high even for one step.
+    # Bounds of γ: (1 − 95 %)/steps is low enough by Bonferroni, 1 − 95 % is too high even for one step. But one to
+    # three values have tails so coarse that no count may be outside at that γ.
     low, high = np.log((1 - BAND) / steps / 10), np.log(1 - BAND)
+    if excess(high) < 0:
+        high = 0.0
     return float(np.exp(optimize.bisect(excess, low, high, xtol=1e-3)))
 
 

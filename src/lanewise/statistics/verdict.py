@@ -148,7 +148,7 @@ def superscript(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def completeness(used: int, excluded: int, missing: int, limit: float) -> Judgement:
+def completeness(*, used: int, excluded: int, missing: int, limit: float) -> Judgement:
     """Compare the fraction of realizations that are excluded or missing with its limit."""
     planned = used + excluded + missing
     share = (excluded + missing) / planned if planned else None

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from conftest import Lanewise, Write, load
+from conftest import CALIBRATED, Lanewise, Write, load
 from families.shear.report.test_page import missing_numbers, shown_numbers
 from lanewise.errors import ManifestError
 from lanewise.families.calibration.ranks import Ranks, n_ranks, thinned
@@ -51,6 +51,18 @@ def test_bands_hold_uniform_values_everywhere_with_95_percent(n: int, published:
     left = np.mean(np.any((below < low) | (below > high), axis=1))
     assert left == pytest.approx(0.05, abs=0.014)
     assert uniformity.outside(n, 100, published) == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("steps", [16, 48, 96])
+def test_bands_of_one_value_end_where_five_percent_of_its_places_are_outside(steps: int) -> None:
+    """Below k/steps or above 1 − k/steps lie 2 k of the places: the largest k with 2 k/steps ≤ 5 %; found to 0.1 %."""
+    k = steps // 40
+    assert uniformity.band(1, steps) == pytest.approx(2 * (k + 1) / steps, rel=2e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_campaigns_of_a_few_realizations_are_undecided(n: int) -> None:
+    assert judged(ranks_of(1, 0, n)).verdict.verdict is Verdict.INCONCLUSIVE
 
 
 def test_p_of_the_ecdf_is_uniform_for_uniform_ranks() -> None:
@@ -166,18 +178,14 @@ def test_ranks_on_a_grid_are_refused_with_the_reason(write: Write, changes: dict
         load(write(**changes))
 
 
-CHAINS = {"method": "nuts", "nuts_config": {"warmup": 60, "samples": 60, "chains": 2}}
-
-
 def test_a_campaign_ranks_every_latent_and_the_likelihood(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
     path = write(
         kind="calibration",
         shear=...,
         realizations={"count": 6, "base_seed": 7},
-        config__inference=CHAINS,
-        config__gal__flux={"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
-        config__gal__position={"x_min": 0.45, "x_max": 0.55, "y_min": 0.45, "y_max": 0.55},
-        convergence={"ess_min": 20, "rhat_max": 1.2, "divergence_frac_max": 0.5},
+        config=CALIBRATED,
+        batch__width=1,
+        convergence={"ess_min": 20},
     )
     campaign = load(path)
     assert campaign.run().all_ok

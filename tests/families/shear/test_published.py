@@ -81,17 +81,24 @@ def test_a_config_of_each_published_form_runs_and_recovers_g(tmp_path: Path, nam
     assert abs(row["g2_mean"]) < 4 * row["g2_std"]
 
 
-@pytest.mark.parametrize(
-    ("method", "settings"),
-    [
-        ("map", {"map_config": {"num_steps": 1000, "learning_rate": 0.01}}),
-        pytest.param(
-            "vi",
-            {"vi_config": {"num_steps": 1000, "learning_rate": 0.01, "num_samples": 1000}},
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
+OTHERS = [
+    ("map", {"map_config": {"num_steps": 1000, "learning_rate": 0.01}}),
+    ("vi", {"vi_config": {"num_steps": 1000, "learning_rate": 0.01, "num_samples": 1000}}),
+]
+
+
+@pytest.mark.parametrize(("method", "settings"), OTHERS)
+def test_the_settings_of_the_other_published_methods_load(
+    tmp_path: Path, method: str, settings: dict[str, Any]
+) -> None:
+    campaign = _campaign(tmp_path, {**SCENE, "inference": {"method": method, "rng_seed": 42, **settings}})
+    inference = shear_config.of(campaign.manifest).inference
+    assert (inference.method, inference.rng_seed) == (method, 42)
+
+
+# That map recovers g is shown every day by level 0.
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "settings"), OTHERS)
 def test_the_other_published_methods_recover_g(tmp_path: Path, method: str, settings: dict[str, Any]) -> None:
     campaign = _campaign(tmp_path, {**SCENE, "inference": {"method": method, "rng_seed": 42, **settings}})
     campaign.run()

@@ -125,7 +125,7 @@ def evaluate(
     bins, steps = uniformity.n_bins(n, ranks.n_ranks), uniformity.n_steps(ranks.n_ranks)
     tests = tuple(rank_test(name, ranks, bins, steps) for name in ranks.quantities) if n else ()
     lost = summary[~summary["run_id"].isin(set(ranks.table["run_id"]))]
-    whole = completeness(n, len(lost), len(missing), acceptance.max_excluded_frac)
+    whole = completeness(used=n, excluded=len(lost), missing=len(missing), limit=acceptance.max_excluded_frac)
     return CalibrationResults(
         format_version=FORMAT_VERSION,
         verdict=_decide(whole, tests, n, p_min),

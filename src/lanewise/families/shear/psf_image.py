@@ -63,7 +63,7 @@ def half_light_radius(psf: PsfImage) -> float:
     return float(radius[order][np.searchsorted(np.cumsum(image.ravel()[order]), 0.5)] * psf.pixel_scale)
 
 
-def transform(image: np.ndarray, pixel_scale: float, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
+def transform(image: np.ndarray, pixel_scale: float, *, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
     """Fourier transform of the image, interpolated by GalSim's quintic kernel, at kx, ky [rad/arcsec].
 
     The origin is the centre of the image: the middle pixel of an odd size, the corner between the middle pixels of an

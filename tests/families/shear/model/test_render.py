@@ -218,7 +218,7 @@ def test_modes_are_compared_up_to_a_wrap_around_of_a_millionth_in_either_precisi
         device.prepare("cpu", "float64")
         p = {**config.fixed, "g1": 0.1, "g2": 0.05, "x": 2.0, "y": -2.0, "flux": 1.0}
         careful, stamp = (
-            np.asarray(GridRenderer(in_precision(config, "float64"), grid)(p)) for grid in (CAREFUL, STAMP)
+            np.asarray(jax.jit(GridRenderer(in_precision(config, "float64"), grid))(p)) for grid in (CAREFUL, STAMP)
         )
         device.prepare("cpu", precision)
         seen[float(np.abs(stamp - careful).max() / careful.max())] = choose(config, choose_grid(config))

@@ -149,13 +149,13 @@ class Profiles(NamedTuple):
     d_f: jax.Array
 
 
-def profiles(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> Profiles:
+def profiles(x: jax.Array, *, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> Profiles:
     """The profiles that enter the correlation, at coordinates x, with their derivatives; t and dt [s]."""
     parts = _parts(x, t, dt, gauge, clip)
     return Profiles(*(f(own) for f, own in parts), *(jax.jacfwd(f)(own) for f, own in parts))
 
 
-def values(x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> tuple[jax.Array, ...]:
+def values(x: jax.Array, *, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip) -> tuple[jax.Array, ...]:
     """The first four of `profiles`, without derivatives: both rate integrals, the path and the fraction."""
     return tuple(f(own) for f, own in _parts(x, t, dt, gauge, clip))
 

@@ -91,7 +91,7 @@ def grams(
     x: jax.Array, data: FramePairs, n_blocks: jax.Array, scene: Scene, gauge: Gauge, clip: FractionClip
 ) -> jax.Array:
     """Gram matrices of the first `n_blocks` blocks, shape (n_phi, 16, 16)."""
-    ages = _ages(profiles(x, scene.t, scene.dt, gauge, clip), x[12], scene)
+    ages = _ages(profiles(x, t=scene.t, dt=scene.dt, gauge=gauge, clip=clip), x[12], scene)
     n_phi = scene.phi.shape[0]
 
     def add(k: jax.Array, total: jax.Array) -> jax.Array:
@@ -104,7 +104,7 @@ def grams(
 
 def look(x: jax.Array, data: FramePairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
     """Cheap `grams` of the first block, to screen a point: rows and columns of the derivatives are 0."""
-    reference, sample, path, f = coordinates.values(x, scene.t, scene.dt, gauge, clip)
+    reference, sample, path, f = coordinates.values(x, t=scene.t, dt=scene.dt, gauge=gauge, clip=clip)
     first, second = data.first[0], data.second[0]
     h_r = c2.field_decay(reference[second] - reference[first], scene.q)
     h_s = c2.field_decay(sample[second] - sample[first], scene.q)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lanewise.families.shear.config import ShearConfig
@@ -34,8 +35,6 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     import jax
 
     from lanewise.families.shear import config as shear_config
-    from lanewise.families.shear.model.fourier import GridRenderer
-    from lanewise.families.shear.model.render import CAREFUL
     from lanewise.families.shear.priors import uniform
     from lanewise.families.shear.scene import DOMAINS, SHAPES, quantity
     from lanewise.manifest import schema
@@ -53,4 +52,17 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
         for name, p in parsed.galaxy.parameters
     )
     parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
-    return GridRenderer(parsed, CAREFUL)({**values, **parameters})
+    return _renderer(parsed)({**values, **parameters})
+
+
+@functools.lru_cache(maxsize=8)
+def _renderer(config: ShearConfig) -> Callable[[Mapping[str, Any]], jax.Array]:
+    """The careful renderer as one program: operation by operation, JAX would compile some eighty of them."""
+    import jax
+
+    from lanewise.families.shear.model.fourier import GridRenderer
+    from lanewise.families.shear.model.render import CAREFUL
+
+    # It outlives a caller's trace, so its arrays must not belong to that.
+    with jax.ensure_compile_time_eval():
+        return jax.jit(GridRenderer(config, CAREFUL))

@@ -124,7 +124,7 @@ class GridRenderer:
         image = self._inverse(self._transfer * transforms[0] * jax.lax.complex(cos, -sin))
         columns, rows = jnp.arange(self._crop[1]), jnp.arange(self._crop[0])
         for patch, transform in zip(self._patches, transforms[1:], strict=True):
-            image += patch.draw(transform, (columns - x) * self._scale, (rows - y) * self._scale)
+            image += patch.draw(transform, x=(columns - x) * self._scale, y=(rows - y) * self._scale)
         return image
 
     def _inverse(self, modes: jax.Array) -> jax.Array:

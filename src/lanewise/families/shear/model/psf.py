@@ -18,7 +18,7 @@ def transform(psf: Psf | PsfImage, kx: np.ndarray, ky: np.ndarray) -> np.ndarray
         DataError: the file of a PSF image has changed, or contains no point-spread function.
     """
     if isinstance(psf, PsfImage):
-        return psf_image.transform(psf_image.read(psf), psf.pixel_scale, kx, ky)
+        return psf_image.transform(psf_image.read(psf), psf.pixel_scale, kx=kx, ky=ky)
     k = _sheared(psf, kx, ky[:, None])
     if psf.type == "Gaussian":
         return np.exp(-0.5 * (k * psf.sigma) ** 2)

@@ -81,7 +81,7 @@ class Patch(NamedTuple):
     ky: Any
     weight: Any
 
-    def draw(self, transform: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    def draw(self, transform: jax.Array, *, x: jax.Array, y: jax.Array) -> jax.Array:
         """The modes' contribution to the image, shape (ny, nx) [flux per pixel].
 
         Args:

@@ -110,8 +110,8 @@ def component_bias(component: Component, data: Estimates) -> ComponentBias:
     added in quadrature. This overstates the error if σ_i varies, because slope and λ̂ are then correlated.
     """
     n, one_truth = len(data.truth), len(np.unique(data.truth)) == 1
-    line = fit(design(data.truth), data.value, data.width, data.seed)
-    raw = fit(design(data.truth), data.raw, data.width, data.seed)
+    line = fit(design(data.truth), value=data.value, width=data.width, seed=data.seed)
+    raw = fit(design(data.truth), value=data.raw, width=data.width, seed=data.seed)
     m = c = single = None
     if line is not None:
         terms = measures(line, data.relative)
@@ -140,7 +140,7 @@ def component_bias(component: Component, data: Estimates) -> ComponentBias:
 
 def point_estimate(data: Estimates) -> PointEstimate | None:
     """Mean and scatter of one component over realizations with one truth; None if no realization counts."""
-    line = fit(np.ones((len(data.truth), 1)), data.value, data.width, data.seed)
+    line = fit(np.ones((len(data.truth), 1)), value=data.value, width=data.width, seed=data.seed)
     if line is None:
         return None
     mean = measures(line, data.relative)[0]
@@ -173,7 +173,7 @@ def _cubic(data: Estimates) -> Measure | None:
     columns = np.stack([np.ones_like(scaled), scaled, scaled**3], axis=1)
     if np.linalg.matrix_rank(columns) < columns.shape[1]:
         return None
-    curve = fit(columns, data.value, data.width, data.seed)
+    curve = fit(columns, value=data.value, width=data.width, seed=data.seed)
     return None if curve is None else divided(measures(curve, data.relative)[2], reach**3)
 
 

@@ -96,7 +96,11 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
         lone = Judgement("truth", None, Verdict.INCONCLUSIVE, text, value=found.n_unknown)
         headline = "No true shear is known, so there is no bias to judge."
         return Decision(Verdict.INCONCLUSIVE, headline, (text,), None, None, (lone,))
-    sound = [completeness(count.n_used, count.n_excluded, count.n_missing, bounds.max_excluded_frac)]
+    sound = [
+        completeness(
+            used=count.n_used, excluded=count.n_excluded, missing=count.n_missing, limit=bounds.max_excluded_frac
+        )
+    ]
     sound += [*_exclusion_by_shear(found.points), *_exclusion_by_sign(found.signs)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
     sound += [_kept(component, share) for component, share in found.kept.items()]

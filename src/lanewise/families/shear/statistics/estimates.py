@@ -127,7 +127,7 @@ def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.
     if not known.any():
         return Shrinkage(prior, None, None)
     share = (width[known] / prior.sigma) ** 2
-    mean = fit(np.ones((len(share), 1)), share, np.full_like(share, np.nan), seed[known])
+    mean = fit(np.ones((len(share), 1)), value=share, width=np.full_like(share, np.nan), seed=seed[known])
     assert mean is not None  # share is finite and not empty
     errors = [] if mean.realised is None else [float(mean.realised[0])]
     if np.all(np.nan_to_num(ess[known]) > 0):

@@ -43,8 +43,8 @@ def pairs(data: Estimates) -> Pairs | None:
     plus, minus = found.T
     difference, half_sum = (data.value[plus] - data.value[minus]) / 2, (data.value[plus] + data.value[minus]) / 2
     seed, unknown = data.seed[plus], np.full(len(plus), np.nan)
-    slope = fit(data.truth[plus][:, None], difference, unknown, seed)
-    level = fit(np.ones((len(plus), 1)), half_sum, unknown, seed)
+    slope = fit(data.truth[plus][:, None], value=difference, width=unknown, seed=seed)
+    level = fit(np.ones((len(plus), 1)), value=half_sum, width=unknown, seed=seed)
     if slope is None or level is None:
         return None
     noise = data.value - data.truth
