@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import importlib
 import os
 import socket
 import subprocess
@@ -90,6 +91,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if "not slow" in config.option.markexpr:
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+    if config.getoption("numprocesses", default=None):
+        # ArviZ writes a file at its first import of the day; of two workers that do so at once, one fails.
+        importlib.import_module("arviz")
 
 
 @pytest.fixture(autouse=True)
