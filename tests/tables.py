@@ -126,6 +126,7 @@ def plain(
         raw=value,
         raw_width=width,
         shrinkage=None,
+        response=None,
         half=unknown,
         half_width=unknown,
     )

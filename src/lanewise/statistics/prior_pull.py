@@ -1,16 +1,29 @@
-"""Response of the posterior mean under a prior that is not Gaussian: a diagnostic, not a correction."""
+"""Remove the pull of a prior that is not Gaussian from posterior means, for likelihoods of one Gaussian width.
+
+The posterior mean of a Gaussian likelihood at x with width s under the prior p is a function M(x; s), which rises with
+x. The width s is common to all realizations: it is the one that gives the mean posterior variance. The estimates x_i
+are M⁻¹ of the posterior means. With a Gaussian prior this is the division by λ̂ = 1 − ⟨σ²⟩/σ_prior².
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from scipy import optimize
 
+from lanewise.statistics.regression import Array
+
+# The prior's distribution function, by its quantiles at this many equal steps.
 _NODES = 4001
-# Below this ratio of posterior to prior width, the pull is too small to compute with these nodes.
-_NARROW = 0.02
+# Cells of the likelihood, in units of its width: beyond eight widths it is 1e-15 of its peak.
+_CELLS = np.linspace(-8, 8, 1601)
+# Positions x at which the posterior is computed, from which M is interpolated.
+_POSITIONS = 301
+# Beyond the outermost posterior mean, in widths of the likelihood.
+_REACH = 6.0
 
 
 class HasQuantiles(Protocol):
@@ -21,30 +34,79 @@ class HasQuantiles(Protocol):
         ...
 
 
-def kept(prior: HasQuantiles, variance: float) -> float:
-    """Response of the posterior mean to a shift of the data, at the prior's median; 1 means no pull.
+@dataclass(frozen=True)
+class Freed:
+    """Estimates without the prior's pull.
 
-    Assumes a Gaussian likelihood whose width gives the posterior this variance. The response is then the posterior
-    variance divided by the likelihood variance.
+    Attributes:
+        value: maximum of each likelihood, shape (realization,).
+        other: the same for another set of posterior means, see `freed`.
+        width: common width of the likelihoods.
+        response: dM/dx at each estimate, shape (realization,); 1 means no pull.
+        error: relative error of 1 − response from that of the mean variance, as a mean over the realizations.
+    """
+
+    value: Array
+    other: Array
+    width: float
+    response: Array
+    error: float
+
+
+def freed(prior: HasQuantiles, mean: Array, variance: Array, other: Array) -> Freed | None:
+    """The estimates behind posterior means.
 
     Args:
-        prior: of the parameter.
-        variance: posterior variance, mean over a campaign.
-    """
-    nodes = np.array([prior.quantile((k + 0.5) / _NODES) for k in range(_NODES)])
-    centre, spread = float(np.median(nodes)), float(np.std(nodes))
-    if math.sqrt(variance) < _NARROW * spread:
-        return 1.0
-    if variance >= 0.999 * spread**2:
-        return 0.0
+        mean, variance: of each posterior, shape (realization,).
+        other: more posterior means of the same likelihoods, e.g. from half of the draws; may be NaN.
 
-    def posterior(width: float) -> float:
-        weight = np.exp(-0.5 * ((nodes - centre) / width) ** 2)
-        mean = np.sum(weight * nodes) / weight.sum()
-        return float(np.sum(weight * (nodes - mean) ** 2) / weight.sum())
+    Returns:
+        None if no width of the likelihood gives the mean variance: the posterior is as wide as the prior.
+    """
+    shares = np.linspace(0, 1, _NODES)
+    inner = np.array([prior.quantile(share) for share in shares[1:-1]])
+    nodes = np.concatenate([[prior.quantile(1e-9)], inner, [prior.quantile(1 - 1e-9)]])
+    asked, narrow = float(np.mean(variance)), math.sqrt(float(np.mean(variance)))
+    spread = float(np.std(inner))
 
     def excess(log_width: float) -> float:
-        return posterior(math.exp(log_width)) - variance
+        table = _table(nodes, shares, mean, math.exp(log_width))
+        return float(np.mean(np.interp(_positions(table, mean), table.x, table.variance))) - asked
 
-    log_width = optimize.brentq(excess, math.log(0.5 * math.sqrt(variance)), math.log(1e3 * spread))
-    return float(variance / math.exp(log_width) ** 2)
+    # The likelihood of a posterior in a concave prior is at least as wide as it; heavy tails allow a little less.
+    low, high = math.log(0.7 * narrow), math.log(max(30 * spread, 2 * narrow))
+    if excess(low) > 0 or excess(high) < 0:
+        return None
+    width = math.exp(optimize.brentq(excess, low, high, xtol=1e-6))
+    table = _table(nodes, shares, mean, width)
+    value = _positions(table, mean)
+    response = np.interp(value, table.x, table.variance) / width**2
+    n = len(variance)
+    error = float(np.std(variance, ddof=1) / math.sqrt(n) / asked) if n > 1 else 1.0
+    return Freed(value, _positions(table, other), width, response, error * float(np.mean(np.abs(1 - response))))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Posterior mean and variance by the position of the likelihood."""
+
+    x: Array
+    mean: Array
+    variance: Array
+
+
+def _table(nodes: Array, shares: Array, mean: Array, width: float) -> _Table:
+    x = np.linspace(mean.min() - _REACH * width, mean.max() + _REACH * width, _POSITIONS)
+    edges = x[:, None] + width * _CELLS
+    middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    weight = np.diff(np.interp(edges, nodes, shares), axis=1) * np.exp(-0.5 * ((middle - x[:, None]) / width) ** 2)
+    total = np.maximum(weight.sum(axis=1), np.finfo(float).tiny)
+    first = (weight * middle).sum(axis=1) / total
+    second = (weight * (middle - first[:, None]) ** 2).sum(axis=1) / total
+    known = weight.sum(axis=1) > 0
+    return _Table(x[known], first[known], second[known])
+
+
+def _positions(table: _Table, mean: Array) -> Array:
+    """M⁻¹; at the edge of the table for means that no position reaches."""
+    return np.asarray(np.interp(mean, np.maximum.accumulate(table.mean), table.x))

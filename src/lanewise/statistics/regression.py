@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+# With fewer degrees of freedom there is no error: a scatter of two values is small by chance too often.
+_DOF_MIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class Measure:
 
     Attributes:
         value: the estimate.
-        error: used by the verdict. The larger of the two errors below, because with few realizations the realised
-            scatter may be small by chance. Without a predicted error, the realised one is widened by Student's t, so
-            that ± 3 errors contain 99.73 % for any number of seeds. None if neither exists.
+        error: used by the verdict. The realised error, widened by Student's t so that ± 3 errors contain 99.73 % for
+            any number of seeds, or the predicted one if that is larger. None without a realised error: the widths
+            alone are not evidence, because they may be wrong.
         error_realised: from the scatter between seeds (sandwich); None if there are too few seeds.
         error_predicted: from the posterior widths; None if a width is missing or zero, or if realizations share
             seeds, because the widths do not give the correlation of their noise.
@@ -49,13 +51,21 @@ class Relative:
 
 @dataclass(frozen=True)
 class LineFit:
-    """Result of least squares: coefficients (k,), realised and predicted errors (k,), residuals (n,)."""
+    """Result of least squares: coefficients (k,), realised and predicted errors (k,), residuals (n,).
+
+    Attributes:
+        dof: degrees of freedom of each realised error, shape (k,).
+        influence: contribution of each cluster to each coefficient, shape (k, cluster); the realised error is the root
+            of the sum of their squares.
+    """
 
     beta: Array
     realised: Array | None
     predicted: Array | None
     residual: Array
     n_clusters: int
+    dof: Array | None = None
+    influence: Array | None = None
 
 
 def design(truth: Array) -> Array:
@@ -68,7 +78,8 @@ def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -
     """Least squares with equal weights and cluster-robust errors; None if a value is undefined or there are no values.
 
     The sandwich scales each cluster's score by (1 − leverage)^(−1/2). The variance is then unbiased in small samples
-    if the noise is homoscedastic. It is undefined if a coefficient depends on a single cluster.
+    if the noise is homoscedastic. It is undefined if a coefficient depends on a single cluster. Its degrees of freedom
+    are Satterthwaite's: fewer than clusters − k if few clusters carry the leverage, or the noise by their widths.
 
     Source:
         Bell & McCaffrey 2002 (CR2), in the orthonormal basis of the design, where leverages are k × k.
@@ -81,7 +92,7 @@ def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -
     residual = value - design @ beta
     k = design.shape[1]
     seeds, cluster = np.unique(seed, return_inverse=True)
-    predicted = realised = None
+    predicted = realised = dof = influence = None
     if len(seeds) == len(seed) and usable(width):
         predicted = np.linalg.norm(inverse @ (basis.T * width), axis=1)
     score, leverage = np.zeros((len(seeds), k)), np.zeros((len(seeds), k, k))
@@ -89,9 +100,41 @@ def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -
     np.add.at(leverage, cluster, basis[:, :, None] * basis[:, None, :])
     left, axes = np.linalg.eigh(np.eye(k) - leverage)
     if len(seeds) > k and left.min() > 1e-9:
-        adjusted = np.einsum("gij,gj,glj,gl->gi", axes, left**-0.5, axes, score)
-        realised = np.linalg.norm(inverse @ adjusted.T, axis=1)
-    return LineFit(beta, realised, predicted, residual, len(seeds))
+        root = np.einsum("gij,gj,glj->gil", axes, left**-0.5, axes)
+        influence = inverse @ np.einsum("gil,gl->ig", root, score)
+        realised = np.linalg.norm(influence, axis=1)
+        direction = np.einsum("gil,jl->jgi", root, inverse)
+        noise = np.zeros((k, len(seeds)))
+        np.add.at(noise.T, cluster, (np.einsum("ni,jni->jn", basis, direction[:, cluster]) * width).T ** 2)
+        dof = _degrees(direction, leverage, noise if usable(width) else None)
+    return LineFit(beta, realised, predicted, residual, len(seeds), dof, influence)
+
+
+def _degrees(direction: Array, leverage: Array, noise: Array | None) -> Array:
+    """Satterthwaite's degrees of freedom of the sandwich for each coefficient, shape (k,).
+
+    Args:
+        direction: (I − leverage)^(−1/2) of each cluster, applied to each coefficient, shape (k, cluster, k).
+        leverage: of each cluster, shape (cluster, k, k).
+        noise: variance that each cluster contributes by its widths, shape (k, cluster); None: equal noise.
+    """
+    size = np.einsum("jgi,gil,jgl->jg", direction, leverage, direction)
+    along = np.einsum("gil,jgl->jgi", leverage, direction)
+    taken = np.sum(along**2, axis=2)
+    # Of the matrix G with G_st = δ_st |a_s|² − b_s · b_t: its trace, and its squared Frobenius norm.
+    trace = np.sum(size - taken, axis=1)
+    square = np.sum((size - taken) ** 2 - taken**2, axis=1) + np.sum(
+        np.einsum("jgi,jgl->jil", along, along) ** 2, axis=(1, 2)
+    )
+    dof = trace**2 / square
+    if noise is not None:
+        dof = dof * _evenness(noise) / _evenness(size)
+    return np.asarray(dof)
+
+
+def _evenness(parts: Array) -> Array:
+    """(Σ x)² / Σ x²: the number of equal parts that would be as even."""
+    return np.asarray(np.sum(parts, axis=1) ** 2 / np.sum(parts**2, axis=1))
 
 
 def measures(fit: LineFit, factor: Relative | None) -> list[Measure]:
@@ -108,11 +151,9 @@ def measures(fit: LineFit, factor: Relative | None) -> list[Measure]:
         of_lambda = abs(float(sensitivity[j])) * relative
         realised = None if fit.realised is None else float(np.hypot(fit.realised[j], of_lambda))
         predicted = None if fit.predicted is None else float(np.hypot(fit.predicted[j], of_lambda))
-        if predicted is None and realised is not None:
-            dof = fit.n_clusters - len(fit.beta)
-            error: float | None = realised * float(stats.t.isf(stats.norm.sf(3), dof)) / 3
-        else:
-            error = max((e for e in (realised, predicted) if e is not None), default=None)
+        error = None
+        if realised is not None and fit.dof is not None and fit.dof[j] >= _DOF_MIN:
+            error = max(realised * float(stats.t.isf(stats.norm.sf(3), fit.dof[j])) / 3, predicted or 0.0)
         measures.append(Measure(float(value), error, realised, predicted))
     return measures
 

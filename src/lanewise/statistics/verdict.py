@@ -75,7 +75,16 @@ def lines(decision: Decision) -> tuple[str, ...]:
     return f"{decision.verdict.value}: {decision.headline}", *(f"  {reason}" for reason in decision.reasons)
 
 
-def judge(name: str, component: str, measure: Measure | None, bound: float, n: int, *, how: str = "") -> Judgement:
+def judge(
+    name: str,
+    component: str,
+    measure: Measure | None,
+    bound: float,
+    n: int,
+    *,
+    how: str = "",
+    lost: float | None = 0.0,
+) -> Judgement:
     """Compare one number with its bound at three errors.
 
     Args:
@@ -85,6 +94,7 @@ def judge(name: str, component: str, measure: Measure | None, bound: float, n: i
         bound: of the absolute value, in the unit of the number.
         n: number of realizations that entered.
         how: text after the number's name in the sentence, e.g. how it was obtained.
+        lost: largest change of the number by realizations that did not enter; None if not known. PASS includes it.
     """
     what = f"{name} of {component}{how}"
     needed = value = error = None
@@ -95,7 +105,15 @@ def judge(name: str, component: str, measure: Measure | None, bound: float, n: i
     else:
         value, error = measure.value, measure.error
         size, three = abs(value), 3 * error
-        if size + three < bound:
+        worst = None if lost is None else size + three + lost
+        if size + three < bound and (worst is None or worst >= bound):
+            how_far = "an unknown amount" if worst is None else f"{lost:.3g}"
+            verdict = Verdict.INCONCLUSIVE
+            more = (
+                f"|{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}, but the realizations that did not "
+                f"enter could change it by {how_far}; mend them (`lanewise retry`), or add more that enter"
+            )
+        elif size + three < bound:
             verdict, more = Verdict.PASS, f"|{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}"
         elif size - three > bound:
             verdict, more = Verdict.FAIL, f"|{name}| − 3σ = {size - three:.3g} is above the bound {bound:g}"

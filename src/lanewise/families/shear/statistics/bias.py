@@ -12,10 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanewise.families.shear.statistics import pairs
-from lanewise.families.shear.statistics.estimates import Estimates, Shrinkage
+from lanewise.families.shear.statistics.estimates import Estimates, PriorResponse, Shrinkage
 from lanewise.families.shear.statistics.pairs import Pairs
 from lanewise.families.shear.statistics.selection import Component
-from lanewise.statistics.regression import Measure, design, divided, fit, measures, ratio, shifted, usable
+from lanewise.statistics.regression import (
+    LineFit,
+    Measure,
+    design,
+    divided,
+    fit,
+    measures,
+    ratio,
+    shifted,
+    usable,
+)
+
+# 99.9 % of a normal distribution lie within this many standard deviations.
+_WITHIN = 3.29
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,14 @@ class Pulls:
     rms: float
     max_abs: float
     max_abs_run_id: str
+
+
+@dataclass(frozen=True)
+class EndPoint:
+    """m at one end of the range of |g| [reduced shear], with a cubic response."""
+
+    g: float
+    m: Measure
 
 
 @dataclass(frozen=True)
@@ -41,7 +62,11 @@ class ComponentBias:
         m_single_point: ĝ/g − 1 for a campaign with one nonzero truth, assuming c = 0; else None.
         raw_m, raw_c: m and c from the raw posterior means, with the prior's pull.
         cubic: coefficient of g³ from a separate fit; None if the truths do not determine it.
+        m_ends: m of the cubic fit at the smallest and largest nonzero |g|; empty if the truths do not determine it.
+        m_lost, c_lost: largest change of m and c if the lost groups had entered, their contributions within the 99.9 %
+            range of those that entered and of the worst signs; None if no scatter is known.
         shrinkage: None if the prior on this component is not Gaussian or the component is not inferred.
+        response: None unless the prior on this component is known and not Gaussian.
         chi2, dof: of the residuals from the line, with the posterior widths as errors.
         pulls: None if a width is missing or zero.
         pairs: m and c from the differences and sums of ±g pairs; None without pairs.
@@ -56,7 +81,11 @@ class ComponentBias:
     raw_m: float | None
     raw_c: float | None
     cubic: Measure | None
+    m_ends: tuple[EndPoint, ...]
+    m_lost: float | None
+    c_lost: float | None
     shrinkage: Shrinkage | None
+    response: PriorResponse | None
     chi2: float | None
     dof: int
     pulls: Pulls | None
@@ -103,8 +132,11 @@ class PointBias:
     g2: PointEstimate | None
 
 
-def component_bias(component: Component, data: Estimates) -> ComponentBias:
+def component_bias(component: Component, data: Estimates, n_lost: int = 0) -> ComponentBias:
     """m and c of one component.
+
+    Args:
+        n_lost: number of groups that were excluded or are missing.
 
     λ̂ is common to all realizations: a raw line a + b g gives 1 + m = b/λ̂ and c = (a − (1 − λ̂) μ)/λ̂. The error of λ̂ is
     added in quadrature. This overstates the error if σ_i varies, because slope and λ̂ are then correlated.
@@ -112,10 +144,13 @@ def component_bias(component: Component, data: Estimates) -> ComponentBias:
     n, one_truth = len(data.truth), len(np.unique(data.truth)) == 1
     line = fit(design(data.truth), value=data.value, width=data.width, seed=data.seed)
     raw = fit(design(data.truth), value=data.raw, width=data.width, seed=data.seed)
-    m = c = single = None
+    m = c = single = m_lost = c_lost = None
     if line is not None:
         terms = measures(line, data.relative)
         truth = float(data.truth[0])
+        c_lost, m_lost = _lost(line, n_lost)
+        if one_truth:
+            m_lost = None if c_lost is None or truth == 0 else c_lost / abs(truth)
         c = shifted(terms[0], -truth if one_truth else 0.0)
         m = None if one_truth else shifted(terms[1], -1.0)
         single = ratio(terms[0], truth) if one_truth else None
@@ -130,7 +165,11 @@ def component_bias(component: Component, data: Estimates) -> ComponentBias:
         raw_m=None if raw is None or one_truth else float(raw.beta[1] - 1),
         raw_c=None if raw is None else float(raw.beta[0] - (data.truth[0] if one_truth else 0.0)),
         cubic=_cubic(data),
+        m_ends=_ends(data),
+        m_lost=m_lost,
+        c_lost=c_lost,
         shrinkage=data.shrinkage,
+        response=data.response,
         chi2=chi2,
         dof=0 if line is None else n - len(line.beta),
         pulls=_pulls(data) if line is not None else None,
@@ -166,15 +205,42 @@ def _product(data: Estimates) -> Measure | None:
 
 def _cubic(data: Estimates) -> Measure | None:
     """The coefficient k in ĝ = c + (1 + m) g + k g³; None if the truths cannot separate it from the slope."""
+    found = _curve(data, 0.0)
+    return None if found is None else found[1]
+
+
+def _ends(data: Estimates) -> tuple[EndPoint, ...]:
+    """m of the cubic fit at both ends of the range of nonzero |g|: k g² is monotonic, so that one of them is worst."""
+    sizes = np.abs(data.truth[data.truth != 0])
+    found = [(float(g), _curve(data, float(g))) for g in ((sizes.min(), sizes.max()) if len(sizes) else ())]
+    return tuple(EndPoint(g, shifted(curve[0], -1.0)) for g, curve in found if curve is not None)
+
+
+def _curve(data: Estimates, at: float) -> tuple[Measure, Measure] | None:
+    """Slope from zero to |g| = `at`, and k, of ĝ = c + a g + k (g³ − at² g); None if the truths do not determine k."""
     reach = float(np.max(np.abs(data.truth), initial=0.0))
     if reach == 0:
         return None
     scaled = data.truth / reach
-    columns = np.stack([np.ones_like(scaled), scaled, scaled**3], axis=1)
+    columns = np.stack([np.ones_like(scaled), scaled, scaled**3 - (at / reach) ** 2 * scaled], axis=1)
     if np.linalg.matrix_rank(columns) < columns.shape[1]:
         return None
     curve = fit(columns, value=data.value, width=data.width, seed=data.seed)
-    return None if curve is None else divided(measures(curve, data.relative)[2], reach**3)
+    if curve is None:
+        return None
+    _, slope, cubic = measures(curve, data.relative)
+    return divided(slope, reach), divided(cubic, reach**3)
+
+
+def _lost(line: LineFit, n_lost: int) -> tuple[float | None, float | None]:
+    """Largest change of intercept and slope by `n_lost` further groups; the slope is None if there is none."""
+    if n_lost == 0:
+        return 0.0, 0.0
+    if line.influence is None:
+        return None, None
+    scatter = np.sqrt(np.mean(line.influence**2, axis=1))
+    change = n_lost * line.n_clusters / (line.n_clusters + n_lost) * _WITHIN * scatter
+    return float(change[0]), float(change[1]) if len(change) > 1 else None
 
 
 def _pulls(data: Estimates) -> Pulls | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
 from lanewise.families.shear.statistics.estimates import Estimates
 from lanewise.families.shear.statistics.joint import FiniteDraws
-from lanewise.families.shear.statistics.selection import Component, Signs
+from lanewise.families.shear.statistics.selection import COMPONENTS, Component, GroupCount, Signs
 from lanewise.families.shear.statistics.tally import Tally
 from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.regression import Array
@@ -22,9 +23,14 @@ LEVEL_0_MAX_ABS_M = 0.01
 COLLAPSED_WIDTH = 0.01  # [reduced shear]; only posteriors narrower than this are tested for their offset
 COLLAPSED_OFFSET = 0.01  # [reduced shear]
 LAMBDA_MIN = 0.5
-# Smallest response of the posterior mean under a prior that is not Gaussian.
-KEPT_MIN = 0.9
+# Smallest response of the posterior means under a prior that is not Gaussian: of their mean, and of each. Where the
+# response is small, the estimate rests on the tail of the likelihood, which need not be Gaussian.
+KEPT_MIN, KEPT_LEAST = 0.9, 0.3
 EXCLUSION_P_MIN = 1e-3
+# The scatter about the line is too large if χ² per degree of freedom is above this and its p-value below that.
+CHI2_MAX, CHI2_P_MIN = 1.5, 1e-4
+# Criteria that cannot pass a campaign on their own.
+_ACCESSORY = ("finite_draws", "chi2", "not_tested")
 # Largest shift of m between half and all draws, as a fraction of the bound.
 _MAX_SHIFT_SHARE = 1 / 3
 # Survey requirements (|m|, |c|): LSST for isolated galaxies at 0.01 ≤ g ≤ 0.05, DESC and Euclid for the mean shear.
@@ -70,9 +76,9 @@ class Evidence:
         data: the estimates of these components, in the same order.
         tally: of all realizations.
         points: all shear points of the plan.
+        groups: independent groups by the shears of their arms.
         signs: failures by the sign of g; None without pairs.
         draws: effect of finite draws on m; empty if not available.
-        kept: response of the posterior mean under a prior that is not Gaussian, by component.
         n_unknown: realizations without a known true shear; they are not used.
         n_per_count: realizations added by one more `realizations.count`; None if unknown.
     """
@@ -81,9 +87,9 @@ class Evidence:
     data: Sequence[Estimates]
     tally: Tally
     points: Sequence[PointBias]
+    groups: Sequence[GroupCount] = ()
     signs: Signs | None = None
     draws: Sequence[FiniteDraws] = ()
-    kept: Mapping[Component, float] = field(default_factory=dict)
     n_unknown: int = 0
     n_per_count: int | None = None
 
@@ -101,16 +107,20 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
             used=count.n_used, excluded=count.n_excluded, missing=count.n_missing, limit=bounds.max_excluded_frac
         )
     ]
-    sound += [*_exclusion_by_shear(found.points), *_exclusion_by_sign(found.signs)]
+    sound += [*_exclusion_by_shear(found.groups), *_exclusion_by_sign(found.signs)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
-    sound += [_kept(component, share) for component, share in found.kept.items()]
+    sound += [_response(one, bias.component) for one, bias in zip(found.data, biases, strict=True) if one.response]
     asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m)
     if bounds.max_abs_c is not None:
-        asked += [judge("c", b.component, b.c, bounds.max_abs_c, b.n) for b in biases]
+        asked += [judge("c", b.component, b.c, bounds.max_abs_c, b.n, lost=b.c_lost) for b in biases]
+    asked += [j for b in biases for j in _fit(b)]
+    not_tested = _not_tested(biases, bounds)
+    asked += not_tested
     if bounds.level == LEVEL_0:
         asked += [j for b, d in zip(biases, found.data, strict=True) for j in _level_0(b.component, d)]
     asked += [_finite_draws(one, bounds.max_abs_m) for one in found.draws]
-    if not any(j.verdict and j.criterion != "finite_draws" for j in asked):
+    if not any(j.verdict and j.criterion not in _ACCESSORY for j in asked):
+        # Only reported criteria say nothing about the campaign.
         text = "The manifest sets no bound; set acceptance.max_abs_m, acceptance.requirement or acceptance.level."
         asked.append(Judgement("bound", None, Verdict.INCONCLUSIVE, text))
     judgements = (*sound, *asked)
@@ -119,6 +129,12 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     if verdict is Verdict.PASS:
         deciding = [j for j in asked if j.criterion in ("m", "c")]
     reasons = [j.sentence for j in deciding]
+    if verdict is Verdict.PASS:
+        reasons += [j.sentence for j in not_tested]
+    if found.n_unknown:
+        text = f"{found.n_unknown} of {count.n_planned} realizations have no known truth and do not enter."
+        judgements = (*judgements, Judgement("truth", None, None, text, value=found.n_unknown))
+        reasons.append(text)
     if (count.n_missing or count.n_excluded) and sound[0] not in deciding:
         reasons.append(sound[0].sentence)
     needs = [j.n_needed for j in deciding]
@@ -131,9 +147,17 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
 
 
 def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgement]:
-    judged = [judge("m", b.component, b.m, bound, b.n) for b in biases if b.m is not None]
+    judged = [_m(b, bound) for b in biases if b.m is not None]
     judged += [
-        judge("m", b.component, b.m_single_point, bound, b.n, how=", from its one shear with c taken as zero,")
+        judge(
+            "m",
+            b.component,
+            b.m_single_point,
+            bound,
+            b.n,
+            how=", from its one shear with c taken as zero,",
+            lost=b.m_lost,
+        )
         for b in biases
         if b.m is None and b.m_single_point is not None
     ]
@@ -143,16 +167,65 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgemen
     return [Judgement("m", None, Verdict.INCONCLUSIVE, text, bound=bound)]
 
 
-def _exclusion_by_shear(points: Sequence[PointBias]) -> list[Judgement]:
+def _m(bias: ComponentBias, bound: float) -> Judgement:
+    """m against its bound; at the worse end of the range of shears if the response is curved."""
+    plain = judge("m", bias.component, bias.m, bound, bias.n, lost=bias.m_lost)
+    if not _is_curved(bias):
+        return plain
+    ends = [
+        judge("m", bias.component, end.m, bound, bias.n, how=f" at |g| = {end.g:g} (curved)", lost=bias.m_lost)
+        for end in bias.m_ends
+    ]
+    # The worse verdict, and of equal ones the larger m; a curve cannot pass by its mean slope alone.
+    return min((*ends, plain), key=lambda j: (RANK.index(j.verdict or Verdict.PASS), -abs(j.value or 0.0)))
+
+
+def _is_curved(bias: ComponentBias) -> bool:
+    cubic = bias.cubic
+    return cubic is not None and cubic.error is not None and abs(cubic.value) > 3 * cubic.error
+
+
+def _fit(bias: ComponentBias) -> list[Judgement]:
+    """Test whether the estimates scatter about the line by much more than the widths of their posteriors."""
+    if bias.chi2 is None or bias.dof < 1:
+        return []
+    excess, p = bias.chi2 / bias.dof, float(stats.chi2.sf(bias.chi2, bias.dof))
+    text = f"χ² of {bias.component} about the line is {excess:.2g} per degree of freedom"
+    if excess > CHI2_MAX and p < CHI2_P_MIN:
+        curved = ", also because the response is curved" if _is_curved(bias) else ""
+        text = f"{text} (p = {p:.1g}){curved}: the posteriors are narrower than their scatter, so do not trust them."
+        return [Judgement("chi2", bias.component, Verdict.INCONCLUSIVE, text, value=excess, bound=CHI2_MAX)]
+    return [Judgement("chi2", bias.component, None, f"{text}.", value=excess, bound=CHI2_MAX)]
+
+
+def _not_tested(biases: Sequence[ComponentBias], bounds: Bounds) -> list[Judgement]:
+    """What a bound asks for and the campaign did not measure; a named requirement needs all of it."""
+    there = {bias.component: bias for bias in biases}
+    lacking = [f"m of {k}" for k in COMPONENTS if bounds.max_abs_m and (k not in there or there[k].m is None)]
+    lacking += [f"c of {k}" for k in COMPONENTS if bounds.max_abs_c and (k not in there or there[k].c is None)]
+    lacking += [
+        f"c of {k} apart from m"
+        for k, bias in there.items()
+        if bounds.max_abs_c and bias.m is None and bias.m_single_point is not None
+    ]
+    if not lacking:
+        return []
+    if bounds.requirement is None:
+        text = f"Not measured: {', '.join(lacking)}."
+        return [Judgement("not_tested", None, None, text)]
+    text = f"The requirement {bounds.requirement} needs what was not measured: {', '.join(lacking)}; add shears."
+    return [Judgement("not_tested", None, Verdict.INCONCLUSIVE, text)]
+
+
+def _exclusion_by_shear(groups: Sequence[GroupCount]) -> list[Judgement]:
     """Test whether exclusion depends on the shear, by a permutation test with a fixed seed.
 
-    Missing realizations, and arms without a partner because of them, are not used: they are missing because of the
-    machine, not because of the data.
+    The unit is an independent group: the arms of a pair or a ring are excluded together. Missing realizations, and
+    arms without a partner because of them, are not used: they are missing because of the machine, not because of the
+    data.
     """
-    excluded = np.array([p.n_excluded - p.n_unpaired for p in points])
-    computed = np.array([p.n_used for p in points]) + excluded
-    excluded = excluded[computed > 0]
-    computed = computed[computed > 0]
+    excluded = np.array([group.n_excluded for group in groups], dtype=np.int64)
+    computed = np.array([group.n_computed for group in groups], dtype=np.int64)
     if len(computed) < 2 or excluded.sum() == 0:
         return []
     expected = computed * excluded.sum() / computed.sum()
@@ -209,17 +282,23 @@ def _shrinkage(bias: ComponentBias) -> list[Judgement]:
     return [Judgement("shrinkage", k, verdict, text, value=value, error=error, bound=LAMBDA_MIN)]
 
 
-def _kept(component: Component, share: float) -> Judgement:
-    if share < KEPT_MIN:
+def _response(data: Estimates, component: Component) -> Judgement:
+    assert data.response is not None
+    mean, least = data.response.mean, data.response.least
+    remedy = "widen it, or make it Normal"
+    if mean is None or least is None:
+        verdict = Verdict.INVALID
+        text = f"The prior on {component} is not Gaussian, and no likelihood explains the widths: {remedy}."
+    elif mean < KEPT_MIN or least < KEPT_LEAST:
         verdict = Verdict.INVALID
         text = (
-            f"The prior on {component} leaves {share:.0%} of the shear, and is not Gaussian: its pull cannot be taken "
-            "out; widen it, or make it Normal."
+            f"The prior on {component} is not Gaussian and leaves {mean:.0%} of the shear, at its edge {least:.0%}: "
+            f"its pull cannot be removed safely; {remedy}."
         )
     else:
         verdict = Verdict.PASS
-        text = f"The prior on {component} leaves {share:.1%} of the shear: the data speak, not the prior."
-    return Judgement("shrinkage", component, verdict, text, value=share, bound=KEPT_MIN)
+        text = f"The prior on {component} leaves {mean:.1%} of the shear, and its pull is removed."
+    return Judgement("shrinkage", component, verdict, text, value=mean, bound=KEPT_MIN)
 
 
 def _level_0(component: Component, data: Estimates) -> list[Judgement]:

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, counts, ordered
-from lanewise.statistics.regression import Array, Relative, fit
+from lanewise.statistics import prior_pull
+from lanewise.statistics.prior_pull import HasQuantiles
+from lanewise.statistics.regression import Array, Relative, fit, usable
+
+# Attributes of `Estimates` that belong to all realizations together.
+_COMMON = ("shrinkage", "response")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,23 @@ class Shrinkage:
     error: float | None
 
 
+@dataclass(frozen=True)
+class PriorResponse:
+    """Response of the posterior means under a prior that is not Gaussian; see `statistics.prior_pull`.
+
+    Attributes:
+        mean, least: over the realizations, of d posterior mean / d likelihood; 1 means no pull. None if the posterior
+            is as wide as the prior, or if its width is not known: then no pull is removed.
+        centre: median of the prior [reduced shear].
+        error: relative error of the estimates' distance from the centre.
+    """
+
+    mean: float | None
+    least: float | None
+    centre: float
+    error: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimates:
     """One component of all realizations that count, without the prior's pull; arrays have shape (realization,).
@@ -48,12 +70,15 @@ class Estimates:
         run_id: one per realization.
         seed: the realizations of one seed share their noise.
         truth: true shear [reduced shear].
-        value: μ + (posterior mean − μ)/λ̂; the posterior mean itself without a Gaussian prior, NaN if λ̂ ≤ 0.
-        width: width of the likelihood, σ/√λ̂.
+        value: the posterior mean without the prior's pull: μ + (posterior mean − μ)/λ̂ for a Gaussian prior, NaN if
+            λ̂ ≤ 0; for another prior see `response`.
+        width: width of the likelihood, σ/√λ̂ for a Gaussian prior.
         raw: posterior mean from the table.
         raw_width: posterior width from the table.
         shrinkage: None if the prior is not Gaussian.
-        half, half_width: posterior mean and width from the first half of each chain; NaN if not available.
+        response: None if the prior is Gaussian or not known.
+        half, half_width: posterior mean and width from the first half of each chain; NaN if not available. Under a
+            prior that is not Gaussian, `half` is without its pull.
     """
 
     run_id: NDArray[np.str_]
@@ -64,12 +89,15 @@ class Estimates:
     raw: Array
     raw_width: Array
     shrinkage: Shrinkage | None
+    response: PriorResponse | None
     half: Array
     half_width: Array
 
     @property
     def relative(self) -> Relative | None:
-        """The relative error of λ̂, for error propagation; None without a usable λ̂."""
+        """The relative error of λ̂, or of another prior's response, for error propagation; None without a usable one."""
+        if self.response is not None:
+            return Relative(self.response.error, self.response.centre)
         found = self.shrinkage
         if found is None or not found.lambda_hat or found.error is None:
             return None
@@ -82,18 +110,21 @@ class Estimates:
 
     def at(self, rows: NDArray[np.bool_]) -> Estimates:
         """The estimates of the selected realizations; λ̂ stays that of all realizations."""
-        return replace(self, **{name: part[rows] for name, part in vars(self).items() if name != "shrinkage"})
+        return replace(self, **{name: part[rows] for name, part in vars(self).items() if name not in _COMMON})
 
 
 def estimates(
-    summary: pd.DataFrame, component: Component, prior: GaussianPrior | None, missing: Sequence[ShearTruth] = ()
+    summary: pd.DataFrame,
+    component: Component,
+    prior: GaussianPrior | HasQuantiles | None,
+    missing: Sequence[ShearTruth] = (),
 ) -> Estimates:
     """The estimates of the realizations that count, with the prior's pull on this component removed.
 
     Args:
         summary: the whole table; rows that do not count are dropped here.
         component: g1 or g2.
-        prior: None if it is not Gaussian; then no pull is removed.
+        prior: None if it is not known; then no pull is removed.
         missing: realizations of the plan that are not in the table.
     """
     rows = ordered(summary[counts(summary, missing)])
@@ -111,15 +142,31 @@ def estimates(
         raw=raw,
         raw_width=width,
         shrinkage=None,
+        response=None,
         half=column(f"{component}_half_mean"),
         half_width=column(f"{component}_half_std"),
     )
     if prior is None or not np.isfinite(raw).any():
         return found
+    if not isinstance(prior, GaussianPrior):
+        return _freed(found, prior)
     shrinkage = _shrinkage(prior, width, column(f"ess_{component}"), seed)
     pull = np.nan if shrinkage.lambda_hat is None or shrinkage.lambda_hat <= 0 else shrinkage.lambda_hat
     value = prior.mean + (raw - prior.mean) / pull
     return replace(found, value=value, width=width / np.sqrt(pull), shrinkage=shrinkage)
+
+
+def _freed(data: Estimates, prior: HasQuantiles) -> Estimates:
+    """The estimates without the pull of a prior that is not Gaussian."""
+    centre = prior.quantile(0.5)
+    found = None
+    if usable(data.raw_width) and np.all(np.isfinite(data.raw)):
+        found = prior_pull.freed(prior, data.raw, data.raw_width**2, data.half)
+    if found is None:
+        return replace(data, response=PriorResponse(None, None, centre, 0.0))
+    response = PriorResponse(float(found.response.mean()), float(found.response.min()), centre, found.error)
+    width = data.raw_width / np.sqrt(found.response)
+    return replace(data, value=found.value, width=width, half=found.other, response=response)
 
 
 def _shrinkage(prior: GaussianPrior, width: Array, ess: Array, seed: NDArray[np.int64]) -> Shrinkage:

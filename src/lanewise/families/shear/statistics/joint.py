@@ -121,14 +121,19 @@ def _lines(data: Mapping[Component, Estimates]) -> dict[tuple[str, Component], L
     lines: dict[tuple[str, Component], Line] = {}
     usable = {k: d for k, d in data.items() if len(d.truth) and np.all(np.isfinite(d.value))}
     for k, one in usable.items():
-        lines["all", k] = _line(one, design(one.truth), one.raw, one.raw_width)
+        lines["all", k] = _line(one, design(one.truth), _unpulled(one), one.raw_width)
         if np.all(np.isfinite(one.half)) and np.all(np.isfinite(one.half_width)):
             lines["half", k] = _line(one, design(one.truth), one.half, one.half_width)
     if len(usable) == len(COMPONENTS):
         truths = np.stack([np.ones_like(usable["g1"].truth), *(usable[k].truth for k in COMPONENTS)], axis=1)
         if np.linalg.matrix_rank(truths / np.maximum(np.abs(truths).max(axis=0), 1e-300)) == truths.shape[1]:
-            lines |= {("matrix", k): _line(one, truths, one.raw, one.raw_width) for k, one in usable.items()}
+            lines |= {("matrix", k): _line(one, truths, _unpulled(one), one.raw_width) for k, one in usable.items()}
     return lines
+
+
+def _unpulled(data: Estimates) -> Array:
+    """Estimates for `Line`, which divides by λ̂ itself."""
+    return data.value if data.shrinkage is None else data.raw
 
 
 def _line(data: Estimates, columns: Array, raw: Array, width: Array) -> Line:

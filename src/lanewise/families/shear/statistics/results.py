@@ -18,7 +18,7 @@ from lanewise.families.shear.statistics.selection import Component, ShearTruth, 
 from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally
 from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import DamagedChunk
-from lanewise.statistics.prior_pull import HasQuantiles, kept
+from lanewise.statistics.prior_pull import HasQuantiles
 from lanewise.statistics.verdict import Decision
 
 FORMAT_VERSION = 2
@@ -146,27 +146,29 @@ def evaluate(
         n_per_count: realizations that one more of `realizations.count` brings; None if that is not known.
     """
     bounds = bounds_of(acceptance)
-    rows, n_unknown = _with_truth(selection.ordered(summary))
+    every = selection.ordered(summary)
+    rows, n_unknown = _with_truth(every)
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
     absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
     n_unknown += len(every_absent) - len(absent)
     counted = selection.counts(rows, absent)
     names = selection.inferred(rows[counted])
     chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
-    data = {k: estimates(rows, k, chosen[k], absent) for k in names}
-    biases = {k: bias.component_bias(k, data[k]) for k in names}
+    data = {k: estimates(rows, k, chosen[k] or (unlike or {}).get(k), absent) for k in names}
+    n_lost = selection.n_lost(rows, counted, absent)
+    biases = {k: bias.component_bias(k, data[k], n_lost) for k in names}
     unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
     together, signs = joint(data, biases, psf_shape), selection.signs(rows)
-    counts = tally(rows, n_used=int(counted.sum()), n_missing=len(absent))
+    counts = tally(every, n_used=int(counted.sum()), n_missing=len(every_absent), n_without_truth=n_unknown)
     found = Evidence(
         tally=counts,
         biases=list(biases.values()),
         data=list(data.values()),
         points=points,
+        groups=selection.groups(rows, absent),
         signs=signs,
         draws=together.finite_draws,
-        kept={k: _kept(prior, data[k]) for k, prior in (unlike or {}).items() if k in data},
         n_unknown=n_unknown,
         n_per_count=n_per_count,
     )
@@ -187,12 +189,6 @@ def evaluate(
         missing=every_absent,
         damaged=tuple(damaged),
     )
-
-
-def _kept(prior: HasQuantiles, data: Estimates) -> float:
-    """What the prior leaves of a shear; nothing is known of it, and so nothing believed, without widths."""
-    variance = float(np.mean(data.raw_width**2)) if len(data.raw_width) else math.nan
-    return kept(prior, variance) if math.isfinite(variance) else 0.0
 
 
 def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:

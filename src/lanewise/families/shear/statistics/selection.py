@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -66,6 +67,40 @@ class Signs:
     n_only_plus: int
     n_only_minus: int
     p: float
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """Independent groups (realizations of one seed) whose arms have the same shears: computed, and excluded.
+
+    A group is excluded if one of its arms was computed and does not count. Groups with missing arms are left out.
+    """
+
+    n_computed: int
+    n_excluded: int
+
+
+def groups(summary: pd.DataFrame, missing: Sequence[ShearTruth] = ()) -> tuple[GroupCount, ...]:
+    """Groups by the shears of their arms, and how many were excluded."""
+    fine: dict[int, bool] = {}
+    shears: dict[int, set[tuple[float, float]]] = {}
+    for arm, counts_itself in zip(_arms(summary), passed(summary), strict=True):
+        fine[arm.seed] = fine.get(arm.seed, True) and bool(counts_itself)
+        shears.setdefault(arm.seed, set()).add((arm.g1, arm.g2))
+    for arm in _absent(summary, missing):
+        fine.pop(arm.seed, None)
+    computed: Counter[frozenset[tuple[float, float]]] = Counter()
+    excluded: Counter[frozenset[tuple[float, float]]] = Counter()
+    for seed, entered in fine.items():
+        computed[frozenset(shears[seed])] += 1
+        excluded[frozenset(shears[seed])] += not entered
+    return tuple(GroupCount(computed[key], excluded[key]) for key in sorted(computed, key=sorted))
+
+
+def n_lost(summary: pd.DataFrame, counted: pd.Series[bool], missing: Sequence[ShearTruth]) -> int:
+    """Number of groups that were excluded or are missing."""
+    entered = set(summary["seed"][counted])
+    return len(({*summary["seed"], *(truth.seed for truth in missing)}) - entered)
 
 
 def ordered(summary: pd.DataFrame) -> pd.DataFrame:

@@ -32,19 +32,37 @@ class StatusCount:
 
 @dataclass(frozen=True)
 class Tally:
-    """Realizations of the plan by what became of them; `excluded_frac` is the share excluded or missing."""
+    """Realizations of the plan by what became of them.
+
+    Attributes:
+        n_used, n_excluded, n_missing: of those with a known truth.
+        n_without_truth: realizations without a known truth, computed or missing; they do not enter a bias.
+        excluded_frac: share excluded or missing of those with a known truth.
+        statuses: of all realizations that were computed, with and without truth.
+    """
 
     n_planned: int
     n_used: int
     n_excluded: int
     n_missing: int
+    n_without_truth: int
     excluded_frac: float | None
     statuses: tuple[StatusCount, ...]
 
 
-def tally(rows: pd.DataFrame, *, n_used: int, n_missing: int) -> Tally:
-    """The realizations that were computed, of which `n_used` count, and those that are missing."""
-    planned, unused = len(rows) + n_missing, len(rows) - n_used
+def tally(rows: pd.DataFrame, *, n_used: int, n_missing: int, n_without_truth: int = 0) -> Tally:
+    """The realizations of the plan.
+
+    Args:
+        rows: all that were computed, of which `n_used` count.
+        n_missing: those that were not.
+        n_without_truth: of both together, those without a known truth.
+    """
+    has_truth = rows[["g1_true", "g2_true"]].notna().all(axis=1)
+    computed = int(has_truth.sum())
+    planned = len(rows) + n_missing
+    missing = n_missing - (n_without_truth - (len(rows) - computed))
+    unused, known = computed - n_used, planned - n_without_truth
     found = [str(status) for status in rows["status"]]
     # Statuses that are none of ours come last.
     names = (*STATUSES, *sorted({*found} - {*STATUSES}))
@@ -52,8 +70,9 @@ def tally(rows: pd.DataFrame, *, n_used: int, n_missing: int) -> Tally:
         n_planned=planned,
         n_used=n_used,
         n_excluded=unused,
-        n_missing=n_missing,
-        excluded_frac=(unused + n_missing) / planned if planned else None,
+        n_missing=missing,
+        n_without_truth=n_without_truth,
+        excluded_frac=(unused + missing) / known if known else None,
         statuses=tuple(StatusCount(name, found.count(name)) for name in names),
     )
 
