@@ -21,6 +21,8 @@ def n_per_count(record: Record) -> int | None:
 def of_results(results: BiasResults, target: float, per_count: int) -> tuple[Forecast, ...]:
     """What every component needs whose m has an error; σ_m falls as 1/√n.
 
+    A pilot of very few realizations has only the error that its posterior widths predict.
+
     Args:
         target: σ_m wanted.
         per_count: from `n_per_count`.
@@ -29,9 +31,10 @@ def of_results(results: BiasResults, target: float, per_count: int) -> tuple[For
     kept = results.tally.n_used / results.tally.n_planned if results.tally.n_planned else 1.0
     for bias in results.components:
         m = bias.m or bias.m_single_point
-        if m is None or m.error is None:
+        error = None if m is None else m.error or m.error_predicted
+        if error is None:
             continue
-        needed = math.ceil(round(bias.n * (m.error / target) ** 2, 6))
+        needed = math.ceil(round(bias.n * (error / target) ** 2, 6))
         count = max(0, math.ceil((needed - bias.n) / kept / per_count))
-        found.append(Forecast(bias.component, m.error, target, bias.n, needed, count))
+        found.append(Forecast(bias.component, error, target, bias.n, needed, count))
     return tuple(found)
