@@ -24,7 +24,7 @@ def test_noise_free_level_0_returns_every_truth(tmp_path: Path) -> None:
     summary = _carry_out("level0-noise-free", tmp_path)
     assert (summary["g1_mean"] - summary["g1_true"]).abs().max() < 1e-6
     assert (summary["g2_mean"] - summary["g2_true"]).abs().max() < 1e-6
-    assert sorted(summary["g1_true"]) == [0.01, 0.02, 0.05]
+    assert sorted(summary["g1_true"]) == [-0.05, -0.02, -0.01, 0.01, 0.02, 0.05]
 
 
 def test_level_0_is_decided_and_unbiased(tmp_path: Path) -> None:
