@@ -142,7 +142,8 @@ class Engine:
         largest = [part for place in range(len(realizations)) if (part := data.largest(place)) is not None]
         if not largest:
             first = data.observation(0)
-            raise DataError(f"chunk {chunk.index}: {first.reason if isinstance(first, Unusable) else 'no usable data'}")
+            why = first if isinstance(first, Unusable) else data.unusable(Part(0, 0))
+            raise DataError(f"chunk {chunk.index}: {why.reason if why else 'a realization has no members'}")
         units = (Unit(*part, chain) for part in largest for chain in range(stage.method.units))
         alike = [unit for unit in units if data.rows(unit.part) == data.rows(largest[0])]
         block = itertools.islice(itertools.cycle(alike), self._planned)
@@ -176,7 +177,7 @@ class Engine:
             while at < len(group):
                 first = work.units_before + group[at][0]
                 width = self._resume_width(first, work.keeper)
-                block, n_taken = work.usable([unit for _, unit in group[at:]], width)
+                block, end = work.usable(group, at, width)
                 if block:
                     n_blocks = -(-(len(units) - n_done) // width)
                     rounds = work.begin(first, block, width, stage.method.rounds, n_blocks)
@@ -188,7 +189,7 @@ class Engine:
                     work.rounds_before += stage.method.rounds
                     if width not in self._widths:
                         self._widths.append(width)
-                at, n_done = at + n_taken, n_done + n_taken
+                at, n_done = end, n_done + end - at
         work.units_before += len(units)
         return self._fits(work, stage, parts, lanes)
 
@@ -339,15 +340,16 @@ class _Work:
     rounds_before: int = 0
     told: int = 0
 
-    def usable(self, units: Sequence[Unit], width: int) -> tuple[list[Unit], int]:
-        """The first units whose data can be used, at most `width`; and the number of units up to the last of them."""
+    def usable(self, group: Sequence[tuple[int, Unit]], begin: int, width: int) -> tuple[list[Unit], int]:
+        """The next units of a group whose data can be used, at most `width`, and where the search ended."""
         block: list[Unit] = []
-        for at, unit in enumerate(units):
-            if len(block) == width:
-                return block, at
+        at = begin
+        while at < len(group) and len(block) < width:
+            _, unit = group[at]
             if not isinstance(self.data.arrays(unit.part), Unusable):
                 block.append(unit)
-        return block, len(units)
+            at += 1
+        return block, at
 
     def begin(self, first: int, block: Sequence[Unit], width: int, n_rounds: int, n_blocks: int) -> Rounds:
         """The rounds of a block; its stage has `n_blocks` left, with this one."""
