@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -253,6 +253,31 @@ def test_a_gradient_that_is_not_finite_stops_its_lane(write: Write, method: str)
     engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_NoGradient())
     results = engine.run(campaign.plan.chunks[0])
     assert {r.status for r in results} == {LaneStatus.NON_FINITE}
+
+
+class _Skewed(GaussianProblem):
+    """Logarithms of gamma variables of shape 2: mode ln 2, mean ψ(2) = .423, width √ψ′(2) = .803; Laplace: .707."""
+
+    prior_widths: Mapping[str, float] = {}
+
+    def log_density(self, position: jax.Array, data: Any) -> jax.Array:
+        density: jax.Array = jnp.sum(2 * position - jnp.exp(position)) + 0 * jnp.sum(data["y"])
+        return density
+
+
+def test_an_approximation_that_is_off_is_not_converged(write: Write) -> None:
+    inference = {"method": "laplace", "laplace_config": {"samples": 10_000}}
+    campaign = load(write(config__inference=inference, realizations__count=1))
+    engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_Skewed())
+    for result in engine.run(campaign.plan.chunks[0]):
+        khat = result.diagnostics.khat
+        assert khat is not None
+        assert khat < 0.7  # what k̂ alone would have passed
+        assert result.status is LaneStatus.NOT_CONVERGED
+        # (.693 − .423) / .803
+        found = re.search(r"the mean of g1 is off by (0\.\d+) of its width, the limit is 0\.2", result.reason)
+        assert found is not None
+        assert float(found[1]) == pytest.approx(0.337, abs=0.12)
 
 
 class _Flawed(GaussianProblem):
