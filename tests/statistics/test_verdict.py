@@ -72,7 +72,7 @@ def test_noise_never_turns_a_verdict_into_pass() -> None:
     ],
 )
 def test_realizations_that_would_decide(value: float, error: float, expected: int | None) -> None:
-    assert n_needed(Measure(value, error, error, None), 0.01, 100) == expected
+    assert n_needed(Measure(value, error, error, None), 0.01, 100, 3.0) == expected
 
 
 def test_number_needed_decides_when_it_is_there(make_table: MakeTable) -> None:

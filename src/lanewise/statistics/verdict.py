@@ -1,7 +1,8 @@
 """The verdict on a campaign: PASS, FAIL, INCONCLUSIVE or INVALID, with its numbers and in words.
 
 A number is compared with its bound at three errors: PASS if |x| + 3σ is below the bound, FAIL if |x| − 3σ is above it,
-else INCONCLUSIVE with the number of realizations that would decide. INVALID outranks FAIL, FAIL outranks INCONCLUSIVE,
+else INCONCLUSIVE with the number of realizations that would decide. Extended campaigns need more than three errors, see
+`sequential`. INVALID outranks FAIL, FAIL outranks INCONCLUSIVE,
 and INCONCLUSIVE outranks PASS. A noisier campaign never passes more easily. Lost realizations are always reported.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lanewise.statistics.regression import Measure
+from lanewise.statistics.sequential import Reach
 
 
 class Verdict(StrEnum):
@@ -84,8 +86,9 @@ def judge(
     *,
     how: str = "",
     lost: float | None = 0.0,
+    reach: Reach = Reach(),  # noqa: B008  an immutable value
 ) -> Judgement:
-    """Compare one number with its bound at three errors.
+    """Compare one number with its bound at `reach` errors.
 
     Args:
         name: m or c.
@@ -104,44 +107,45 @@ def judge(
         verdict, text = Verdict.INCONCLUSIVE, f"{what} {lack}: too few realizations entered ({n})."
     else:
         value, error = measure.value, measure.error
-        size, three = abs(value), 3 * error
-        worst = None if lost is None else size + three + lost
-        if size + three < bound and (worst is None or worst >= bound):
+        size, far, sigma = abs(value), reach.now * error, f"{reach.now:.3g}σ"
+        worst = None if lost is None else size + far + lost
+        if size + far < bound and (worst is None or worst >= bound):
             how_far = "an unknown amount" if worst is None else f"{lost:.3g}"
             verdict = Verdict.INCONCLUSIVE
             more = (
-                f"|{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}, but the realizations that did not "
-                f"enter could change it by {how_far}; mend them (`lanewise retry`), or add more that enter"
+                f"|{name}| + {sigma} = {size + far:.3g} is below the bound {bound:g}, but the realizations that did "
+                f"not enter could change it by {how_far}; mend them (`lanewise retry`), or add more that enter"
             )
-        elif size + three < bound:
-            verdict, more = Verdict.PASS, f"|{name}| + 3σ = {size + three:.3g} is below the bound {bound:g}"
-        elif size - three > bound:
-            verdict, more = Verdict.FAIL, f"|{name}| − 3σ = {size - three:.3g} is above the bound {bound:g}"
+        elif size + far < bound:
+            verdict, more = Verdict.PASS, f"|{name}| + {sigma} = {size + far:.3g} is below the bound {bound:g}"
+        elif size - far > bound:
+            verdict, more = Verdict.FAIL, f"|{name}| − {sigma} = {size - far:.3g} is above the bound {bound:g}"
         else:
-            verdict, needed = Verdict.INCONCLUSIVE, n_needed(measure, bound, n)
+            verdict, needed = Verdict.INCONCLUSIVE, n_needed(measure, bound, n, reach.later)
             if needed is None:
+                least = max(9 * n, math.ceil(n * (reach.later * error / bound) ** 2))
                 more = (
                     f"it lies within one error of the bound {bound:g}, so the number that would decide has "
-                    f"no upper limit yet; it is at least {max(9 * n, math.ceil(n * (three / bound) ** 2))}"
+                    f"no upper limit yet; it is at least {least}"
                 )
             else:
                 more = (
-                    f"3σ = {three:.2g} is too wide for the bound {bound:g}; about {needed} realizations "
+                    f"{sigma} = {far:.2g} is too wide for the bound {bound:g}; about {needed} realizations "
                     f"would decide, {needed - n} more than entered"
                 )
         text = f"{what} is {with_error(value, error)}: {more}."
     return Judgement(name, component, verdict, text, value=value, error=error, bound=bound, n_needed=needed)
 
 
-def n_needed(measure: Measure, bound: float, n: int) -> int | None:
-    """Total realizations for which 3σ equals the distance from the bound: n (3σ / |bound − |x||)².
+def n_needed(measure: Measure, bound: float, n: int, errors: float) -> int | None:
+    """Total realizations for which `errors` σ equal the distance from the bound: n (errors σ / |bound − |x||)².
 
     None within one error of the bound: the distance may then be zero, and the number has no upper limit.
     """
     gap = abs(bound - abs(measure.value))
     if measure.error is None or gap <= measure.error:
         return None
-    return max(n + 1, math.ceil(round(n * (3 * measure.error / gap) ** 2, 6)))
+    return max(n + 1, math.ceil(round(n * (errors * measure.error / gap) ** 2, 6)))
 
 
 def with_error(value: float, error: float | None) -> str:

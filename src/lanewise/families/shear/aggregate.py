@@ -22,6 +22,7 @@ from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
+from lanewise.statistics import sequential
 from lanewise.statistics.verdict import EXIT_CODES, Decision, lines
 from lanewise.storage.record import Record
 from lanewise.storage.store import Store
@@ -55,6 +56,7 @@ def evaluated(record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damag
         unlike=table.unlike(record),
         psf_shape=_psf_shape(record),
         n_per_count=forecasts.n_per_count(record),
+        reach=sequential.reach(record.manifest.realizations.count, record.manifest.realizations.extensions),
     )
 
 

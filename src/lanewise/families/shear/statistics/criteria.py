@@ -16,6 +16,7 @@ from lanewise.families.shear.statistics.selection import COMPONENTS, Component, 
 from lanewise.families.shear.statistics.tally import Tally
 from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.regression import Array
+from lanewise.statistics.sequential import Reach
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, judge
 
 LEVEL_0 = "level_0"
@@ -49,22 +50,27 @@ _HEADLINE = {
 
 @dataclass(frozen=True)
 class Bounds:
-    """Bounds for a shear campaign: from the manifest, else from its requirement, else from its level."""
+    """Bounds for a shear campaign: from the manifest, else from its requirement, else from its level.
+
+    Attributes:
+        reach: errors between a number and its bound that decide.
+    """
 
     level: str | None
     requirement: str | None
     max_abs_m: float | None
     max_abs_c: float | None
     max_excluded_frac: float
+    reach: Reach
 
 
-def bounds_of(acceptance: Acceptance) -> Bounds:
+def bounds_of(acceptance: Acceptance, reach: Reach) -> Bounds:
     """Bounds from the manifest, else from its requirement, else from its level."""
     required_m, required_c = REQUIREMENTS.get(acceptance.requirement or "", (None, None))
     of_level = LEVEL_0_MAX_ABS_M if acceptance.level == LEVEL_0 else None
     max_abs_m = next((m for m in (acceptance.max_abs_m, required_m, of_level) if m is not None), None)
     max_abs_c = required_c if acceptance.max_abs_c is None else acceptance.max_abs_c
-    return Bounds(acceptance.level, acceptance.requirement, max_abs_m, max_abs_c, acceptance.max_excluded_frac)
+    return Bounds(acceptance.level, acceptance.requirement, max_abs_m, max_abs_c, acceptance.max_excluded_frac, reach)
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,11 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     sound += [*_exclusion_by_shear(found.groups), *_exclusion_by_sign(found.signs)]
     sound += [j for bias in biases for j in _shrinkage(bias)]
     sound += [_response(one, bias.component) for one, bias in zip(found.data, biases, strict=True) if one.response]
-    asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m)
+    asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m, bounds.reach)
     if bounds.max_abs_c is not None:
-        asked += [judge("c", b.component, b.c, bounds.max_abs_c, b.n, lost=b.c_lost) for b in biases]
+        asked += [
+            judge("c", b.component, b.c, bounds.max_abs_c, b.n, lost=b.c_lost, reach=bounds.reach) for b in biases
+        ]
     asked += [j for b in biases for j in _fit(b)]
     not_tested = _not_tested(biases, bounds)
     asked += not_tested
@@ -146,8 +154,8 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     return Decision(verdict, _HEADLINE[verdict], tuple(reasons), n_needed, extend, judgements)
 
 
-def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgement]:
-    judged = [_m(b, bound) for b in biases if b.m is not None]
+def _bounds_on_m(biases: Sequence[ComponentBias], bound: float, reach: Reach) -> list[Judgement]:
+    judged = [_m(b, bound, reach) for b in biases if b.m is not None]
     judged += [
         judge(
             "m",
@@ -157,6 +165,7 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgemen
             b.n,
             how=", from its one shear with c taken as zero,",
             lost=b.m_lost,
+            reach=reach,
         )
         for b in biases
         if b.m is None and b.m_single_point is not None
@@ -167,13 +176,22 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float) -> list[Judgemen
     return [Judgement("m", None, Verdict.INCONCLUSIVE, text, bound=bound)]
 
 
-def _m(bias: ComponentBias, bound: float) -> Judgement:
+def _m(bias: ComponentBias, bound: float, reach: Reach) -> Judgement:
     """m against its bound; at the worse end of the range of shears if the response is curved."""
-    plain = judge("m", bias.component, bias.m, bound, bias.n, lost=bias.m_lost)
+    plain = judge("m", bias.component, bias.m, bound, bias.n, lost=bias.m_lost, reach=reach)
     if not _is_curved(bias):
         return plain
     ends = [
-        judge("m", bias.component, end.m, bound, bias.n, how=f" at |g| = {end.g:g} (curved)", lost=bias.m_lost)
+        judge(
+            "m",
+            bias.component,
+            end.m,
+            bound,
+            bias.n,
+            how=f" at |g| = {end.g:g} (curved)",
+            lost=bias.m_lost,
+            reach=reach,
+        )
         for end in bias.m_ends
     ]
     # The worse verdict, and of equal ones the larger m; a curve cannot pass by its mean slope alone.

@@ -19,6 +19,7 @@ from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, 
 from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics.prior_pull import HasQuantiles
+from lanewise.statistics.sequential import Reach
 from lanewise.statistics.verdict import Decision
 
 FORMAT_VERSION = 2
@@ -132,6 +133,7 @@ def evaluate(
     unlike: Mapping[Component, HasQuantiles] | None = None,
     psf_shape: tuple[float, float] = (0.0, 0.0),
     n_per_count: int | None = None,
+    reach: Reach = Reach(),  # noqa: B008  an immutable value
 ) -> BiasResults:
     """Numbers and verdict of a campaign.
 
@@ -144,8 +146,9 @@ def evaluate(
         unlike: priors that are not Gaussian, by component.
         psf_shape: ellipticity of the point-spread function [reduced shear].
         n_per_count: realizations that one more of `realizations.count` brings; None if that is not known.
+        reach: errors between a number and its bound that decide; more than three for an extended campaign.
     """
-    bounds = bounds_of(acceptance)
+    bounds = bounds_of(acceptance, reach)
     every = selection.ordered(summary)
     rows, n_unknown = _with_truth(every)
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
