@@ -16,6 +16,8 @@ _CRITERIA = {
     "exclusion_by_sign": "exclusion and sign",
     "shrinkage": "pull of the prior",
     "offset_1sigma": "offset below 1σ",
+    "chi2": "scatter about the line",
+    "not_tested": "not measured",
     "collapsed_offset": "offset",
     "finite_draws": "half the draws",
 }
