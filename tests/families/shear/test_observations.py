@@ -268,3 +268,33 @@ def test_an_array_is_chosen_by_name(arrays: dict[str, np.ndarray], name: str, me
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's types take any name for allow_pickle
     with pytest.raises(DataError, match=message):
         stamp_files.read(buffer.getvalue(), "x.npz", name)
+
+
+def test_images_that_share_noise_are_one_group(write: Write, tmp_path: Path) -> None:
+    """They get one seed, by which errors cluster and ±g are a pair; a second image at one shear gets another name."""
+    _, images = simulated(write, tmp_path)
+    np.save(tmp_path / "stamps.npy", images)
+    (tmp_path / "truths.csv").write_text("g1,g2,group\n0.01,0,7\n-0.01,0,7\n0.01,0,3\n0.01,0,3\n")
+    files = {"images": "stamps.npy", "truths": "truths.csv"}
+    found = load(write(shear=..., realizations=..., observations=files))
+    planned = [realization.planned for realization in found.plan.realizations]
+    assert [one.seed for one in planned] == [42, 42, 43, 43]
+    assert [one.run_id.partition("_s")[2] for one in planned] == ["42", "42", "43", "43_i3"]
+    assert all("group" not in one.truth for one in planned)
+
+
+def test_a_group_is_given_for_every_image_or_none(write: Write, tmp_path: Path) -> None:
+    np.save(tmp_path / "stamps.npy", np.ones((2, 24, 24)))
+    truths = [{"g1": 0.01, "g2": 0.0, "group": 1}, {"g1": 0.02, "g2": 0.0}]
+    with pytest.raises(ManifestError, match="1 images have no group; give it for all"):
+        load(write(shear=..., realizations=..., observations={"images": "stamps.npy", "truths": truths}))
+
+
+def test_repeated_galaxies_without_a_group_are_remarked(write: Write, tmp_path: Path) -> None:
+    np.save(tmp_path / "stamps.npy", np.ones((3, 24, 24)))
+    rows = [{"g1": g, "g2": 0.0, "flux": flux} for g, flux in ((0.01, 1.0), (-0.01, 1.0), (0.01, 1.2))]
+    for extra, expected in ({}, 1), ({"group": 1}, 0):
+        truths = [{**row, **extra} for row in rows]
+        files = {"images": "stamps.npy", "truths": truths}
+        found = load(write(shear=..., realizations=..., observations=files))
+        assert sum("3 images show 2 galaxies" in remark for remark in found.remarks) == expected

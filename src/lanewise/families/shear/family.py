@@ -139,6 +139,8 @@ def remarks(manifest: Manifest) -> Sequence[str]:
             "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
             "so the posterior is as wide as their priors; fix the ellipticity at its truth"
         )
+    if isinstance(manifest.extent, Observations):
+        found += observations.remarks(manifest.extent)
     return (*found, *predictions.remarks(config))
 
 

@@ -19,6 +19,8 @@ from lanewise.storage.inputs import Input
 KEY = "observations"
 NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "mask")
+# The column of the truths that is no parameter: a number for each galaxy or noise realization.
+GROUP = "group"
 # Sizes in pixels of two headers agree if the config was rounded to four digits.
 _SCALE_TOLERANCE = 1e-3
 
@@ -49,12 +51,15 @@ class Observations:
     Attributes:
         sources: by role: each of the `images`, and of `variance` and `mask` one for each image, one for all, or none.
         truths: per image, or empty.
+        groups: number of each image's group, from 0 in the order of first appearance; empty without groups. Images of
+            a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
         shapes: (ny, nx) that occur, by role.
         pixel_scales: [arcsec] that the files state.
     """
 
     sources: Mapping[str, tuple[Source, ...]]
     truths: tuple[Mapping[str, float], ...]
+    groups: tuple[int, ...]
     shapes: Mapping[str, frozenset[tuple[int, int]]]
     pixel_scales: frozenset[float]
 
@@ -92,9 +97,13 @@ def resolve(manifest: Document) -> dict[str, Any]:
 def parse(value: Mapping[str, Any]) -> Observations:
     """The resolved key `observations` as frozen types."""
     roles: dict[str, Any] = {role: value[role] for role in _ROLES if role in value}
+    rows = value.get("truths", ())
+    labels = [row[GROUP] for row in rows if GROUP in row]
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     return Observations(
         sources={role: tuple(_sources(files)) for role, files in roles.items()},
-        truths=tuple({name: float(number) for name, number in row.items()} for row in value.get("truths", ())),
+        truths=tuple({name: float(number) for name, number in row.items() if name != GROUP} for row in rows),
+        groups=tuple(numbers[label] for label in labels),
         shapes={
             role: frozenset((ny, nx) for one in files for _, ny, nx in [one["shape"]]) for role, files in roles.items()
         },
@@ -105,6 +114,8 @@ def parse(value: Mapping[str, Any]) -> Observations:
 def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """What is wrong between the images and the config."""
     image = config.image
+    if extent.groups and len(extent.groups) != len(extent.truths):
+        yield (KEY, "truths"), f"{len(extent.truths) - len(extent.groups)} images have no group; give it for all"
     yield from truths.misfits(extent.truths, config.parameters, (KEY, "truths"))
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
@@ -124,16 +135,32 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
 def realizations(
     extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]
 ) -> tuple[Single, ...]:
-    """Every image as a realization; seeds increment from image to image."""
-    found = []
+    """Every image as a realization; seeds increment from image to image, or from group to group."""
+    found: list[Single] = []
+    names: set[str] = set()
     for index in range(len(extent.sources["images"])):
-        seed = base_seed + index
+        seed = base_seed + (extent.groups[index] if extent.groups else index)
         truth = extent.truths[index] if extent.truths else {}
         known = {"g1", "g2"} <= set(truth)
         name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
+        # Two images of a group at one shear.
+        name = f"{name}_i{index}" if name in names else name
+        names.add(name)
         sources = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
         found.append(Single(name, seed, truth, sources))
     return tuple(found)
+
+
+def remarks(extent: Observations) -> Sequence[str]:
+    """Images of one galaxy that no group holds together."""
+    galaxies = [tuple(sorted((k, v) for k, v in row.items() if k not in ("g1", "g2"))) for row in extent.truths]
+    n = len(set(galaxies))
+    if extent.groups or not any(galaxies) or not 1 < n < len(galaxies):
+        return ()
+    return (
+        f"observations.truths: {len(galaxies)} images show {n} galaxies; if images of one galaxy, or with one noise "
+        f"realization, are not independent, give a column '{GROUP}' (a number), so that the errors know it",
+    )
 
 
 def observe(config: ShearConfig, planned: Single) -> Observation:
