@@ -16,7 +16,6 @@ import gaussian
 from conftest import Write, load
 from lanewise.engine.chunk_data import Unit
 from lanewise.engine.engine import Engine
-from lanewise.engine.keys import Purpose
 from lanewise.engine.results import Result
 from lanewise.operations import chunks
 
@@ -33,7 +32,7 @@ def computed(manifest: str, problem: str) -> tuple[int, str]:
     results: list[Result] = engine.run(chunk)
     assert [r.status.word for r in results] == ["ok"] * 3, results
     block = [(Unit(place, 0, 0), realization) for place, realization in enumerate(chunk.realizations)]
-    inputs = engine._inputs(block, engine._data(chunk.realizations), 4, Purpose.INFERENCE)
+    inputs = engine._inputs(block, engine._data(chunk.realizations), 4)
     state = engine.stages[0].program.init(*inputs)
     devices = {shard.device for shard in jax.tree.leaves(state)[0].addressable_shards}
     bits = b"".join(r.posterior[name].tobytes() for r in results for name in sorted(r.posterior))

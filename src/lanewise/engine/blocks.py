@@ -14,6 +14,9 @@ from lanewise.engine.rounds import Rounds, joined
 from lanewise.manifest.status import LaneStatus
 from lanewise.storage import checkpoints
 
+# Prefixes of the names in a checkpoint.
+_RECORDS, _WHOLE = "records/", "whole/"
+
 
 class Inputs(NamedTuple):
     """Arguments of a block's programs; the leading axis of every array is the lane.
@@ -69,6 +72,22 @@ class _Left(NamedTuple):
     whole: Mapping[str, np.ndarray]
     flaw: np.ndarray
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> _Left:
+        """From `arrays`."""
+        records, whole = (
+            {name.removeprefix(of): array for name, array in arrays.items() if name.startswith(of)}
+            for of in (_RECORDS, _WHOLE)
+        )
+        return cls(arrays["status"], records, whole, arrays["flaw"])
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As one array per name, for a checkpoint."""
+        records = {f"{_RECORDS}{name}": array for name, array in self.records.items()}
+        whole = {f"{_WHOLE}{name}": array for name, array in self.whole.items()}
+        return {"status": self.status, "flaw": self.flaw, **records, **whole}
+
 
 def _lane(left: _Left, records: Mapping[str, np.ndarray], whole: Mapping[str, np.ndarray], at: int) -> Lane:
     return Lane(
@@ -84,9 +103,7 @@ def _restored(rounds: Rounds) -> _Left | None:
     if rounds.saved is None or rounds.saved.state:
         return None
     rounds.step(rounds.of_block)
-    kept = rounds.saved.records
-    records, whole = ({n[len(of) :]: a for n, a in kept.items() if n.startswith(of)} for of in ("records/", "whole/"))
-    return _Left(kept["status"], records, whole, kept["flaw"])
+    return _Left.of(rounds.saved.records)
 
 
 def _computed(stage: Stage, inputs: Inputs, n_lanes: int, rounds: Rounds) -> _Left:
@@ -106,7 +123,7 @@ def _computed(stage: Stage, inputs: Inputs, n_lanes: int, rounds: Rounds) -> _Le
         at_centre = {at: _centre(records, whole, at) if centres is None else centres[at] for at in ended}
         flaw[ended] = _flaws(stage, inputs, at_centre)
     found = _Left(status[:n_lanes], _first(records, n_lanes), _first(whole, n_lanes), flaw)
-    rounds.end(status=found.status, flaw=found.flaw, records=found.records, whole=found.whole)
+    rounds.end(found.arrays)
     return found
 
 

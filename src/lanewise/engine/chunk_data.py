@@ -19,7 +19,7 @@ MASK = "mask"
 _STEPS = 4
 
 
-class Part(NamedTuple):
+class MemberAt(NamedTuple):
     """A member of a realization; `place` is that of the realization in the chunk."""
 
     place: int
@@ -34,9 +34,9 @@ class Unit(NamedTuple):
     chain: int
 
     @property
-    def part(self) -> Part:
+    def part(self) -> MemberAt:
         """The member that it belongs to."""
-        return Part(self.place, self.member)
+        return MemberAt(self.place, self.member)
 
 
 @dataclass(frozen=True)
@@ -66,29 +66,29 @@ class ChunkData:
     ) -> None:
         self._problem, self._n_kept = problem, n_kept
         self._observations = [self._observed(observe, realization) for realization in realizations]
-        self._arrays: OrderedDict[Part, Mapping[str, np.ndarray]] = OrderedDict()
-        self._unusable: dict[Part, Unusable] = {}
+        self._arrays: OrderedDict[MemberAt, Mapping[str, np.ndarray]] = OrderedDict()
+        self._unusable: dict[MemberAt, Unusable] = {}
         for place, seen in enumerate(self._observations):
             # One member: an error in its data is the realization's, and is found before anything is computed.
             if isinstance(seen, Observation) and len(seen.members) == 1:
-                self.arrays(Part(place, 0))
+                self.arrays(MemberAt(place, 0))
 
     def observation(self, place: int) -> Observation | Unusable:
         """The realization's observation, or why there is none."""
         return self._observations[place]
 
-    def parts(self, place: int) -> list[Part]:
+    def parts(self, place: int) -> list[MemberAt]:
         """The members of a realization; none if it has no observation."""
         seen = self._observations[place]
-        return [Part(place, at) for at in range(len(seen.members))] if isinstance(seen, Observation) else []
+        return [MemberAt(place, at) for at in range(len(seen.members))] if isinstance(seen, Observation) else []
 
-    def rows(self, part: Part) -> int:
+    def rows(self, part: MemberAt) -> int:
         """Rows of a member's ragged arrays after padding; 0 without ragged arrays."""
         seen = self._observations[part.place]
         assert isinstance(seen, Observation)
         return (seen.padded or padded(seen.sizes[part.member])) if seen.ragged else 0
 
-    def arrays(self, part: Part) -> Mapping[str, np.ndarray] | Unusable:
+    def arrays(self, part: MemberAt) -> Mapping[str, np.ndarray] | Unusable:
         """A member's prepared arrays, or why they cannot be used; what was unusable once stays so."""
         if part in self._unusable:
             return self._unusable[part]
@@ -102,11 +102,11 @@ class ChunkData:
                 self._arrays.popitem(last=False)
         return self._arrays[part]
 
-    def unusable(self, part: Part) -> Unusable | None:
+    def unusable(self, part: MemberAt) -> Unusable | None:
         """Why a member's data could not be used; None if no lane has found a fault."""
         return self._unusable.get(part)
 
-    def largest(self, place: int) -> Part | None:
+    def largest(self, place: int) -> MemberAt | None:
         """The member with the most rows of a realization; None if it has no member with data."""
         parts = self.parts(place)
         found = max(parts, key=self.rows) if parts else None
@@ -121,7 +121,7 @@ class ChunkData:
         except Exception as error:  # the border where one realization's failure becomes its record
             return _failed(error, realization.planned.truth)
 
-    def _made(self, part: Part) -> Mapping[str, np.ndarray] | Unusable:
+    def _made(self, part: MemberAt) -> Mapping[str, np.ndarray] | Unusable:
         seen = self._observations[part.place]
         assert isinstance(seen, Observation)
         interrupts.stop_here()

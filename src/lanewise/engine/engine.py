@@ -18,7 +18,7 @@ import numpy as np
 
 from lanewise.engine import blocks, keys, members, programs, uninformative, widths
 from lanewise.engine.blocks import Inputs
-from lanewise.engine.chunk_data import ChunkData, Part, Unit, Unusable, grouped
+from lanewise.engine.chunk_data import ChunkData, MemberAt, Unit, Unusable, grouped
 from lanewise.engine.convergence import Lane, assess
 from lanewise.engine.members import Fit
 from lanewise.engine.programs import Stage
@@ -124,7 +124,7 @@ class Engine:
             data = self._data([realization])
             if (part := data.largest(0)) is None:
                 continue
-            inputs = self._inputs([(Unit(*part, 0), realization)], data, 1, keys.Purpose.INFERENCE)
+            inputs = self._inputs([(Unit(*part, 0), realization)], data, 1)
             shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), inputs)
             found = [(stage.method.units, *programs.footprint(stage, shapes)) for stage in self.stages]
             left = max(units * of_block // width for units, _, of_block in found)
@@ -142,14 +142,12 @@ class Engine:
         largest = [part for place in range(len(realizations)) if (part := data.largest(place)) is not None]
         if not largest:
             first = data.observation(0)
-            why = first if isinstance(first, Unusable) else data.unusable(Part(0, 0))
+            why = first if isinstance(first, Unusable) else data.unusable(MemberAt(0, 0))
             raise DataError(f"chunk {chunk.index}: {why.reason if why else 'a realization has no members'}")
         units = (Unit(*part, chain) for part in largest for chain in range(stage.method.units))
         alike = [unit for unit in units if data.rows(unit.part) == data.rows(largest[0])]
         block = itertools.islice(itertools.cycle(alike), self._planned)
-        inputs = self._inputs(
-            [(unit, realizations[unit.place]) for unit in block], data, self._planned, keys.Purpose.INFERENCE
-        )
+        inputs = self._inputs([(unit, realizations[unit.place]) for unit in block], data, self._planned)
 
         def once() -> None:
             jax.block_until_ready(stage.program.advance(stage.program.init(*inputs), inputs.data))
@@ -167,7 +165,7 @@ class Engine:
             return False
         return fit.khat is None or fit.khat < self._inference.khat_max
 
-    def _run_stage(self, work: _Work, number: int, stage: Stage, parts: Sequence[Part]) -> dict[Part, Fit]:
+    def _run_stage(self, work: _Work, number: int, stage: Stage, parts: Sequence[MemberAt]) -> dict[MemberAt, Fit]:
         """The fits of these members by one method."""
         units = [Unit(*part, chain) for part in parts for chain in range(stage.method.units)]
         lanes: dict[Unit, Lane] = {}
@@ -210,30 +208,29 @@ class Engine:
         """A block's lanes; None if they do not fit into memory. On return, the memory that they used is free."""
 
         def fit() -> dict[Unit, Lane]:
-            purpose = keys.Purpose(keys.Purpose.INFERENCE + number)
             planned = [(unit, work.chunk.realizations[unit.place]) for unit in block]
-            inputs = self._inputs(planned, work.data, rounds.width, purpose)
+            inputs = self._inputs(planned, work.data, rounds.width, number)
             return dict(zip(block, blocks.run(stage, inputs, len(block), rounds), strict=True))
 
         return programs.within_memory(fit)
 
     def _inputs(
-        self, block: Sequence[tuple[Unit, Realization]], data: ChunkData, width: int, purpose: keys.Purpose
+        self, block: Sequence[tuple[Unit, Realization]], data: ChunkData, width: int, number: int = 0
     ) -> Inputs:
-        """Keys, data and active flags of a block's lanes."""
+        """Keys, data and active flags of a block's lanes, for the stage with this number."""
         # Padding lanes repeat the first lane and are never active, so that sequential lanes spend no time on them.
         padded = [*block, *[block[0]] * (width - len(block))]
-        arrays = [data.arrays(unit.part) for unit, _ in padded]
-        assert all(not isinstance(each, Unusable) for each in arrays)
-        n_chains = self.stages[purpose - keys.Purpose.INFERENCE].method.units
+        arrays = [each for unit, _ in padded if not isinstance(each := data.arrays(unit.part), Unusable)]
+        assert len(arrays) == width
+        n_chains = self.stages[number].method.units
         lane_keys = keys.lane_keys(
             root_seed=self._inference.rng_seed,
             seeds=[realization.planned.seed for _, realization in padded],
-            purpose=purpose,
+            purpose=keys.Purpose(keys.Purpose.INFERENCE + number),
             units=[unit.member * n_chains + unit.chain for unit, _ in padded],
             retry=self._retry,
         )
-        stacked = blocks.stacked([each for each in arrays if not isinstance(each, Unusable)], self._inference.precision)
+        stacked = blocks.stacked(arrays, self._inference.precision)
         return Inputs(lane_keys, stacked, jax.device_put(np.arange(width) < len(block)))
 
     def _halve(self, work: _Work, first: int, width: int) -> None:
@@ -251,7 +248,9 @@ class Engine:
         text = f"chunk {chunk.index}: no memory for {width} lanes; trying {self._width}, recorded for this device"
         work.progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
 
-    def _fits(self, work: _Work, stage: Stage, parts: Sequence[Part], lanes: Mapping[Unit, Lane]) -> dict[Part, Fit]:
+    def _fits(
+        self, work: _Work, stage: Stage, parts: Sequence[MemberAt], lanes: Mapping[Unit, Lane]
+    ) -> dict[MemberAt, Fit]:
         """The fits of members from their lanes; members without usable data have none."""
         own = {
             part: [lanes[unit] for chain in range(stage.method.units) if (unit := Unit(*part, chain)) in lanes]
@@ -275,7 +274,7 @@ class Engine:
             part: self._marked(Fit.of(result), own[part]) for part, result in zip(ended, assessed, strict=True)
         }
 
-    def _begun(self, work: _Work, stage: Stage, part: Part, lanes: Sequence[Lane]) -> Fit:
+    def _begun(self, work: _Work, stage: Stage, part: MemberAt, lanes: Sequence[Lane]) -> Fit:
         """A fit with the worst status of a member's lanes, and no draws."""
         if (none := work.data.unusable(part)) is not None:
             return Fit(self._blank(work, part.place, none.status, none.reason, none.truth), usable=False)
@@ -335,7 +334,7 @@ class _Work:
     data: ChunkData
     progress: Reporter
     keeper: Keeper | None
-    found: dict[Part, Fit] = field(default_factory=dict)
+    found: dict[MemberAt, Fit] = field(default_factory=dict)
     units_before: int = 0
     rounds_before: int = 0
     told: int = 0

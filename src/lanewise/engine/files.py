@@ -16,7 +16,7 @@ from typing import Any
 import h5netcdf
 import numpy as np
 
-from lanewise.engine.results import Diagnostics, Result
+from lanewise.engine.results import Diagnostics, Result, without_values
 from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
@@ -253,7 +253,7 @@ def _sample_stats(result: Result) -> dict[str, np.ndarray]:
 
 def _padded(array: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
     """The array padded to the shape with NaN, or with 0 for integers and booleans."""
-    whole = np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
+    whole = without_values(shape, dtype)
     if array is not None:
         whole[: array.shape[0], : array.shape[1]] = array
     return whole

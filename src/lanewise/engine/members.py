@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lanewise.engine.convergence import Lane, assess_record
-from lanewise.engine.results import Result
+from lanewise.engine.results import Result, without_values
 from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.problem import Members, Membership
 from lanewise.manifest.status import LaneStatus
@@ -92,7 +92,7 @@ def _members(fits: Mapping[int, Fit], before: Members | None, n_members: int) ->
             reasons[member] = fit.result.reason
         for name, array in fit.record.items():
             if name not in record:
-                record[name] = _empty((n_members, *array.shape), array.dtype)
+                record[name] = without_values((n_members, *array.shape), array.dtype)
             into = record[name]
             if into.shape[1:] != array.shape:
                 raise ValueError(
@@ -101,8 +101,3 @@ def _members(fits: Mapping[int, Fit], before: Members | None, n_members: int) ->
                 )
             into[member] = array
     return Members(status, record, dict(sorted(reasons.items())))
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """NaN, or 0 for integers and booleans."""
-    return np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)

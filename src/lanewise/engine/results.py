@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
+
+
+def without_values(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array without values: NaN, or 0 for integers and booleans."""
+    return np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
 
 
 @dataclass(frozen=True)

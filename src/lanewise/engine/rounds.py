@@ -62,19 +62,11 @@ class Rounds:
             self.keeper.save()
         interrupts.stop_here()
 
-    def end(self, **left: Any) -> None:
-        """Report that the block is finished, and keep what its lanes left in the checkpoints of later blocks.
-
-        Args:
-            left: arrays, or arrays by name.
-        """
+    def end(self, left: Mapping[str, np.ndarray]) -> None:
+        """Report that the block is finished, and keep what its lanes left in the checkpoints of later blocks."""
         self.step(self.of_block)
         if self.keeper:
-            arrays: dict[str, np.ndarray] = {}
-            for name, value in left.items():
-                parts = {f"{name}/{key}": part for key, part in value.items()} if isinstance(value, Mapping) else None
-                arrays |= {name: value} if parts is None else parts
-            self.keeper.blocks[self.first] = self._saved(self.of_block, (), arrays)
+            self.keeper.blocks[self.first] = self._saved(self.of_block, (), left)
 
     def _saved(self, done: int, state: tuple[np.ndarray, ...], records: Mapping[str, np.ndarray]) -> Saved:
         return Saved(done, state, records, units=self.units, width=self.width)

@@ -19,7 +19,7 @@ from lanewise.storage.store import stamp
 
 
 @dataclass(frozen=True)
-class Computed:
+class ComputedChunk:
     """Results of a chunk, or of some of its realizations.
 
     Attributes:
@@ -34,7 +34,7 @@ class Computed:
 
 def compute(
     record: Record, solver: Solver, chunk: Chunk, claim: Claim, policy: Policy, *, anew: bool = False, retry: int = 0
-) -> Computed:
+) -> ComputedChunk:
     """Compute a chunk; continue from its checkpoint, if there is one.
 
     Args:
@@ -62,13 +62,13 @@ def compute(
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "seconds": round(time.time() - began, 3),
     }
-    return Computed(results, made, keeper)
+    return ComputedChunk(results, made, keeper)
 
 
 def settle(
     record: Record,
     chunk: Chunk,
-    computed: Computed,
+    computed: ComputedChunk,
     *,
     replace: bool = False,
     changed: Collection[str] | None = None,

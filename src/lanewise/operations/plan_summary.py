@@ -157,12 +157,12 @@ def text(found: PlanSummary, plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _ids(members: Sequence[Realization]) -> str:
+def _ids(realizations: Sequence[Realization]) -> str:
     """The run ids of a small chunk, the first and last of a large one."""
-    few = len(members) <= 4
-    shown = [one.planned for one in (members if few else (members[0], members[-1]))]
+    few = len(realizations) <= 4
+    shown = [one.planned for one in (realizations if few else (realizations[0], realizations[-1]))]
     ids = [one.run_id if one.name == one.run_id else f"{one.run_id} {one.name}" for one in shown]
-    return "  ".join(ids) if few else f"{ids[0]} … {ids[-1]}  ({len(members)})"
+    return "  ".join(ids) if few else f"{ids[0]} … {ids[-1]}  ({len(realizations)})"
 
 
 def chunk(record: Record, index: int) -> PlannedChunk:

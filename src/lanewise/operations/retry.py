@@ -15,7 +15,7 @@ from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import AnyResult, Try
 from lanewise.manifest.status import LaneStatus
 from lanewise.operations import attempts, chunks
-from lanewise.operations.attempts import Computed
+from lanewise.operations.attempts import ComputedChunk
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.checkpoints import Policy
 from lanewise.storage.claims import Claim
@@ -118,7 +118,7 @@ def _chunk(
                 results[at] = _note(results[at], new, number, rung)
     assert computed is not None
     mended = sum(_statuses(results[at]) == {LaneStatus.OK} for at in wanted)
-    whole = Computed(results, {**commit.provenance, "retried": computed.made}, computed.keeper)
+    whole = ComputedChunk(results, {**commit.provenance, "retried": computed.made}, computed.keeper)
     changed = {results[at].run_id for at in wanted}
     return len(wanted), mended, attempts.settle(record, chunk, whole, replace=True, changed=changed)
 
@@ -149,7 +149,7 @@ def _again(
     rung: Rung | None,
     policy: Policy,
     claim: Claim,
-) -> Computed:
+) -> ComputedChunk:
     """Compute the realizations at the places `group` of the chunk again.
 
     Args:

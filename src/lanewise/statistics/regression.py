@@ -6,6 +6,7 @@ Never weight by a posterior width: it depends on the estimate itself, and the we
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,23 +50,36 @@ class Relative:
     centre: float
 
 
-@dataclass(frozen=True)
-class LineFit:
-    """Result of least squares: coefficients (k,), realised and predicted errors (k,), residuals (n,).
+class Sandwich(NamedTuple):
+    """Cluster-robust errors of coefficients.
 
     Attributes:
-        dof: degrees of freedom of each realised error, shape (k,).
-        influence: contribution of each cluster to each coefficient, shape (k, cluster); the realised error is the root
-            of the sum of their squares.
+        influence: contribution of each cluster to each coefficient, shape (k, cluster).
+        dof: degrees of freedom of each error, shape (k,).
+    """
+
+    influence: Array
+    dof: Array
+
+
+@dataclass(frozen=True)
+class LineFit:
+    """Result of least squares: coefficients (k,), predicted errors (k,), residuals (n,).
+
+    Attributes:
+        sandwich: the realised errors; None if there are too few clusters.
     """
 
     beta: Array
-    realised: Array | None
     predicted: Array | None
     residual: Array
     n_clusters: int
-    dof: Array | None = None
-    influence: Array | None = None
+    sandwich: Sandwich | None
+
+    @property
+    def realised(self) -> Array | None:
+        """Realised errors (k,): the root of the sum of the squared contributions of the clusters."""
+        return None if self.sandwich is None else np.asarray(np.linalg.norm(self.sandwich.influence, axis=1))
 
 
 def design(truth: Array) -> Array:
@@ -92,7 +106,7 @@ def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -
     residual = value - design @ beta
     k = design.shape[1]
     seeds, cluster = np.unique(seed, return_inverse=True)
-    predicted = realised = dof = influence = None
+    predicted = sandwich = None
     if len(seeds) == len(seed) and usable(width):
         predicted = np.linalg.norm(inverse @ (basis.T * width), axis=1)
     score, leverage = np.zeros((len(seeds), k)), np.zeros((len(seeds), k, k))
@@ -102,12 +116,13 @@ def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -
     if len(seeds) > k and left.min() > 1e-9:
         root = np.einsum("gij,gj,glj->gil", axes, left**-0.5, axes)
         influence = inverse @ np.einsum("gil,gl->ig", root, score)
-        realised = np.linalg.norm(influence, axis=1)
         direction = np.einsum("gil,jl->jgi", root, inverse)
-        noise = np.zeros((k, len(seeds)))
-        np.add.at(noise.T, cluster, (np.einsum("ni,jni->jn", basis, direction[:, cluster]) * width).T ** 2)
-        dof = _degrees(direction, leverage, noise if usable(width) else None)
-    return LineFit(beta, realised, predicted, residual, len(seeds), dof, influence)
+        noise = None
+        if usable(width):
+            noise = np.zeros((k, len(seeds)))
+            np.add.at(noise.T, cluster, (np.einsum("ni,jni->jn", basis, direction[:, cluster]) * width).T ** 2)
+        sandwich = Sandwich(influence, _degrees(direction, leverage, noise))
+    return LineFit(beta, predicted, residual, len(seeds), sandwich)
 
 
 def _degrees(direction: Array, leverage: Array, noise: Array | None) -> Array:
@@ -146,14 +161,15 @@ def measures(fit: LineFit, factor: Relative | None) -> list[Measure]:
     if factor is not None:
         sensitivity[0] -= factor.centre
         relative = factor.error
-    measures = []
+    measures, errors = [], fit.realised
     for j, value in enumerate(fit.beta):
         of_lambda = abs(float(sensitivity[j])) * relative
-        realised = None if fit.realised is None else float(np.hypot(fit.realised[j], of_lambda))
+        realised = None if errors is None else float(np.hypot(errors[j], of_lambda))
         predicted = None if fit.predicted is None else float(np.hypot(fit.predicted[j], of_lambda))
         error = None
-        if realised is not None and fit.dof is not None and fit.dof[j] >= _DOF_MIN:
-            error = max(realised * float(stats.t.isf(stats.norm.sf(3), fit.dof[j])) / 3, predicted or 0.0)
+        if realised is not None and fit.sandwich is not None and fit.sandwich.dof[j] >= _DOF_MIN:
+            widened = realised * float(stats.t.isf(stats.norm.sf(3), fit.sandwich.dof[j])) / 3
+            error = max(widened, predicted or 0.0)
         measures.append(Measure(float(value), error, realised, predicted))
     return measures
 

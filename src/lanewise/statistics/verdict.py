@@ -2,8 +2,8 @@
 
 A number is compared with its bound at three errors: PASS if |x| + 3σ is below the bound, FAIL if |x| − 3σ is above it,
 else INCONCLUSIVE with the number of realizations that would decide. Extended campaigns need more than three errors, see
-`sequential`. INVALID outranks FAIL, FAIL outranks INCONCLUSIVE,
-and INCONCLUSIVE outranks PASS. A noisier campaign never passes more easily. Lost realizations are always reported.
+`sequential`. INVALID outranks FAIL, FAIL outranks INCONCLUSIVE, and INCONCLUSIVE outranks PASS. A noisier campaign
+never passes more easily. Lost realizations are always reported.
 """
 
 from __future__ import annotations

@@ -236,9 +236,9 @@ def _lost(line: LineFit, n_lost: int) -> tuple[float | None, float | None]:
     """Largest change of intercept and slope by `n_lost` further groups; the slope is None if there is none."""
     if n_lost == 0:
         return 0.0, 0.0
-    if line.influence is None:
+    if line.sandwich is None:
         return None, None
-    scatter = np.sqrt(np.mean(line.influence**2, axis=1))
+    scatter = np.sqrt(np.mean(line.sandwich.influence**2, axis=1))
     change = n_lost * line.n_clusters / (line.n_clusters + n_lost) * _WITHIN * scatter
     return float(change[0]), float(change[1]) if len(change) > 1 else None
 

@@ -15,7 +15,7 @@ from lanewise.families.shear.statistics.joint import FiniteDraws
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component, GroupCount, Signs
 from lanewise.families.shear.statistics.tally import Tally
 from lanewise.manifest.manifest import Acceptance
-from lanewise.statistics.regression import Array
+from lanewise.statistics.regression import Array, Measure
 from lanewise.statistics.sequential import Reach
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, judge
 
@@ -85,7 +85,6 @@ class Evidence:
         groups: independent groups by the shears of their arms.
         signs: failures by the sign of g; None without pairs.
         draws: effect of finite draws on m; empty if not available.
-        n_unknown: realizations without a known true shear; they are not used.
         n_per_count: realizations added by one more `realizations.count`; None if unknown.
     """
 
@@ -96,16 +95,15 @@ class Evidence:
     groups: Sequence[GroupCount] = ()
     signs: Signs | None = None
     draws: Sequence[FiniteDraws] = ()
-    n_unknown: int = 0
     n_per_count: int | None = None
 
 
 def decide(found: Evidence, bounds: Bounds) -> Decision:
     """Apply all criteria and combine them into the verdict on the campaign."""
     count, biases = found.tally, found.biases
-    if found.n_unknown and not found.points:
-        text = f"{found.n_unknown} realizations stand without a truth; give observations.truths to judge a bias."
-        lone = Judgement("truth", None, Verdict.INCONCLUSIVE, text, value=found.n_unknown)
+    if count.n_without_truth and not found.points:
+        text = f"{count.n_without_truth} realizations stand without a truth; give observations.truths to judge a bias."
+        lone = Judgement("truth", None, Verdict.INCONCLUSIVE, text, value=count.n_without_truth)
         headline = "No true shear is known, so there is no bias to judge."
         return Decision(Verdict.INCONCLUSIVE, headline, (text,), None, None, (lone,))
     sound = [
@@ -139,9 +137,9 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     reasons = [j.sentence for j in deciding]
     if verdict is Verdict.PASS:
         reasons += [j.sentence for j in not_tested]
-    if found.n_unknown:
-        text = f"{found.n_unknown} of {count.n_planned} realizations have no known truth and do not enter."
-        judgements = (*judgements, Judgement("truth", None, None, text, value=found.n_unknown))
+    if count.n_without_truth:
+        text = f"{count.n_without_truth} of {count.n_planned} realizations have no known truth and do not enter."
+        judgements = (*judgements, Judgement("truth", None, None, text, value=count.n_without_truth))
         reasons.append(text)
     if (count.n_missing or count.n_excluded) and sound[0] not in deciding:
         reasons.append(sound[0].sentence)
@@ -157,16 +155,7 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
 def _bounds_on_m(biases: Sequence[ComponentBias], bound: float, reach: Reach) -> list[Judgement]:
     judged = [_m(b, bound, reach) for b in biases if b.m is not None]
     judged += [
-        judge(
-            "m",
-            b.component,
-            b.m_single_point,
-            bound,
-            b.n,
-            how=", from its one shear with c taken as zero,",
-            lost=b.m_lost,
-            reach=reach,
-        )
+        _m_as(b, b.m_single_point, bound, reach, ", from its one shear with c taken as zero,")
         for b in biases
         if b.m is None and b.m_single_point is not None
     ]
@@ -178,24 +167,16 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float, reach: Reach) ->
 
 def _m(bias: ComponentBias, bound: float, reach: Reach) -> Judgement:
     """m against its bound; at the worse end of the range of shears if the response is curved."""
-    plain = judge("m", bias.component, bias.m, bound, bias.n, lost=bias.m_lost, reach=reach)
+    plain = _m_as(bias, bias.m, bound, reach)
     if not _is_curved(bias):
         return plain
-    ends = [
-        judge(
-            "m",
-            bias.component,
-            end.m,
-            bound,
-            bias.n,
-            how=f" at |g| = {end.g:g} (curved)",
-            lost=bias.m_lost,
-            reach=reach,
-        )
-        for end in bias.m_ends
-    ]
+    ends = [_m_as(bias, end.m, bound, reach, f" at |g| = {end.g:g} (curved)") for end in bias.m_ends]
     # The worse verdict, and of equal ones the larger m; a curve cannot pass by its mean slope alone.
     return min((*ends, plain), key=lambda j: (RANK.index(j.verdict or Verdict.PASS), -abs(j.value or 0.0)))
+
+
+def _m_as(bias: ComponentBias, m: Measure | None, bound: float, reach: Reach, how: str = "") -> Judgement:
+    return judge("m", bias.component, m, bound, bias.n, how=how, lost=bias.m_lost, reach=reach)
 
 
 def _is_curved(bias: ComponentBias) -> bool:

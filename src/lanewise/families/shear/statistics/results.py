@@ -15,7 +15,7 @@ from lanewise.families.shear.statistics.criteria import Bounds, Evidence, bounds
 from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.joint import Joint, joint
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, Signs
-from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally
+from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally, with_truth
 from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics.prior_pull import HasQuantiles
@@ -150,10 +150,9 @@ def evaluate(
     """
     bounds = bounds_of(acceptance, reach)
     every = selection.ordered(summary)
-    rows, n_unknown = _with_truth(every)
+    rows = every[with_truth(every)].reset_index(drop=True)
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
     absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
-    n_unknown += len(every_absent) - len(absent)
     counted = selection.counts(rows, absent)
     names = selection.inferred(rows[counted])
     chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
@@ -163,7 +162,12 @@ def evaluate(
     unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
     together, signs = joint(data, biases, psf_shape), selection.signs(rows)
-    counts = tally(every, n_used=int(counted.sum()), n_missing=len(every_absent), n_without_truth=n_unknown)
+    counts = tally(
+        every,
+        n_used=int(counted.sum()),
+        n_missing=len(absent),
+        n_missing_without_truth=len(every_absent) - len(absent),
+    )
     found = Evidence(
         tally=counts,
         biases=list(biases.values()),
@@ -172,7 +176,6 @@ def evaluate(
         groups=selection.groups(rows, absent),
         signs=signs,
         draws=together.finite_draws,
-        n_unknown=n_unknown,
         n_per_count=n_per_count,
     )
     return BiasResults(
@@ -192,12 +195,6 @@ def evaluate(
         missing=every_absent,
         damaged=tuple(damaged),
     )
-
-
-def _with_truth(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The realizations whose true shear is known, and how many others there are: images from files may come without."""
-    known = rows[["g1_true", "g2_true"]].notna().all(axis=1)
-    return rows[known].reset_index(drop=True), int((~known).sum())
 
 
 def _points(

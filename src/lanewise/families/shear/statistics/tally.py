@@ -50,29 +50,31 @@ class Tally:
     statuses: tuple[StatusCount, ...]
 
 
-def tally(rows: pd.DataFrame, *, n_used: int, n_missing: int, n_without_truth: int = 0) -> Tally:
+def with_truth(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which realizations have a known true shear: images from files may come without."""
+    return rows[["g1_true", "g2_true"]].notna().all(axis=1)
+
+
+def tally(rows: pd.DataFrame, *, n_used: int, n_missing: int, n_missing_without_truth: int = 0) -> Tally:
     """The realizations of the plan.
 
     Args:
         rows: all that were computed, of which `n_used` count.
-        n_missing: those that were not.
-        n_without_truth: of both together, those without a known truth.
+        n_missing, n_missing_without_truth: those that were not, with and without a known truth.
     """
-    has_truth = rows[["g1_true", "g2_true"]].notna().all(axis=1)
-    computed = int(has_truth.sum())
-    planned = len(rows) + n_missing
-    missing = n_missing - (n_without_truth - (len(rows) - computed))
-    unused, known = computed - n_used, planned - n_without_truth
+    computed = int(with_truth(rows).sum())
+    unused, known = computed - n_used, computed + n_missing
+    without_truth = len(rows) - computed + n_missing_without_truth
     found = [str(status) for status in rows["status"]]
     # Statuses that are none of ours come last.
     names = (*STATUSES, *sorted({*found} - {*STATUSES}))
     return Tally(
-        n_planned=planned,
+        n_planned=known + without_truth,
         n_used=n_used,
         n_excluded=unused,
-        n_missing=missing,
-        n_without_truth=n_without_truth,
-        excluded_frac=(unused + missing) / known if known else None,
+        n_missing=n_missing,
+        n_without_truth=without_truth,
+        excluded_frac=(unused + n_missing) / known if known else None,
         statuses=tuple(StatusCount(name, found.count(name)) for name in names),
     )
 
