@@ -69,6 +69,8 @@ def plan(
         print(json.dumps({**asdict(summary), **told}, indent=2))
         return
     print(plan_summary.text(summary, campaign.plan))
+    for remark in campaign.remarks:
+        print(f"\n{manifest}: {remark}")
     if needs:
         print(f"\n{plan_summary.forecast_text(needs, manifest)}")
 

@@ -52,6 +52,7 @@ class Acceptance:
     max_abs_c: float | None = None
     max_excluded_frac: float = 0.05
     rank_p_min: float | None = None
+    coverage_margin: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from scipy import stats
 
 FIRST = 3.0
 # One-sided probability that a bias on its bound ever passes.
-_EVER = 0.003
-_LATER = _EVER - float(stats.norm.sf(FIRST))
+EVER = 0.003
 # The sequence is narrowest where the data are this many times those of the first look.
 _TUNED = 10.0
 
@@ -39,16 +38,20 @@ class Reach:
     n_looks: int = 1
 
 
-def reach(first: int, extensions: tuple[int, ...]) -> Reach:
+def reach(first: int, extensions: tuple[int, ...], *, errors: float = FIRST, ever: float = EVER) -> Reach:
     """The errors that decide after these extensions of a campaign of `first` realizations per point.
 
     It depends on the manifest alone, so that a verdict does not depend on how often it was asked for.
+
+    Args:
+        errors: at the first look.
+        ever: one-sided probability that a number on its bound ever passes; above that of the first look.
     """
     growth = (first + sum(extensions)) / first
-    later = _later(2 * growth)
-    return Reach(_later(growth) if extensions else FIRST, later, 1 + len(extensions))
+    rest = ever - float(stats.norm.sf(errors))
+    return Reach(_later(growth, rest) if extensions else errors, _later(2 * growth, rest), 1 + len(extensions))
 
 
-def _later(growth: float) -> float:
+def _later(growth: float, ever: float) -> float:
     ratio = _TUNED * growth
-    return math.sqrt((1 + 1 / ratio) * (math.log1p(ratio) + 2 * math.log(1 / (2 * _LATER))))
+    return math.sqrt((1 + 1 / ratio) * (math.log1p(ratio) + 2 * math.log(1 / (2 * ever))))

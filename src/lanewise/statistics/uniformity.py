@@ -67,8 +67,8 @@ def ecdf_p(rank: Ranks, n_ranks: int, steps: int) -> float:
     return min(1.0, max(worst, outside(n, steps, 2 * worst * (1 + 1e-9))))
 
 
-def outside(n: int, steps: int, gamma: float) -> float:
-    """Probability that the ECDF of n uniform values is outside its γ-bands at one or more steps.
+def outside(n: int, steps: int, gamma: float, share: NDArray[np.float64] | None = None) -> float:
+    """Probability that the ECDF of n values is outside the γ-bands of uniform ones at one or more steps.
 
     Computed recursively over the steps: given the count at one step, the increase to the next is binomial.
 
@@ -76,8 +76,9 @@ def outside(n: int, steps: int, gamma: float) -> float:
         n: number of values.
         steps: number of equal steps on [0, 1].
         gamma: largest probability of being outside the band at a single step, both tails together.
+        share: distribution function of the values at the steps, shape (steps − 1,); None for uniform values.
     """
-    share = np.arange(1, steps) / steps
+    share = np.arange(1, steps) / steps if share is None else share
     low, high = limits(n, steps, gamma)
     if np.any(low > high):
         return 1.0
@@ -106,29 +107,21 @@ def limits(n: int, steps: int, gamma: float) -> tuple[Ranks, Ranks]:
 
 
 @cache
-def band(n: int, steps: int) -> float:
-    """γ of a single step for which all bands together contain the ECDF of n uniform values with 95 %.
+def band(n: int, steps: int, p: float = 1 - BAND) -> float:
+    """γ of a single step for which the ECDF of n uniform values leaves the bands with a probability of `p`.
 
-    The bands change by whole counts, so the probability is discontinuous: this is the largest γ with at least 95 %.
+    The bands change by whole counts, so the probability is discontinuous: this is the largest γ with at most `p`.
     """
 
     def excess(log_gamma: float) -> float:
-        return outside(n, steps, float(np.exp(log_gamma))) - (1 - BAND)
+        return outside(n, steps, float(np.exp(log_gamma))) - p
 
-    # Bounds of γ: (1 − 95 %)/steps is low enough by Bonferroni, 1 − 95 % is too high even for one step. But one to
-    # three values have tails so coarse that no count may be outside at that γ.
-    low, high = np.log((1 - BAND) / steps / 10), np.log(1 - BAND)
+    # Bounds of γ: p/steps is low enough by Bonferroni, p is too high even for one step. But one to three values have
+    # tails so coarse that no count may be outside at that γ.
+    low, high = np.log(p / steps / 10), np.log(p)
     if excess(high) < 0:
         high = 0.0
     return float(np.exp(optimize.bisect(excess, low, high, xtol=1e-3)))
-
-
-def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper–Pearson) confidence interval of a fraction, from k successes in n trials."""
-    tail = (1 - level) / 2
-    low = 0.0 if k == 0 else float(stats.beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(stats.beta.isf(tail, k + 1, n - k))
-    return low, high
 
 
 def _largest_divisor(n: int, most: int) -> int:

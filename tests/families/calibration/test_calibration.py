@@ -14,14 +14,15 @@ from scipy import stats
 from conftest import CALIBRATED, Lanewise, Write, load
 from families.shear.report.test_page import missing_numbers, shown_numbers
 from lanewise.errors import ManifestError
-from lanewise.families.calibration.ranks import Ranks, n_ranks, thinned
+from lanewise.families.calibration.ranks import Ranks, thinned
 from lanewise.families.calibration.report import render
 from lanewise.families.calibration.results import FEWEST, CalibrationResults, evaluate
+from lanewise.families.calibration.sizing import margin_of, n_needed, n_ranks
 from lanewise.manifest import schema
-from lanewise.manifest.manifest import Acceptance
+from lanewise.manifest.manifest import Acceptance, Realizations
 from lanewise.report.page import Context
 from lanewise.report.tables import to_json
-from lanewise.statistics import uniformity
+from lanewise.statistics import coverage, uniformity
 from lanewise.statistics.verdict import Verdict
 
 
@@ -81,11 +82,10 @@ def test_p_of_the_ecdf_has_no_floor_at_the_rounding_of_one() -> None:
 
 
 def test_clopper_pearson_is_the_interval_of_the_binomial_tails() -> None:
-    low, high = uniformity.clopper_pearson(68, 100)
+    (low, none, _), (high, _, every) = coverage.interval(np.array([68, 0, 100]), 100)
     assert stats.binom.sf(67, 100, low) == pytest.approx(0.025, rel=1e-9)
     assert stats.binom.cdf(68, 100, high) == pytest.approx(0.025, rel=1e-9)
-    assert uniformity.clopper_pearson(0, 10)[0] == 0
-    assert uniformity.clopper_pearson(10, 10)[1] == 1
+    assert (none, every) == (0, 1)
 
 
 @pytest.mark.parametrize(("ess", "depth"), [(5, 16), (100, 96), (159, 160), (4000, 256)])
@@ -119,8 +119,58 @@ def test_a_wrong_posterior_fails_at_the_fewest_realizations(width: float, offset
 
 def test_too_few_realizations_decide_nothing_but_a_gross_fault() -> None:
     few = judged(ranks_of(1, 0, 50))
-    assert (few.verdict.verdict, few.verdict.n_needed) == (Verdict.INCONCLUSIVE, FEWEST)
+    assert few.verdict.verdict is Verdict.INCONCLUSIVE
+    assert few.verdict.n_needed == margin_of(Acceptance(), 96).n_needed(0.9) > 250
     assert judged(ranks_of(0.2, 0, 50)).verdict.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("width", "offset"), [(1.4, 0), (1.25, 0), (0.8, 0), (1, 0.6)])
+@pytest.mark.parametrize(("n", "tried"), [(100, 100), (448, 15)])
+def test_a_wrong_posterior_passes_no_more_often_than_is_said(n: int, tried: int, width: float, offset: float) -> None:
+    """With 100 realizations, 36 % of the campaigns with widths 1.4 times too wide passed."""
+    found = [judged(ranks_of(width, offset, n, seed=seed)) for seed in range(tried)]
+    (said,) = [one.p_pass for one in found[0].departures if (one.width, one.offset) == (width, offset)]
+    n_passed = sum(one.verdict.verdict is Verdict.PASS for one in found)
+    assert n_passed <= stats.binom.isf(1e-4, tried, said)
+    assert said < 0.03 or (n, width) == (100, 1.0)
+
+
+def test_calibrated_posteriors_pass_at_the_planned_number() -> None:
+    """One latent: 90 % show its coverage, of which 2 % fail by p < .01 of two equal tests; 4 σ below."""
+    n = n_needed(margin_of(Acceptance(), 96), 1)
+    found = [judged(ranks_of(1, 0, n, seed=seed)).verdict.verdict for seed in range(100)]
+    share = found.count(Verdict.PASS) / 100
+    assert share > 0.88 - 4 * np.sqrt(0.88 * 0.12 / 100)
+
+
+@pytest.mark.parametrize(("margin", "n_published"), [(0.05, 1100), (0.1, 280)])
+def test_the_planned_number_is_that_of_the_normal_approximation(margin: float, n_published: int) -> None:
+    """(1.96 + 1.645)² .68 · .32 / margin²; whole counts and exact intervals add a little."""
+    needed = margin_of(Acceptance(coverage_margin=margin), 256).n_needed(0.9)
+    assert n_published < needed < 1.1 * n_published
+
+
+def test_looking_again_at_an_extended_campaign_passes_no_wrong_coverage() -> None:
+    """Posteriors whose coverage is at the edge of the margin, looked at ten times: at 95 % each time, 9 % passed."""
+    random, depth, tried = np.random.default_rng(8), 256, 2000
+    sizes = [300 * 2**k for k in range(6)]
+    margin = margin_of(Acceptance(), depth)
+    hits = (random.random((tried, sizes[-1])) < margin.nominal + margin.margin).astype(np.int64)
+    inside = np.cumsum(hits, axis=1)
+    passed = np.zeros(tried, bool)
+    for looks, n in enumerate(sizes):
+        asked = Realizations(count=300, extensions=tuple(300 * 2**k for k in range(looks)))
+        high = coverage.interval(inside[:, n - 1], n, margin_of(Acceptance(), depth, asked).level)[1]
+        passed |= high <= margin.nominal + margin.margin
+    assert passed.mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / tried)
+
+
+def test_a_manifest_says_whether_its_number_can_show_the_coverage(write: Write) -> None:
+    changes: dict[str, object] = {"kind": "calibration", "shear": ..., "config": CALIBRATED}
+    few = load(write(**changes, realizations={"count": 256, "base_seed": 1}))
+    assert any("256 show a coverage within ± 0.1 of 69% for all 5 latents in" in remark for remark in few.remarks)
+    enough = load(write(**changes, realizations={"count": 448, "base_seed": 1}))
+    assert not any("show a coverage" in remark for remark in enough.remarks)
 
 
 def test_a_grid_of_shears_fails_even_an_exact_posterior() -> None:
@@ -139,8 +189,13 @@ def test_the_bound_is_the_manifests() -> None:
     rank = ranks_of(0.8, 0, 400)
     corrected = min(1.0, 2 * judged(rank).quantities[0].p)
     assert 1e-12 < corrected < 0.01
-    assert judged(rank, acceptance=Acceptance(rank_p_min=corrected / 2)).verdict.verdict is Verdict.PASS
-    assert judged(rank, acceptance=Acceptance(rank_p_min=corrected * 2)).verdict.verdict is Verdict.FAIL
+
+    def verdict(p_min: float, margin: float) -> Verdict:
+        return judged(rank, acceptance=Acceptance(rank_p_min=p_min, coverage_margin=margin)).verdict.verdict
+
+    assert verdict(corrected / 2, 0.25) is Verdict.PASS
+    assert verdict(corrected * 2, 0.25) is Verdict.FAIL
+    assert verdict(corrected / 2, 0.01) is Verdict.FAIL
 
 
 def test_json_is_as_its_schema_says() -> None:

@@ -33,6 +33,7 @@ def aggregate(record: Record) -> CalibrationResults:
         acceptance=record.manifest.acceptance,
         missing=_missing(record, summary),
         damaged=record.damaged_chunks(damaged),
+        asked=record.manifest.realizations,
     )
     record.store.put(f"{STATS}/{RANKS}", frame_csv(found.table))
     plots = figures.figures(results, found)

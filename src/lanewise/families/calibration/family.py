@@ -58,6 +58,24 @@ def _realization(config: ShearConfig, base_seed: int, index: int) -> Single:
     return Single(family.run_id(truth["g1"], truth["g2"], seed), seed, truth)
 
 
+def remarks(manifest: Manifest) -> Sequence[str]:
+    """As of a shear campaign, and whether the number of realizations can show the coverage."""
+    from lanewise.families.calibration import sizing
+
+    asked, n_latents = manifest.realizations, len(shear_config.of(manifest).latents)
+    n = asked.count + sum(asked.extensions)
+    margin = sizing.margin_of(manifest.acceptance, sizing.n_ranks(manifest.convergence.ess_min), asked)
+    needed = sizing.n_needed(margin, n_latents)
+    found = family.remarks(manifest)
+    if n >= needed:
+        return found
+    text = (
+        f"realizations: {n} show a coverage within ± {margin.margin:.3g} of {margin.nominal:.0%} for all {n_latents} "
+        f"latents in {margin.p_shown(n) ** n_latents:.0%} of calibrated campaigns; {needed} do in {sizing.POWER:.0%}"
+    )
+    return (*found, text)
+
+
 def conclude(record: Record) -> Conclusion:
     """Writes the summary, ranks with the verdict, and the report."""
     from lanewise.families.calibration import aggregate
@@ -73,6 +91,7 @@ FAMILY = replace(
     parse_extent=lambda _: None,
     check_campaign=check_campaign,
     realizations=realizations,
+    remarks=remarks,
     conclude=conclude,
     forecast=None,
 )

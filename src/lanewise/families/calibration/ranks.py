@@ -11,6 +11,7 @@ import pandas as pd
 
 from lanewise.engine.results import Result
 from lanewise.errors import Damaged
+from lanewise.families.calibration.sizing import n_ranks
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.family import observe
 from lanewise.families.shear.model.problem import ShearProblem
@@ -20,8 +21,6 @@ from lanewise.storage import commits
 from lanewise.storage.record import Record
 
 LOG_LIKELIHOOD = "log_likelihood"
-# Smallest and largest L + 1. Finer ranks than 1/256 do not make the tests more sensitive.
-_FEWEST_RANKS, _MOST_RANKS = 16, 256
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,6 @@ class Ranks:
     def quantities(self) -> tuple[str, ...]:
         """Names of the ranked quantities."""
         return tuple(str(name) for name in self.table.columns if name not in ("run_id", "seed"))
-
-
-def n_ranks(ess: float) -> int:
-    """L + 1 for draws with effective sample size `ess`: a multiple of 16, from 16 to 256."""
-    return min(_MOST_RANKS, max(_FEWEST_RANKS, int(ess + 1) // _FEWEST_RANKS * _FEWEST_RANKS))
 
 
 def thinned(draws: np.ndarray, n: int) -> np.ndarray:
