@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Array = NDArray[np.float64]
 # With fewer degrees of freedom there is no error: a scatter of two values is small by chance too often.
@@ -168,7 +168,7 @@ def measures(fit: LineFit, factor: Relative | None) -> list[Measure]:
         predicted = None if fit.predicted is None else float(np.hypot(fit.predicted[j], of_lambda))
         error = None
         if realised is not None and fit.sandwich is not None and fit.sandwich.dof[j] >= _DOF_MIN:
-            widened = realised * float(stats.t.isf(stats.norm.sf(3), fit.sandwich.dof[j])) / 3
+            widened = realised * -float(special.stdtrit(fit.sandwich.dof[j], special.ndtr(-3))) / 3
             error = max(widened, predicted or 0.0)
         measures.append(Measure(float(value), error, realised, predicted))
     return measures

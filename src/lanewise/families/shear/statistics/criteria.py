@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
 from lanewise.families.shear.statistics.estimates import Estimates
@@ -188,7 +188,7 @@ def _fit(bias: ComponentBias) -> list[Judgement]:
     """Test whether the estimates scatter about the line by much more than the widths of their posteriors."""
     if bias.chi2 is None or bias.dof < 1:
         return []
-    excess, p = bias.chi2 / bias.dof, float(stats.chi2.sf(bias.chi2, bias.dof))
+    excess, p = bias.chi2 / bias.dof, float(special.chdtrc(bias.dof, bias.chi2))
     text = f"χ² of {bias.component} about the line is {excess:.2g} per degree of freedom"
     if excess > CHI2_MAX and p < CHI2_P_MIN:
         curved = ", also because the response is curved" if _is_curved(bias) else ""

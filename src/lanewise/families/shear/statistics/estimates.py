@@ -146,14 +146,25 @@ def estimates(
         half=column(f"{component}_half_mean"),
         half_width=column(f"{component}_half_std"),
     )
-    if prior is None or not np.isfinite(raw).any():
-        return found
+    return without_pull(found, prior, column(f"ess_{component}"))
+
+
+def without_pull(data: Estimates, prior: GaussianPrior | HasQuantiles | None, ess: Array) -> Estimates:
+    """The estimates of raw posterior means, with the prior's pull removed.
+
+    Args:
+        data: whose `value` and `width` are the raw ones.
+        prior: None if it is not known; then no pull is removed.
+        ess: effective sample size of each posterior, shape (realization,); NaN if not known.
+    """
+    if prior is None or not np.isfinite(data.raw).any():
+        return data
     if not isinstance(prior, GaussianPrior):
-        return _freed(found, prior)
-    shrinkage = _shrinkage(prior, width, column(f"ess_{component}"), seed)
+        return _freed(data, prior)
+    shrinkage = _shrinkage(prior, data.raw_width, ess, data.seed)
     pull = np.nan if shrinkage.lambda_hat is None or shrinkage.lambda_hat <= 0 else shrinkage.lambda_hat
-    value = prior.mean + (raw - prior.mean) / pull
-    return replace(found, value=value, width=width / np.sqrt(pull), shrinkage=shrinkage)
+    value = prior.mean + (data.raw - prior.mean) / pull
+    return replace(data, value=value, width=data.raw_width / np.sqrt(pull), shrinkage=shrinkage)
 
 
 def _freed(data: Estimates, prior: HasQuantiles) -> Estimates:
