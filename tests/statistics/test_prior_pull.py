@@ -9,6 +9,7 @@ from scipy import stats
 from conftest import Write, load
 from lanewise.families.shear.priors import Prior, uniform
 from lanewise.families.shear.statistics import summary
+from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
 from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.prior_pull import HasQuantiles, freed
@@ -106,6 +107,32 @@ def test_under_a_uniform_prior_a_bias_never_passes_and_none_never_fails(
         assert verdict is (Verdict.PASS if m == 0 else Verdict.FAIL)
     if sigma >= 0.07:
         assert verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(("n_far", "verdict"), [(0, Verdict.PASS), (1, Verdict.PASS), (30, Verdict.INVALID)])
+def test_likelihoods_that_the_prior_cuts_count_as_lost(make_table: MakeTable, n_far: int, verdict: Verdict) -> None:
+    """One image of 400 far outside the prior is no reason to refuse the others; PASS includes its worst case."""
+    prior, sigma = stats.uniform(-0.6, 1.2), 0.08
+    table = make_table([-0.1, 0.1], 200, g2=None, sigma=sigma, prior=(0.0, 1e6))
+    table.loc[: n_far - 1, "g1_mean"] = -0.75
+    moments: Array = np.array([_posterior(prior, at, sigma) for at in table["g1_mean"]])
+    table["g1_mean"], table["g1_std"] = moments[:, 0], np.sqrt(moments[:, 1])
+    found = evaluate(
+        table, priors=(None, None), unlike={"g1": uniform(-0.6, 0.6)}, acceptance=Acceptance(max_abs_m=0.4)
+    )
+    g1 = known(found.g1)
+    assert known(g1.response).n_cut == n_far
+    assert known(g1.response).cut_frac == n_far / 400
+    assert (known(g1.m_lost) > 0) == (n_far > 0)
+    assert found.verdict.verdict is verdict, found.verdict.reasons
+
+
+def test_a_pull_of_more_than_a_tenth_is_invalid(make_table: MakeTable) -> None:
+    """At S/N 10, λ̂ = .67: m of images came out at −.06, also with a Gaussian prior."""
+    wide = make_table([-0.1, 0.1], 500, g2=None, sigma=0.21, prior=(0.0, 0.3))
+    found = evaluate(wide, priors=(GaussianPrior(0.0, 0.3), None), acceptance=Acceptance(max_abs_m=1.0))
+    assert found.verdict.verdict is Verdict.INVALID
+    assert "below 0.9: the prior is too narrow against the noise" in found.verdict.reasons[0]
 
 
 def test_a_campaign_names_its_priors_that_are_not_gaussian(write: Write) -> None:

@@ -64,7 +64,8 @@ class ComponentBias:
         cubic: coefficient of g³ from a separate fit; None if the truths do not determine it.
         m_ends: m of the cubic fit at the smallest and largest nonzero |g|; empty if the truths do not determine it.
         m_lost, c_lost: largest change of m and c if the lost groups had entered, their contributions within the 99.9 %
-            range of those that entered and of the worst signs; None if no scatter is known.
+            range of those that entered and of the worst signs; None if no scatter is known. Groups whose likelihood
+            the prior cuts count as lost.
         shrinkage: None if the prior on this component is not Gaussian or the component is not inferred.
         response: None unless the prior on this component is known and not Gaussian.
         chi2, dof: of the residuals from the line, with the posterior widths as errors.
@@ -148,7 +149,7 @@ def component_bias(component: Component, data: Estimates, n_lost: int = 0) -> Co
     if line is not None:
         terms = measures(line, data.relative)
         truth = float(data.truth[0])
-        c_lost, m_lost = _lost(line, n_lost)
+        c_lost, m_lost = _lost(line, n_lost + (data.response.n_cut if data.response else 0))
         if one_truth:
             m_lost = None if c_lost is None or truth == 0 else c_lost / abs(truth)
         c = shifted(terms[0], -truth if one_truth else 0.0)

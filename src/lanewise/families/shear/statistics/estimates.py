@@ -15,6 +15,8 @@ from lanewise.statistics import prior_pull
 from lanewise.statistics.prior_pull import HasQuantiles
 from lanewise.statistics.regression import Array, Relative, fit, usable
 
+# Response of a posterior mean below which the prior cuts the likelihood: the estimate rests on its tail.
+CUT = 0.3
 # Attributes of `Estimates` that belong to all realizations together.
 _COMMON = ("shrinkage", "response")
 
@@ -54,12 +56,16 @@ class PriorResponse:
             is as wide as the prior, or if its width is not known: then no pull is removed.
         centre: median of the prior [reduced shear].
         error: relative error of the estimates' distance from the centre.
+        cut_frac: fraction of the realizations with a response below `CUT`.
+        n_cut: groups with such a realization.
     """
 
     mean: float | None
     least: float | None
     centre: float
     error: float
+    cut_frac: float = 0.0
+    n_cut: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +181,15 @@ def _freed(data: Estimates, prior: HasQuantiles) -> Estimates:
         found = prior_pull.freed(prior, data.raw, data.raw_width**2, data.half)
     if found is None:
         return replace(data, response=PriorResponse(None, None, centre, 0.0))
-    response = PriorResponse(float(found.response.mean()), float(found.response.min()), centre, found.error)
+    cut = found.response < CUT
+    response = PriorResponse(
+        mean=float(found.response.mean()),
+        least=float(found.response.min()),
+        centre=centre,
+        error=found.error,
+        cut_frac=float(cut.mean()),
+        n_cut=len(np.unique(data.seed[cut])),
+    )
     width = data.raw_width / np.sqrt(found.response)
     return replace(data, value=found.value, width=width, half=found.other, response=response)
 
