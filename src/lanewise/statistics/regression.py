@@ -6,6 +6,7 @@ Never weight by a posterior width: it depends on the estimate itself, and the we
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -100,40 +101,95 @@ def fit(design: Array, *, value: Array, width: Array, seed: NDArray[np.int64]) -
     """
     if len(value) == 0 or not np.all(np.isfinite(value)):
         return None
-    basis, triangle = np.linalg.qr(design)
-    inverse = np.linalg.inv(triangle)
-    beta = inverse @ (basis.T @ value)
+    shape = _shape(design.tobytes(), design.shape[1], np.asarray(seed, np.int64).tobytes())
+    beta = shape.inverse @ (shape.basis.T @ value)
     residual = value - design @ beta
-    k = design.shape[1]
-    seeds, cluster = np.unique(seed, return_inverse=True)
     predicted = sandwich = None
-    if len(seeds) == len(seed) and usable(width):
-        predicted = np.linalg.norm(inverse @ (basis.T * width), axis=1)
-    score, leverage = np.zeros((len(seeds), k)), np.zeros((len(seeds), k, k))
-    np.add.at(score, cluster, basis * residual[:, None])
-    np.add.at(leverage, cluster, basis[:, :, None] * basis[:, None, :])
-    left, axes = np.linalg.eigh(np.eye(k) - leverage)
-    if len(seeds) > k and left.min() > 1e-9:
-        root = np.einsum("gij,gj,glj->gil", axes, left**-0.5, axes)
-        influence = inverse @ np.einsum("gil,gl->ig", root, score)
-        direction = np.einsum("gil,jl->jgi", root, inverse)
-        noise = None
+    if shape.n_clusters == len(seed) and usable(width):
+        predicted = np.linalg.norm(shape.inverse @ (shape.basis.T * width), axis=1)
+    if shape.robust is not None:
+        score = shape.summed(shape.basis * residual[:, None])
+        influence = shape.inverse @ np.einsum("gil,gl->ig", shape.robust.root, score)
+        dof = shape.robust.dof
         if usable(width):
-            noise = np.zeros((k, len(seeds)))
-            np.add.at(noise.T, cluster, (np.einsum("ni,jni->jn", basis, direction[:, cluster]) * width).T ** 2)
-        sandwich = Sandwich(influence, _degrees(direction, leverage, noise))
-    return LineFit(beta, predicted, residual, len(seeds), sandwich)
+            noise = shape.summed((shape.robust.weight * width[:, None]) ** 2)
+            dof = dof * _evenness(noise.T) / shape.robust.evenness
+        sandwich = Sandwich(influence, dof)
+    return LineFit(beta, predicted, residual, shape.n_clusters, sandwich)
 
 
-def _degrees(direction: Array, leverage: Array, noise: Array | None) -> Array:
-    """Satterthwaite's degrees of freedom of the sandwich for each coefficient, shape (k,).
+class _Robust(NamedTuple):
+    """What the sandwich needs of the design and the clusters.
+
+    Attributes:
+        root: (I − leverage)^(−1/2) of each cluster, shape (cluster, k, k).
+        weight: of each realization in each coefficient, shape (n, k).
+        dof: Satterthwaite's degrees of freedom for equal noise, shape (k,).
+        evenness: of the clusters' contributions to each coefficient, shape (k,).
+    """
+
+    root: Array
+    weight: Array
+    dof: Array
+    evenness: Array
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a fit needs of the design and the clusters alone; k coefficients.
+
+    Attributes:
+        basis: orthonormal basis of the design, shape (n, k).
+        inverse: from coefficients of the basis to those of the design, shape (k, k).
+        order, starts: realizations sorted by cluster, and the first of each cluster among them.
+        robust: None if a coefficient depends on a single cluster.
+    """
+
+    basis: Array
+    inverse: Array
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    robust: _Robust | None
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return len(self.starts)
+
+    def summed(self, values: Array) -> Array:
+        """Sums over each cluster, shape (cluster, …)."""
+        return np.asarray(np.add.reduceat(values[self.order], self.starts, axis=0))
+
+
+@lru_cache(maxsize=64)
+def _shape(design: bytes, k: int, seed: bytes) -> _Shape:
+    """The shape of a design and its seeds, by their bytes: several fits over the same realizations share it."""
+    columns, seeds = np.frombuffer(design).reshape(-1, k), np.frombuffer(seed, np.int64)
+    basis, triangle = np.linalg.qr(columns)
+    order = np.argsort(seeds, kind="stable")
+    starts = np.flatnonzero(np.diff(seeds[order], prepend=seeds[order[0]] - 1))
+    shape = _Shape(basis, np.linalg.inv(triangle), order, starts, None)
+    leverage = shape.summed(basis[:, :, None] * basis[:, None, :])
+    left, axes = np.linalg.eigh(np.eye(k) - leverage)
+    if len(starts) <= k or left.min() <= 1e-9:
+        return shape
+    root = np.einsum("gij,gj,glj->gil", axes, left**-0.5, axes)
+    direction = np.einsum("gil,jl->jgi", root, shape.inverse)
+    cluster = np.empty(len(seeds), np.int64)
+    cluster[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(seeds)))
+    weight = np.einsum("ni,jni->nj", basis, direction[:, cluster])
+    size = np.einsum("jgi,gil,jgl->jg", direction, leverage, direction)
+    return replace(shape, robust=_Robust(root, weight, _degrees(direction, leverage, size), _evenness(size)))
+
+
+def _degrees(direction: Array, leverage: Array, size: Array) -> Array:
+    """Satterthwaite's degrees of freedom of the sandwich for each coefficient, shape (k,), for equal noise.
 
     Args:
         direction: (I − leverage)^(−1/2) of each cluster, applied to each coefficient, shape (k, cluster, k).
         leverage: of each cluster, shape (cluster, k, k).
-        noise: variance that each cluster contributes by its widths, shape (k, cluster); None: equal noise.
+        size: contribution of each cluster to each coefficient, shape (k, cluster).
     """
-    size = np.einsum("jgi,gil,jgl->jg", direction, leverage, direction)
     along = np.einsum("gil,jgl->jgi", leverage, direction)
     taken = np.sum(along**2, axis=2)
     # Of the matrix G with G_st = δ_st |a_s|² − b_s · b_t: its trace, and its squared Frobenius norm.
@@ -141,10 +197,7 @@ def _degrees(direction: Array, leverage: Array, noise: Array | None) -> Array:
     square = np.sum((size - taken) ** 2 - taken**2, axis=1) + np.sum(
         np.einsum("jgi,jgl->jil", along, along) ** 2, axis=(1, 2)
     )
-    dof = trace**2 / square
-    if noise is not None:
-        dof = dof * _evenness(noise) / _evenness(size)
-    return np.asarray(dof)
+    return np.asarray(trace**2 / square)
 
 
 def _evenness(parts: Array) -> Array:

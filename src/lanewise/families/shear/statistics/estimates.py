@@ -112,7 +112,7 @@ class Estimates:
     @property
     def turned(self) -> NDArray[np.bool_]:
         """Which are of a galaxy that is rotated by 90°."""
-        return np.array([str(name).endswith(TURNED) for name in self.run_id], bool)
+        return np.asarray(np.char.endswith(self.run_id, TURNED))
 
     def at(self, rows: NDArray[np.bool_]) -> Estimates:
         """The estimates of the selected realizations; λ̂ stays that of all realizations."""

@@ -67,15 +67,17 @@ def responses(data: Estimates) -> Array:
 
 def _matched(data: Estimates, *, opposite: bool) -> NDArray[np.int64]:
     """Row numbers of both arms, shape (pair, 2): of +g and −g, or of a galaxy and the same galaxy rotated."""
-    arms = zip(data.seed.tolist(), data.truth.tolist(), data.turned.tolist(), strict=True)
-    at = {arm: row for row, arm in enumerate(arms)}
-    found = [
-        (row, at[partner])
-        for (s, g, t), row in at.items()
-        for partner in [(s, -g, t) if opposite else (s, g, not t)]
-        if partner in at and ((g > 0) if opposite else not t)
-    ]
-    return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
+    seed, size, positive, turned = data.seed, np.abs(data.truth), data.truth > 0, data.turned
+    # Sorted so that the two arms of a pair are neighbours, the one with +g, or the one that is not rotated, first.
+    last, other = (~positive, turned) if opposite else (turned, positive)
+    order = np.lexsort((last, other, size, seed))
+    first, second = order[:-1], order[1:]
+    pair = (seed[first] == seed[second]) & (size[first] == size[second]) & (other[first] == other[second])
+    pair &= ~last[first] & last[second]
+    if opposite:
+        pair &= size[first] > 0
+    found = np.stack([first[pair], second[pair]], axis=1)
+    return found[np.argsort(found[:, 0], kind="stable")]
 
 
 def _correlation(a: Array, b: Array) -> float | None:
