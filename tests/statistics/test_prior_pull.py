@@ -135,6 +135,17 @@ def test_a_pull_of_more_than_a_tenth_is_invalid(make_table: MakeTable) -> None:
     assert "below 0.9: the prior is too narrow against the noise" in found.verdict.reasons[0]
 
 
+def test_likelihoods_whose_noise_bias_could_exceed_the_bound_are_invalid(make_table: MakeTable) -> None:
+    """At S/N 10 under a prior of .7, λ̂ = .93 and m = −.14 ± .016: a wide prior does not help there."""
+    wide, prior = make_table([-0.1, 0.1], 500, g2=None, sigma=0.2, prior=(0.0, 0.9)), GaussianPrior(0.0, 0.9)
+    found = {
+        bound: evaluate(wide, priors=(prior, None), acceptance=Acceptance(max_abs_m=bound)).verdict
+        for bound in (0.1, 1.0)
+    }
+    assert {bound: one.verdict for bound, one in found.items()} == {0.1: Verdict.INVALID, 1.0: Verdict.PASS}
+    assert "use images with a higher S/N" in found[0.1].reasons[0]
+
+
 def test_a_campaign_names_its_priors_that_are_not_gaussian(write: Write) -> None:
     campaign = load(write(config__gal__shear={"g1": {"type": "Uniform", "min": -0.3, "max": 0.3}, "g2": 0.0}))
     assert summary.unlike(campaign.record) == {"g1": uniform(-0.3, 0.3)}

@@ -21,6 +21,8 @@ _SERSIC_INDEX = {"Gaussian": 0.5, "Exponential": 1.0, "DeVaucouleurs": 4.0}
 # Above this S/N, rounding in float32 exceeds the noise (measured: no loss up to 1e3; `level0` at 1e5 is lost).
 FLOAT32_SIGNAL_TO_NOISE = 1e4
 _SHRINKAGE, _LIGHT_OUTSIDE = 0.9, 0.05
+# A Gaussian of this width is already narrower inside the unit disc, by a tenth.
+_WIDEST = 0.4
 
 
 def remarks(config: ShearConfig) -> Iterator[str]:
@@ -35,8 +37,8 @@ def remarks(config: ShearConfig) -> Iterator[str]:
             if kept < _SHRINKAGE:
                 yield (
                     f"gal.shear.{name}: the prior's sigma is {sigma:g}, and one image measures {name} to about "
-                    f"±{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); the bias is "
-                    f"corrected for this, at a loss of precision; a sigma of {3 * width:.2g} or more avoids it"
+                    f"±{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); below "
+                    f"{_SHRINKAGE:g} the verdict on m is INVALID; {_remedy(3 * width)}"
                 )
         elif prior.type == "Uniform":
             low, high = prior.bounds
@@ -53,6 +55,13 @@ def remarks(config: ShearConfig) -> Iterator[str]:
             f"image: about {lost:.0%} of the galaxy's light falls outside the stamp; the model accounts for it, but a "
             "larger image.size_x and size_y would lower the error"
         )
+
+
+def _remedy(sigma: float) -> str:
+    """What to do for a prior of a wanted width, which |g| < 1 limits."""
+    if sigma > _WIDEST:
+        return "no prior inside |g| < 1 is wide enough to avoid it; it takes images with a higher S/N"
+    return f"a sigma of {sigma:.2g} or more avoids it"
 
 
 def signal_to_noise(config: ShearConfig) -> float:
