@@ -208,6 +208,12 @@ def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: 
             "expected |g| < 1, got (0.8, 0.8) for image 0",
         ),
         (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2,x\n0,0,-0.3\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "x: expected pixels from the lower left corner of the stamp, 0 to 24, got -0.3 for image 0",
+        ),
+        (
             {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,nan\n"},
             {"images": "a.npy", "truths": "t.csv"},
             "observations.truths",

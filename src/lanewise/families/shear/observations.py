@@ -116,7 +116,7 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
     image = config.image
     if extent.groups and len(extent.groups) != len(extent.truths):
         yield (KEY, "truths"), f"{len(extent.truths) - len(extent.groups)} images have no group; give it for all"
-    yield from truths.misfits(extent.truths, config.parameters, (KEY, "truths"))
+    yield from truths.misfits(extent.truths, config, (KEY, "truths"))
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
             size = f"{image.size_x} × {image.size_y}"

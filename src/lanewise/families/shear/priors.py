@@ -148,6 +148,11 @@ class Prior:
         """Inverse cumulative distribution at `share` in (0, 1); a uniform random share gives a draw of the prior."""
         return float(PRIORS[self.type].quantile(share, *self.values))
 
+    def shifted(self, by: float) -> Prior:
+        """The prior of the latent plus `by`; for the priors of a position, Uniform and Normal."""
+        moved = {name: value + by for name, value in self.fields.items() if name in ("min", "max", "mean")}
+        return Prior(self.type, tuple({**self.fields, **moved}.values()))
+
     def distribution(self) -> Any:
         """The prior as a NumPyro distribution of a scalar."""
         from numpyro import distributions

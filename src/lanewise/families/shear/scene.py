@@ -73,6 +73,11 @@ class Image:
     n_objects: int = 1
     padding: int | None = None
 
+    @property
+    def middle(self) -> dict[str, float]:
+        """x and y of its middle [pixel from the lower left corner]."""
+        return {"x": self.size_x / 2, "y": self.size_y / 2}
+
 
 @dataclass(frozen=True)
 class Psf:
@@ -145,9 +150,10 @@ class Galaxy:
     Attributes:
         type: name of the profile, or Sum.
         components: components with their names; the name of a single profile is empty.
-        parameters: parameters with their names: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre's
-            offset from the image centre [pixel], and per component half_light_radius [arcsec], n or beta, and
-            fraction; in a sum, these are preceded by the component's name and `_`.
+        parameters: parameters with their names: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre
+            [pixel from the lower left corner of the stamp; the centre of the first pixel is at .5], and per component
+            half_light_radius [arcsec], n or beta, and fraction; in a sum, these are preceded by the component's name
+            and `_`.
     """
 
     type: str
@@ -191,10 +197,10 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
     kind = value.get("type", "Exponential")
     ellipticity = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
     position = value.get("position", {})
-    offsets = {}
-    for axis, size in (("x", stamp.size_x), ("y", stamp.size_y)):
-        low, high = position_bounds(position, axis, size)
-        offsets[axis] = uniform(low - size / 2, high - size / 2)
+    place = {
+        axis: uniform(*position_bounds(position, axis, size))
+        for axis, size in (("x", stamp.size_x), ("y", stamp.size_y))
+    }
     parts, own = _components(kind, value)
     parameters = {
         "g1": parameter(value["shear"]["g1"]),
@@ -203,7 +209,7 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
         **own,
         "e1": parameter(ellipticity["e1"]),
         "e2": parameter(ellipticity["e2"]),
-        **offsets,
+        **place,
     }
     return Galaxy(kind, parts, tuple(parameters.items()))
 

@@ -14,7 +14,7 @@ from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.detection import Finder
 from lanewise.manifest.plan import Single
 
-# Of a stamp of 32 × 30 pixels .3–.7: x within ±6.4, y within ±6.
+# From the middle of a stamp of 32 × 30 pixels, .3–.7 of it: x within ±6.4, y within ±6.
 PLACES = [(0.0, 0.0), (6.3, 5.9), (-6.3, 5.2), (0.4, -5.8), (-3.5, 2.5)]
 
 
@@ -24,7 +24,7 @@ def _scene(sigma: float, noise: str = "Gaussian", **position: float) -> ShearCon
 
 
 def _image(config: ShearConfig, x: float, y: float, seed: int = 1) -> dict[str, Any]:
-    return dict(simulate(config, Single("r", seed, {"g1": 0.1, "g2": -0.1, "x": x, "y": y})).data)
+    return dict(simulate(config, Single("r", seed, {"g1": 0.1, "g2": -0.1, "x": 16 + x, "y": 15 + y})).data)
 
 
 # S/N of the flux about 1000, 20 and 5.

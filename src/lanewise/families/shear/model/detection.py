@@ -27,7 +27,7 @@ class Finder:
     def __init__(self, config: ShearConfig) -> None:
         sigma = predictions.gaussian_sigma(config) / config.image.pixel_scale
         self._x, self._y = (
-            _Axis(cast("Prior", config.parameters[axis]).bounds, n, sigma)
+            _Axis(cast("Prior", config.parameters[axis]).shifted(-n / 2).bounds, n, sigma)
             for axis, n in (("x", config.image.size_x), ("y", config.image.size_y))
         )
 

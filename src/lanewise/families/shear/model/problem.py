@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,17 +23,25 @@ from lanewise.manifest.problem import Data
 class ShearProblem:
     """Posterior of a rendered galaxy with Gaussian pixel noise and the config's priors.
 
+    The latents x and y count from the lower left corner, as everything that a user sees. Inside they are offsets from
+    the middle of the stamp, which float32 resolves better.
+
     Attributes:
         grid: the renderer's grid, chosen by its predicted error.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
     variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model. After
-    `prepare` also `place`, the centre x, y at which the search for the mode starts [pixel].
+    `prepare` also `place`, the offset x, y at which the search for the mode starts [pixel from the middle].
     """
 
     def __init__(self, config: ShearConfig) -> None:
-        self._latents = Latents({name: prior.distribution() for name, prior in config.latents.items()})
-        self._centres = {name: prior.centre for name, prior in config.latents.items()}
+        self._middle = config.image.middle
+        priors = {
+            name: prior.shifted(-self._middle[name]) if name in self._middle else prior
+            for name, prior in config.latents.items()
+        }
+        self._latents = Latents({name: prior.distribution() for name, prior in priors.items()})
+        self._centres = {name: prior.centre for name, prior in priors.items()}
         self._fixed = config.fixed
         self._given = config.simulation.given
         self._find = Finder(config)
@@ -65,7 +73,7 @@ class ShearProblem:
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The data in the likelihood's form, with `given` and `place`."""
-        given = {"given": data["given"]} if self._given else {}
+        given = {"given": data["given"] - self._origin(self._given)} if self._given else {}
         return {**self._likelihood.prepare(data), **given, "place": self._find(data["image"], data.get("weight"))}
 
     def start(self, data: Data) -> jax.Array:
@@ -75,7 +83,7 @@ class ShearProblem:
 
     def constrain(self, position: jax.Array) -> jax.Array:
         """Latents in their own units, shape (n,)."""
-        return self._latents.constrain(position)
+        return self._latents.constrain(position) + jnp.asarray(self._origin(self.names), self._dtype)
 
     def log_jacobian(self, position: jax.Array) -> jax.Array:
         """log |d latents / d position|."""
@@ -89,7 +97,8 @@ class ShearProblem:
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
-        return self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
+        inner = {name: value - self._middle.get(name, 0.0) for name, value in latents.items()}
+        return self._likelihood.log_likelihood(self._complete(inner, data)[0], data)
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
@@ -105,6 +114,10 @@ class ShearProblem:
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._check_renderers)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
+
+    def _origin(self, names: Sequence[str]) -> np.ndarray:
+        """The middle of the stamp for x and y, 0 for other parameters."""
+        return np.array([self._middle.get(name, 0.0) for name in names])
 
     def _parameters(self, position: jax.Array, data: Data) -> tuple[Mapping[str, Any], jax.Array]:
         """All parameters by name, and whether they are inside their domains."""
