@@ -70,6 +70,16 @@ def part(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         ({"components": {}}, "gal.components", "expected at least 2 keys, got 0"),
         (part(lambda c: c.update(Bar=c["disc"])), "gal.components", "expected a name of small letters and digits"),
         ({"half_light_radius": ...}, "gal", "expected the key 'half_light_radius' (Half-light radius before shear"),
+        (
+            {"flux": {"type": "LogUniform", "min": 0, "max": 3}},
+            "gal.flux.min",
+            "expected a number > 0, got 0",
+        ),
+        (
+            {"half_light_radius": {**uniform(2, 1), "type": "LogUniform"}},
+            "gal.half_light_radius.max",
+            "more than min (2)",
+        ),
         ({"half_light_radius": uniform(-1, 3)}, "gal.half_light_radius.min", "expected a positive value, got -1"),
         ({"flux": {"type": "Normal", "mean": -1, "sigma": 1}}, "gal.flux", "expected a prior around a positive value"),
         (
@@ -108,6 +118,7 @@ PRIOR_EXAMPLES: dict[str, dict[str, float]] = {
     "Normal": {"mean": 2.0, "sigma": 0.3},
     "LogNormal": {"mean": 2.0, "sigma": 0.3},
     "Uniform": {"min": 1.0, "max": 4.0},
+    "LogUniform": {"min": 0.5, "max": 8.0},
     "TruncatedNormal": {"mean": 2.0, "sigma": 0.5, "min": 1.0, "max": 4.0},
     "HalfNormal": {"sigma": 2.0},
     "Gamma": {"concentration": 9.0, "rate": 4.0},

@@ -13,6 +13,7 @@ VALUES: dict[str, tuple[float, ...]] = {
     "Normal": (0.3, 0.2),
     "LogNormal": (2.0, 0.5),
     "Uniform": (-1.0, 3.0),
+    "LogUniform": (0.1, 30.0),
     "TruncatedNormal": (0.2, 0.5, -0.1, 0.4),
     "HalfNormal": (0.7,),
     "Gamma": (2.5, 4.0),

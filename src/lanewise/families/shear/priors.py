@@ -67,6 +67,13 @@ PRIORS = {
         high=lambda low, high: high,
         quantile=lambda share, low, high: low + (high - low) * share,
     ),
+    # Density ∝ 1/x.
+    "LogUniform": PriorKind(
+        ("min", "max"),
+        centre=lambda low, high: math.sqrt(low * high),
+        high=lambda low, high: high,
+        quantile=lambda share, low, high: low * (high / low) ** share,
+    ),
     # mean: before the cut at min and max, between which it lies; it is the mode.
     "TruncatedNormal": PriorKind(
         ("mean", "sigma", "min", "max"),
