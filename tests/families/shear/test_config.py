@@ -70,6 +70,15 @@ def part(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         ({"components": {}}, "gal.components", "expected at least 2 keys, got 0"),
         (part(lambda c: c.update(Bar=c["disc"])), "gal.components", "expected a name of small letters and digits"),
         ({"half_light_radius": ...}, "gal", "expected the key 'half_light_radius' (Half-light radius before shear"),
+        ({"position": {"x_min": 0.8}}, "gal.position.x_max", "expected more than x_min (19.2 px), got 16.8 px"),
+        ({"position": {"sigma": 0.5}}, "gal.position.sigma", "type: Uniform has no sigma; remove it or set type: Norm"),
+        ({"position": {"type": "Normal"}}, "gal.position", "expected the key 'sigma' (Standard deviation of x and of"),
+        ({"position": {"type": "Normal", "sigma": 1, "y_max": 0.7}}, "gal.position.y_max", "type: Normal has no y_max"),
+        (
+            {"position": {"type": "Normal", "sigma": 1, "x_mean": 25}},
+            "gal.position.x_mean",
+            "inside the stamp of 24 px",
+        ),
         (
             {"flux": {"type": "LogUniform", "min": 0, "max": 3}},
             "gal.flux.min",
@@ -204,3 +213,15 @@ def test_a_sum_is_the_sum_of_its_components() -> None:
     disc = draw(scene(half_light_radius=0.8), g1=0.1)
     both = draw(scene(**BULGE_AND_DISC), g1=0.1, bulge_fraction=0.25)
     np.testing.assert_allclose(both, 0.25 * bulge + 0.75 * disc, rtol=0, atol=1e-12)
+
+
+def test_a_normal_position_has_its_mean_in_fractions_or_pixels() -> None:
+    parsed = shear_config.parse(scene(position={"type": "Normal", "sigma": 0.5, "x_mean": 0.25}))
+    assert parsed.parameters["x"] == Prior("Normal", (6.0, 0.5))
+    assert parsed.parameters["y"] == Prior("Normal", (12.0, 0.5))
+    pixels = shear_config.parse(scene(position={"type": "Normal", "sigma": 0.5, "x_mean": 6, "y_mean": 12.5}))
+    assert pixels.parameters["x"] == parsed.parameters["x"]
+    # A central truth is the mean of a Normal, and the middle of the image for bounds.
+    assert (pixels.central(pixels.galaxy)["x"], pixels.central(pixels.galaxy)["y"]) == (6.0, 12.5)
+    bounded = shear_config.parse(scene(position={"x_min": 3, "x_max": 9}))
+    assert bounded.central(bounded.galaxy)["x"] == 12.0

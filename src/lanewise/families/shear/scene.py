@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lanewise.families.shear.priors import Parameter, centre, parameter, uniform
+from lanewise.families.shear.priors import Parameter, Prior, centre, parameter, uniform
 from lanewise.manifest import typed
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
@@ -198,8 +198,8 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
     ellipticity = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
     position = value.get("position", {})
     place = {
-        axis: uniform(*position_bounds(position, axis, size))
-        for axis, size in (("x", stamp.size_x), ("y", stamp.size_y))
+        "x": position_prior(position, "x", stamp.size_x),
+        "y": position_prior(position, "y", stamp.size_y),
     }
     parts, own = _components(kind, value)
     parameters = {
@@ -231,7 +231,13 @@ def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, C
     return tuple(parts), parameters
 
 
-def position_bounds(position: Mapping[str, Any], axis: str, size: int) -> tuple[float, float]:
-    """Bounds of the centre along an axis [pixel from the lower left]; values below 1 are fractions of `size`."""
-    low, high = position.get(f"{axis}_min", 0.3), position.get(f"{axis}_max", 0.7)
-    return tuple(bound * size if bound < 1 else float(bound) for bound in (low, high))  # type: ignore[return-value]
+def position_prior(position: Mapping[str, Any], axis: str, size: int) -> Prior:
+    """Prior of the centre along an axis [pixel from the lower left]; places below 1 are fractions of `size`."""
+
+    def pixel(key: str, default: float) -> float:
+        given = float(position.get(f"{axis}_{key}", default))
+        return given * size if given < 1 else given
+
+    if position.get("type") == "Normal":
+        return Prior("Normal", (pixel("mean", 0.5), float(position["sigma"])))
+    return uniform(pixel("min", 0.3), pixel("max", 0.7))

@@ -17,6 +17,8 @@ from lanewise.families.shear.priors import Prior
 
 # Share of the prior's half-width that is used: the position is infinite on a bound; see `latents.Interval`.
 _INSIDE_SHARE = 0.99
+# A position without bounds is searched within so many σ of its prior, inside the stamp.
+_SEARCHED_SIGMAS = 5.0
 # Shifts whose template norm is below this share of the largest have all their pixels masked.
 _NORM_FLOOR = 1e-6
 
@@ -27,7 +29,7 @@ class Finder:
     def __init__(self, config: ShearConfig) -> None:
         sigma = predictions.gaussian_sigma(config) / config.image.pixel_scale
         self._x, self._y = (
-            _Axis(cast("Prior", config.parameters[axis]).shifted(-n / 2).bounds, n, sigma)
+            _Axis(cast("Prior", config.parameters[axis]).shifted(-n / 2), n, sigma)
             for axis, n in (("x", config.image.size_x), ("y", config.image.size_y))
         )
 
@@ -58,14 +60,23 @@ class Finder:
 class _Axis:
     """Whole-pixel shifts that the prior allows along one axis.
 
+    Args:
+        prior: of the offset from the image's centre [pixel].
+        n: size of the image [pixel].
+        sigma: of the galaxy [pixel].
+
     Attributes:
         middle: centre of the prior, as an offset from the image's centre [pixel].
         places: the shifts, moved just inside the bounds [pixel], shape (place,).
         template: a Gaussian at each shift, shape (place, pixel).
     """
 
-    def __init__(self, bounds: tuple[float, float], n: int, sigma: float) -> None:
-        low, high = bounds
+    def __init__(self, prior: Prior, n: int, sigma: float) -> None:
+        low, high = prior.bounds
+        if prior.type == "Normal":
+            mean, width = prior.values
+            reach = _SEARCHED_SIGMAS * width
+            low, high = max(mean - reach, -n / 2), min(mean + reach, n / 2)
         self.middle, half = (low + high) / 2, _INSIDE_SHARE * (high - low) / 2
         whole = np.arange(math.ceil(low), math.floor(high) + 1)
         # A prior narrower than a pixel may contain no whole shift.
