@@ -1,4 +1,4 @@
-"""The Normal prior of the centre: in the density, with one mean for all images."""
+"""The Normal prior of the centre: in the density, with one mean for all images or one for each."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.fourier import GridRenderer
 from lanewise.families.shear.model.likelihood import choose
 from lanewise.families.shear.model.render import TOLERANCE, better, choose_grid, in_precision
+from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import GUARDED, inside, quantity
 from lanewise.manifest.problem import Data
 
@@ -30,16 +31,20 @@ class ShearProblem:
         grid: the renderer's grid, chosen by its predicted error.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
-    variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model. After
-    `prepare` also `place`, the offset x, y at which the search for the mode starts [pixel from the middle].
+    variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model; `centre`, the
+    mean of this image's Normal prior on x, y, in place of the config's. After `prepare` also `place`, the offset x, y
+    at which the search for the mode starts [pixel from the middle].
     """
 
     def __init__(self, config: ShearConfig) -> None:
         self._middle = config.image.middle
-        priors = {
-            name: prior.shifted(-self._middle[name]) if name in self._middle else prior
-            for name, prior in config.latents.items()
-        }
+        position = [cast("Prior", config.parameters[axis]) for axis in "xy"]
+        # A Normal prior is evaluated at the distance from its mean, which may differ from image to image.
+        self._mean = np.array([prior.centre for prior in position]) if position[0].type == "Normal" else None
+        zero = self._middle if self._mean is None else dict(zip("xy", self._mean, strict=True))
+        priors = {name: prior.shifted(-zero[name]) if name in zero else prior for name, prior in config.latents.items()}
+        # From x, y to the position.
+        self._axes = np.array([[name == axis for name in priors] for axis in "xy"], config.inference.precision)
         self._latents = Latents({name: prior.distribution() for name, prior in priors.items()})
         self._centres = {name: prior.centre for name, prior in priors.items()}
         self._fixed = config.fixed
@@ -72,9 +77,14 @@ class ShearProblem:
         return {name: self._latents.width(name) for name in ("g1", "g2") if name in self.names}
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The data in the likelihood's form, with `given` and `place`."""
-        given = {"given": data["given"] - self._origin(self._given)} if self._given else {}
-        return {**self._likelihood.prepare(data), **given, "place": self._find(data["image"], data.get("weight"))}
+        """The data in the likelihood's form, with `given`, `centre` and `place`."""
+        found = dict(self._likelihood.prepare(data))
+        if self._given:
+            found["given"] = data["given"] - self._origin(self._given)
+        if self._mean is not None:
+            found["centre"] = data.get("centre", self._mean) - self._origin("xy")
+        found["place"] = self._find(data["image"], data.get("weight"), found.get("centre"))
+        return found
 
     def start(self, data: Data) -> jax.Array:
         """Start of the search, shape (n,): the centre of every prior, and the detected x and y."""
@@ -92,7 +102,7 @@ class ShearProblem:
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
         parameters, exists = self._parameters(position, data)
-        prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
+        prior = self._latents.log_prior(self._from_mean(position, data)) + self._latents.log_jacobian(position)
         return jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
@@ -114,6 +124,10 @@ class ShearProblem:
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._check_renderers)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
+
+    def _from_mean(self, position: jax.Array, data: Data) -> jax.Array:
+        """The position with x and y less the mean of this image's Normal prior; as it is if they have bounds."""
+        return position if self._mean is None else position - data["centre"] @ self._axes
 
     def _origin(self, names: Sequence[str]) -> np.ndarray:
         """The middle of the stamp for x and y, 0 for other parameters."""
