@@ -102,6 +102,8 @@ _SCENES: tuple[dict[str, Any], ...] = (
     *({"inference": {"method": method}} for method in SETTINGS),
     {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": 0.0}}, "simulation": {"given": ["e1"]}},
     {"simulation": {"gal": {"ellipticity": {"e1": 0.0, "e2": 0.0}}}},
+    {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": _SHEARS["g1"]}}},
+    {"simulation": {"gal": {"ellipticity": {"e1": _SHEARS["g1"], "e2": _SHEARS["g1"]}}}},
     {"simulation": {"psf": {"type": "Moffat", "sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}}},
     {"simulation": {"gal": {"type": "Moffat", "beta": 3.0}}},
     {"gal": {**_PROFILE, "position": {"type": "Normal", "sigma": 1.0}}},

@@ -20,6 +20,7 @@ from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.priors import PRIORS, Prior, parameter
 from lanewise.manifest import yaml_text
 
+NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.3}
 BULGE_AND_DISC = {
     "type": "Sum",
     "half_light_radius": ...,
@@ -70,6 +71,11 @@ def part(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         ({"components": {}}, "gal.components", "expected at least 2 keys, got 0"),
         (part(lambda c: c.update(Bar=c["disc"])), "gal.components", "expected a name of small letters and digits"),
         ({"half_light_radius": ...}, "gal", "expected the key 'half_light_radius' (Half-light radius before shear"),
+        (
+            {"ellipticity": {"e1": NORMAL, "e2": 0.1, "disc_power": 2}},
+            "gal.ellipticity.disc_power",
+            "one of which is a number here; give both a prior",
+        ),
         ({"position": {"x_min": 0.8}}, "gal.position.x_max", "expected more than x_min (19.2 px), got 16.8 px"),
         ({"position": {"sigma": 0.5}}, "gal.position.sigma", "type: Uniform has no sigma; remove it or set type: Norm"),
         ({"position": {"type": "Normal"}}, "gal.position", "expected the key 'sigma' (Standard deviation of x and of"),
@@ -225,3 +231,16 @@ def test_a_normal_position_has_its_mean_in_fractions_or_pixels() -> None:
     assert (pixels.central(pixels.galaxy)["x"], pixels.central(pixels.galaxy)["y"]) == (6.0, 12.5)
     bounded = shear_config.parse(scene(position={"x_min": 3, "x_max": 9}))
     assert bounded.central(bounded.galaxy)["x"] == 12.0
+
+
+def test_a_power_of_zero_is_no_part_of_the_identity() -> None:
+    shape = {"e1": NORMAL, "e2": NORMAL}
+    plain, zero, two = (
+        shear_config.parse(scene(ellipticity={**shape, **extra}))
+        for extra in ({}, {"disc_power": 0}, {"disc_power": 2})
+    )
+    assert plain == zero
+    assert "disc_power" not in plain.content["gal"]
+    assert two.content["gal"] == {**plain.content["gal"], "disc_power": 2.0}
+    numbers = shear_config.parse(scene(ellipticity={"e1": 0.1, "e2": 0.1, "disc_power": 0}))
+    assert numbers.galaxy.disc_power == 0

@@ -151,6 +151,10 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             size = sum(_centre(gal[group][name]) ** 2 for name in names) ** 0.5
             if size >= 1:
                 yield ("gal", group), f"expected a size below 1, got ({', '.join(names)}) of size {size:g}"
+    shape = gal.get("ellipticity", {})
+    if shape.get("disc_power") and not all(isinstance(shape[e], Mapping) for e in ("e1", "e2")):
+        message = "a factor on the joint prior of e1 and e2, one of which is a number here; give both a prior"
+        yield ("gal", "ellipticity", "disc_power"), message
     if not any(isinstance(gal["shear"][g], dict) for g in ("g1", "g2")):
         message = "expected a prior on g1 or g2, got two numbers; nothing of the shear would be inferred"
         yield ("gal", "shear"), message

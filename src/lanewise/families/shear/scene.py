@@ -154,11 +154,13 @@ class Galaxy:
             [pixel from the lower left corner of the stamp; the centre of the first pixel is at .5], and per component
             half_light_radius [arcsec], n or beta, and fraction; in a sum, these are preceded by the component's name
             and `_`.
+        disc_power: n of the factor (1 − e1² − e2²)^n on the joint prior of e1 and e2.
     """
 
     type: str
     components: tuple[tuple[str, Component], ...]
     parameters: tuple[tuple[str, Parameter], ...]
+    disc_power: float = 0.0
 
     @property
     def centres(self) -> dict[str, float]:
@@ -170,7 +172,8 @@ class Galaxy:
         """The values that affect the numbers of a realization, for the identity."""
         named = {"components": {name: part.type for name, part in self.components}} if self.type == "Sum" else {}
         values = {name: p if isinstance(p, float) else p.content for name, p in self.parameters}
-        return {"type": self.type, **named, **values}
+        power = {"disc_power": self.disc_power} if self.disc_power else {}
+        return {"type": self.type, **named, **values, **power}
 
 
 def image(value: Mapping[str, Any]) -> Image:
@@ -195,7 +198,7 @@ def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
 def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
     """The galaxy from the section `gal` of a config, which is checked; the stamp gives the bounds of the position."""
     kind = value.get("type", "Exponential")
-    ellipticity = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
+    ellipticity: Mapping[str, Any] = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
     position = value.get("position", {})
     place = {
         "x": position_prior(position, "x", stamp.size_x),
@@ -211,7 +214,7 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
         "e2": parameter(ellipticity["e2"]),
         **place,
     }
-    return Galaxy(kind, parts, tuple(parameters.items()))
+    return Galaxy(kind, parts, tuple(parameters.items()), float(ellipticity.get("disc_power", 0.0)))
 
 
 def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, Component], ...], dict[str, Parameter]]:

@@ -47,6 +47,7 @@ class ShearProblem:
         self._axes = np.array([[name == axis for name in priors] for axis in "xy"], config.inference.precision)
         self._latents = Latents({name: prior.distribution() for name, prior in priors.items()})
         self._centres = {name: prior.centre for name, prior in priors.items()}
+        self._disc_power = config.galaxy.disc_power
         self._fixed = config.fixed
         self._given = config.simulation.given
         self._find = Finder(config)
@@ -103,6 +104,8 @@ class ShearProblem:
         """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
         parameters, exists = self._parameters(position, data)
         prior = self._latents.log_prior(self._from_mean(position, data)) + self._latents.log_jacobian(position)
+        if self._disc_power:
+            prior += self._disc_power * _log_disc(_shape(parameters))
         return jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
@@ -117,7 +120,17 @@ class ShearProblem:
             return self._likelihood.prediction(self._parameters(u, data)[0], data)
 
         jacobian: jax.Array = jax.jacfwd(whitened)(position)
-        return jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
+        found: jax.Array = jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
+        if not self._disc_power:
+            return found
+
+        def shape(u: jax.Array) -> jax.Array:
+            return _shape(self._parameters(u, data)[0])
+
+        slopes = jax.jacfwd(shape)(position)
+        # The factor's logarithm is concave in e1 and e2, so the sum stays positive semi-definite.
+        found -= self._disc_power * slopes.T @ jax.hessian(_log_disc)(shape(position)) @ slopes
+        return found
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Largest error of the image against that of a better grid, in units of the tolerance; a scalar."""
@@ -159,3 +172,13 @@ class ShearProblem:
             exists &= valid
         rest = 1 - sum((p[name] for name in self._guarded if quantity(name) == "fraction"), jnp.zeros((), self._dtype))
         return p, exists & (rest >= 0)
+
+
+def _shape(p: Mapping[str, Any]) -> jax.Array:
+    """e1, e2, shape (2,)."""
+    return jnp.stack([p["e1"], p["e2"]])
+
+
+def _log_disc(shape: jax.Array) -> jax.Array:
+    """log (1 − e1² − e2²) inside the unit disc."""
+    return jnp.log1p(-jnp.sum(shape**2))
