@@ -252,8 +252,8 @@ def _compare_modes(modes: Side, began: dict[str, Any], ours: float) -> None:
         device.prepare("auto", "float64")
         names = {"g1": "g1", "g2": "g2", "flux": "flux", "hlr": "half_light_radius", "x": "x", "y": "y"}
         found = {ours: float(began["map"][theirs][at]) for theirs, ours in names.items()}
-        # Its centres count from the image's corner, with half a pixel astray.
-        found |= {axis: found[axis] - 23.5 for axis in "xy"}
+        # Its centres count from the centre of the first pixel.
+        found |= {axis: found[axis] + 0.5 for axis in "xy"}
         mine = {name: float(result.posterior[name].item()) for name in names.values()}
         gains.append(cost(modes.config, image, found) - cost(modes.config, image, mine))
     theirs = began["map_s"] / batch

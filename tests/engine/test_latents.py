@@ -60,3 +60,18 @@ def test_priors_within_bounds_tell_at_least_their_width(prior: dist.Distribution
     width = float(prior.support.upper_bound - prior.support.lower_bound)
     for u in (-40.0, 0.2, 40.0):
         assert float(latents.precision(jnp.array([u]))[0]) >= 12 / width**2
+
+
+def test_a_log_uniform_prior_is_uniform_in_the_logarithm_and_its_position() -> None:
+    """Over three decades: density 1/(x log(high/low)), and a position that is log x far from the bounds."""
+    low, high = 0.02, 20.0
+    latents = Latents({"x": dist.LogUniform(low, high)})
+    at = np.array([0.05, 0.3, 1.0, 12.0])
+    position = jnp.stack([latents.position({"x": x}, jnp.float64)[0] for x in at])
+    np.testing.assert_allclose(position[1:3], np.log(at[1:3]), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(jax.vmap(latents.constrain)(position[:, None])[:, 0], at, rtol=1e-12)
+    prior = jax.vmap(latents.log_prior)(position[:, None])
+    np.testing.assert_allclose(prior, -np.log(at * np.log(high / low)), rtol=1e-12)
+    slope = jax.vmap(jax.jacfwd(latents.constrain))(position[:, None])[:, 0, 0]
+    np.testing.assert_allclose(jax.vmap(latents.log_jacobian)(position[:, None]), np.log(slope), rtol=1e-9)
+    assert float(latents.precision(position[1:2])[0]) == pytest.approx(12 / np.log(high / low) ** 2, rel=1e-12)

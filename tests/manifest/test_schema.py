@@ -102,8 +102,12 @@ _SCENES: tuple[dict[str, Any], ...] = (
     *({"inference": {"method": method}} for method in SETTINGS),
     {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": 0.0}}, "simulation": {"given": ["e1"]}},
     {"simulation": {"gal": {"ellipticity": {"e1": 0.0, "e2": 0.0}}}},
+    {"gal": {**_PROFILE, "ellipticity": {"e1": _SHEARS["g1"], "e2": _SHEARS["g1"]}}},
+    {"simulation": {"gal": {"ellipticity": {"e1": _SHEARS["g1"], "e2": _SHEARS["g1"]}}}},
     {"simulation": {"psf": {"type": "Moffat", "sigma": 0.4, "ellipticity": {"e1": 0.0, "e2": 0.0}}}},
     {"simulation": {"gal": {"type": "Moffat", "beta": 3.0}}},
+    {"gal": {**_PROFILE, "position": {"type": "Normal", "sigma": 1.0}}},
+    {"simulation": {"gal": {"position": {"type": "Normal", "sigma": 1.0}}}},
     {"simulation": {"gal": {"type": "Sersic", "n": 1.0}}},
 )
 # Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
@@ -115,6 +119,9 @@ _VALUES: dict[str, list[Any]] = {
     "shear.points": [],
     "shear.ring": [],
     "config.simulation.given": [[]],
+    # Each type has keys of its own.
+    "config.gal.position.type": [],
+    "config.simulation.gal.position.type": [],
     "realizations.extensions": [[2]],
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],

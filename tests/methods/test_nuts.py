@@ -29,16 +29,17 @@ def test_a_lane_equals_numpyros_own_nuts() -> None:
     image = simulate(config, planned).data["image"]
 
     def model() -> None:
-        half = 0.2 * 48  # the default position prior is the middle .3–.7 of the stamp
+        # The default position prior is the middle .3–.7 of the stamp.
         latents = {
             "g1": numpyro.sample("g1", dist.Normal(0.0, 0.2)),
             "g2": numpyro.sample("g2", dist.Normal(0.0, 0.2)),
             "flux": numpyro.sample("flux", dist.LogNormal(0.0, 0.3)),
             "half_light_radius": numpyro.sample("half_light_radius", dist.LogNormal(np.log(0.5), 0.1)),
-            "x": numpyro.sample("x", dist.Uniform(-half, half)),
-            "y": numpyro.sample("y", dist.Uniform(-half, half)),
+            "x": numpyro.sample("x", dist.Uniform(0.3 * 48, 0.7 * 48)),
+            "y": numpyro.sample("y", dist.Uniform(0.3 * 48, 0.7 * 48)),
         }
-        numpyro.sample("image", dist.Normal(draw({**config.galaxy.centres, **latents}), 1.2e-3), obs=image)
+        offset = {axis: latents[axis] - 24 for axis in "xy"}
+        numpyro.sample("image", dist.Normal(draw({**config.galaxy.centres, **latents, **offset}), 1.2e-3), obs=image)
 
     kernel = numpyro.infer.NUTS(model, init_strategy=numpyro.infer.init_to_median)
     theirs = numpyro.infer.MCMC(kernel, num_warmup=300, num_samples=1500, num_chains=2, progress_bar=False)

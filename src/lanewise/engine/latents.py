@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from numpyro import distributions
 from numpyro.distributions import biject_to, constraints
 
 # Inner fraction of an interval on which position and latent are equal.
@@ -18,7 +19,8 @@ class Latents:
     """Independent scalar latents.
 
     The position holds one unconstrained number per latent: the latent itself if it is unbounded, its logarithm if it
-    is positive, and the inverse of an `Interval` if it has two bounds.
+    is positive, and the inverse of an `Interval` if it has two bounds; of the logarithm's interval if the prior is
+    uniform in that.
 
     Args:
         priors: NumPyro distribution of each latent, by name.
@@ -27,7 +29,7 @@ class Latents:
     def __init__(self, priors: Mapping[str, Any]) -> None:
         self.names = tuple(priors)
         self._priors = tuple(priors.values())
-        self._transforms = tuple(_transform(prior.support) for prior in self._priors)
+        self._transforms = tuple(_transform(prior) for prior in self._priors)
 
     def width(self, name: str) -> float:
         """Standard deviation of a latent's prior; infinite if it has none."""
@@ -56,13 +58,13 @@ class Latents:
     def precision(self, position: jax.Array) -> jax.Array:
         """Negative second derivative of each log prior with respect to the position, shape (n,); at least 0.
 
-        For a prior with two bounds, the value is at least the inverse variance of the uniform prior, whose second
-        derivative is 0 although it carries information.
+        For a prior with two bounds, the value is at least the inverse variance of the prior that is uniform in the
+        position, whose second derivative is 0 although it carries information.
         """
         curves = []
         for prior, transform, u in zip(self._priors, self._transforms, position, strict=True):
             bend = jax.grad(jax.grad(lambda v, p=prior, t=transform: p.log_prob(t(v))))(u)
-            least = 12 / transform.width**2 if isinstance(transform, Interval) else 0.0
+            least = 12 / transform.width**2 if isinstance(transform, Interval | LogInterval) else 0.0
             curves.append(jnp.maximum(-bend, least))
         return jnp.stack(curves)
 
@@ -105,7 +107,31 @@ class Interval:
         return jnp.clip(value, self._centre - self._reach, self._centre + self._reach)
 
 
-def _transform(support: Any) -> Any:
+class LogInterval:
+    """Map the real line onto an interval of positive numbers: the exponential of an `Interval` of the logarithm."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self._logarithm = Interval(math.log(low), math.log(high))
+        self.width = self._logarithm.width
+
+    def __call__(self, position: jax.Array) -> jax.Array:
+        """The latent of a position, same shape."""
+        return jnp.exp(self._logarithm(position))
+
+    def inv(self, latent: Any) -> jax.Array:
+        """The position of a latent, same shape."""
+        return self._logarithm.inv(jnp.log(latent))
+
+    def log_abs_det_jacobian(self, position: jax.Array, latent: jax.Array) -> jax.Array:
+        """log |d latent / d position|."""
+        logarithm = jnp.log(latent)
+        return self._logarithm.log_abs_det_jacobian(position, logarithm) + logarithm
+
+
+def _transform(prior: Any) -> Any:
+    if isinstance(prior, distributions.LogUniform):
+        return LogInterval(float(prior.low), float(prior.high))
+    support = prior.support
     # NumPyro has a separate class for the unit interval; both classes have bounds.
     if isinstance(support, type(constraints.unit_interval) | type(constraints.interval(0, 1))):
         return Interval(float(support.lower_bound), float(support.upper_bound))

@@ -20,6 +20,7 @@ from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.priors import PRIORS, Prior, parameter
 from lanewise.manifest import yaml_text
 
+NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.3}
 BULGE_AND_DISC = {
     "type": "Sum",
     "half_light_radius": ...,
@@ -70,6 +71,30 @@ def part(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         ({"components": {}}, "gal.components", "expected at least 2 keys, got 0"),
         (part(lambda c: c.update(Bar=c["disc"])), "gal.components", "expected a name of small letters and digits"),
         ({"half_light_radius": ...}, "gal", "expected the key 'half_light_radius' (Half-light radius before shear"),
+        (
+            {"ellipticity": {"e1": NORMAL, "e2": 0.1, "disc_power": 2}},
+            "gal.ellipticity.disc_power",
+            "one of which is a number here; give both a prior",
+        ),
+        ({"position": {"x_min": 0.8}}, "gal.position.x_max", "expected more than x_min (19.2 px), got 16.8 px"),
+        ({"position": {"sigma": 0.5}}, "gal.position.sigma", "type: Uniform has no sigma; remove it or set type: Norm"),
+        ({"position": {"type": "Normal"}}, "gal.position", "expected the key 'sigma' (Standard deviation of x and of"),
+        ({"position": {"type": "Normal", "sigma": 1, "y_max": 0.7}}, "gal.position.y_max", "type: Normal has no y_max"),
+        (
+            {"position": {"type": "Normal", "sigma": 1, "x_mean": 25}},
+            "gal.position.x_mean",
+            "inside the stamp of 24 px",
+        ),
+        (
+            {"flux": {"type": "LogUniform", "min": 0, "max": 3}},
+            "gal.flux.min",
+            "expected a number > 0, got 0",
+        ),
+        (
+            {"half_light_radius": {**uniform(2, 1), "type": "LogUniform"}},
+            "gal.half_light_radius.max",
+            "more than min (2)",
+        ),
         ({"half_light_radius": uniform(-1, 3)}, "gal.half_light_radius.min", "expected a positive value, got -1"),
         ({"flux": {"type": "Normal", "mean": -1, "sigma": 1}}, "gal.flux", "expected a prior around a positive value"),
         (
@@ -108,6 +133,7 @@ PRIOR_EXAMPLES: dict[str, dict[str, float]] = {
     "Normal": {"mean": 2.0, "sigma": 0.3},
     "LogNormal": {"mean": 2.0, "sigma": 0.3},
     "Uniform": {"min": 1.0, "max": 4.0},
+    "LogUniform": {"min": 0.5, "max": 8.0},
     "TruncatedNormal": {"mean": 2.0, "sigma": 0.5, "min": 1.0, "max": 4.0},
     "HalfNormal": {"sigma": 2.0},
     "Gamma": {"concentration": 9.0, "rate": 4.0},
@@ -156,7 +182,7 @@ def test_a_prior_is_numpyros_and_its_centre_is_where_its_draws_are(kind: str) ->
     assert {pickle.loads(pickle.dumps(prior)), parameter({"type": kind, **keys})} == {prior}
 
 
-def test_the_identity_of_an_old_config_is_what_it_was() -> None:
+def test_the_identity_of_a_config_is_what_it_was() -> None:
     assert shear_config.parse(SCENE).content["gal"] == {
         "type": "Exponential",
         "g1": {"type": "Normal", "mean": 0.0, "sigma": 0.2},
@@ -165,8 +191,8 @@ def test_the_identity_of_an_old_config_is_what_it_was() -> None:
         "half_light_radius": 0.5,
         "e1": 0.0,
         "e2": 0.0,
-        "x": {"type": "Uniform", "min": pytest.approx(-4.8), "max": pytest.approx(4.8)},
-        "y": {"type": "Uniform", "min": pytest.approx(-4.8), "max": pytest.approx(4.8)},
+        "x": {"type": "Uniform", "min": pytest.approx(7.2), "max": pytest.approx(16.8)},
+        "y": {"type": "Uniform", "min": pytest.approx(7.2), "max": pytest.approx(16.8)},
     }
     assert shear_config.parse(SCENE).content["psf"] == {"type": "Gaussian", "sigma": 0.4}
 
@@ -193,3 +219,28 @@ def test_a_sum_is_the_sum_of_its_components() -> None:
     disc = draw(scene(half_light_radius=0.8), g1=0.1)
     both = draw(scene(**BULGE_AND_DISC), g1=0.1, bulge_fraction=0.25)
     np.testing.assert_allclose(both, 0.25 * bulge + 0.75 * disc, rtol=0, atol=1e-12)
+
+
+def test_a_normal_position_has_its_mean_in_fractions_or_pixels() -> None:
+    parsed = shear_config.parse(scene(position={"type": "Normal", "sigma": 0.5, "x_mean": 0.25}))
+    assert parsed.parameters["x"] == Prior("Normal", (6.0, 0.5))
+    assert parsed.parameters["y"] == Prior("Normal", (12.0, 0.5))
+    pixels = shear_config.parse(scene(position={"type": "Normal", "sigma": 0.5, "x_mean": 6, "y_mean": 12.5}))
+    assert pixels.parameters["x"] == parsed.parameters["x"]
+    # A central truth is the mean of a Normal, and the middle of the image for bounds.
+    assert (pixels.central(pixels.galaxy)["x"], pixels.central(pixels.galaxy)["y"]) == (6.0, 12.5)
+    bounded = shear_config.parse(scene(position={"x_min": 3, "x_max": 9}))
+    assert bounded.central(bounded.galaxy)["x"] == 12.0
+
+
+def test_a_power_of_zero_is_no_part_of_the_identity() -> None:
+    shape = {"e1": NORMAL, "e2": NORMAL}
+    plain, zero, two = (
+        shear_config.parse(scene(ellipticity={**shape, **extra}))
+        for extra in ({}, {"disc_power": 0}, {"disc_power": 2})
+    )
+    assert plain == zero
+    assert "disc_power" not in plain.content["gal"]
+    assert two.content["gal"] == {**plain.content["gal"], "disc_power": 2.0}
+    numbers = shear_config.parse(scene(ellipticity={"e1": 0.1, "e2": 0.1, "disc_power": 0}))
+    assert numbers.galaxy.disc_power == 0

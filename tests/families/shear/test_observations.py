@@ -208,6 +208,12 @@ def test_a_file_that_changes_after_planning_fails_its_realizations_alone(write: 
             "expected |g| < 1, got (0.8, 0.8) for image 0",
         ),
         (
+            {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2,x\n0,0,-0.3\n"},
+            {"images": "a.npy", "truths": "t.csv"},
+            "observations.truths",
+            "x: expected pixels from the lower left corner of the stamp, 0 to 24, got -0.3 for image 0",
+        ),
+        (
             {"a.npy": np.zeros((24, 24)), "t.csv": b"g1,g2\n0,nan\n"},
             {"images": "a.npy", "truths": "t.csv"},
             "observations.truths",
@@ -298,3 +304,101 @@ def test_repeated_galaxies_without_a_group_are_remarked(write: Write, tmp_path: 
         files = {"images": "stamps.npy", "truths": truths}
         found = load(write(shear=..., realizations=..., observations=files))
         assert sum("3 images show 2 galaxies" in remark for remark in found.remarks) == expected
+
+
+NORMAL_POSITION = {"type": "Normal", "sigma": 0.4}
+
+
+def _off_centre(write: Write, tmp_path: Path) -> tuple[Any, np.ndarray, list[dict[str, float]]]:
+    """Simulated galaxies at 9 to 15 px, their images in a file, and their centres to half a pixel."""
+    place = {"x_min": 9, "x_max": 15, "y_min": 9, "y_max": 15}
+    scene = {"config__gal__position": place, "config__simulation": {"truths": "drawn"}}
+    campaign = load(write("simulated.yaml", url=str(tmp_path / "simulated"), **scene))
+    planned = [realization.planned for realization in campaign.plan.realizations]
+    images = np.stack([family.observe(shear_config.of(campaign.manifest), one).data["image"] for one in planned])
+    np.save(tmp_path / "stamps.npy", images)
+    centres = [{axis: round(2 * one.truth[axis]) / 2 for axis in "xy"} for one in planned]
+    assert len({one["x"] for one in centres}) > 1
+    return campaign, images, centres
+
+
+def test_each_image_has_the_prior_of_its_own_centre(write: Write, tmp_path: Path) -> None:
+    """As campaigns of one image each, whose config has that centre as its mean; posteriors count from the corner."""
+    _, images, centres = _off_centre(write, tmp_path)
+    (tmp_path / "centres.csv").write_text("x,y\n" + "".join(f"{one['x']},{one['y']}\n" for one in centres))
+    # S/N 10: the prior on the centre weighs as much as the image.
+    faint = {"config__image__noise__sigma": 2e-2, "shear": ..., "realizations": ..., "batch": {"width": 1}}
+    files = {"images": "stamps.npy", "centres": "centres.csv"}
+    campaign = load(write(**faint, config__gal__position=NORMAL_POSITION, observations=files))
+    campaign.run()
+    for index, (realization, centre) in enumerate(zip(campaign.plan.realizations, centres, strict=True)):
+        np.save(tmp_path / "one.npy", images[index])
+        position = {**NORMAL_POSITION, "x_mean": centre["x"], "y_mean": centre["y"]}
+        alone = load(
+            write(
+                "alone.yaml",
+                str(tmp_path / f"alone{index}"),
+                **faint,
+                config__gal__position=position,
+                observations={"images": "one.npy"},
+            )
+        )
+        alone.run()
+        ours = campaign.posterior(realization.run_id)["posterior"].mean()
+        theirs = alone.posterior(alone.plan.realizations[0].run_id)["posterior"].mean()
+        for name in ("g1", "g2", "x", "y"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-6)
+        assert abs(float(ours["x"]) - centre["x"]) < 2
+
+
+def test_a_centre_is_part_of_the_identity(write: Write, tmp_path: Path) -> None:
+    np.save(tmp_path / "stamps.npy", np.ones((2, 24, 24)))
+    centres = [{"x": 12.0, "y": 12.0}, {"x": 11.0, "y": 13.0}]
+
+    def identities(**extra: Any) -> list[str]:
+        files = {"images": "stamps.npy", **extra}
+        path = write(shear=..., realizations=..., observations=files, config__gal__position=NORMAL_POSITION)
+        return [one.identity for one in load(path).plan.realizations]
+
+    plain, given, moved = identities(), identities(centres=centres), identities(centres=[centres[0], centres[0]])
+    assert len({*plain, *given}) == 4
+    assert (moved[0] == given[0], moved[1] == given[1]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("centres", "position", "field", "message"),
+    [
+        ("x,y\n12,12\n", NORMAL_POSITION, "observations.centres", "expected a row for each of 2 images, got 1"),
+        ("x,g1\n1,0\n1,0\n", NORMAL_POSITION, "observations.centres", "expected the columns x and y, got x, g1"),
+        (
+            [{"x": 1, "y": 1}, {"x": -1, "y": 1}],
+            NORMAL_POSITION,
+            "observations.centres",
+            "x: expected pixels from the lower left corner of the stamp, 0 to 24, got -1 for image 1",
+        ),
+        (
+            "x,y\n12,12\n12,12\n",
+            {"x_min": 0.4, "x_max": 0.6},
+            "observations.centres",
+            "set gal.position: {type: Normal, sigma: …} in the config",
+        ),
+        (
+            "x,y\n12,12\n12,12\n",
+            {**NORMAL_POSITION, "x_mean": 11},
+            "config.gal.position.x_mean",
+            "observations.centres has the mean of x for each image; remove this key",
+        ),
+    ],
+)
+def test_centres_that_do_not_fit_are_told(
+    write: Write, tmp_path: Path, centres: Any, position: dict[str, Any], field: str, message: str
+) -> None:
+    np.save(tmp_path / "stamps.npy", np.ones((2, 24, 24)))
+    if isinstance(centres, str):
+        (tmp_path / "centres.csv").write_text(centres)
+        centres = "centres.csv"
+    files = {"images": "stamps.npy", "centres": centres}
+    with pytest.raises(ManifestError) as caught:
+        load(write(shear=..., realizations=..., observations=files, config__gal__position=position))
+    assert [one.field for one in caught.value.complaints] == [field]
+    assert message in caught.value.complaints[0].message

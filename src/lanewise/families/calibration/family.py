@@ -54,7 +54,8 @@ def realizations(manifest: Manifest) -> Sequence[Single]:
 
 def _realization(config: ShearConfig, base_seed: int, index: int) -> Single:
     seed = base_seed + index
-    truth = truth_draws.truth(dict(config.simulated_galaxy.parameters), seed)
+    galaxy = config.simulated_galaxy
+    truth = truth_draws.truth(dict(galaxy.parameters), seed, galaxy.disc_power)
     return Single(family.run_id(truth["g1"], truth["g2"], seed), seed, truth)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from lanewise.errors import Complaint
 from lanewise.families.shear import scene, simulation_config
 from lanewise.families.shear.priors import Prior, centre, parameter
-from lanewise.families.shear.scene import DOMAINS, SHAPES, position_bounds
+from lanewise.families.shear.scene import DOMAINS, SHAPES, position_prior
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 
+# Keys of a position by its type.
+_OF_POSITION = {"Uniform": ("x_min", "x_max", "y_min", "y_max"), "Normal": ("sigma", "x_mean", "y_mean")}
 # Keys of the published config that name files; here the manifest does.
 _ELSEWHERE = {
     "output_path": "remove it; results go to the manifest's output.url",
@@ -30,7 +32,7 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), schema.load("shear-config"))
     if found:
         return found
-    faults = [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(value)]
+    faults = [fault for look in (_orders, _position, _psf, _galaxy, _parameters) for fault in look(value)]
     if simulation_config.KEY in value and not faults:
         faults = list(_simulation(value))
     return [config.complaint(path, message) for path, message in faults]
@@ -41,7 +43,9 @@ def _simulation(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     simulated = simulation_config.scene_of(value)
     # What both scenes have was looked at before.
     unsound = schema.faults(simulated, schema.load("shear-config"))
-    unsound = unsound or [fault for look in (_orders, _psf, _galaxy, _parameters) for fault in look(simulated)]
+    unsound = unsound or [
+        fault for look in (_orders, _position, _psf, _galaxy, _parameters) for fault in look(simulated)
+    ]
     for path, message in unsound:
         yield (simulation_config.KEY, *path), message
     if not unsound:
@@ -60,12 +64,26 @@ def _orders(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield (*path, "max"), f"expected more than min ({low}), got {high}"
         elif "mean" in node and not low < node["mean"] < high:
             yield (*path, "mean"), f"expected a mean between min ({low}) and max ({high}), got {node['mean']}"
+
+
+def _position(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Keys of the type, bounds in order, and means inside the stamp."""
     position = value["gal"].get("position", {})
+    kind = position.get("type", "Uniform")
+    other = "Uniform" if kind == "Normal" else "Normal"
+    for key in position:
+        if key in _OF_POSITION[other]:
+            yield ("gal", "position", key), f"type: {kind} has no {key}; remove it or set type: {other}"
     for axis in "xy":
-        first, last = position_bounds(position, axis, value["image"][f"size_{axis}"])
-        if not first < last:
+        size = value["image"][f"size_{axis}"]
+        prior = position_prior(position, axis, size)
+        low, high = prior.bounds
+        if not low < high:
             at = ("gal", "position", f"{axis}_max")
-            yield at, f"expected more than {axis}_min ({first:g} px), got {last:g} px"
+            yield at, f"expected more than {axis}_min ({low:g} px), got {high:g} px"
+        elif kind == "Normal" and prior.centre > size:
+            at = ("gal", "position", f"{axis}_mean")
+            yield at, f"expected a place inside the stamp of {size} px, got {prior.centre:g} px"
 
 
 def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -133,6 +151,10 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             size = sum(_centre(gal[group][name]) ** 2 for name in names) ** 0.5
             if size >= 1:
                 yield ("gal", group), f"expected a size below 1, got ({', '.join(names)}) of size {size:g}"
+    shape = gal.get("ellipticity", {})
+    if shape.get("disc_power") and not all(isinstance(shape[e], Mapping) for e in ("e1", "e2")):
+        message = "a factor on the joint prior of e1 and e2, one of which is a number here; give both a prior"
+        yield ("gal", "ellipticity", "disc_power"), message
     if not any(isinstance(gal["shear"][g], dict) for g in ("g1", "g2")):
         message = "expected a prior on g1 or g2, got two numbers; nothing of the shear would be inferred"
         yield ("gal", "shear"), message

@@ -72,6 +72,19 @@ class ShearConfig:
         """What images are drawn of; the model's own galaxy unless the config says otherwise."""
         return self.simulation.galaxy or self.galaxy
 
+    def central(self, galaxy: Galaxy) -> dict[str, float]:
+        """A galaxy's parameters where nothing sets them: fixed values, and the centres of priors.
+
+        Bounds of a position do not move the galaxy from the middle of the stamp.
+        """
+        middle = self.image.middle
+        bounded = {
+            name: middle[name]
+            for name, p in galaxy.parameters
+            if name in middle and isinstance(p, Prior) and p.type == "Uniform"
+        }
+        return galaxy.centres | bounded
+
     @property
     def simulated_psf(self) -> Psf | PsfImage:
         """What images are drawn through."""

@@ -166,7 +166,8 @@ def _realization(config: ShearConfig, extent: Shears, count: int, base_seed: int
     arms = extent.arms(g1, g2)
     galaxy: dict[str, float] = {}
     if config.simulation.truths == "drawn":
-        galaxy = truth_draws.truth({**dict(config.simulated_galaxy.parameters), "g1": g1, "g2": g2}, seed)
+        simulated = config.simulated_galaxy
+        galaxy = truth_draws.truth({**dict(simulated.parameters), "g1": g1, "g2": g2}, seed, simulated.disc_power)
     turned = arm >= len(arms)
     if turned:
         shape = config.simulated_galaxy.centres | galaxy

@@ -17,16 +17,16 @@ from lanewise.manifest.problem import Observation
 def simulate(config: ShearConfig, member: Single) -> Observation:
     """One image, drawn with GalSim's default accuracy, its seed sets the noise.
 
-    Parameters that the campaign does not set are at the centre of their prior; the position is the image centre.
+    Parameters that the campaign does not set are as in `ShearConfig.central`.
 
     Returns:
         The truth, and data: `image`, shape (ny, nx), float64 [flux per pixel]; for PerPixel noise also `weight`, of
         the same shape, the inverse variance [1/flux²]; `given`, the true values that the model is given, if any.
     """
-    truth = {**config.simulated_galaxy.centres, "x": 0.0, "y": 0.0, **member.truth}
+    truth = {**config.central(config.simulated_galaxy), **member.truth}
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
-    offset = galsim.PositionD(truth["x"], truth["y"])
+    offset = galsim.PositionD(*(truth[axis] - middle for axis, middle in stamp.middle.items()))
     image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, offset=offset, dtype=np.float64)
     if stamp.noise.simulated:
         image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))

@@ -11,14 +11,17 @@ import numpy as np
 from lanewise.errors import Complaint, DataError, ManifestError
 from lanewise.families.shear import stamp_files, truths
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.priors import Prior
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.plan import Single
+from lanewise.manifest.plan import Pinned, Single
 from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
 KEY = "observations"
 NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "mask")
+# The role of a realization's `Centre`.
+_CENTRE = "centre"
 # The column of the truths that is no parameter: a number for each galaxy or noise realization.
 GROUP = "group"
 # Sizes in pixels of two headers agree if the config was rounded to four digits.
@@ -45,12 +48,26 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Centre:
+    """The mean of one image's Normal prior on x and y [pixel from the lower left corner]."""
+
+    x: float
+    y: float
+
+    @property
+    def content(self) -> list[float]:
+        """x and y."""
+        return [self.x, self.y]
+
+
+@dataclass(frozen=True)
 class Observations:
     """The images of a campaign.
 
     Attributes:
         sources: by role: each of the `images`, and of `variance` and `mask` one for each image, one for all, or none.
         truths: per image, or empty.
+        centres: per image, or empty.
         groups: number of each image's group, from 0 in the order of first appearance; empty without groups. Images of
             a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
         shapes: (ny, nx) that occur, by role.
@@ -59,6 +76,7 @@ class Observations:
 
     sources: Mapping[str, tuple[Source, ...]]
     truths: tuple[Mapping[str, float], ...]
+    centres: tuple[Centre, ...]
     groups: tuple[int, ...]
     shapes: Mapping[str, frozenset[tuple[int, int]]]
     pixel_scales: frozenset[float]
@@ -73,10 +91,10 @@ def check(manifest: Document) -> list[Complaint]:
 
 
 def resolve(manifest: Document) -> dict[str, Any]:
-    """`observations` with every file found, pinned and measured, and the table of truths read.
+    """`observations` with every file found, pinned and measured, and the tables of truths and centres read.
 
     Raises:
-        ManifestError: a file is missing or is no image, or the files do not belong together.
+        ManifestError: a file is missing, is no image or no such table, or the files do not belong together.
     """
     value = manifest.value[KEY]
     found: dict[str, Any] = {role: _measured(manifest, role) for role in _ROLES if role in value}
@@ -85,12 +103,17 @@ def resolve(manifest: Document) -> dict[str, Any]:
         if role in found and _count(found[role]) not in {1, n_images}:
             message = f"expected one for all images or {n_images}, one each, got {_count(found[role])}"
             raise ManifestError([manifest.complaint((KEY, role), message)])
-    if "truths" in value:
-        given = value["truths"]
-        found["truths"] = given if isinstance(given, list) else truths.read(manifest, (KEY, "truths"))
-        if len(found["truths"]) != n_images:
-            message = f"expected a row for each of {n_images} images, got {len(found['truths'])}"
-            raise ManifestError([manifest.complaint((KEY, "truths"), message)])
+    for table in ("truths", "centres"):
+        if table in value:
+            place: Path = (KEY, table)
+            given = value[table]
+            found[table] = given if isinstance(given, list) else truths.read(manifest, place)
+            if len(found[table]) != n_images:
+                message = f"expected a row for each of {n_images} images, got {len(found[table])}"
+                raise ManifestError([manifest.complaint(place, message)])
+    if other := [row for row in found.get("centres", ()) if set(row) != {"x", "y"}]:
+        message = f"expected the columns x and y, got {', '.join(other[0])}"
+        raise ManifestError([manifest.complaint((KEY, "centres"), message)])
     return found
 
 
@@ -103,6 +126,7 @@ def parse(value: Mapping[str, Any]) -> Observations:
     return Observations(
         sources={role: tuple(_sources(files)) for role, files in roles.items()},
         truths=tuple({name: float(number) for name, number in row.items() if name != GROUP} for row in rows),
+        centres=tuple(Centre(float(row["x"]), float(row["y"])) for row in value.get("centres", ())),
         groups=tuple(numbers[label] for label in labels),
         shapes={
             role: frozenset((ny, nx) for one in files for _, ny, nx in [one["shape"]]) for role, files in roles.items()
@@ -116,7 +140,8 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
     image = config.image
     if extent.groups and len(extent.groups) != len(extent.truths):
         yield (KEY, "truths"), f"{len(extent.truths) - len(extent.groups)} images have no group; give it for all"
-    yield from truths.misfits(extent.truths, config.parameters, (KEY, "truths"))
+    yield from truths.misfits(extent.truths, config, (KEY, "truths"))
+    yield from _centre_misfits(extent, config)
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
             size = f"{image.size_x} × {image.size_y}"
@@ -130,6 +155,24 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
         yield (KEY,), "the config's noise is PerPixel without sigma; add 'variance' here, or sigma there"
     if len(extent.sources) > 1 and not per_pixel:
         yield (KEY,), "variance and mask need image.noise: {type: PerPixel} in the config (with sigma for a mask alone)"
+
+
+def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """A centre is inside the stamp, and the mean of a Normal prior that has no other."""
+    for index, centre in enumerate(extent.centres):
+        yield from truths.outside(vars(centre), index, config.image, (KEY, "centres"))
+    if not extent.centres:
+        return
+    for axis, middle in config.image.middle.items():
+        prior = config.parameters[axis]
+        assert isinstance(prior, Prior)
+        if prior.type != "Normal":
+            message = "a centre is the mean of a Normal prior; set gal.position: {type: Normal, sigma: …} in the config"
+            yield (KEY, "centres"), message
+            return
+        if prior.centre != middle:
+            message = f"observations.centres has the mean of {axis} for each image; remove this key"
+            yield ("config", "gal", "position", f"{axis}_mean"), message
 
 
 def realizations(
@@ -146,7 +189,11 @@ def realizations(
         # Two images of a group at one shear.
         name = f"{name}_i{index}" if name in names else name
         names.add(name)
-        sources = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
+        sources: dict[str, Pinned] = {
+            role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()
+        }
+        if extent.centres:
+            sources[_CENTRE] = extent.centres[index]
         found.append(Single(name, seed, truth, sources))
     return tuple(found)
 
@@ -168,7 +215,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
 
     Returns:
         data: `image`, shape (ny, nx), float64 [flux per pixel], 0 where it is masked; and for PerPixel noise `weight`,
-            the inverse variance, 0 where the pixel is masked.
+            the inverse variance, 0 where the pixel is masked; `centre`, shape (2,), if the image has one.
 
     Raises:
         DataError: a file has changed since the campaign was planned, or a variance is not positive.
@@ -176,8 +223,10 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
     values = {role: stamp_files.load(one.file, one.name).values[one.index] for role, one in sources.items()}
     image = values["images"].astype(np.float64)
+    centre = planned.sources.get(_CENTRE)
+    about = {"centre": np.array([centre.x, centre.y])} if isinstance(centre, Centre) else {}
     if config.image.noise.type != "PerPixel":
-        return Observation.of({"image": image}, planned.truth)
+        return Observation.of({"image": image, **about}, planned.truth)
     left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
     if "variance" in values:
         variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
@@ -187,9 +236,8 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
         variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
     if np.all(left_out):
         raise DataError(f"{sources['mask'].file.path}: every pixel is masked")
-    return Observation.of(
-        {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}, planned.truth
-    )
+    pixels = {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}
+    return Observation.of({**pixels, **about}, planned.truth)
 
 
 def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:

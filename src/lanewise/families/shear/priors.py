@@ -67,6 +67,13 @@ PRIORS = {
         high=lambda low, high: high,
         quantile=lambda share, low, high: low + (high - low) * share,
     ),
+    # Density ∝ 1/x.
+    "LogUniform": PriorKind(
+        ("min", "max"),
+        centre=lambda low, high: math.sqrt(low * high),
+        high=lambda low, high: high,
+        quantile=lambda share, low, high: low * (high / low) ** share,
+    ),
     # mean: before the cut at min and max, between which it lies; it is the mode.
     "TruncatedNormal": PriorKind(
         ("mean", "sigma", "min", "max"),
@@ -147,6 +154,11 @@ class Prior:
     def quantile(self, share: float) -> float:
         """Inverse cumulative distribution at `share` in (0, 1); a uniform random share gives a draw of the prior."""
         return float(PRIORS[self.type].quantile(share, *self.values))
+
+    def shifted(self, by: float) -> Prior:
+        """The prior of the latent plus `by`; for the priors of a position, Uniform and Normal."""
+        moved = {name: value + by for name, value in self.fields.items() if name in ("min", "max", "mean")}
+        return Prior(self.type, tuple({**self.fields, **moved}.values()))
 
     def distribution(self) -> Any:
         """The prior as a NumPyro distribution of a scalar."""

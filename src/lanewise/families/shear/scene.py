@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lanewise.families.shear.priors import Parameter, centre, parameter, uniform
+from lanewise.families.shear.priors import Parameter, Prior, centre, parameter, uniform
 from lanewise.manifest import typed
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
@@ -72,6 +72,11 @@ class Image:
     noise: Noise
     n_objects: int = 1
     padding: int | None = None
+
+    @property
+    def middle(self) -> dict[str, float]:
+        """x and y of its middle [pixel from the lower left corner]."""
+        return {"x": self.size_x / 2, "y": self.size_y / 2}
 
 
 @dataclass(frozen=True)
@@ -145,14 +150,17 @@ class Galaxy:
     Attributes:
         type: name of the profile, or Sum.
         components: components with their names; the name of a single profile is empty.
-        parameters: parameters with their names: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre's
-            offset from the image centre [pixel], and per component half_light_radius [arcsec], n or beta, and
-            fraction; in a sum, these are preceded by the component's name and `_`.
+        parameters: parameters with their names: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre
+            [pixel from the lower left corner of the stamp; the centre of the first pixel is at .5], and per component
+            half_light_radius [arcsec], n or beta, and fraction; in a sum, these are preceded by the component's name
+            and `_`.
+        disc_power: n of the factor (1 − e1² − e2²)^n on the joint prior of e1 and e2.
     """
 
     type: str
     components: tuple[tuple[str, Component], ...]
     parameters: tuple[tuple[str, Parameter], ...]
+    disc_power: float = 0.0
 
     @property
     def centres(self) -> dict[str, float]:
@@ -164,7 +172,8 @@ class Galaxy:
         """The values that affect the numbers of a realization, for the identity."""
         named = {"components": {name: part.type for name, part in self.components}} if self.type == "Sum" else {}
         values = {name: p if isinstance(p, float) else p.content for name, p in self.parameters}
-        return {"type": self.type, **named, **values}
+        power = {"disc_power": self.disc_power} if self.disc_power else {}
+        return {"type": self.type, **named, **values, **power}
 
 
 def image(value: Mapping[str, Any]) -> Image:
@@ -189,12 +198,12 @@ def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
 def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
     """The galaxy from the section `gal` of a config, which is checked; the stamp gives the bounds of the position."""
     kind = value.get("type", "Exponential")
-    ellipticity = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
+    ellipticity: Mapping[str, Any] = value.get("ellipticity", {"e1": 0.0, "e2": 0.0})
     position = value.get("position", {})
-    offsets = {}
-    for axis, size in (("x", stamp.size_x), ("y", stamp.size_y)):
-        low, high = position_bounds(position, axis, size)
-        offsets[axis] = uniform(low - size / 2, high - size / 2)
+    place = {
+        "x": position_prior(position, "x", stamp.size_x),
+        "y": position_prior(position, "y", stamp.size_y),
+    }
     parts, own = _components(kind, value)
     parameters = {
         "g1": parameter(value["shear"]["g1"]),
@@ -203,9 +212,9 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
         **own,
         "e1": parameter(ellipticity["e1"]),
         "e2": parameter(ellipticity["e2"]),
-        **offsets,
+        **place,
     }
-    return Galaxy(kind, parts, tuple(parameters.items()))
+    return Galaxy(kind, parts, tuple(parameters.items()), float(ellipticity.get("disc_power", 0.0)))
 
 
 def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, Component], ...], dict[str, Parameter]]:
@@ -225,7 +234,13 @@ def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, C
     return tuple(parts), parameters
 
 
-def position_bounds(position: Mapping[str, Any], axis: str, size: int) -> tuple[float, float]:
-    """Bounds of the centre along an axis [pixel from the lower left]; values below 1 are fractions of `size`."""
-    low, high = position.get(f"{axis}_min", 0.3), position.get(f"{axis}_max", 0.7)
-    return tuple(bound * size if bound < 1 else float(bound) for bound in (low, high))  # type: ignore[return-value]
+def position_prior(position: Mapping[str, Any], axis: str, size: int) -> Prior:
+    """Prior of the centre along an axis [pixel from the lower left]; places below 1 are fractions of `size`."""
+
+    def pixel(key: str, default: float) -> float:
+        given = float(position.get(f"{axis}_{key}", default))
+        return given * size if given < 1 else given
+
+    if position.get("type") == "Normal":
+        return Prior("Normal", (pixel("mean", 0.5), float(position["sigma"])))
+    return uniform(pixel("min", 0.3), pixel("max", 0.7))

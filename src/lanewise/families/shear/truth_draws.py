@@ -17,12 +17,13 @@ _PURPOSE = 2
 _PAIRS = (("g1", "g2"), ("e1", "e2"))
 
 
-def truth(parameters: Mapping[str, Parameter], seed: int) -> dict[str, float]:
+def truth(parameters: Mapping[str, Parameter], seed: int, disc_power: float = 0.0) -> dict[str, float]:
     """A galaxy drawn from the priors, restricted to valid galaxies; the model's density has the same prior.
 
     Args:
         parameters: parameters of the galaxy; a number is fixed.
         seed: seed of the realization.
+        disc_power: n of the factor (1 − e1² − e2²)^n on the prior of e1 and e2.
 
     Returns:
         All parameters by name.
@@ -34,8 +35,13 @@ def truth(parameters: Mapping[str, Parameter], seed: int) -> dict[str, float]:
             name: p if isinstance(p, float) else p.quantile(float(share))
             for (name, p), share in zip(parameters.items(), shares, strict=True)
         }
-        if exists(found):
+        # Without a factor no random number is spent on it.
+        if exists(found) and (not disc_power or random.random() < _on_disc(found, disc_power)):
             return found
+
+
+def _on_disc(p: Mapping[str, float], power: float) -> float:
+    return float((1 - p["e1"] ** 2 - p["e2"] ** 2) ** power)
 
 
 def exists(p: Mapping[str, float]) -> bool:

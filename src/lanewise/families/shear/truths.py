@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from lanewise.errors import ManifestError
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.scene import Image
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import beside, split
 from lanewise.manifest.schema import nearest
@@ -44,13 +46,13 @@ def read(manifest: Document, place: Path) -> list[dict[str, float]]:
     return found
 
 
-def misfits(truths: Sequence[Mapping[str, float]], known: Collection[str], place: Path) -> Iterator[tuple[Path, str]]:
-    """Complaints about parameters that the galaxy does not have, and about |g| ≥ 1.
+def misfits(truths: Sequence[Mapping[str, float]], config: ShearConfig, place: Path) -> Iterator[tuple[Path, str]]:
+    """Complaints about parameters that the galaxy does not have, about |g| ≥ 1, and about centres outside the stamp.
 
     Args:
-        known: names of the galaxy's parameters.
         place: place of the table in the manifest.
     """
+    known = config.parameters
     for name in dict.fromkeys(name for row in truths for name in row):
         if name not in known:
             yield place, f"the galaxy has no parameter '{name}'; {nearest(name, known)}"
@@ -58,6 +60,15 @@ def misfits(truths: Sequence[Mapping[str, float]], known: Collection[str], place
         g1, g2 = row.get("g1", 0.0), row.get("g2", 0.0)
         if g1 * g1 + g2 * g2 >= 1:
             yield place, f"expected |g| < 1, got ({g1:g}, {g2:g}) for image {index}"
+        yield from outside(row, index, config.image, place)
+
+
+def outside(row: Mapping[str, float], index: int, image: Image, place: Path) -> Iterator[tuple[Path, str]]:
+    """Complaints about a centre outside the stamp, which may count from another point than the lower left corner."""
+    for axis, size in (("x", image.size_x), ("y", image.size_y)):
+        if not 0 <= row.get(axis, 0.0) <= size:
+            text = f"expected pixels from the lower left corner of the stamp, 0 to {size}, got {row[axis]:g}"
+            yield place, f"{axis}: {text} for image {index}"
 
 
 def _row(header: Sequence[str], row: Sequence[str]) -> dict[str, float]:

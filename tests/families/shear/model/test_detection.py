@@ -14,17 +14,17 @@ from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.detection import Finder
 from lanewise.manifest.plan import Single
 
-# Of a stamp of 32 × 30 pixels .3–.7: x within ±6.4, y within ±6.
+# From the middle of a stamp of 32 × 30 pixels, .3–.7 of it: x within ±6.4, y within ±6.
 PLACES = [(0.0, 0.0), (6.3, 5.9), (-6.3, 5.2), (0.4, -5.8), (-3.5, 2.5)]
 
 
-def _scene(sigma: float, noise: str = "Gaussian", **position: float) -> ShearConfig:
-    stamp = {"pixel_scale": 0.263, "size_x": 32, "size_y": 30, "noise": {"type": noise, "sigma": sigma}}
+def _scene(noise_sigma: float, noise: str = "Gaussian", **position: Any) -> ShearConfig:
+    stamp = {"pixel_scale": 0.263, "size_x": 32, "size_y": 30, "noise": {"type": noise, "sigma": noise_sigma}}
     return shear_config.parse({**SCENE, "image": stamp, "gal": {**SCENE["gal"], "position": position}})
 
 
 def _image(config: ShearConfig, x: float, y: float, seed: int = 1) -> dict[str, Any]:
-    return dict(simulate(config, Single("r", seed, {"g1": 0.1, "g2": -0.1, "x": x, "y": y})).data)
+    return dict(simulate(config, Single("r", seed, {"g1": 0.1, "g2": -0.1, "x": 16 + x, "y": 15 + y})).data)
 
 
 # S/N of the flux about 1000, 20 and 5.
@@ -59,3 +59,18 @@ def test_a_prior_without_a_whole_pixel_is_stood_in_and_no_bound_is_touched() -> 
     x, y = Finder(config)(_image(config, 1.4, 3.0)["image"])
     assert 1.2 < x < 1.6
     assert 2.9 < y < 3.0
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (4.4, -3.6), (-4.4, 4.4)])
+def test_a_normal_position_is_searched_within_five_sigma(place: tuple[float, float]) -> None:
+    config = _scene(1e-4, type="Normal", sigma=1.0, x_mean=15.0)
+    data = _image(config, place[0] - 1, place[1])
+    # A star beyond: whatever is not likely is not looked at.
+    data["image"][2:6, 26:30] = 10.0
+    assert Finder(config)(data["image"]) == pytest.approx((place[0] - 1, place[1]), abs=0.75)
+
+
+def test_the_search_for_a_wide_normal_position_ends_at_the_stamp() -> None:
+    config = _scene(1e-4, type="Normal", sigma=40.0)
+    for place in ((12.0, -11.0), (-13.0, 9.0)):
+        assert Finder(config)(_image(config, *place)["image"]) == pytest.approx(place, abs=0.75)

@@ -25,7 +25,7 @@ from lanewise.machine import device
 from lanewise.manifest.plan import Single
 
 TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accuracy=1e-9, maximum_fft_size=16384)
-AT = {"g1": 0.05, "g2": -0.02, "x": 0.3, "y": -0.4}
+AT = {"g1": 0.05, "g2": -0.02, "x": 24.3, "y": 23.6}
 
 
 @pytest.fixture(autouse=True)

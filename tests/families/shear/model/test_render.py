@@ -60,13 +60,13 @@ def test_drawn_galaxies_equal_galsim_with_tight_settings(
     expected = galsim.Convolve([sheared, point], gsparams=TIGHT).drawImage(
         nx=48, ny=48, scale=0.263, offset=(x, y), dtype=np.float64
     )
-    values = {"g1": g1, "g2": g2, "e1": e1, "e2": e2, "flux": 2.0, "x": x, "y": y}
+    values = {"g1": g1, "g2": g2, "e1": e1, "e2": e2, "flux": 2.0}
     peak = expected.array.max()
-    ours = draw(scene(psf=psf, gal={"type": galaxy}), **values)
+    ours = draw(scene(psf=psf, gal={"type": galaxy}), **values, x=24 + x, y=24 + y)
     np.testing.assert_allclose(ours, expected.array, rtol=0, atol=1e-7 * peak)
     # JAX-GalSim has GalSim's default accuracy: 1e-7 of the peak for a Gaussian PSF, 2e-5 in the wings of a Moffat.
     config = shear_config.parse(scene(psf=psf, gal={"type": galaxy}))
-    reference = jax_galsim(config)({**config.galaxy.centres, **values})
+    reference = jax_galsim(config)({**config.galaxy.centres, **values, "x": x, "y": y})
     np.testing.assert_allclose(
         reference, expected.array, rtol=0, atol=(3e-5 if psf["type"] == "Moffat" else 3e-7) * peak
     )
@@ -74,7 +74,7 @@ def test_drawn_galaxies_equal_galsim_with_tight_settings(
 
 def test_draw_fills_in_fixed_values_and_prior_centres() -> None:
     config = scene()
-    np.testing.assert_array_equal(draw(config), draw(config, flux=1.0, g1=0.0, x=0.0))
+    np.testing.assert_array_equal(draw(config), draw(config, flux=1.0, g1=0.0, x=24.0))
     with pytest.raises(ValueError, match="unknown parameter 'fluxx'; did you mean 'flux'"):
         draw(config, fluxx=0.1)
 
@@ -93,7 +93,7 @@ def test_simulated_image_has_the_truth_at_the_centre_and_its_seeds_noise() -> No
     noisy = shear_config.parse(scene())
     member = Single("r", 7, {"g1": 0.02, "g2": 0.0})
     image, truth = simulate(clean, member).data["image"], simulate(clean, member).truth
-    assert (truth["g1"], truth["x"], truth["y"], truth["half_light_radius"]) == (0.02, 0.0, 0.0, 0.5)
+    assert (truth["g1"], truth["x"], truth["y"], truth["half_light_radius"]) == (0.02, 24.0, 24.0, 0.5)
     np.testing.assert_allclose(image, image[::-1, ::-1], atol=1e-12)  # centred between the four middle pixels
     noise = simulate(noisy, member).data["image"] - image
     expected = galsim.ImageD(48, 48)
@@ -284,7 +284,7 @@ def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(gal: dict[str, Any]
     careful, chosen = (
         jax.jit(GridRenderer(shear_config.parse(scene(gal=gal)), grid)) for grid in (CAREFUL, problem.grid)
     )
-    values = {**shear_config.parse(scene(gal=gal)).fixed, **p}
+    values = {**shear_config.parse(scene(gal=gal)).fixed, **p, "x": p["x"] - 24, "y": p["y"] - 24}
     error = float(np.abs(careful(values) - chosen(values)).max() / careful(values).max())
     assert error > 2e-5
     assert float(flaw(moved)) == pytest.approx(error / 1e-5, rel=0.3)

@@ -17,6 +17,8 @@ from lanewise.families.shear.priors import Prior
 
 # Share of the prior's half-width that is used: the position is infinite on a bound; see `latents.Interval`.
 _INSIDE_SHARE = 0.99
+# A position without bounds is searched within so many σ of its prior, inside the stamp.
+_SEARCHED_SIGMAS = 5.0
 # Shifts whose template norm is below this share of the largest have all their pixels masked.
 _NORM_FLOOR = 1e-6
 
@@ -26,12 +28,14 @@ class Finder:
 
     def __init__(self, config: ShearConfig) -> None:
         sigma = predictions.gaussian_sigma(config) / config.image.pixel_scale
-        self._x, self._y = (
-            _Axis(cast("Prior", config.parameters[axis]).bounds, n, sigma)
+        self._axes = tuple(
+            _Axis(cast("Prior", config.parameters[axis]).shifted(-n / 2), n, sigma)
             for axis, n in (("x", config.image.size_x), ("y", config.image.size_y))
         )
 
-    def __call__(self, image: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, image: np.ndarray, weight: np.ndarray | None = None, centre: np.ndarray | None = None
+    ) -> np.ndarray:
         """The galaxy's offset x, y from the image's centre [pixel], shape (2,).
 
         The centre of the prior if no shift has a positive flux, or if pixels are not finite.
@@ -39,9 +43,12 @@ class Finder:
         Args:
             image: shape (ny, nx) [flux per pixel].
             weight: inverse variance per pixel, 0 for a masked one; None if all pixels have the same variance.
+            centre: x, y of the mean of this image's Normal prior, as an offset [pixel]; None: that of the config.
         """
         weight = np.ones(image.shape) if weight is None else weight
-        x, y = self._x, self._y
+        x, y = self._axes
+        if centre is not None:
+            x, y = x.about(float(centre[0])), y.about(float(centre[1]))
         # Images that are not finite get their own status later; no warning here.
         with np.errstate(all="ignore"):
             seen = np.where(weight == 0, 0.0, image) * weight
@@ -58,17 +65,31 @@ class Finder:
 class _Axis:
     """Whole-pixel shifts that the prior allows along one axis.
 
+    Args:
+        prior: of the offset from the image's centre [pixel].
+        n: size of the image [pixel].
+        sigma: of the galaxy [pixel].
+
     Attributes:
         middle: centre of the prior, as an offset from the image's centre [pixel].
         places: the shifts, moved just inside the bounds [pixel], shape (place,).
         template: a Gaussian at each shift, shape (place, pixel).
     """
 
-    def __init__(self, bounds: tuple[float, float], n: int, sigma: float) -> None:
-        low, high = bounds
+    def __init__(self, prior: Prior, n: int, sigma: float) -> None:
+        self._prior, self._n, self._sigma = prior, n, sigma
+        low, high = prior.bounds
+        if prior.type == "Normal":
+            mean, width = prior.values
+            reach = _SEARCHED_SIGMAS * width
+            low, high = max(mean - reach, -n / 2), min(mean + reach, n / 2)
         self.middle, half = (low + high) / 2, _INSIDE_SHARE * (high - low) / 2
         whole = np.arange(math.ceil(low), math.floor(high) + 1)
         # A prior narrower than a pixel may contain no whole shift.
         whole = whole if whole.size else np.array([self.middle])
         self.places = np.clip(whole, self.middle - half, self.middle + half)
         self.template = np.exp(-((np.arange(n) - (n - 1) / 2 - whole[:, None]) ** 2) / (2 * sigma**2))
+
+    def about(self, mean: float) -> _Axis:
+        """The axis of an image whose Normal prior has another mean [pixel]."""
+        return _Axis(self._prior.shifted(mean - self._prior.centre), self._n, self._sigma)

@@ -21,8 +21,9 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     Args:
         config: a parsed config, or the mapping that its YAML file holds.
         parameters: flux, half_light_radius [arcsec], n (Sersic), beta (Moffat), e1, e2 [distortion], g1, g2 [reduced
-            shear], x, y [pixel from the image centre]; in a Sum, a component's parameters are preceded by its name:
-            bulge_n, bulge_fraction. Omitted ones take their fixed value or the centre of their prior; x and y are 0.
+            shear], x, y [pixel from the lower left corner; the middle of the stamp is at half its size]; in a Sum, a
+            component's parameters are preceded by its name: bulge_n, bulge_fraction. Omitted ones take their fixed
+            value or the centre of their prior; x and y take the middle of the stamp if their prior has bounds.
 
     Returns:
         Shape (ny, nx) [flux per pixel].
@@ -42,7 +43,7 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
     if parsed.inference.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    values = {**parsed.galaxy.centres, "x": 0.0, "y": 0.0}
+    values: dict[str, Any] = parsed.central(parsed.galaxy)
     for name in parameters:
         if name not in values:
             raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")
@@ -52,7 +53,8 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
         for name, p in parsed.galaxy.parameters
     )
     parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
-    return _renderer(parsed)({**values, **parameters})
+    given = {**values, **parameters}
+    return _renderer(parsed)(given | {axis: given[axis] - middle for axis, middle in parsed.image.middle.items()})
 
 
 @functools.lru_cache(maxsize=8)

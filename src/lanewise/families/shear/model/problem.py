@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.fourier import GridRenderer
 from lanewise.families.shear.model.likelihood import choose
 from lanewise.families.shear.model.render import TOLERANCE, better, choose_grid, in_precision
+from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import GUARDED, inside, quantity
 from lanewise.manifest.problem import Data
 
@@ -23,17 +24,30 @@ from lanewise.manifest.problem import Data
 class ShearProblem:
     """Posterior of a rendered galaxy with Gaussian pixel noise and the config's priors.
 
+    The latents x and y count from the lower left corner, as everything that a user sees. Inside they are offsets from
+    the middle of the stamp, which float32 resolves better.
+
     Attributes:
         grid: the renderer's grid, chosen by its predicted error.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
-    variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model. After
-    `prepare` also `place`, the centre x, y at which the search for the mode starts [pixel].
+    variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model; `centre`, the
+    mean of this image's Normal prior on x, y, in place of the config's. After `prepare` also `place`, the offset x, y
+    at which the search for the mode starts [pixel from the middle].
     """
 
     def __init__(self, config: ShearConfig) -> None:
-        self._latents = Latents({name: prior.distribution() for name, prior in config.latents.items()})
-        self._centres = {name: prior.centre for name, prior in config.latents.items()}
+        self._middle = config.image.middle
+        position = [cast("Prior", config.parameters[axis]) for axis in "xy"]
+        # A Normal prior is evaluated at the distance from its mean, which may differ from image to image.
+        self._mean = np.array([prior.centre for prior in position]) if position[0].type == "Normal" else None
+        zero = self._middle if self._mean is None else dict(zip("xy", self._mean, strict=True))
+        priors = {name: prior.shifted(-zero[name]) if name in zero else prior for name, prior in config.latents.items()}
+        # From x, y to the position.
+        self._axes = np.array([[name == axis for name in priors] for axis in "xy"], config.inference.precision)
+        self._latents = Latents({name: prior.distribution() for name, prior in priors.items()})
+        self._centres = {name: prior.centre for name, prior in priors.items()}
+        self._disc_power = config.galaxy.disc_power
         self._fixed = config.fixed
         self._given = config.simulation.given
         self._find = Finder(config)
@@ -64,9 +78,14 @@ class ShearProblem:
         return {name: self._latents.width(name) for name in ("g1", "g2") if name in self.names}
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The data in the likelihood's form, with `given` and `place`."""
-        given = {"given": data["given"]} if self._given else {}
-        return {**self._likelihood.prepare(data), **given, "place": self._find(data["image"], data.get("weight"))}
+        """The data in the likelihood's form, with `given`, `centre` and `place`."""
+        found = dict(self._likelihood.prepare(data))
+        if self._given:
+            found["given"] = data["given"] - self._origin(self._given)
+        if self._mean is not None:
+            found["centre"] = data.get("centre", self._mean) - self._origin("xy")
+        found["place"] = self._find(data["image"], data.get("weight"), found.get("centre"))
+        return found
 
     def start(self, data: Data) -> jax.Array:
         """Start of the search, shape (n,): the centre of every prior, and the detected x and y."""
@@ -75,7 +94,7 @@ class ShearProblem:
 
     def constrain(self, position: jax.Array) -> jax.Array:
         """Latents in their own units, shape (n,)."""
-        return self._latents.constrain(position)
+        return self._latents.constrain(position) + jnp.asarray(self._origin(self.names), self._dtype)
 
     def log_jacobian(self, position: jax.Array) -> jax.Array:
         """log |d latents / d position|."""
@@ -84,12 +103,15 @@ class ShearProblem:
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
         parameters, exists = self._parameters(position, data)
-        prior = self._latents.log_prior(position) + self._latents.log_jacobian(position)
+        prior = self._latents.log_prior(self._from_mean(position, data)) + self._latents.log_jacobian(position)
+        if self._disc_power:
+            prior += self._disc_power * _log_disc(_shape(parameters))
         return jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
-        return self._likelihood.log_likelihood(self._complete(latents, data)[0], data)
+        inner = {name: value - self._middle.get(name, 0.0) for name, value in latents.items()}
+        return self._likelihood.log_likelihood(self._complete(inner, data)[0], data)
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
@@ -98,13 +120,31 @@ class ShearProblem:
             return self._likelihood.prediction(self._parameters(u, data)[0], data)
 
         jacobian: jax.Array = jax.jacfwd(whitened)(position)
-        return jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
+        found: jax.Array = jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
+        if not self._disc_power:
+            return found
+
+        def shape(u: jax.Array) -> jax.Array:
+            return _shape(self._parameters(u, data)[0])
+
+        slopes = jax.jacfwd(shape)(position)
+        # The factor's logarithm is concave in e1 and e2, so the sum stays positive semi-definite.
+        found -= self._disc_power * slopes.T @ jax.hessian(_log_disc)(shape(position)) @ slopes
+        return found
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Largest error of the image against that of a better grid, in units of the tolerance; a scalar."""
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._check_renderers)
         return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
+
+    def _from_mean(self, position: jax.Array, data: Data) -> jax.Array:
+        """The position with x and y less the mean of this image's Normal prior; as it is if they have bounds."""
+        return position if self._mean is None else position - data["centre"] @ self._axes
+
+    def _origin(self, names: Sequence[str]) -> np.ndarray:
+        """The middle of the stamp for x and y, 0 for other parameters."""
+        return np.array([self._middle.get(name, 0.0) for name in names])
 
     def _parameters(self, position: jax.Array, data: Data) -> tuple[Mapping[str, Any], jax.Array]:
         """All parameters by name, and whether they are inside their domains."""
@@ -132,3 +172,13 @@ class ShearProblem:
             exists &= valid
         rest = 1 - sum((p[name] for name in self._guarded if quantity(name) == "fraction"), jnp.zeros((), self._dtype))
         return p, exists & (rest >= 0)
+
+
+def _shape(p: Mapping[str, Any]) -> jax.Array:
+    """e1, e2, shape (2,)."""
+    return jnp.stack([p["e1"], p["e2"]])
+
+
+def _log_disc(shape: jax.Array) -> jax.Array:
+    """log (1 − e1² − e2²) inside the unit disc."""
+    return jnp.log1p(-jnp.sum(shape**2))
