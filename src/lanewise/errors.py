@@ -6,12 +6,12 @@
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
-| WorkerLost        | 1    | a worker process died; its chunk is not committed                        |
 | ChunkImpossible   | 70   | the chunk fails on every machine of this kind                            |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
 | Damaged           | 74   | a committed file is missing, changed or incomplete                       |
 | InputUnreachable  | 74   | a data file cannot be read from storage now                              |
 | StorageTimeout    | 75   | storage gave no answer until the deadline                                |
+| WorkerLost        | 75   | worker processes died; their chunk is not committed                      |
 | Incomplete        | 75   | fewer chunks are committed than the caller requires                      |
 | MachineError      | 78   | this machine cannot satisfy the manifest (no GPU where one is required)  |
 
@@ -86,7 +86,9 @@ class ResultsDiffer(LanewiseError):
 
 
 class WorkerLost(LanewiseError):
-    """A worker process died; its chunk is not committed."""
+    """Worker processes died, more often than the chunk is taken up again; it is not committed."""
+
+    exit_code = 75
 
 
 class ChunkImpossible(LanewiseError):

@@ -13,6 +13,7 @@ import typer
 
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
+from lanewise.manifest import spans
 from lanewise.manifest.document import Document
 from lanewise.manifest.status import listed
 
@@ -74,18 +75,23 @@ def carry_out(
         outcome = campaign.run(index, overwrite=overwrite, workers=workers, progress=reporter)
     total = sum(outcome.counts.values())
     url = campaign.manifest.output.url
+    missing = f"{spans.shown(outcome.missing)} of {len(campaign.plan.chunks)}" if outcome.missing else ""
     reporter.say(
         "done",
         f"{total} realizations: {listed(outcome.counts) or 'nothing'}; chunks: {outcome.computed} computed, "
-        f"{outcome.reused} already committed, {len(outcome.errors)} failed; results in {url}",
+        f"{outcome.reused} already committed, {len(outcome.errors)} failed; results in {url}"
+        + (f"; not committed: {missing}" if missing else ""),
         counts=dict(outcome.counts),
         computed=outcome.computed,
         reused=outcome.reused,
         failed=len(outcome.errors),
+        missing=list(outcome.missing),
         url=url,
     )
     if outcome.errors:
         raise outcome.errors[0]
+    if outcome.missing:
+        raise errors.Incomplete(f"{url}: {missing} not committed; run again to compute them")
     if not outcome.all_ok and not (cluster or in_cluster):
         raise typer.Exit(errors.NOT_CONVERGED)
 

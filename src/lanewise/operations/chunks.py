@@ -31,12 +31,14 @@ class Outcome:
         computed, reused: number of chunks.
         counts: status → number of realizations of those chunks.
         errors: one per chunk that could not be committed.
+        missing: indices of chunks that were asked for and are not committed, by storage at the end of a run.
     """
 
     computed: int = 0
     reused: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     errors: tuple[Exception, ...] = ()
+    missing: tuple[int, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         """The sum of two results."""
@@ -45,12 +47,13 @@ class Outcome:
             self.reused + other.reused,
             self.counts + other.counts,
             self.errors + other.errors,
+            self.missing + other.missing,
         )
 
     @property
     def all_ok(self) -> bool:
-        """Whether every realization is ok."""
-        return not self.errors and set(self.counts) <= {LaneStatus.OK.word}
+        """Whether everything that was asked for is committed, and every realization is ok."""
+        return not self.errors and not self.missing and set(self.counts) <= {LaneStatus.OK.word}
 
 
 def solver(
