@@ -101,11 +101,11 @@ def test_identity_ignores_how_the_config_is_written() -> None:
 @pytest.mark.parametrize(
     ("option", "environment", "in_manifest", "expected"),
     [
-        (None, {}, None, (None, False)),
-        (1, {"JOB_COMPLETION_INDEX": "0"}, 0, (1, False)),
-        (None, {"JOB_COMPLETION_INDEX": "1", "SLURM_ARRAY_TASK_ID": "0"}, 0, (1, True)),
-        (None, {"SLURM_ARRAY_TASK_ID": "1"}, 0, (1, True)),
-        (None, {}, 1, (1, False)),
+        (None, {}, None, None),
+        (1, {"JOB_COMPLETION_INDEX": "0"}, 0, 1),
+        (None, {"JOB_COMPLETION_INDEX": "1", "SLURM_ARRAY_TASK_ID": "0"}, 0, 1),
+        (None, {"SLURM_ARRAY_TASK_ID": "1"}, 0, 1),
+        (None, {}, 1, 1),
     ],
 )
 def test_precedence_of_the_batch_index(

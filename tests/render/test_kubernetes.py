@@ -279,6 +279,29 @@ def test_claim_is_mounted_where_the_results_go(url: str, mount: str) -> None:
         assert container(job)["workingDir"] == "/work"
 
 
+@pytest.mark.parametrize(
+    ("path", "site", "complaint"),
+    [
+        ("s3://bucket/a.h5", SITE, ""),
+        ("/data/in/a.h5", replace(SITE, pvc="results:/data"), ""),
+        ("/data/in/a.h5", SITE, "/data/in/a.h5 and 1 more: a file of this machine.*--pvc CLAIM:PATH"),
+        ("/data/in/a.h5", CLAIMED, "a file of this machine"),
+        ("memory://a.h5", SITE, "a file of this machine"),
+    ],
+)
+def test_inputs_that_the_pods_do_not_have_are_refused(path: str, site: Site, complaint: str) -> None:
+    manifest, planned = campaign("output.url=/data/x" if site.pvc == "results:/data" else BUCKET[0])
+    if site is CLAIMED:
+        manifest, planned = campaign()
+    named = [{"path": path, "sha256": "0" * 64}, {"path": f"{path}5", "sha256": "0" * 64}]
+    manifest = replace(manifest, content={**manifest.content, "inputs": named})
+    if not complaint:
+        assert jobs(manifest, planned, site)
+        return
+    with pytest.raises(UsageError, match=complaint):
+        jobs(manifest, planned, site)
+
+
 def test_manifest_beyond_a_config_map_is_refused() -> None:
     manifest, planned = campaign(*BUCKET)
     big = replace(manifest, content={**manifest.content, "config": "c" * 2**20})

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,10 @@ from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
 from lanewise.manifest import spans
 from lanewise.manifest.document import Document
-from lanewise.manifest.status import listed
+from lanewise.manifest.status import LaneStatus, listed
+
+if TYPE_CHECKING:
+    from lanewise.api import Campaign
 
 # Terminal codes: cursor to the top left, and clear the screen.
 _CLEAR = "\033[H\033[2J"
@@ -64,13 +67,20 @@ def carry_out(
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
     overrides: SetOption = None,
+    failure: int | None = None,
 ) -> None:
-    """Run a campaign, print a summary, and exit with the code of the outcome."""
-    from lanewise.machine import progress
-    from lanewise.manifest.planning import choose_index
+    """Run a campaign, print a summary, and exit with the code of the outcome.
 
-    campaign = load(manifest, overrides)
-    index, in_cluster = choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
+    Args:
+        failure: as `Starter.failure`.
+    """
+    from lanewise.machine import progress
+    from lanewise.manifest import planning
+
+    cluster = cluster or (batch_index is None and planning.index_variable() is not None)
+    alone = None if cluster else failure
+    campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else alone)
+    index = planning.choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
     with progress.reporter() as reporter:
         outcome = campaign.run(index, overwrite=overwrite, workers=workers, progress=reporter)
     total = sum(outcome.counts.values())
@@ -92,8 +102,21 @@ def carry_out(
         raise outcome.errors[0]
     if outcome.missing:
         raise errors.Incomplete(f"{url}: {missing} not committed; run again to compute them")
-    if not outcome.all_ok and not (cluster or in_cluster):
+    if outcome.counts == {LaneStatus.FAILED.word: 1} and alone is not None:
+        raise typer.Exit(alone)
+    if not outcome.all_ok and not cluster:
         raise typer.Exit(errors.NOT_CONVERGED)
+
+
+def _reached(manifest: str | Document, overrides: list[str] | None, code: int | None) -> Campaign:
+    """The campaign; ends with `code`, if it is given, where only inputs that cannot be reached are wrong."""
+    try:
+        return load(manifest, overrides)
+    except errors.ManifestError as error:
+        if code is None or not error.unreachable:
+            raise
+        print(error, file=sys.stderr)
+        raise typer.Exit(code) from None
 
 
 def retry(
@@ -110,7 +133,7 @@ def retry(
     """
     from lanewise.machine import progress
 
-    campaign = load(manifest, overrides)
+    campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else None)
     either = failed or nonconverged
     chosen = {"failed": failed or not either, "nonconverged": nonconverged or not either}
     with progress.reporter() as reporter:

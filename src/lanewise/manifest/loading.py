@@ -101,19 +101,22 @@ def documents(
 
 
 def _read(source: str) -> str:
+    unreachable = False
     try:
         with fsspec.open(source, "r", encoding="utf-8") as stream:
             text: str = stream.read()
             return text
     except FileNotFoundError:
-        message = "no such file; check the path"
+        message, unreachable = "no such file; check the path", True
     except IsADirectoryError:
         message = "expected a YAML file, got a directory"
     except UnicodeDecodeError as error:
         message = f"expected UTF-8 text, got {error.reason}"
-    except (OSError, ValueError, ImportError) as error:
+    except (ValueError, ImportError) as error:
         message = f"cannot be read: {error}"
-    raise ManifestError([Complaint(source, 0, "", message)])
+    except Exception as error:  # each storage client has its own error classes
+        message, unreachable = f"cannot be read: {error}", True
+    raise ManifestError([Complaint(source, 0, "", message, unreachable)])
 
 
 def _override(doc: Document, pair: str, origin: str) -> Document:
@@ -139,5 +142,5 @@ def _config(doc: Document) -> Document:
     except ManifestError as error:
         if any(c.line for c in error.complaints):
             raise
-        reason = error.complaints[0].message
-        raise ManifestError([doc.complaint(("config",), f"{named}: {reason}")]) from None
+        message = f"{named}: {error.complaints[0].message}"
+        raise ManifestError([doc.complaint(("config",), message, unreachable=error.unreachable)]) from None

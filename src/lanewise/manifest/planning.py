@@ -60,11 +60,8 @@ def index_variable() -> str | None:
     return next((name for name in INDEX_VARIABLES if os.environ.get(name)), None)
 
 
-def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple[int | None, bool]:
-    """The chunk to run: command line, then environment, then manifest.
-
-    Returns:
-        The index (None: all chunks), and whether it came from the environment, i.e. from a cluster.
+def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> int | None:
+    """The chunk to run: command line, then environment, then manifest; None: all chunks.
 
     Raises:
         UsageError: the index is not a number or not in the plan.
@@ -77,7 +74,7 @@ def choose_index(option: int | None, manifest: Manifest, n_chunks: int) -> tuple
     elif manifest.batch.index is not None:
         where, value = "batch.index", str(manifest.batch.index)
     else:
-        return None, False
+        return None
     if not value.isdecimal() or int(value) >= n_chunks:
         raise UsageError(f"{where}: expected a chunk index from 0 to {n_chunks - 1}, got {value}")
-    return int(value), where == variable
+    return int(value)

@@ -14,7 +14,7 @@ from lanewise.machine import interrupts
 from lanewise.manifest import yaml_text
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
-from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, parse_label, parse_toleration
+from lanewise.render.site import WORKING_DIRECTORY, Site, check_inputs, check_output, parse_label, parse_toleration
 from lanewise.storage import claims
 
 Object = dict[str, Any]
@@ -33,9 +33,11 @@ def jobs(manifest: Manifest, plan: Plan, site: Site) -> str:
     """The objects for a campaign as YAML documents; equal arguments give equal text.
 
     Raises:
-        UsageError: the results would not outlive their pods, or Kubernetes would refuse the objects.
+        UsageError: the results would not outlive their pods, the pods lack an input, or Kubernetes would refuse the
+            objects.
     """
     check_output(manifest, site)
+    check_inputs(manifest, site)
     objects = [
         _config_map(manifest, site),
         _chunk_job(manifest, plan, site),

@@ -10,6 +10,7 @@ from typing import Annotated
 from typer import Option
 
 from lanewise.errors import UsageError
+from lanewise.manifest.locations import pinned
 from lanewise.manifest.manifest import Manifest
 
 WORKING_DIRECTORY = "/work"
@@ -133,6 +134,28 @@ def check_output(manifest: Manifest, site: Site) -> None:
             f"output.url: {inside} is not on the volume, which is mounted at {mount}; "
             f"mount it elsewhere with --pvc {site.claim}:PATH"
         )
+
+
+def check_inputs(manifest: Manifest, site: Site) -> None:
+    """Check that the pods can reach the data files that the manifest names.
+
+    Raises:
+        UsageError: a file is in memory, or on this machine's disk and not below the claim's mount.
+    """
+    lost = [path for path in pinned(manifest.content) if not _reachable(path, site)]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise UsageError(
+            f"{manifest.source}: {lost[0]}{more}: a file of this machine, which the pods do not have; put it into a "
+            "bucket and name its URL, or on the volume, mounted at the same path as here: --pvc CLAIM:PATH"
+        )
+
+
+def _reachable(path: str, site: Site) -> bool:
+    scheme, _, local = path.rpartition("://")
+    if scheme not in {"", "file", "local"}:
+        return scheme != "memory"
+    return bool(site.claim) and f"{posixpath.normpath(local)}/".startswith(f"{posixpath.normpath(site.mount)}/")
 
 
 def parse_toleration(text: str) -> dict[str, str]:

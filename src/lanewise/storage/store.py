@@ -139,6 +139,16 @@ class Store:
         """Sizes of the objects directly below a path [bytes], by name."""
         return dict(self._list(path))
 
+    def matching(self, pattern: str) -> list[str]:
+        """Paths and URLs of the objects that match a pattern with *, ? and [], sorted."""
+
+        def match() -> list[str]:
+            found = self._fresh().glob(self._full(pattern), detail=True)
+            names = sorted(str(name) for name, info in found.items() if info["type"] == "file")
+            return names if self._local else [self._fs.unstrip_protocol(name) for name in names]
+
+        return self._call(pattern, match)
+
     def remove(self, path: str) -> None:
         """Remove an object, or everything below a path; no error if it does not exist."""
         with contextlib.suppress(FileNotFoundError):

@@ -45,7 +45,8 @@ def load(file: Input, name: str) -> Stamps:
     """The images in a pinned file; neighbours of one file read it once.
 
     Raises:
-        DataError: the file is missing, has changed, or cannot be read as images.
+        DataError: the file has changed, or cannot be read as images.
+        InputUnreachable: it is not there, or storage cannot be reached.
     """
     return read(inputs.read(file), file.path, name)
 
