@@ -161,7 +161,10 @@ def status(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show from storage what is done, running, lost, failed or missing, the rate, and the next command."""
+    """Show from storage what is done, running, lost, failed, damaged or missing, the rate, and the next command.
+
+    Exits with 74 if a committed file is missing or cut.
+    """
     from lanewise.operations import status as practice
 
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
@@ -172,5 +175,5 @@ def status(
         indent = None if watch else 2
         print(json.dumps(asdict(found), indent=indent) if as_json else practice.text(found), flush=True)
         if not watch or not found.chunks.missing:
-            return
+            raise typer.Exit(errors.Damaged.exit_code if found.chunks.damaged else 0)
         time.sleep(interval)

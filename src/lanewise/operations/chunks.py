@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lanewise.errors import StorageError
+from lanewise.errors import Damaged, StorageError
 from lanewise.machine import interrupts
 from lanewise.machine.progress import Reporter
 from lanewise.manifest import registry
@@ -92,7 +92,8 @@ def committed(record: Record, indices: Collection[int], *, overwrite: bool) -> d
         Damaged: a commit cannot be read, or one of its files is missing or has another size.
     """
     found = {} if overwrite else record.commits(indices)
-    commits.check_sizes(record.store, found)
+    for index, fault in commits.faults(record.store, found).items():
+        raise Damaged(f"{fault}; {commits.remedy(index)}")
     return found
 
 

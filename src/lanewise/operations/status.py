@@ -143,7 +143,7 @@ def status(record: Record, source: str) -> Status:
         source: the manifest and its overrides, as on the command line.
     """
     planned = record.plan.chunks
-    done, damaged = record.survey()
+    done, damaged = record.sound()
     not_ok, broken = _not_ok(record, done)
     damaged |= broken
     claimed = [c for c in claims.survey(record.store) if c.chunk is None or c.chunk < len(planned)]

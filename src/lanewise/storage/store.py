@@ -139,6 +139,18 @@ class Store:
         """Sizes of the objects directly below a path [bytes], by name."""
         return dict(self._list(path))
 
+    def sizes_below(self, path: str) -> dict[str, int]:
+        """Sizes of all objects below a path, however deep [bytes], by their path in the store."""
+        full = self._full("").rstrip("/")
+
+        def find() -> dict[str, int]:
+            found = self._fresh().find(self._full(path), detail=True)
+            return {str(name).removeprefix(f"{full}/"): int(one["size"] or 0) for name, one in found.items()}
+
+        with contextlib.suppress(FileNotFoundError):
+            return self._call(path, find)
+        return {}
+
     def matching(self, pattern: str) -> list[str]:
         """Paths and URLs of the objects that match a pattern with *, ? and [], sorted."""
 
