@@ -1,7 +1,7 @@
-"""The command line with a stand-in for the engine that takes half a second a chunk; run as `python crew.py ARGUMENTS…`.
+"""The command line with a stand-in for the engine; run as `python crew.py ARGUMENTS…`.
 
-A worker that comes to the chunk that CREW_DIES names is killed there. The stand-in is set when this module is imported,
-so that the processes of `--workers` have it, too.
+A chunk takes five rounds of CREW_ROUND_S, by default 0.1 s. A worker that comes to the chunk that CREW_DIES names is
+killed there. The stand-in is set when this module is imported, so that the processes of `--workers` have it, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from lanewise.manifest.plan import Chunk
 from lanewise.manifest.status import LaneStatus
 from lanewise.operations import chunks
 
-_ROUNDS, _ROUND_S = 5, 0.1
+_ROUNDS = 5
+_ROUND_S = float(os.environ.get("CREW_ROUND_S", "0.1"))
 
 
 class StandIn:

@@ -58,6 +58,7 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("tune M --widest 1", {"heterodyne": USAGE}),
     # The files are this machine's.
     ("render kubernetes M --image i --set output.url=s3://bucket/run", {"heterodyne": USAGE}),
+    ("render slurm M --chunks-per-task 2", {}),
     ("extend M --count 1", {"heterodyne": USAGE}),
     ("run M --overwrite", {}),
     ("init KIND FLAGS", {}),

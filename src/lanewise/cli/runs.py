@@ -31,6 +31,18 @@ BatchIndexOption = Annotated[
         help="Run only this chunk. Default: JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID, else all.",
     ),
 ]
+IndexFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--index-from",
+        metavar="VARIABLE",
+        help="Environment variable that holds the index, e.g. PBS_ARRAY_INDEX; none: ignore the environment.",
+    ),
+]
+OfOption = Annotated[
+    int | None,
+    typer.Option("--of", min=1, metavar="N", help="The index is one of N tasks: run the chunks index, index + N, …"),
+]
 ClusterOption = Annotated[
     bool,
     typer.Option("--cluster", help="Exit 0 when results are committed, also if some realizations did not converge."),
@@ -47,22 +59,35 @@ OverwriteOption = Annotated[
 def run(
     manifest: ManifestArgument,
     batch_index: BatchIndexOption = None,
+    index_from: IndexFromOption = None,
+    of: OfOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
     overrides: SetOption = None,
 ) -> None:
-    """Compute one chunk, or all of them; committed chunks are skipped.
+    """Compute one chunk, some, or all of them; committed chunks are skipped.
 
     `lanewise run shear` takes the flags of `lanewise init shear` instead of a manifest.
     """
-    carry_out(manifest, batch_index, cluster=cluster, overwrite=overwrite, workers=workers, overrides=overrides)
+    carry_out(
+        manifest,
+        batch_index,
+        index_from=index_from,
+        of=of,
+        cluster=cluster,
+        overwrite=overwrite,
+        workers=workers,
+        overrides=overrides,
+    )
 
 
 def carry_out(
     manifest: str | Document,
     batch_index: BatchIndexOption = None,
     *,
+    index_from: IndexFromOption = None,
+    of: OfOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
@@ -77,15 +102,20 @@ def carry_out(
     from lanewise.machine import progress
     from lanewise.manifest import planning
 
-    cluster = cluster or (batch_index is None and planning.index_variable() is not None)
+    if batch_index is not None and index_from is not None:
+        raise errors.UsageError("--batch-index and --index-from exclude each other")
+    cluster = cluster or (batch_index is None and planning.index_variable(index_from) is not None)
     alone = None if cluster else failure
     campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else alone)
-    index = planning.choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
+    n_chunks = len(campaign.plan.chunks)
+    chosen, source = planning.choose(batch_index, index_from, of, campaign.manifest, n_chunks)
     with progress.reporter() as reporter:
-        outcome = campaign.run(index, overwrite=overwrite, workers=workers, progress=reporter)
+        if chosen is not None:
+            reporter.say("chosen", f"{spans.shown(chosen) if chosen else 'no chunk'} of {n_chunks}, by {source}")
+        outcome = campaign.run(chosen, overwrite=overwrite, workers=workers, progress=reporter)
     total = sum(outcome.counts.values())
     url = campaign.manifest.output.url
-    missing = f"{spans.shown(outcome.missing)} of {len(campaign.plan.chunks)}" if outcome.missing else ""
+    missing = f"{spans.shown(outcome.missing)} of {n_chunks}" if outcome.missing else ""
     reporter.say(
         "done",
         f"{total} realizations: {listed(outcome.counts) or 'nothing'}; chunks: {outcome.computed} computed, "

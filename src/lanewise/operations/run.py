@@ -20,17 +20,21 @@ _MANY_DIRECTORIES = 20_000
 
 
 def run(
-    record: Record, batch_index: int | None, policy: Policy, *, overwrite: bool, n_workers: int, progress: Reporter
+    record: Record,
+    batch_index: int | range | None,
+    policy: Policy,
+    *,
+    overwrite: bool,
+    n_workers: int,
+    progress: Reporter,
 ) -> Outcome:
-    """Compute one chunk, or all chunks that are not committed; see `api.Campaign.run`.
+    """Compute one chunk, some, or all chunks that are not committed; see `api.Campaign.run`.
 
     Returns:
         The outcome; its `missing` chunks are read off the commits, whatever the processes have reported.
     """
     planned = record.plan.chunks
-    if batch_index is not None and not 0 <= batch_index < len(planned):
-        raise UsageError(f"batch_index: expected 0 to {len(planned) - 1}, got {batch_index}")
-    asked = range(len(planned)) if batch_index is None else (batch_index,)
+    asked = _asked(batch_index, len(planned))
     # Refuse damaged or foreign commits before any chunk is computed.
     committed = chunks.committed(record, asked, overwrite=overwrite)
     left = [index for index in asked if index not in committed]
@@ -65,6 +69,15 @@ def remarks(record: Record) -> tuple[str, ...]:
         remedy = "output.layout: packed writes one file per chunk, and `lanewise export` unpacks it"
         found = (*found, f"output.layout: {n} directories of three files each; {remedy}")
     return found
+
+
+def _asked(chosen: int | range | None, n_chunks: int) -> range:
+    if chosen is None:
+        return range(n_chunks)
+    asked = range(chosen, chosen + 1) if isinstance(chosen, int) else chosen
+    if asked and not 0 <= min(asked) <= max(asked) < n_chunks:
+        raise UsageError(f"batch_index: expected 0 to {n_chunks - 1}, got {chosen}")
+    return asked
 
 
 def _missing(record: Record, asked: Collection[int], replaced: Mapping[int, str]) -> tuple[int, ...]:

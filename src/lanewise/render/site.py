@@ -10,6 +10,7 @@ from typing import Annotated
 from typer import Option
 
 from lanewise.errors import UsageError
+from lanewise.machine import host
 from lanewise.manifest.locations import pinned
 from lanewise.manifest.manifest import Manifest
 
@@ -20,7 +21,6 @@ _LABEL_KEY = r"(?:[a-z0-9.-]+/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?"
 _TOLERATION = re.compile(
     rf"(?P<key>{_LABEL_KEY})(?:=(?P<value>[A-Za-z0-9_.-]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?"
 )
-_QUANTITY = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Site:
         _check_name("--queue", self.queue, 63)
         if not self.mount.startswith("/") or posixpath.normpath(self.mount) in {"/", "/tmp", "/etc/lanewise"}:
             raise UsageError(f"--pvc: expected a directory of its own to mount at, such as /work, got '{self.mount}'")
-        if not _QUANTITY.fullmatch(self.aggregate_memory):
+        if not host.is_quantity(self.aggregate_memory):
             raise UsageError(f"--aggregate-memory: expected a quantity such as 4Gi, got '{self.aggregate_memory}'")
         for text in self.toleration or ():
             parse_toleration(text)
