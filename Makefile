@@ -46,9 +46,8 @@ test-container: $(READY) ## Build the image and run a campaign in it (podman or 
 image: ## Build the image with podman; EXTRA=cuda12 or cuda13 for GPUs
 	podman build --build-arg EXTRA=$(EXTRA) --tag lanewise .
 
-k8s: $(READY) ## Render the example Jobs again
-	$(BIN)/lanewise render kubernetes manifests/level0.yaml --image registry.example/lanewise:0.1.0 \
-		--set output.url=s3://bucket/level0 -o k8s/level0.yaml
+k8s: $(READY) ## Render the example Jobs and the kustomize overlays again
+	$(BIN)/python k8s/render.py
 
 docs: $(READY) ## Write docs/reference.md from the schemas again
 	$(BIN)/python docs/reference.py

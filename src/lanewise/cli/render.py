@@ -34,7 +34,15 @@ OverridesOption = Annotated[
 
 
 def _kubernetes(
-    site: Site, *, manifest: ManifestArgument, output: OutputOption = None, overrides: OverridesOption = None
+    site: Site,
+    *,
+    manifest: ManifestArgument,
+    patch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Strategic merge patches of the objects, as YAML; repeatable, applied last."),
+    ] = None,
+    output: OutputOption = None,
+    overrides: OverridesOption = None,
 ) -> None:
     """Write a ConfigMap, an Indexed Job with a pod per chunk, and a Job that aggregates (Kubernetes ≥ 1.31).
 
@@ -42,10 +50,12 @@ def _kubernetes(
     resources.device is cpu: for a cluster without any, add --set resources.device=cpu.
     """
     from lanewise.manifest import loading as manifests
+    from lanewise.manifest import yaml_text
     from lanewise.render.kubernetes import jobs
 
     loaded = manifests.load(manifest, overrides or ())
-    _write(jobs(loaded, planning.build(loaded), site), output, "kubectl apply --server-side -f")
+    patches = [one for file in patch or () for one in yaml_text.parse_all(manifests.read(file), file)]
+    _write(jobs(loaded, planning.build(loaded), site, patches), output, "kubectl apply --server-side -f")
 
 
 def _slurm(

@@ -80,7 +80,7 @@ def documents(
     Returns:
         Manifest, config (None if it is missing or cannot be read), and the complaints about reading it.
     """
-    doc = yaml_text.parse(_read(source), source) if isinstance(source, str) else source
+    doc = yaml_text.parse(read(source), source) if isinstance(source, str) else source
     for variable, dotted in ENVIRONMENT.items():
         if os.environ.get(variable):
             doc = _override(doc, f"{dotted}={os.environ[variable]}", variable)
@@ -100,7 +100,12 @@ def documents(
         return doc, None, list(error.complaints)
 
 
-def _read(source: str) -> str:
+def read(source: str) -> str:
+    """The text of a manifest, a config, or another file of the user.
+
+    Raises:
+        ManifestError: it is not there (`unreachable`), or is no text.
+    """
     unreachable = False
     try:
         with fsspec.open(source, "r", encoding="utf-8") as stream:
@@ -138,7 +143,7 @@ def _config(doc: Document) -> Document:
         return doc.part("config")
     named = beside(doc.source, named)
     try:
-        return yaml_text.parse(_read(named), named)
+        return yaml_text.parse(read(named), named)
     except ManifestError as error:
         if any(c.line for c in error.complaints):
             raise
