@@ -108,7 +108,9 @@ def read(source: str) -> str:
     """
     unreachable = False
     try:
-        with fsspec.open(source, "r", encoding="utf-8") as stream:
+        # Not fsspec for a path: it takes '::' for a chain of file systems.
+        opener = fsspec.open if "://" in source else open
+        with opener(source, "r", encoding="utf-8") as stream:
             text: str = stream.read()
             return text
     except FileNotFoundError:

@@ -135,7 +135,7 @@ def _named(value: Any, place: Path) -> Iterator[tuple[Path, str, dict[str, Any]]
 
 def _matches(path: str) -> list[str]:
     """The file, or those that match the pattern, in the order of their names."""
-    if not _PATTERN & set(path):
+    if not _PATTERN & set(path) or os.path.exists(path):
         return [path if "://" in path else os.path.abspath(path)]
     start = min(path.index(sign) for sign in _PATTERN & set(path))
     before, slash, _ = path[:start].rpartition("/")
