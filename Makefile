@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test types test-slow test-emulator test-container lock k8s docs image
+.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,15 +37,17 @@ test-slow: $(READY) ## The statistical and long tests
 test-emulator: $(READY) ## Storage of Google and Azure, by their emulators where they are installed (docs/storage.md)
 	$(BIN)/python -m pytest -m emulator -rs
 
+test-real: $(READY) ## On real parts where they are installed: a one-node Slurm (docs/schedulers.md)
+	$(BIN)/python -m pytest -m real -rs
+
 test-container: $(READY) ## Build the image and run a campaign in it (podman or docker)
 	$(BIN)/python -m pytest -m container
 
 image: ## Build the image with podman; EXTRA=cuda12 or cuda13 for GPUs
 	podman build --build-arg EXTRA=$(EXTRA) --tag lanewise .
 
-k8s: $(READY) ## Render the example Jobs again
-	$(BIN)/lanewise render kubernetes manifests/level0.yaml --image registry.example/lanewise:0.1.0 \
-		--set output.url=s3://bucket/level0 -o k8s/level0.yaml
+k8s: $(READY) ## Render the example Jobs and the kustomize overlays again
+	$(BIN)/python k8s/render.py
 
 docs: $(READY) ## Write docs/reference.md from the schemas again
 	$(BIN)/python docs/reference.py

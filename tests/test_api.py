@@ -476,6 +476,24 @@ def test_a_wait_reads_a_commit_once_and_ends_with_the_last_chunk(write: Write, m
     assert read == [[0, 1], [1], [1]]
 
 
+def test_processes_of_one_wait_share_its_deadline(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = load(write()).record
+    monkeypatch.setenv("LANEWISE_WAIT", "a-job")
+
+    def waited(deadline_s: float) -> float:
+        began = time.monotonic()
+        operation.wait(record, deadline_s, lambda _: None)
+        return time.monotonic() - began
+
+    # The look at storage before the wait is a part of it.
+    assert waited(0.5) > 0.3
+    time.sleep(0.5)
+    # Of its second nothing is left; a wait of another name has all of it.
+    assert waited(1.0) < 0.3
+    monkeypatch.setenv("LANEWISE_WAIT", "another-job")
+    assert waited(0.5) > 0.3
+
+
 def test_complete_chunks_are_those_of_which_nothing_is_missing(write: Write) -> None:
     campaign = load(write())
     campaign.run(0)

@@ -60,16 +60,16 @@ class Campaign:
 
     def run(
         self,
-        batch_index: int | None = None,
+        batch_index: int | range | None = None,
         *,
         overwrite: bool = False,
         workers: int = 1,
         progress: Reporter | None = None,
     ) -> Outcome:
-        """Compute one chunk, or all chunks that are not committed.
+        """Compute one chunk, some, or all chunks that are not committed.
 
         Args:
-            batch_index: index of the one chunk; None: all.
+            batch_index: index of the one chunk, or a range of indices; None: all.
             overwrite: also compute committed chunks again.
             workers: number of processes, if there is more than one chunk to compute.
 

@@ -6,12 +6,12 @@
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
-| WorkerLost        | 1    | a worker process died; its chunk is not committed                        |
 | ChunkImpossible   | 70   | the chunk fails on every machine of this kind                            |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
 | Damaged           | 74   | a committed file is missing, changed or incomplete                       |
-| InputUnreachable  | 74   | a data file cannot be read from storage now                              |
+| InputUnreachable  | 74   | an input cannot be reached from here, now; nothing is committed          |
 | StorageTimeout    | 75   | storage gave no answer until the deadline                                |
+| WorkerLost        | 75   | worker processes died; their chunk is not committed                      |
 | Incomplete        | 75   | fewer chunks are committed than the caller requires                      |
 | MachineError      | 78   | this machine cannot satisfy the manifest (no GPU where one is required)  |
 
@@ -51,12 +51,14 @@ class Complaint:
         line: 1-based; 0 if the source has no lines.
         field: dotted path of the key, e.g. `inference.nuts_config.samples`; empty for the whole document.
         message: what was expected, what was got, and the remedy.
+        unreachable: whether it is about a file that is not there or cannot be read now; elsewhere or later it may be.
     """
 
     source: str
     line: int
     field: str
     message: str
+    unreachable: bool = False
 
     def __str__(self) -> str:
         place = f"{self.source}:{self.line}" if self.line else self.source
@@ -72,6 +74,11 @@ class ManifestError(LanewiseError):
         self.complaints = tuple(sorted(set(complaints)))
         super().__init__("\n".join(str(c) for c in self.complaints))
 
+    @property
+    def unreachable(self) -> bool:
+        """Whether nothing is known to be wrong but files that cannot be reached from here, now."""
+        return all(complaint.unreachable for complaint in self.complaints)
+
 
 class DataError(LanewiseError):
     """An input file cannot be read as what the config says it is; the text begins with the file."""
@@ -86,7 +93,9 @@ class ResultsDiffer(LanewiseError):
 
 
 class WorkerLost(LanewiseError):
-    """A worker process died; its chunk is not committed."""
+    """Worker processes died, more often than the chunk is taken up again; it is not committed."""
+
+    exit_code = 75
 
 
 class ChunkImpossible(LanewiseError):
@@ -116,7 +125,7 @@ class ConditionsUnsupported(StorageError):
 
 
 class InputUnreachable(LanewiseError):
-    """A data file cannot be read from storage now; its chunk is not committed, and a later run computes it."""
+    """An input cannot be reached from here, now; its chunk is not committed, and a later run computes it."""
 
     exit_code = 74
 

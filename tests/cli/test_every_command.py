@@ -56,7 +56,9 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("doctor M", {}),
     ("doctor M --json", {}),
     ("tune M --widest 1", {"heterodyne": USAGE}),
-    ("render kubernetes M --image i --set output.url=s3://bucket/run", {}),
+    # The files are this machine's.
+    ("render kubernetes M --image i --set output.url=s3://bucket/run", {"heterodyne": USAGE}),
+    ("render slurm M --chunks-per-task 2", {}),
     ("extend M --count 1", {"heterodyne": USAGE}),
     ("run M --overwrite", {}),
     ("init KIND FLAGS", {}),

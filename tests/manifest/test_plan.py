@@ -98,30 +98,73 @@ def test_identity_ignores_how_the_config_is_written() -> None:
         assert _identities(_level0(whole)) == _identities(_level0(real))
 
 
+K8S, SLURM, PBS = "JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX"
+
+
 @pytest.mark.parametrize(
-    ("option", "environment", "in_manifest", "expected"),
+    ("asked", "environment", "in_manifest", "chunks", "source"),
     [
-        (None, {}, None, (None, False)),
-        (1, {"JOB_COMPLETION_INDEX": "0"}, 0, (1, False)),
-        (None, {"JOB_COMPLETION_INDEX": "1", "SLURM_ARRAY_TASK_ID": "0"}, 0, (1, True)),
-        (None, {"SLURM_ARRAY_TASK_ID": "1"}, 0, (1, True)),
-        (None, {}, 1, (1, False)),
+        ((None, None, None), {}, None, None, ""),
+        ((1, None, None), {K8S: "0"}, 0, [1], "--batch-index"),
+        ((None, None, None), {K8S: "1", SLURM: "0"}, 0, [1], K8S),
+        ((None, None, None), {SLURM: "1"}, 0, [1], SLURM),
+        ((None, None, None), {SLURM: "1", "SLURM_ARRAY_TASK_COUNT": "5"}, None, [1], SLURM),
+        ((None, None, None), {}, 1, [1], "batch.index"),
+        ((None, PBS, None), {K8S: "0", PBS: "3"}, 1, [3], PBS),
+        ((None, PBS, 2), {PBS: "1"}, None, [1, 3], PBS),
+        ((0, None, 2), {}, None, [0, 2, 4], "--batch-index"),
+        ((None, PBS, 7), {PBS: "6"}, None, [], PBS),
+        # An array of the user's own, as he says.
+        ((None, SLURM, None), {SLURM: "1", "SLURM_ARRAY_TASK_COUNT": "9"}, None, [1], SLURM),
+        ((None, None, 3), {SLURM: "2", "SLURM_ARRAY_TASK_COUNT": "3"}, None, [2], SLURM),
+        ((None, "none", None), {SLURM: "1", "SLURM_ARRAY_TASK_COUNT": "9"}, None, None, ""),
     ],
 )
 def test_precedence_of_the_batch_index(
-    monkeypatch: pytest.MonkeyPatch, option: int | None, environment: dict[str, str], in_manifest: Any, expected: Any
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[Any, Any, Any],
+    environment: dict[str, str],
+    in_manifest: int | None,
+    chunks: list[int] | None,
+    source: str,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     overrides = [] if in_manifest is None else [f"batch.index={in_manifest}"]
-    assert planning.choose_index(option, _level0(*overrides), n_chunks=2) == expected
+    found, where = planning.choose(*asked, _level0(*overrides), n_chunks=5)
+    assert (None if found is None else list(found), where) == (chunks, source)
 
 
-@pytest.mark.parametrize("value", ["2", "-1", "x"])
-def test_an_index_outside_the_plan_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("JOB_COMPLETION_INDEX", value)
-    with pytest.raises(UsageError, match=f"JOB_COMPLETION_INDEX: expected a chunk index from 0 to 1, got {value}"):
-        planning.choose_index(None, _level0(), n_chunks=2)
+@pytest.mark.parametrize(
+    ("asked", "environment", "message"),
+    [
+        ((None, None, None), {K8S: "2"}, f"{K8S}: expected a chunk index from 0 to 1, got 2"),
+        ((None, None, None), {K8S: "-1"}, "from 0 to 1, got -1"),
+        ((None, None, None), {K8S: "x"}, "from 0 to 1, got x"),
+        ((None, PBS, None), {}, f"{PBS}: expected a chunk index from 0 to 1, got nothing"),
+        ((None, PBS, 3), {PBS: "3"}, f"{PBS}: expected the index of a task from 0 to 2, got 3"),
+        ((None, None, 3), {}, "--of 3: expected an index with it; add --index-from"),
+        (
+            (None, None, None),
+            {SLURM: "1", "SLURM_ARRAY_TASK_COUNT": "9"},
+            f"a task of an array of 9, and the plan has 2 chunks.*--index-from {SLURM}.*--of 9.*--index-from none",
+        ),
+    ],
+)
+def test_an_index_that_selects_no_chunk_of_the_plan_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, asked: tuple[Any, Any, Any], environment: dict[str, str], message: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        planning.choose(*asked, _level0(), n_chunks=2)
+
+
+@given(st.integers(1, 40), st.integers(1, 60))
+def test_every_chunk_is_computed_by_exactly_one_of_n_tasks(n_chunks: int, of: int) -> None:
+    manifest = _level0()
+    found = [index for task in range(of) for index in planning.choose(task, None, of, manifest, n_chunks)[0] or ()]
+    assert sorted(found) == list(range(n_chunks))
 
 
 def test_the_plan_is_a_function_of_the_manifest(write: Write) -> None:

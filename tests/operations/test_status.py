@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -139,3 +141,26 @@ def test_a_store_that_gave_no_answer_is_not_asked_once_more(
         if error is not None:
             raise error
     assert len(removed) == n_removed
+
+
+@pytest.mark.parametrize("pattern", ["commits/00001.commit", *(f"chunks/00001/*.{s}" for s in ("nc", "rows", "view"))])
+@pytest.mark.parametrize("cut", [True, False], ids=["cut", "missing"])
+def test_status_and_aggregate_see_files_that_are_cut_or_missing(
+    lanewise: Lanewise, write: Write, tmp_path: Path, pattern: str, cut: bool
+) -> None:
+    path = write()
+    load(path).run()
+    (file,) = (tmp_path / "results" / "_lanewise").glob(pattern)
+    if cut:
+        os.truncate(file, file.stat().st_size // 2)
+    else:
+        file.unlink()
+    code, out, _ = lanewise("status", path)
+    if pattern.endswith("commit") and not cut:
+        # A chunk without a commit is not done; nothing says that it was.
+        assert (code, "not committed: chunk 1" in out) == (0, True)
+        return
+    assert (code, "chunk 1 is damaged" in out, f"next: lanewise verify {path}" in out) == (74, True, True)
+    code, _, err = lanewise("aggregate", path)
+    assert (code, "chunk 1 is damaged and counts as missing" in err) == (74, True)
+    assert file.name in (tmp_path / "results" / "report.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ import pytest
 from conftest import Lanewise, Write, load, tree
 from lanewise.errors import UsageError
 from lanewise.machine.progress import Silent
-from lanewise.operations import status, workers
+from lanewise.operations import workers
 from lanewise.operations.workers import Share
+from lanewise.storage import failures
 
 SLOW = pytest.mark.slow
 GRACE_S = 5.0
@@ -64,29 +66,50 @@ def test_two_workers_give_the_bytes_of_one_process(write: Write, tmp_path: Path)
 
 @needs_two_cores
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_its_chunk_and_no_other(write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_chunk_of_a_dead_worker_is_taken_up_again_and_its_death_is_on_record(
+    sent: signal.Signals, write: Write, tmp_path: Path
+) -> None:
     import multiprocessing
 
     nuts = {"method": "nuts", "nuts_config": {"warmup": 500, "samples": 1000}}
     changes = {"realizations__count": 2, "config__inference": nuts, **TWO}
-    path = write(**changes)
-    campaign = load(path)
+    campaign = load(write(**changes))
 
-    def kill() -> None:
+    def end() -> None:
         victim = multiprocessing.active_children()[0]
         assert victim.pid is not None
-        os.kill(victim.pid, signal.SIGKILL)
+        os.kill(victim.pid, sent)
 
-    outcome = campaign.run(workers=2, progress=_View(kill))
-    assert [type(error).__name__ for error in outcome.errors] == ["WorkerLost"]
-    assert (outcome.computed, outcome.errors[0].exit_code) == (3, 1)  # type: ignore[attr-defined]
-    told = status.status(campaign.record, path)
-    (failed,) = told.chunks.failed.values()
-    assert failed.startswith("WorkerLost: its process was killed by signal 9, perhaps out of memory")
-    assert campaign.retry().errors == ()
+    view = _View(end)
+    outcome = campaign.run(workers=2, progress=view)
+    assert (outcome.computed, outcome.all_ok, view.said.count("lost")) == (4, True, 1)
+    (death,) = failures.survey(campaign.store)
+    how = "was killed by signal 9, perhaps out of memory" if sent == signal.SIGKILL else "ended with 143"
+    assert (death.cause, death.message.startswith(f"its process {how}")) == ("WorkerLost", True)
     whole = load(write("whole.yaml", url=str(tmp_path / "whole"), **changes))
     whole.run()
     assert tree(tmp_path / "results") == tree(tmp_path / "whole")
+
+
+@needs_two_cores
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_chunk_that_costs_every_worker_is_given_up_and_named(write: Write, overwrite: bool) -> None:
+    path = write(realizations__count=1, **TWO)
+    program = [sys.executable, str(Path(__file__).parents[1] / "crew.py"), "run", path, "--workers", "2"]
+    if overwrite:
+        subprocess.run(program[:-2], check=True, capture_output=True)
+        program.append("--overwrite")
+    environment = {**os.environ, "CREW_DIES": "1"}
+    done = subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 75, done.stderr
+    assert "its process was killed by signal 9" in done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["computed"], told["missing"], "not committed: chunk 1 of 2" in told["text"]) == (1, [1], True)
+    record = load(path).record
+    assert sorted(record.commits()) == ([0, 1] if overwrite else [0])
+    # Nobody else is blamed, and the number of tries is bounded.
+    assert [(one.chunk, one.cause) for one in failures.survey(record.store)] == [(1, "WorkerLost")] * 3
 
 
 @needs_two_cores

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,11 @@ from typer.testing import CliRunner
 from lanewise import errors
 from lanewise.cli import app
 from lanewise.errors import UsageError
-from lanewise.manifest import planning
+from lanewise.manifest import planning, yaml_text
 from lanewise.manifest.loading import load
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Computed, Plan
+from lanewise.render import patches
 from lanewise.render.kubernetes import MANIFEST_PATH, jobs
 from lanewise.render.site import Site
 
@@ -190,7 +196,7 @@ def test_gpus_are_limits_and_are_hidden_from_pods_without_one(overrides: tuple[s
     assert container(chunks)["resources"]["limits"].get("nvidia.com/gpu") == gpus
     assert container(chunks)["env"][2:] == ([] if gpus else hidden)
     assert "nvidia.com/gpu" not in container(aggregation)["resources"]["limits"]
-    assert container(aggregation)["env"][2:] == hidden
+    assert container(aggregation)["env"][2:-1] == hidden
 
 
 @pytest.mark.parametrize(("grace_s", "ours"), [(120, "100"), (30, "15")])
@@ -229,6 +235,66 @@ def test_the_sites_wishes_reach_both_pods_and_the_queue_only_the_chunks() -> Non
         ]
 
 
+FITTED = replace(
+    SITE,
+    uid=2000,
+    label=["azure.workload.identity/use=true", "team=y"],
+    annotation=["example.org/note=any text: 1e3"],
+    priority_class="low",
+    pull_secret=["registry"],
+    ephemeral_storage="10Gi",
+    pod_deadline_s=3600,
+    ttl_s=86400,
+    queue="gpus",
+    aggregate_queue="small",
+)
+
+
+def test_pods_fit_the_rules_of_their_cluster() -> None:
+    _, chunks, aggregation = documents = render(FITTED)
+    for each in documents:
+        assert kubernetes_validate.validate(each, "1.31", strict=True)
+        assert each["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+        assert each["metadata"]["labels"]["app.kubernetes.io/name"] == "lanewise"
+    assert [kubernetes_queue(each) for each in documents] == [None, "gpus", "small"]
+    for job in (chunks, aggregation):
+        assert job["spec"]["template"]["metadata"]["labels"]["team"] == "y"
+        assert job["spec"]["template"]["metadata"]["annotations"] == {"example.org/note": "any text: 1e3"}
+        assert {pod(job)["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")} == {2000}
+        assert (pod(job)["priorityClassName"], pod(job)["imagePullSecrets"]) == ("low", [{"name": "registry"}])
+        assert all(kind["ephemeral-storage"] == "10Gi" for kind in container(job)["resources"].values())
+        assert job["spec"]["ttlSecondsAfterFinished"] == 86400
+    assert (pod(chunks)["activeDeadlineSeconds"], "activeDeadlineSeconds" in pod(aggregation)) == (3600, False)
+
+
+def kubernetes_queue(document: dict[str, Any]) -> str | None:
+    queue: str | None = document["metadata"]["labels"].get("kueue.x-k8s.io/queue-name")
+    return queue
+
+
+def test_openshift_chooses_the_user_itself() -> None:
+    for job in render(replace(SITE, openshift=True))[1:]:
+        assert pod(job)["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_tries_of_the_aggregation_share_a_deadline() -> None:
+    _, chunks, aggregation = render()
+    field = {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}
+    assert {"name": "LANEWISE_WAIT", "valueFrom": {"fieldRef": field}} in container(aggregation)["env"]
+    assert not [one for one in container(chunks)["env"] if one["name"] == "LANEWISE_WAIT"]
+
+
+def test_label_of_ours_is_not_replaced() -> None:
+    with pytest.raises(UsageError, match="lanewise sets this label"):
+        replace(SITE, label=["app.kubernetes.io/name=mine"])
+
+
+@pytest.mark.parametrize("value", ["y", "N", "yes", "off", "true", "0o17", "017", "1e3", "1_000", "12:30", "null", "~"])
+def test_text_that_some_yaml_takes_for_something_else_is_quoted(value: str) -> None:
+    text = jobs(*campaign(*BUCKET), replace(SITE, annotation=[f"a={value}"]))
+    assert re.search(rf"^ +a: ['\"]{re.escape(value)}['\"]$", text, re.MULTILINE)
+
+
 def test_longest_name_and_most_chunks_make_names_that_kubernetes_takes() -> None:
     manifest, planned = campaign(*BUCKET, f"name={'n' * 40}")
     documents = list(yaml.safe_load_all(jobs(manifest, with_chunks(planned, 1_000_000), SITE)))
@@ -245,13 +311,18 @@ def test_parallelism_is_the_chunks_or_fifty(n_chunks: int, parallelism: int) -> 
     assert "maxFailedIndexes" not in spec
 
 
-def test_more_than_1e5_chunks_get_the_bounds_that_kubernetes_demands() -> None:
+@pytest.mark.parametrize(
+    ("n_chunks", "per_pod", "n_pods"), [(100_000, 1, 100_000), (100_001, 1, 100_000), (10, 4, 3), (10, 99, 1)]
+)
+def test_pods_get_several_chunks_if_asked_for_or_if_there_are_too_many(
+    n_chunks: int, per_pod: int, n_pods: int
+) -> None:
     manifest, planned = campaign(*BUCKET)
-    many = with_chunks(planned, 100_001)
-    spec = list(yaml.safe_load_all(jobs(manifest, many, replace(SITE, parallelism=10_000))))[1]["spec"]
-    assert spec["maxFailedIndexes"] == 10_000
-    with pytest.raises(UsageError, match="--parallelism 10001"):
-        jobs(manifest, many, replace(SITE, parallelism=10_001))
+    text = jobs(manifest, with_chunks(planned, n_chunks), replace(SITE, chunks_per_pod=per_pod))
+    chunks = list(yaml.safe_load_all(text))[1]
+    assert chunks["spec"]["completions"] == n_pods
+    several = ["--index-from", "JOB_COMPLETION_INDEX", "--of", str(n_pods)]
+    assert container(chunks)["args"][3:] == ([] if n_pods == n_chunks else several)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +350,29 @@ def test_claim_is_mounted_where_the_results_go(url: str, mount: str) -> None:
         assert container(job)["workingDir"] == "/work"
 
 
+@pytest.mark.parametrize(
+    ("path", "site", "complaint"),
+    [
+        ("s3://bucket/a.h5", SITE, ""),
+        ("/data/in/a.h5", replace(SITE, pvc="results:/data"), ""),
+        ("/data/in/a.h5", SITE, "/data/in/a.h5 and 1 more: a file of this machine.*--pvc CLAIM:PATH"),
+        ("/data/in/a.h5", CLAIMED, "a file of this machine"),
+        ("memory://a.h5", SITE, "a file of this machine"),
+    ],
+)
+def test_inputs_that_the_pods_do_not_have_are_refused(path: str, site: Site, complaint: str) -> None:
+    manifest, planned = campaign("output.url=/data/x" if site.pvc == "results:/data" else BUCKET[0])
+    if site is CLAIMED:
+        manifest, planned = campaign()
+    named = [{"path": path, "sha256": "0" * 64}, {"path": f"{path}5", "sha256": "0" * 64}]
+    manifest = replace(manifest, content={**manifest.content, "inputs": named})
+    if not complaint:
+        assert jobs(manifest, planned, site)
+        return
+    with pytest.raises(UsageError, match=complaint):
+        jobs(manifest, planned, site)
+
+
 def test_manifest_beyond_a_config_map_is_refused() -> None:
     manifest, planned = campaign(*BUCKET)
     big = replace(manifest, content={**manifest.content, "config": "c" * 2**20})
@@ -299,6 +393,15 @@ def test_manifest_beyond_a_config_map_is_refused() -> None:
         {"aggregate_memory": "4 GB"},
         {"toleration": ["key:Sometimes"]},
         {"node_selector": ["pool"]},
+        {"node_selector": ["pool=two words"]},
+        {"label": ["key=" + "v" * 64]},
+        {"annotation": ["no sign"]},
+        {"namespace": "with.dot"},
+        {"aggregate_queue": "Upper"},
+        {"priority_class": "a..b"},
+        {"pull_secret": ["-dash"]},
+        {"ephemeral_storage": "ten"},
+        {"gpu_resource": "gpu"},
     ],
 )
 def test_site_refuses_what_kubernetes_would(wrong: dict[str, Any]) -> None:
@@ -310,6 +413,63 @@ def command_line(*args: str) -> str:
     result = CliRunner().invoke(app, ["render", "kubernetes", *args], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def _examples() -> Any:
+    place = importlib.util.spec_from_file_location("examples", ROOT / "k8s/render.py")
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    sys.modules[place.name] = module
+    place.loader.exec_module(module)
+    return module
+
+
+def test_examples_are_what_the_code_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    made = _examples().files()
+    there = {str(path.relative_to(ROOT / "k8s")) for path in (ROOT / "k8s").rglob("*.yaml")}
+    assert there == made.keys()
+    for name, text in made.items():
+        assert text == (ROOT / "k8s" / name).read_text(encoding="utf-8"), "run `make k8s`"
+
+
+def test_overlays_give_the_objects_that_the_command_renders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    examples = _examples()
+    base = list(yaml.safe_load_all((ROOT / "k8s/base/campaign.yaml").read_text(encoding="utf-8")))
+    for name, overlay in examples.OVERLAYS.items():
+        expected = examples.made(overlay)
+        kustomization = yaml.safe_load((ROOT / f"k8s/overlays/{name}/kustomization.yaml").read_text(encoding="utf-8"))
+        changes = [yaml_text.parse(one["patch"], name) for one in kustomization["patches"]]
+        assert patches.apply(base, changes) == expected, name
+        if shutil.which("kubectl"):
+            command = ["kubectl", "kustomize", f"k8s/overlays/{name}"]
+            built = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            found = sorted(yaml.safe_load_all(built), key=lambda one: str(one["metadata"]["name"]))
+            assert [canonical(one) for one in found] == [
+                canonical(one) for one in sorted(expected, key=lambda one: str(one["metadata"]["name"]))
+            ], name
+
+
+def canonical(value: Any) -> Any:
+    """Without the order of named entries, empty lists and the last newline of a text: kustomize changes them."""
+    if isinstance(value, dict):
+        return {key: canonical(part) for key, part in value.items() if part != []}
+    if isinstance(value, list):
+        parts = [canonical(part) for part in value]
+        named = bool(parts) and all(isinstance(one, dict) and "name" in one for one in parts)
+        return sorted(parts, key=lambda one: str(one["name"])) if named else parts
+    return value.rstrip("\n") if isinstance(value, str) else value
+
+
+def test_command_applies_patches_last(tmp_path: Path) -> None:
+    patch = tmp_path / "patch.yaml"
+    patch.write_text("kind: Job\nspec: {backoffLimit: 9}\n---\nkind: ConfigMap\nmetadata: {labels: {a: y}}\n")
+    text = command_line(LEVEL_0, "--image", "lanewise", "--set", BUCKET[0], "--patch", str(patch))
+    config_map, *both = yaml.safe_load_all(text)
+    assert config_map["metadata"]["labels"]["a"] == "y"
+    assert [job["spec"]["backoffLimit"] for job in both] == [9, 9]
 
 
 def test_committed_example_is_what_the_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ it runs: `--help` must not import NumPy or JAX.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -12,7 +13,7 @@ import typer
 from lanewise import __version__, errors
 from lanewise.cli import aggregation, families, machine, manifests, render, runs, upkeep
 from lanewise.cli.group import Commands
-from lanewise.machine import interrupts
+from lanewise.machine import interrupts, progress
 
 app = typer.Typer(
     name="lanewise",
@@ -61,9 +62,17 @@ def main() -> NoReturn:
     try:
         interrupts.install()
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except errors.LanewiseError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Storage and files have errors of their own: this one is of standard output.
+        if error.filename is not None or error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO}:
+            raise
+        print(f"standard output: {error.strerror}", file=sys.stderr)
+        progress.mute()
+        sys.exit(errors.StorageError.exit_code)
     except _ClickUsageError as error:
         error.show()
         sys.exit(errors.UsageError.exit_code)

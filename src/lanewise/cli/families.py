@@ -89,7 +89,8 @@ def command(name: str, function: Callable[..., None], *, description: str | None
 def run_command(kind: str, starter: Starter) -> Any:
     """`run KIND`: runs the campaign that the starter's flags describe."""
     text = f"Run a {kind} campaign from flags alone; its manifest is written beside the results."
-    return command(f"run {kind}", with_flags(starter.manifest, carry_out), description=text)
+    action = partial(carry_out, failure=starter.failure)
+    return command(f"run {kind}", with_flags(starter.manifest, action), description=text)
 
 
 def starter_of(kind: str) -> Starter | None:

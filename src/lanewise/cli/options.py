@@ -51,9 +51,15 @@ def put(path: str, data: bytes) -> None:
 
 
 def with_flags(make: Callable[..., Any], action: Callable[..., None]) -> Callable[..., None]:
-    """A function of the flags that both take; it calls the action with what `make` returns as the first argument."""
+    """A function of the flags that both take; it calls the action with what `make` returns as the first argument.
+
+    Args:
+        action: keywords that a partial has set already are no flags.
+    """
     theirs = inspect.signature(make, eval_str=True).parameters
-    (_, *ours) = inspect.signature(action, eval_str=True).parameters.values()
+    known = getattr(action, "keywords", {})
+    (_, *parameters) = inspect.signature(action, eval_str=True).parameters.values()
+    ours = [one for one in parameters if one.name not in known]
 
     def function(**flags: Any) -> None:
         made = make(**{name: flags[name] for name in theirs})

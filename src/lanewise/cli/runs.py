@@ -7,14 +7,18 @@ import shlex
 import sys
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
+from lanewise.manifest import spans
 from lanewise.manifest.document import Document
-from lanewise.manifest.status import listed
+from lanewise.manifest.status import LaneStatus, listed
+
+if TYPE_CHECKING:
+    from lanewise.api import Campaign
 
 # Terminal codes: cursor to the top left, and clear the screen.
 _CLEAR = "\033[H\033[2J"
@@ -26,6 +30,18 @@ BatchIndexOption = Annotated[
         min=0,
         help="Run only this chunk. Default: JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID, else all.",
     ),
+]
+IndexFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--index-from",
+        metavar="VARIABLE",
+        help="Environment variable that holds the index, e.g. PBS_ARRAY_INDEX; none: ignore the environment.",
+    ),
+]
+OfOption = Annotated[
+    int | None,
+    typer.Option("--of", min=1, metavar="N", help="The index is one of N tasks: run the chunks index, index + N, …"),
 ]
 ClusterOption = Annotated[
     bool,
@@ -43,51 +59,94 @@ OverwriteOption = Annotated[
 def run(
     manifest: ManifestArgument,
     batch_index: BatchIndexOption = None,
+    index_from: IndexFromOption = None,
+    of: OfOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
     overrides: SetOption = None,
 ) -> None:
-    """Compute one chunk, or all of them; committed chunks are skipped.
+    """Compute one chunk, some, or all of them; committed chunks are skipped.
 
     `lanewise run shear` takes the flags of `lanewise init shear` instead of a manifest.
     """
-    carry_out(manifest, batch_index, cluster=cluster, overwrite=overwrite, workers=workers, overrides=overrides)
+    carry_out(
+        manifest,
+        batch_index,
+        index_from=index_from,
+        of=of,
+        cluster=cluster,
+        overwrite=overwrite,
+        workers=workers,
+        overrides=overrides,
+    )
 
 
 def carry_out(
     manifest: str | Document,
     batch_index: BatchIndexOption = None,
     *,
+    index_from: IndexFromOption = None,
+    of: OfOption = None,
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
     overrides: SetOption = None,
+    failure: int | None = None,
 ) -> None:
-    """Run a campaign, print a summary, and exit with the code of the outcome."""
-    from lanewise.machine import progress
-    from lanewise.manifest.planning import choose_index
+    """Run a campaign, print a summary, and exit with the code of the outcome.
 
-    campaign = load(manifest, overrides)
-    index, in_cluster = choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
+    Args:
+        failure: as `Starter.failure`.
+    """
+    from lanewise.machine import progress
+    from lanewise.manifest import planning
+
+    if batch_index is not None and index_from is not None:
+        raise errors.UsageError("--batch-index and --index-from exclude each other")
+    cluster = cluster or (batch_index is None and planning.index_variable(index_from) is not None)
+    alone = None if cluster else failure
+    campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else alone)
+    n_chunks = len(campaign.plan.chunks)
+    chosen, source = planning.choose(batch_index, index_from, of, campaign.manifest, n_chunks)
     with progress.reporter() as reporter:
-        outcome = campaign.run(index, overwrite=overwrite, workers=workers, progress=reporter)
+        if chosen is not None:
+            reporter.say("chosen", f"{spans.shown(chosen) if chosen else 'no chunk'} of {n_chunks}, by {source}")
+        outcome = campaign.run(chosen, overwrite=overwrite, workers=workers, progress=reporter)
     total = sum(outcome.counts.values())
     url = campaign.manifest.output.url
+    missing = f"{spans.shown(outcome.missing)} of {n_chunks}" if outcome.missing else ""
     reporter.say(
         "done",
         f"{total} realizations: {listed(outcome.counts) or 'nothing'}; chunks: {outcome.computed} computed, "
-        f"{outcome.reused} already committed, {len(outcome.errors)} failed; results in {url}",
+        f"{outcome.reused} already committed, {len(outcome.errors)} failed; results in {url}"
+        + (f"; not committed: {missing}" if missing else ""),
         counts=dict(outcome.counts),
         computed=outcome.computed,
         reused=outcome.reused,
         failed=len(outcome.errors),
+        missing=list(outcome.missing),
         url=url,
     )
     if outcome.errors:
         raise outcome.errors[0]
-    if not outcome.all_ok and not (cluster or in_cluster):
+    if outcome.missing:
+        raise errors.Incomplete(f"{url}: {missing} not committed; run again to compute them")
+    if outcome.counts == {LaneStatus.FAILED.word: 1} and alone is not None:
+        raise typer.Exit(alone)
+    if not outcome.all_ok and not cluster:
         raise typer.Exit(errors.NOT_CONVERGED)
+
+
+def _reached(manifest: str | Document, overrides: list[str] | None, code: int | None) -> Campaign:
+    """The campaign; ends with `code`, if it is given, where only inputs that cannot be reached are wrong."""
+    try:
+        return load(manifest, overrides)
+    except errors.ManifestError as error:
+        if code is None or not error.unreachable:
+            raise
+        print(error, file=sys.stderr)
+        raise typer.Exit(code) from None
 
 
 def retry(
@@ -104,7 +163,7 @@ def retry(
     """
     from lanewise.machine import progress
 
-    campaign = load(manifest, overrides)
+    campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else None)
     either = failed or nonconverged
     chosen = {"failed": failed or not either, "nonconverged": nonconverged or not either}
     with progress.reporter() as reporter:
@@ -132,7 +191,10 @@ def status(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show from storage what is done, running, lost, failed or missing, the rate, and the next command."""
+    """Show from storage what is done, running, lost, failed, damaged or missing, the rate, and the next command.
+
+    Exits with 74 if a committed file is missing or cut.
+    """
     from lanewise.operations import status as practice
 
     options = [f"--set {shlex.quote(pair)}" for pair in overrides or ()]
@@ -143,5 +205,5 @@ def status(
         indent = None if watch else 2
         print(json.dumps(asdict(found), indent=indent) if as_json else practice.text(found), flush=True)
         if not watch or not found.chunks.missing:
-            return
+            raise typer.Exit(errors.Damaged.exit_code if found.chunks.damaged else 0)
         time.sleep(interval)

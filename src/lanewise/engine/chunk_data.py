@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lanewise.errors import InputUnreachable
 from lanewise.machine import interrupts
 from lanewise.manifest.plan import Realization
 from lanewise.manifest.problem import Observation, Problem
@@ -118,6 +119,8 @@ class ChunkData:
         interrupts.stop_here()
         try:
             return observe(realization)
+        except InputUnreachable:
+            raise  # not a property of the data: a later attempt may succeed
         except Exception as error:  # the border where one realization's failure becomes its record
             return _failed(error, realization.planned.truth)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -37,6 +38,11 @@ def memory_bytes() -> int:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _first_line(_CGROUP_MEMORY)
     return min(total, int(limit)) if limit.isdecimal() else total
+
+
+def is_quantity(text: str) -> bool:
+    """Whether the text is a Kubernetes quantity of memory such as 16Gi."""
+    return re.fullmatch(rf"[1-9][0-9]*({'|'.join(_UNITS)})", text) is not None
 
 
 def quantity_bytes(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from types import TracebackType
@@ -54,7 +55,11 @@ class JsonLines(Silent):
     def say(self, event: str, text: str, **fields: Any) -> None:
         """Print one JSON object."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        print(json.dumps({"time": stamp, "event": event, "text": text, **fields}), flush=True)
+        try:
+            print(json.dumps({"time": stamp, "event": event, "text": text, **fields}), flush=True)
+        except OSError as error:  # a full disk, or a reader that has gone: no reason to end a run
+            print(f"standard output: {error.strerror}; it goes on without messages", file=sys.stderr)
+            mute()
 
 
 class Bar(Silent):
@@ -95,6 +100,11 @@ class Bar(Silent):
     def say(self, event: str, text: str, **fields: Any) -> None:
         """Print the text above the bar."""
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def mute() -> None:
+    """Discard standard output from now on, and what of it could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def watched() -> Reporter:

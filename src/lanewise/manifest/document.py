@@ -49,9 +49,9 @@ class Document:
                 return self.source, self.lines[path[:end]]
         return self.source, 0
 
-    def complaint(self, path: Path, message: str) -> Complaint:
+    def complaint(self, path: Path, message: str, *, unreachable: bool = False) -> Complaint:
         """A complaint about the value at `path`."""
-        return Complaint(*self.origin(path), dotted((*self.prefix, *path)), message)
+        return Complaint(*self.origin(path), dotted((*self.prefix, *path)), message, unreachable)
 
     def override(self, path: Path, value: Any, origin: str) -> Document:
         """A copy with another value at `path`; complaints about it name the origin."""

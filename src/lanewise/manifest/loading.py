@@ -80,7 +80,7 @@ def documents(
     Returns:
         Manifest, config (None if it is missing or cannot be read), and the complaints about reading it.
     """
-    doc = yaml_text.parse(_read(source), source) if isinstance(source, str) else source
+    doc = yaml_text.parse(read(source), source) if isinstance(source, str) else source
     for variable, dotted in ENVIRONMENT.items():
         if os.environ.get(variable):
             doc = _override(doc, f"{dotted}={os.environ[variable]}", variable)
@@ -100,20 +100,30 @@ def documents(
         return doc, None, list(error.complaints)
 
 
-def _read(source: str) -> str:
+def read(source: str) -> str:
+    """The text of a manifest, a config, or another file of the user.
+
+    Raises:
+        ManifestError: it is not there (`unreachable`), or is no text.
+    """
+    unreachable = False
     try:
-        with fsspec.open(source, "r", encoding="utf-8") as stream:
+        # Not fsspec for a path: it takes '::' for a chain of file systems.
+        opener = fsspec.open if "://" in source else open
+        with opener(source, "r", encoding="utf-8") as stream:
             text: str = stream.read()
             return text
     except FileNotFoundError:
-        message = "no such file; check the path"
+        message, unreachable = "no such file; check the path", True
     except IsADirectoryError:
         message = "expected a YAML file, got a directory"
     except UnicodeDecodeError as error:
         message = f"expected UTF-8 text, got {error.reason}"
-    except (OSError, ValueError, ImportError) as error:
+    except (ValueError, ImportError) as error:
         message = f"cannot be read: {error}"
-    raise ManifestError([Complaint(source, 0, "", message)])
+    except Exception as error:  # each storage client has its own error classes
+        message, unreachable = f"cannot be read: {error}", True
+    raise ManifestError([Complaint(source, 0, "", message, unreachable)])
 
 
 def _override(doc: Document, pair: str, origin: str) -> Document:
@@ -135,9 +145,9 @@ def _config(doc: Document) -> Document:
         return doc.part("config")
     named = beside(doc.source, named)
     try:
-        return yaml_text.parse(_read(named), named)
+        return yaml_text.parse(read(named), named)
     except ManifestError as error:
         if any(c.line for c in error.complaints):
             raise
-        reason = error.complaints[0].message
-        raise ManifestError([doc.complaint(("config",), f"{named}: {reason}")]) from None
+        message = f"{named}: {error.complaints[0].message}"
+        raise ManifestError([doc.complaint(("config",), message, unreachable=error.unreachable)]) from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 def split(path: str) -> tuple[str, str]:
@@ -16,3 +18,15 @@ def beside(file: str, path: str) -> str:
     if "://" in path or os.path.isabs(path):
         return path
     return f"{split(file)[0].rstrip('/')}/{path}"
+
+
+def pinned(value: Any) -> Iterator[str]:
+    """The path of every file in a resolved value, e.g. of a manifest, that is pinned by its SHA-256."""
+    if isinstance(value, list):
+        for part in value:
+            yield from pinned(part)
+    elif isinstance(value, Mapping):
+        if {"path", "sha256"} <= value.keys():
+            yield value["path"]
+        for part in value.values():
+            yield from pinned(part)

@@ -68,6 +68,16 @@ def parse(text: str, source: str) -> Document:
             loader.dispose()
 
 
+def parse_all(text: str, source: str) -> list[Document]:
+    """Read several YAML documents; empty ones are left out.
+
+    Raises:
+        ManifestError: one of them is not YAML, or repeats a key.
+    """
+    parts = re.split(r"^---.*$", text, flags=re.MULTILINE)
+    return [parse(part, source) for part in parts if re.search(r"^[^#\s]", part, re.MULTILINE)]
+
+
 def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], source: str) -> Iterator[Complaint]:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
@@ -97,7 +107,9 @@ def _explain(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes multi-line text as a block, no aliases, and quotes around strings that YAML 1.2 reads as numbers."""
+    """Writes multi-line text as a block, no aliases, and quotes around strings that some reader takes for a number or
+    a boolean.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -112,6 +124,9 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
+# Readers of YAML 1.1, such as Kubernetes', take single letters for booleans, and 0o17 for a number; PyYAML does not.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?0o[0-7]+$"), list("-+0"))
 
 
 def dump(value: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from lanewise.manifest.protocols import Conclusion
+from lanewise.storage import waits
 from lanewise.storage.record import Record
 
 _POLL_S = 5.0
@@ -14,11 +15,13 @@ _POLL_S = 5.0
 def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None:
     """Wait until every chunk is committed or the deadline has passed.
 
+    If LANEWISE_WAIT is set, the deadline counts from the first process with this value.
+
     Args:
         deadline_s: longest time to wait [s].
         tell: called with the number of committed chunks.
     """
-    end = time.monotonic() + deadline_s
+    end = time.monotonic() + deadline_s - waits.waited_s(record.store)
     total = len(record.plan.chunks)
     # A wait may last a day: read only the chunks that are not known to be committed. The aggregation reads all.
     left: Collection[int] = range(total)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lanewise.errors import StorageError
+from lanewise.errors import Damaged, StorageError
 from lanewise.machine import interrupts
 from lanewise.machine.progress import Reporter
 from lanewise.manifest import registry
@@ -31,12 +31,14 @@ class Outcome:
         computed, reused: number of chunks.
         counts: status → number of realizations of those chunks.
         errors: one per chunk that could not be committed.
+        missing: indices of chunks that were asked for and are not committed, by storage at the end of a run.
     """
 
     computed: int = 0
     reused: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     errors: tuple[Exception, ...] = ()
+    missing: tuple[int, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         """The sum of two results."""
@@ -45,12 +47,13 @@ class Outcome:
             self.reused + other.reused,
             self.counts + other.counts,
             self.errors + other.errors,
+            self.missing + other.missing,
         )
 
     @property
     def all_ok(self) -> bool:
-        """Whether every realization is ok."""
-        return not self.errors and set(self.counts) <= {LaneStatus.OK.word}
+        """Whether everything that was asked for is committed, and every realization is ok."""
+        return not self.errors and not self.missing and set(self.counts) <= {LaneStatus.OK.word}
 
 
 def solver(
@@ -89,7 +92,8 @@ def committed(record: Record, indices: Collection[int], *, overwrite: bool) -> d
         Damaged: a commit cannot be read, or one of its files is missing or has another size.
     """
     found = {} if overwrite else record.commits(indices)
-    commits.check_sizes(record.store, found)
+    for index, fault in commits.faults(record.store, found).items():
+        raise Damaged(f"{fault}; {commits.remedy(index)}")
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from lanewise.errors import UsageError
 from lanewise.machine.progress import Reporter
@@ -18,16 +20,25 @@ _MANY_DIRECTORIES = 20_000
 
 
 def run(
-    record: Record, batch_index: int | None, policy: Policy, *, overwrite: bool, n_workers: int, progress: Reporter
+    record: Record,
+    batch_index: int | range | None,
+    policy: Policy,
+    *,
+    overwrite: bool,
+    n_workers: int,
+    progress: Reporter,
 ) -> Outcome:
-    """Compute one chunk, or all chunks that are not committed; see `api.Campaign.run`."""
+    """Compute one chunk, some, or all chunks that are not committed; see `api.Campaign.run`.
+
+    Returns:
+        The outcome; its `missing` chunks are read off the commits, whatever the processes have reported.
+    """
     planned = record.plan.chunks
-    if batch_index is not None and not 0 <= batch_index < len(planned):
-        raise UsageError(f"batch_index: expected 0 to {len(planned) - 1}, got {batch_index}")
-    asked = range(len(planned)) if batch_index is None else (batch_index,)
+    asked = _asked(batch_index, len(planned))
     # Refuse damaged or foreign commits before any chunk is computed.
     committed = chunks.committed(record, asked, overwrite=overwrite)
     left = [index for index in asked if index not in committed]
+    replaced = commits.survey(record.store, asked)[0] if overwrite else {}
     n_workers = min(n_workers, len(left))
     solver = chunks.solver(record) if n_workers == 1 else None
     _keep_manifest(record)
@@ -44,7 +55,8 @@ def run(
     elif left:
         outcome = workers.run(record, left, n_workers, policy, overwrite=overwrite, progress=progress)
     outcome += chunks.reuse(record, committed, progress)
-    if overwrite and batch_index is None and not outcome.errors:
+    outcome = replace(outcome, missing=_missing(record, asked, {i: old.attempt for i, old in replaced.items()}))
+    if overwrite and batch_index is None and not outcome.missing:
         _withdraw_unplanned(record)
     return outcome
 
@@ -57,6 +69,21 @@ def remarks(record: Record) -> tuple[str, ...]:
         remedy = "output.layout: packed writes one file per chunk, and `lanewise export` unpacks it"
         found = (*found, f"output.layout: {n} directories of three files each; {remedy}")
     return found
+
+
+def _asked(chosen: int | range | None, n_chunks: int) -> range:
+    if chosen is None:
+        return range(n_chunks)
+    asked = range(chosen, chosen + 1) if isinstance(chosen, int) else chosen
+    if asked and not 0 <= min(asked) <= max(asked) < n_chunks:
+        raise UsageError(f"batch_index: expected 0 to {n_chunks - 1}, got {chosen}")
+    return asked
+
+
+def _missing(record: Record, asked: Collection[int], replaced: Mapping[int, str]) -> tuple[int, ...]:
+    """Chunks without a commit of now, by storage; `replaced`: the attempts that were to be replaced, by chunk."""
+    found, _ = commits.survey(record.store, asked)
+    return tuple(i for i in asked if i not in found or found[i].attempt == replaced.get(i))
 
 
 def _withdraw_unplanned(record: Record) -> None:

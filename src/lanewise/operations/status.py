@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lanewise.errors import Damaged
+from lanewise.manifest import spans
 from lanewise.manifest.status import LaneStatus, listed
 from lanewise.operations.retry import mendable
 from lanewise.storage import claims, commits, failures
@@ -142,7 +143,7 @@ def status(record: Record, source: str) -> Status:
         source: the manifest and its overrides, as on the command line.
     """
     planned = record.plan.chunks
-    done, damaged = record.survey()
+    done, damaged = record.sound()
     not_ok, broken = _not_ok(record, done)
     damaged |= broken
     claimed = [c for c in claims.survey(record.store) if c.chunk is None or c.chunk < len(planned)]
@@ -201,8 +202,7 @@ def text(found: Status) -> str:
         left = f", about {_duration(rate.seconds_left)} left" if rate.seconds_left is not None else ""
         lines.append(f"at work: {rate.processes} process{'es' if rate.processes > 1 else ''}, {at}{left}")
     if chunks.missing:
-        shown = ", ".join(map(str, chunks.missing[:_SHOWN])) + (" …" if len(chunks.missing) > _SHOWN else "")
-        lines.append(f"not committed: chunk {shown}")
+        lines.append(f"not committed: {spans.shown(chunks.missing)}")
     lines += _some(
         f"chunk {one.chunk} runs on {one.node}: " + (f"{one.done} of {one.total}" if one.total else "begins")
         for one in chunks.running

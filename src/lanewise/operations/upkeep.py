@@ -13,6 +13,7 @@ from lanewise.storage.claims import CLAIMS
 from lanewise.storage.commits import Commit, File
 from lanewise.storage.record import Record
 from lanewise.storage.store import PROBES, Store, is_stamp
+from lanewise.storage.waits import WAITS
 
 # Chunks that are read between two progress reports.
 _AT_ONCE = 64
@@ -107,6 +108,7 @@ def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list
     taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
     # A living process rewrites its claim every few seconds, so that it is never old.
     taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
+    taken += old([f"{WAITS}/{name}" for name in store.names(WAITS)])
     taken += old(store.leftovers())
     done = {chunks[index].name for index in found}
     taken += [f"{commits.CHECKPOINTS}/{name}" for name in store.names(commits.CHECKPOINTS) if name in done]

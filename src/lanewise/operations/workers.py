@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from lanewise.errors import INTERRUPTED, TERMINATED, MachineError, StorageError, UsageError, WorkerLost
+from lanewise.errors import MachineError, StorageError, UsageError, WorkerLost
 from lanewise.machine import host, interrupts
 from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest.manifest import Manifest
@@ -27,6 +27,8 @@ from lanewise.storage.claims import Claim
 from lanewise.storage.record import Record
 
 _POLL_S = 0.5
+# A chunk that has cost this many workers is given up; so is the start of workers that end before they get a chunk.
+_MOST_LOSSES = 3
 _PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
@@ -74,6 +76,8 @@ def run(
 ) -> Outcome:
     """Compute chunks in n processes; the results are those of one process.
 
+    The chunk of a worker that dies is taken up by a new one, three times at most.
+
     Raises:
         UsageError: see `shares`.
         StorageError, MachineError: raised in a worker; the others stop after their round.
@@ -100,7 +104,12 @@ class _Worker:
 
 @dataclass
 class _Crew:
-    """The workers of a run and its result so far."""
+    """The workers of a run and its result so far.
+
+    Attributes:
+        losses: number of workers that died, by the index of their chunk; None: before they had one.
+        stopping: whether the workers have been told to end.
+    """
 
     record: Record
     indices: Sequence[int]
@@ -109,18 +118,20 @@ class _Crew:
     progress: Reporter
     workers: list[_Worker] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
+    losses: Counter[int | None] = field(default_factory=Counter)
+    stopping: bool = False
 
     def work(self, parts: Sequence[Share]) -> None:
         """Compute until no chunk is left; a signal or a fatal error stops all workers."""
         left = deque(self.indices)
-        stopping, fatal = False, None
+        fatal = None
         self.progress.begin(f"{len(parts)} workers", len(self.indices))
         for share in parts[: len(left)]:
             self._start(share)
         try:
             while self.workers:
-                if not stopping and (interrupts.pending() or fatal is not None):
-                    stopping = True
+                if not self.stopping and (interrupts.pending() or fatal is not None):
+                    self.stopping = True
                     left.clear()
                     self._stop()
                 for worker in self._heard():
@@ -178,32 +189,34 @@ class _Crew:
     def _hand_out(self, worker: _Worker, left: deque[int]) -> None:
         worker.chunk = left.popleft() if left else None
         worker.done = worker.total = 0
-        with contextlib.suppress(BrokenPipeError):  # it has ended; the next recv raises EOFError
+        with contextlib.suppress(ConnectionError):  # it has ended; the next recv raises EOFError
             worker.connection.send(worker.chunk)
 
     def _gone(self, worker: _Worker, left: deque[int]) -> None:
-        """Remove a worker that has ended; if it was computing a chunk, that chunk has failed."""
+        """Remove a worker that has ended; if it died, its chunk is put back, and a new worker starts in its place."""
         worker.process.join()
         worker.connection.close()
         self.workers.remove(worker)
         code = worker.process.exitcode
-        if worker.chunk is None or interrupts.pending() or code in (TERMINATED, INTERRUPTED):
+        if self.stopping or interrupts.pending() or (worker.chunk is None and code == 0):
             return
-        chunk = self.record.plan.chunks[worker.chunk]
-        commit = None if self.overwrite else self.record.commits([chunk.index]).get(chunk.index)
-        if commit is not None:  # it ended between the commit and its message
-            self._count(Outcome(computed=1, counts=Counter(commit.counts)))
-        else:
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-            error = WorkerLost(
-                f"its process {how}, perhaps out of memory; lower --workers or batch.width if it happens again"
-            )
-            self.progress.say("failed", f"chunk {chunk.index}: {error}", chunk=chunk.index)
-            with contextlib.suppress(StorageError):
-                claims.withdraw(self.record.store, worker.process.pid)
-                failures.record(self.record.store, chunk, claims.node(), error)
+        self.losses[worker.chunk] += 1
+        given_up = self.losses[worker.chunk] >= _MOST_LOSSES
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        remedy = ", perhaps out of memory; lower --workers or batch.width if it happens again"
+        error = WorkerLost(f"its process {how}{remedy if code == -signal.SIGKILL else ''}")
+        who = "a worker without a chunk" if worker.chunk is None else f"chunk {worker.chunk}"
+        self.progress.say("failed" if given_up else "lost", f"{who}: {error}", chunk=worker.chunk)
+        with contextlib.suppress(StorageError):
+            claims.withdraw(self.record.store, worker.process.pid)
+            if worker.chunk is not None:
+                failures.record(self.record.store, self.record.plan.chunks[worker.chunk], claims.node(), error)
+        if given_up:
             self._count(Outcome(errors=(error,)))
-        if left:
+        elif worker.chunk is not None:
+            # The last turn is the best one if memory is short. What is committed already will be reused.
+            left.append(worker.chunk)
+        if left and not (given_up and worker.chunk is None):
             self._start(worker.share)
 
     def _count(self, part: Outcome) -> None:

@@ -7,41 +7,55 @@ aggregation polls the commits in storage. It does not depend on the chunk Job, w
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from typing import Any
 
 from lanewise.errors import NOT_CONVERGED, ChunkImpossible, ManifestError, UsageError
 from lanewise.machine import interrupts
 from lanewise.manifest import yaml_text
+from lanewise.manifest.document import Document
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
-from lanewise.render.site import WORKING_DIRECTORY, Site, check_output, parse_label, parse_toleration
-from lanewise.storage import claims
+from lanewise.render import patches as patching
+from lanewise.render.site import WORKING_DIRECTORY, Site, check_inputs, check_output, pairs, parse_toleration
+from lanewise.storage import claims, waits
 
 Object = dict[str, Any]
 
 MANIFEST_PATH = "/etc/lanewise/manifest.yaml"
-USER = 10001
 
-# With more indexes than this, Kubernetes requires maxFailedIndexes, and limits it and the parallelism to 10 000.
-_MANY_INDEXES, _MOST_AT_ONCE = 100_000, 10_000
+# With more indexes than this, Kubernetes limits what may fail, and how many pods may run: pods get several chunks.
+_MOST_INDEXES = 100_000
 # Time between the end of our grace period and the kill of the pod [s].
 _MARGIN_S = 20
 _CONFIG_MAP_BYTES = 2**20
+_AT_ONCE = 50
+_QUEUE = "kueue.x-k8s.io/queue-name"
 
 
-def jobs(manifest: Manifest, plan: Plan, site: Site) -> str:
+def jobs(manifest: Manifest, plan: Plan, site: Site, patches: Sequence[Document] = ()) -> str:
     """The objects for a campaign as YAML documents; equal arguments give equal text.
 
+    Args:
+        patches: strategic merge patches, applied last.
+
     Raises:
-        UsageError: the results would not outlive their pods, or Kubernetes would refuse the objects.
+        UsageError: the results would not outlive their pods, the pods lack an input, or Kubernetes would refuse the
+            objects.
+    """
+    found = patching.apply(objects(manifest, plan, site), patches)
+    return _header(manifest, plan) + "".join(f"---\n{yaml_text.dump(each)}" for each in found)
+
+
+def objects(manifest: Manifest, plan: Plan, site: Site) -> list[Object]:
+    """The ConfigMap, the Job of the chunks and the Job of the aggregation.
+
+    Raises:
+        UsageError: see `jobs`.
     """
     check_output(manifest, site)
-    objects = [
-        _config_map(manifest, site),
-        _chunk_job(manifest, plan, site),
-        _aggregation_job(manifest, site),
-    ]
-    return _header(manifest, plan) + "".join(f"---\n{yaml_text.dump(each)}" for each in objects)
+    check_inputs(manifest, site)
+    return [_config_map(manifest, site), _chunk_job(manifest, plan, site), _aggregation_job(manifest, site)]
 
 
 def _header(manifest: Manifest, plan: Plan) -> str:
@@ -73,6 +87,10 @@ def _config_map(manifest: Manifest, site: Site) -> Object:
 
 def _chunk_job(manifest: Manifest, plan: Plan, site: Site) -> Object:
     n_chunks = len(plan.chunks)
+    n_pods = min(-(-n_chunks // site.chunks_per_pod), _MOST_INDEXES)
+    args = ["run", MANIFEST_PATH, "--cluster"]
+    if n_pods < n_chunks:
+        args += ["--index-from", "JOB_COMPLETION_INDEX", "--of", str(n_pods)]
     needs = manifest.resources
     gpus = 0 if needs.device == "cpu" else needs.gpus
     resources = {
@@ -81,19 +99,19 @@ def _chunk_job(manifest: Manifest, plan: Plan, site: Site) -> Object:
     }
     metadata = _metadata(manifest, site, "run")
     if site.queue:
-        metadata["labels"]["kueue.x-k8s.io/queue-name"] = site.queue
+        metadata["labels"][_QUEUE] = site.queue
         metadata["annotations"] = {"kueue.x-k8s.io/job-min-parallelism": "1"}
     spec: Object = {
         "completionMode": "Indexed",
-        "completions": n_chunks,
-        "parallelism": _parallelism(site, n_chunks),
+        "completions": n_pods,
+        "parallelism": min(n_pods, site.parallelism or _AT_ONCE),
         "backoffLimitPerIndex": site.retries,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": [*_rules(), _on_exit("FailIndex", NOT_CONVERGED, ChunkImpossible.exit_code)]},
-        "template": _template(manifest, site, "run", ["run", MANIFEST_PATH, "--cluster"], resources),
-    }
-    if n_chunks > _MANY_INDEXES:
-        spec["maxFailedIndexes"] = _MOST_AT_ONCE
+        "template": _template(manifest, site, "run", args, resources),
+    } | _ttl(site)
+    if site.pod_deadline_s is not None:
+        spec["template"]["spec"]["activeDeadlineSeconds"] = site.pod_deadline_s
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
@@ -103,18 +121,30 @@ def _aggregation_job(manifest: Manifest, site: Site) -> Object:
         args += ["--min-complete", f"{site.min_complete:g}"]
     memory = {"memory": site.aggregate_memory}
     resources = {"requests": {"cpu": 1} | memory, "limits": memory}
+    metadata = _metadata(manifest, site, "aggregate")
+    template = _template(manifest, site, "aggregate", args, resources)
+    # All tries of the Job share one deadline.
+    job = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    template["spec"]["containers"][0]["env"].append({"name": waits.VARIABLE, "valueFrom": job})
+    # Never in the queue of the chunks: it would hold quota while it waits for chunks that wait for quota.
+    if site.aggregate_queue:
+        metadata["labels"][_QUEUE] = site.aggregate_queue
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        # Never in Kueue's queue: it would hold quota while it waits for chunks that wait for quota.
-        "metadata": _metadata(manifest, site, "aggregate"),
+        "metadata": metadata,
         "spec": {
             "backoffLimit": site.retries,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _rules()},
-            "template": _template(manifest, site, "aggregate", args, resources),
-        },
+            "template": template,
+        }
+        | _ttl(site),
     }
+
+
+def _ttl(site: Site) -> Object:
+    return {} if site.ttl_s is None else {"ttlSecondsAfterFinished": site.ttl_s}
 
 
 def _rules() -> list[Object]:
@@ -133,31 +163,23 @@ def _on_exit(action: str, *codes: int) -> Object:
     }
 
 
-def _parallelism(site: Site, n_chunks: int) -> int:
-    wanted = min(n_chunks, 50) if site.parallelism is None else site.parallelism
-    if n_chunks > _MANY_INDEXES and wanted > _MOST_AT_ONCE:
-        raise UsageError(
-            f"--parallelism {wanted}: for {n_chunks} chunks, Kubernetes allows at most {_MOST_AT_ONCE} pods at a time; "
-            "lower it or raise batch.size"
-        )
-    return wanted
-
-
 def _template(manifest: Manifest, site: Site, role: str, args: list[str], resources: Object) -> Object:
     spec: Object = {"restartPolicy": "Never", "terminationGracePeriodSeconds": site.grace_s}
     if site.service_account:
         spec["serviceAccountName"] = site.service_account
+    if site.priority_class:
+        spec["priorityClassName"] = site.priority_class
+    if site.pull_secret:
+        spec["imagePullSecrets"] = [{"name": name} for name in site.pull_secret]
     spec |= {"automountServiceAccountToken": False, "enableServiceLinks": False}
     if site.node_selector:
-        spec["nodeSelector"] = dict(parse_label(text) for text in site.node_selector)
+        spec["nodeSelector"] = pairs("--node-selector", site.node_selector)
     if site.toleration:
         spec["tolerations"] = [parse_toleration(text) for text in site.toleration]
+    user = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), site.uid)
     spec["securityContext"] = {
         "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
-        "fsGroupChangePolicy": "OnRootMismatch",
+        **({} if site.openshift else user | {"fsGroupChangePolicy": "OnRootMismatch"}),
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     spec["containers"] = [_container(site, args, resources)]
@@ -167,7 +189,9 @@ def _template(manifest: Manifest, site: Site, role: str, args: list[str], resour
     ]
     if site.claim:
         spec["volumes"].append({"name": "output", "persistentVolumeClaim": {"claimName": site.claim}})
-    return {"metadata": {"labels": _labels(manifest, role)}, "spec": spec}
+    annotations = pairs("--annotation", site.annotation)
+    metadata = {"labels": _labels(manifest, site, role)} | ({"annotations": annotations} if annotations else {})
+    return {"metadata": metadata, "spec": spec}
 
 
 def _container(site: Site, args: list[str], resources: Object) -> Object:
@@ -187,6 +211,9 @@ def _container(site: Site, args: list[str], resources: Object) -> Object:
         container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
     if site.env_secret:
         container["envFrom"] = [{"secretRef": {"name": site.env_secret}}]
+    if site.ephemeral_storage:
+        disk = {"ephemeral-storage": site.ephemeral_storage}
+        resources = {kind: amounts | disk for kind, amounts in resources.items()}
     container["resources"] = resources
     container["securityContext"] = {
         "allowPrivilegeEscalation": False,
@@ -206,11 +233,11 @@ def _metadata(manifest: Manifest, site: Site, role: str) -> Object:
     """Metadata. The chunk Job has the campaign's name without a suffix: name and index must fit into 63 characters."""
     name = manifest.name if role == "run" else f"{manifest.name}-{role}"
     namespace = {"namespace": site.namespace} if site.namespace else {}
-    return {"name": name, **namespace, "labels": _labels(manifest, role)}
+    return {"name": name, **namespace, "labels": _labels(manifest, site, role)}
 
 
-def _labels(manifest: Manifest, role: str) -> dict[str, str]:
-    return {
+def _labels(manifest: Manifest, site: Site, role: str) -> dict[str, str]:
+    return pairs("--label", site.label) | {
         "app.kubernetes.io/name": "lanewise",
         "app.kubernetes.io/instance": manifest.name,
         "app.kubernetes.io/component": role,

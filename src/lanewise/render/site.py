@@ -10,16 +10,18 @@ from typing import Annotated
 from typer import Option
 
 from lanewise.errors import UsageError
+from lanewise.machine import host
+from lanewise.manifest.locations import pinned
 from lanewise.manifest.manifest import Manifest
 
 WORKING_DIRECTORY = "/work"
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_KEY = r"(?:[a-z0-9.-]+/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?"
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _TOLERATION = re.compile(
     rf"(?P<key>{_LABEL_KEY})(?:=(?P<value>[A-Za-z0-9_.-]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?"
 )
-_QUANTITY = re.compile(r"[1-9][0-9]*(Mi|Gi|Ti|M|G|T)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,34 @@ class Site:
     grace_s: Annotated[
         int, Option("--grace", min=1, help="Seconds from the wish to stop a pod (SIGTERM) to its end.")
     ] = 120
+    chunks_per_pod: Annotated[
+        int, Option(min=1, help="Chunks that one pod computes; more where there are more than 100 000 chunks.")
+    ] = 1
+    aggregate_queue: Annotated[
+        str | None,
+        Option(metavar="NAME", help="Kueue's LocalQueue of the aggregation, where Kueue stops jobs without a queue."),
+    ] = None
+    uid: Annotated[int, Option(min=1, help="User and group of the pods' processes.")] = 10001
+    openshift: Annotated[bool, Option("--openshift", help="Leave user and group to the cluster.")] = False
+    label: Annotated[
+        list[str] | None,
+        Option(metavar="KEY=VALUE", help="Label of all objects and pods, e.g. azure.workload.identity/use=true."),
+    ] = None
+    annotation: Annotated[list[str] | None, Option(metavar="KEY=VALUE", help="Annotation of the pods.")] = None
+    priority_class: Annotated[str | None, Option(metavar="NAME", help="PriorityClass of the pods.")] = None
+    pull_secret: Annotated[
+        list[str] | None, Option(metavar="NAME", help="Secret for the image's registry; repeatable.")
+    ] = None
+    ephemeral_storage: Annotated[
+        str | None, Option(metavar="QUANTITY", help="Disk of a pod, for /tmp and logs, e.g. 10Gi.")
+    ] = None
+    pod_deadline_s: Annotated[
+        int | None,
+        Option("--pod-deadline", min=1, help="Seconds after which a pod of a chunk is stopped and tried again."),
+    ] = None
+    ttl_s: Annotated[
+        int | None, Option("--ttl", min=0, help="Seconds after which Kubernetes removes the ended Jobs.")
+    ] = None
 
     @property
     def claim(self) -> str:
@@ -94,12 +124,30 @@ class Site:
         _check_name("--queue", self.queue, 63)
         if not self.mount.startswith("/") or posixpath.normpath(self.mount) in {"/", "/tmp", "/etc/lanewise"}:
             raise UsageError(f"--pvc: expected a directory of its own to mount at, such as /work, got '{self.mount}'")
-        if not _QUANTITY.fullmatch(self.aggregate_memory):
-            raise UsageError(f"--aggregate-memory: expected a quantity such as 4Gi, got '{self.aggregate_memory}'")
+        for option, text in (
+            ("--aggregate-memory", self.aggregate_memory),
+            ("--ephemeral-storage", self.ephemeral_storage),
+        ):
+            if text is not None and not host.is_quantity(text):
+                raise UsageError(f"{option}: expected a quantity such as 4Gi, got '{text}'")
+        _check_name("--aggregate-queue", self.aggregate_queue, 63)
+        _check_name("--priority-class", self.priority_class, 253)
+        for name in self.pull_secret or ():
+            _check_name("--pull-secret", name, 253)
+        if not re.fullmatch(_LABEL_KEY, self.gpu_resource) or "/" not in self.gpu_resource:
+            raise UsageError(f"--gpu-resource: expected a name such as nvidia.com/gpu, got '{self.gpu_resource}'")
         for text in self.toleration or ():
             parse_toleration(text)
-        for text in self.node_selector or ():
-            parse_label(text)
+        for option, texts in (("--node-selector", self.node_selector), ("--label", self.label)):
+            for text in texts or ():
+                if not _LABEL_VALUE.fullmatch(parse_pair(option, text)[1]):
+                    raise UsageError(
+                        f"{option} {text}: expected a value of at most 63 letters, digits, '-', '_' and '.'"
+                    )
+        for text in self.annotation or ():
+            parse_pair("--annotation", text)
+        if reserved := [text for text in self.label or () if text.startswith("app.kubernetes.io/")]:
+            raise UsageError(f"--label {reserved[0]}: lanewise sets this label; choose another key")
 
 
 def check_output(manifest: Manifest, site: Site) -> None:
@@ -135,6 +183,28 @@ def check_output(manifest: Manifest, site: Site) -> None:
         )
 
 
+def check_inputs(manifest: Manifest, site: Site) -> None:
+    """Check that the pods can reach the data files that the manifest names.
+
+    Raises:
+        UsageError: a file is in memory, or on this machine's disk and not below the claim's mount.
+    """
+    lost = [path for path in pinned(manifest.content) if not _reachable(path, site)]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise UsageError(
+            f"{manifest.source}: {lost[0]}{more}: a file of this machine, which the pods do not have; put it into a "
+            "bucket and name its URL, or on the volume, mounted at the same path as here: --pvc CLAIM:PATH"
+        )
+
+
+def _reachable(path: str, site: Site) -> bool:
+    scheme, _, local = path.rpartition("://")
+    if scheme not in {"", "file", "local"}:
+        return scheme != "memory"
+    return bool(site.claim) and f"{posixpath.normpath(local)}/".startswith(f"{posixpath.normpath(site.mount)}/")
+
+
 def parse_toleration(text: str) -> dict[str, str]:
     """Parse `key[=value][:effect]` into a Kubernetes toleration.
 
@@ -150,18 +220,25 @@ def parse_toleration(text: str) -> dict[str, str]:
     return meant | ({"effect": match["effect"]} if match["effect"] else {})
 
 
-def parse_label(text: str) -> tuple[str, str]:
-    """Parse `key=value` of a node's label.
+def parse_pair(option: str, text: str) -> tuple[str, str]:
+    """Parse `key=value` of a label or an annotation.
 
     Raises:
         UsageError: the text has another form.
     """
     key, sign, value = text.partition("=")
-    if not key or not sign:
-        raise UsageError(f"--node-selector {text}: expected key=value, e.g. kubernetes.io/arch=amd64")
+    if not sign or not re.fullmatch(_LABEL_KEY, key) or len(key.rpartition("/")[2]) > 63:
+        raise UsageError(f"{option} {text}: expected key=value, e.g. kubernetes.io/arch=amd64")
     return key, value
 
 
+def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """Several `key=value` as a mapping."""
+    return dict(parse_pair(option, text) for text in texts or ())
+
+
 def _check_name(option: str, name: str | None, longest: int) -> None:
-    if name is not None and not (_NAME.fullmatch(name) and len(name) <= longest):
+    # Names of at most 63 characters are DNS labels, which have no dots; longer ones are DNS names.
+    labels = [] if name is None else name.split(".") if longest > 63 else [name]
+    if name is not None and not (all(_NAME.fullmatch(label) for label in labels) and len(name) <= longest):
         raise UsageError(f"{option}: expected at most {longest} lower-case letters, digits and dashes, got '{name}'")

@@ -20,7 +20,6 @@ from typing import Any
 
 from lanewise.errors import Damaged, ResultsDiffer, StorageError
 from lanewise.manifest import identity, registry
-from lanewise.manifest.locations import split
 from lanewise.manifest.plan import Chunk, Plan
 from lanewise.manifest.protocols import AnyResult, Outputs
 from lanewise.storage.store import HOME, Store, stamp
@@ -148,26 +147,26 @@ def _sealed(head: str, tail: str) -> bytes:
     return f"{head}{hashlib.sha256(f'{head}{_BLANK}{tail}'.encode()).hexdigest()}{tail}".encode()
 
 
-def check_sizes(store: Store, found: Mapping[int, Commit]) -> None:
-    """Check the files of commits: they exist and have the right sizes. `verify` also checks their content.
+def faults(store: Store, found: Mapping[int, Commit]) -> dict[int, Damaged]:
+    """Commits with a file that is missing or has another size, by chunk index, from one listing.
 
-    Raises:
-        Damaged: a file is missing or has another size.
+    `verify` also checks the content.
     """
-
-    def fault(commit: Commit) -> str | None:
-        sizes = store.sizes(split(commit.data.path)[0])
+    alone = next(iter(found)) if len(found) == 1 else None
+    sizes = store.sizes_below(CHUNKS if alone is None else f"{CHUNKS}/{Chunk(alone, ()).name}") if found else {}
+    damaged: dict[int, Damaged] = {}
+    for index, commit in found.items():
         for file in (commit.data, commit.rows, commit.view):
-            size = sizes.get(split(file.path)[1]) if file else None
-            if file and size != file.size:
-                there = "is missing" if size is None else f"has {size} bytes"
-                return f"{store.where(file.path)}: {there}, its commit says {file.size} bytes"
-        return None
+            # If the chunk was overwritten since its commit was read, it is not damaged.
+            if file and sizes.get(file.path) != file.size and previous(store, Chunk(index, ())) == commit:
+                damaged[index] = _wrong_size(store, file, sizes.get(file.path))
+                break
+    return damaged
 
-    for (index, commit), text in zip(found.items(), store.map(fault, list(found.values())), strict=True):
-        # If the chunk was overwritten since its commit was read, it is not damaged.
-        if text is not None and previous(store, Chunk(index, ())) == commit:
-            raise Damaged(f"{text}; {remedy(index)}")
+
+def _wrong_size(store: Store, file: File, size: int | None) -> Damaged:
+    there = "is named by a commit and missing" if size is None else f"has {size} bytes, its commit says {file.size}"
+    return Damaged(f"{store.where(file.path)}: {there}")
 
 
 def remedy(index: int) -> str:
@@ -338,9 +337,9 @@ def checked(store: Store, file: File) -> bytes:
     try:
         data = store.read(file.path)
     except FileNotFoundError:
-        raise Damaged(f"{store.where(file.path)}: is named by a commit and missing") from None
+        raise _wrong_size(store, file, None) from None
     if len(data) != file.size:
-        raise Damaged(f"{store.where(file.path)}: has {len(data)} bytes, its commit says {file.size}")
+        raise _wrong_size(store, file, len(data))
     if _file(file.path, data) != file:
         raise Damaged(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed")
     return data

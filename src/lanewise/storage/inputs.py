@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os.path
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
-from lanewise.errors import Complaint, DataError, ManifestError, StorageError
+from lanewise.errors import Complaint, DataError, InputUnreachable, ManifestError, StorageError
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import beside, split
 from lanewise.storage.store import Store
@@ -53,7 +52,7 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
         place: of a path, a pattern, a mapping of `path` and `sha256`, or a list of these.
 
     Raises:
-        ManifestError: a file or a match is missing, or a file is named twice.
+        ManifestError: a file or a match is missing (`unreachable`), or a file is named twice.
         StorageError: storage cannot be reached.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -66,7 +65,7 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
                     raise _Wrong(f"{one} is named a second time; name each file once")
                 found[one] = {"path": one, **(pinned or {"sha256": _sha256(one)})}
         except _Wrong as error:
-            complaints.append(manifest.complaint(here, str(error)))
+            complaints.append(manifest.complaint(here, str(error), unreachable=isinstance(error, _Absent)))
     if complaints:
         raise ManifestError(complaints)
     return list(found.values())
@@ -99,14 +98,17 @@ def read(one: Input) -> bytes:
     """The content of a pinned file.
 
     Raises:
-        DataError: the file is not there any more, or has changed.
-        StorageError: storage cannot be reached.
+        DataError: the file has changed.
+        InputUnreachable: the file is not there, or storage cannot be reached.
     """
     folder, name = split(one.path)
     try:
         raw = Store(folder).read(name)
     except FileNotFoundError:
-        raise DataError(f"{one.path}: is not there any more") from None
+        remedy = "check the path and its mount, and run again"
+        raise InputUnreachable(f"{one.path}: is not there, as seen from {platform.node()}; {remedy}") from None
+    except StorageError as error:
+        raise InputUnreachable(str(error)) from error
     if (now := hashlib.sha256(raw).hexdigest()) != one.sha256:
         known = f"{one.sha256[:12]}…"
         raise DataError(f"{one.path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {known}")
@@ -114,7 +116,11 @@ def read(one: Input) -> bytes:
 
 
 class _Wrong(Exception):
-    """An entry of `inputs` that names no file."""
+    """An entry of `inputs` that names no file, or one that is named already."""
+
+
+class _Absent(_Wrong):
+    """A file or a match that is not there."""
 
 
 def _named(value: Any, place: Path) -> Iterator[tuple[Path, str, dict[str, Any]]]:
@@ -129,16 +135,14 @@ def _named(value: Any, place: Path) -> Iterator[tuple[Path, str, dict[str, Any]]
 
 def _matches(path: str) -> list[str]:
     """The file, or those that match the pattern, in the order of their names."""
-    if not _PATTERN & set(path):
+    if not _PATTERN & set(path) or os.path.exists(path):
         return [path if "://" in path else os.path.abspath(path)]
-    try:
-        files, pattern = fsspec.core.url_to_fs(path, use_listings_cache=False)
-        names = sorted(str(name) for name, info in files.glob(pattern, detail=True).items() if info["type"] == "file")
-    except (OSError, ValueError, ImportError) as error:
-        raise _Wrong(f"{path}: cannot be listed: {error}") from None
+    start = min(path.index(sign) for sign in _PATTERN & set(path))
+    before, slash, _ = path[:start].rpartition("/")
+    names = Store(before or slash or ".").matching(path[len(before + slash) :])
     if not names:
-        raise _Wrong(f"{path}: no file matches; check the pattern")
-    return [files.unstrip_protocol(name) if "://" in path else name for name in names]
+        raise _Absent(f"{path}: no file matches; check the pattern")
+    return names
 
 
 def _sha256(path: str) -> str:
@@ -146,7 +150,7 @@ def _sha256(path: str) -> str:
     try:
         return hashlib.sha256(Store(folder).read(name)).hexdigest()
     except FileNotFoundError:
-        raise _Wrong(f"{path}: no such file; check the path") from None
+        raise _Absent(f"{path}: no such file; check the path") from None
     except StorageError:
         if os.path.isdir(path):
             raise _Wrong(f"{path}: is a directory; name its files, e.g. {path.rstrip('/')}/*.h5") from None

@@ -60,9 +60,15 @@ class Record:
             commits.check(self.store, self.plan, chunks[index], commit)
         return found, damaged
 
+    def sound(self) -> tuple[dict[int, Commit], dict[int, Damaged]]:
+        """The commits like `survey`, without those whose files are missing or cut; these are among the errors."""
+        found, damaged = self.survey()
+        faults = commits.faults(self.store, found)
+        return {index: one for index, one in found.items() if index not in faults}, damaged | faults
+
     def rows(self) -> tuple[list[dict[str, Any]], dict[int, Damaged]]:
         """The summary's rows in the plan's order, and the errors of chunks that cannot be read, by chunk index."""
-        found, damaged = self.survey()
+        found, damaged = self.sound()
 
         def of_chunk(index: int) -> list[dict[str, Any]] | Damaged:
             commit = found[index]

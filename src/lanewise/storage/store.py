@@ -9,10 +9,9 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +32,9 @@ PROBES = f"{HOME}/probes"
 TEMPORARY = ".lanewise-"
 _N_THREADS = 16
 _TRIES = 20
+# Errors of local disks that may pass, and the pauses before the next try [s].
+_PASSING = {errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN}
+_PAUSES_S = (0.1, 0.3, 1.0)
 # The file system does not support hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # user:password@, but neither a port nor an S3 ARN. The password may contain slashes.
@@ -66,8 +68,11 @@ class Store:
             raise StorageError("the URL carries a password; leave it to the environment, a profile or a role")
         self._patience = wait or deadlines.from_environment()
         try:
-            # "/" is the only path that must keep its trailing slash.
-            self._fs, self._root = fsspec.core.url_to_fs(self.url or url, use_listings_cache=False)
+            if (path := local_path(self.url or url)) is not None:
+                # Not url_to_fs: it takes a path with '::' for a chain of file systems.
+                self._fs, self._root = LocalFileSystem(), os.path.abspath(path)
+            else:
+                self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise StorageError(f"{url}: cannot be opened: {error}") from None
         self._root = self._root.rstrip("/")
@@ -139,6 +144,28 @@ class Store:
         """Sizes of the objects directly below a path [bytes], by name."""
         return dict(self._list(path))
 
+    def sizes_below(self, path: str) -> dict[str, int]:
+        """Sizes of all objects below a path, however deep [bytes], by their path in the store."""
+        full = self._full("").rstrip("/")
+
+        def find() -> dict[str, int]:
+            found = self._fresh().find(self._full(path), detail=True)
+            return {str(name).removeprefix(f"{full}/"): int(one["size"] or 0) for name, one in found.items()}
+
+        with contextlib.suppress(FileNotFoundError):
+            return self._call(path, find)
+        return {}
+
+    def matching(self, pattern: str) -> list[str]:
+        """Paths and URLs of the objects that match a pattern with *, ? and [], sorted."""
+
+        def match() -> list[str]:
+            found = self._fresh().glob(self._full(pattern), detail=True)
+            names = sorted(str(name) for name, info in found.items() if info["type"] == "file")
+            return names if self._local else [self._fs.unstrip_protocol(name) for name in names]
+
+        return self._call(pattern, match)
+
     def remove(self, path: str) -> None:
         """Remove an object, or everything below a path; no error if it does not exist."""
         with contextlib.suppress(FileNotFoundError):
@@ -191,7 +218,7 @@ class Store:
         """Call the function; turn its errors into StorageError, except FileNotFoundError and FileExistsError."""
         try:
             if self._local:
-                return function()
+                return _try_again(function)
             return self._patience.call(lambda: cloud_errors.plain(function), self.where(path), size, self._renew)
         except (FileNotFoundError, FileExistsError, LanewiseError):
             raise
@@ -276,14 +303,14 @@ class Store:
         """A temporary, fsynced file in the target's directory; on exit it is removed and the directory is fsynced."""
         target = Path(self._full(path))
         _make(target.parent)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
+        # Not mkstemp, and no chmod: the file gets the mode that umask and default ACLs give it, also where chmod is
+        # refused.
+        name = str(target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}"))
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with open(name, "xb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            # mkstemp sets mode 0600; results get the mode that the umask allows.
-            os.chmod(name, 0o666 & ~_umask())
             yield name
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -301,12 +328,24 @@ def is_stamp(name: str) -> bool:
     return re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) is not None
 
 
-@cache
-def _umask() -> int:
-    """Umask of this process; read only once, because reading it changes it briefly for all threads."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+def local_path(url: str) -> str | None:
+    """The path of a URL or path on this machine; None for another scheme."""
+    if "://" not in url:
+        return os.path.expanduser(url)
+    scheme, _, path = url.partition("://")
+    return path if scheme in {"file", "local"} else None
+
+
+def _try_again(function: Callable[[], T]) -> T:
+    """Call the function; again after a pause where a disk has an error that passes, e.g. a network file system."""
+    for pause_s in _PAUSES_S:
+        try:
+            return function()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            time.sleep(pause_s)
+    return function()
 
 
 def _retry_race(function: Callable[[], None]) -> None:

@@ -25,7 +25,7 @@ from conftest import tree
 from lanewise import api as campaigns
 from lanewise import cli
 from lanewise.api import Campaign
-from lanewise.errors import StorageError, UsageError
+from lanewise.errors import InputUnreachable, UsageError
 from lanewise.families.heterodyne import outputs, solver
 from lanewise.families.heterodyne.c2 import HEADLINE, NAMES, two_time_correlation
 from lanewise.families.heterodyne.data import load_data
@@ -371,7 +371,7 @@ def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk
 
     def refused(one: Input) -> bytes:
         if one.stem == "het_s43":
-            raise StorageError(f"{one.path}: refused")
+            raise InputUnreachable(f"{one.path}: refused")
         return given(one)
 
     monkeypatch.setattr(inputs, "read", refused)

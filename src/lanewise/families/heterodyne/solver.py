@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lanewise.errors import InputUnreachable, StorageError
+from lanewise.errors import InputUnreachable
 from lanewise.families.heterodyne import outputs, results
 from lanewise.families.heterodyne.nlsq.fit import fit
 from lanewise.families.heterodyne.results import TaskResult
@@ -47,7 +47,7 @@ class TaskSolver:
         """One result per task, in order. A checkpoint keeps the results so far.
 
         Raises:
-            InputUnreachable: storage does not give the file of a task now. The chunk stays open.
+            InputUnreachable: the file of a task cannot be reached now. The chunk stays open.
         """
         tasks = [of(realization) for realization in chunk.realizations]
         found = {at: _restored(saved) for at, saved in keeper.blocks.items()}
@@ -83,9 +83,8 @@ def _solve(task: Task) -> TaskResult:
     try:
         data = read(task)
         return results.fitted(task, data, fit(data, task.config), provenance.versions())
-    except StorageError as error:
-        # Not a property of the data: a later attempt may succeed.
-        raise InputUnreachable(str(error)) from error
+    except InputUnreachable:
+        raise  # not a property of the data: a later attempt may succeed
     except Exception as error:  # the failure of one task becomes its result
         return results.failed(task, error)
 

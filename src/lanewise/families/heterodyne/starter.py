@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lanewise.errors import UsageError
+from lanewise.errors import UNHANDLED, UsageError
 from lanewise.manifest import yaml_text
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Starter
@@ -72,4 +72,6 @@ STARTER = Starter(
     example="lanewise init heterodyne --data data/*.h5 --sweep fit.seed=0,1,2 -o my.yaml",
     several={"--data": lambda word: not word.startswith("-")},
     paths=("inputs",),
+    # The published page has 1 for an I/O error.
+    failure=UNHANDLED,
 )

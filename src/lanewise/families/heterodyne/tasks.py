@@ -120,8 +120,8 @@ def read(task: Task) -> TwoTimeData:
     """The task's data.
 
     Raises:
-        DataError: the file is gone, was changed since the campaign was planned, or lacks data that the config needs.
-        StorageError: storage does not answer.
+        DataError: the file was changed since the campaign was planned, or lacks data that the config needs.
+        InputUnreachable: the file is not there, or storage cannot be reached.
     """
     (found,) = data.parse(inputs.read(task.input), task.input, task.config.data)
     return found

@@ -219,6 +219,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
 
     Raises:
         DataError: a file has changed since the campaign was planned, or a variance is not positive.
+        InputUnreachable: a file is not there, or storage cannot be reached.
     """
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
     values = {role: stamp_files.load(one.file, one.name).values[one.index] for role, one in sources.items()}

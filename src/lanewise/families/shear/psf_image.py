@@ -40,7 +40,8 @@ def read(psf: PsfImage) -> np.ndarray:
     """The image, shape (ny, nx), normalized to unit sum.
 
     Raises:
-        DataError: the file is missing, has changed, or contains no point-spread function.
+        DataError: the file has changed, or contains no point-spread function.
+        InputUnreachable: it is not there, or storage cannot be reached.
     """
     path = psf.file.path
     values = stamp_files.load(psf.file, psf.array).values

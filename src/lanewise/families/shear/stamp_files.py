@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from lanewise.errors import DataError
 from lanewise.manifest.document import Document, Path
+from lanewise.manifest.locations import beside
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
@@ -35,7 +37,10 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
     Raises:
         ManifestError: a file is missing.
     """
-    path, _, name = manifest.at(place).partition("#")
+    written = manifest.at(place)
+    path, sign, name = written.rpartition("#")
+    if not sign or os.path.exists(beside(manifest.source, written)):  # a # in the name of the file or of its directory
+        path, name = written, ""
     named = manifest.override(place, path, manifest.origin(place)[0]) if name else manifest
     return [{**one, "name": name} for one in inputs.resolve(named, place)]
 
@@ -45,7 +50,8 @@ def load(file: Input, name: str) -> Stamps:
     """The images in a pinned file; neighbours of one file read it once.
 
     Raises:
-        DataError: the file is missing, has changed, or cannot be read as images.
+        DataError: the file has changed, or cannot be read as images.
+        InputUnreachable: it is not there, or storage cannot be reached.
     """
     return read(inputs.read(file), file.path, name)
 

@@ -28,7 +28,8 @@ def read(manifest: Document, place: Path) -> list[dict[str, float]]:
     try:
         lines = list(csv.reader(io.StringIO(Store(folder).read(file).decode("utf-8-sig")), strict=True))
     except FileNotFoundError:
-        raise ManifestError([manifest.complaint(place, f"{where}: no such file; check the path")]) from None
+        message = f"{where}: no such file; check the path"
+        raise ManifestError([manifest.complaint(place, message, unreachable=True)]) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError([manifest.complaint(place, f"{where}: cannot be read: {error}")]) from None
     found, complaints = [], []
