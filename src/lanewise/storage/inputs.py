@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os.path
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from lanewise.manifest.locations import beside, split
 from lanewise.storage.store import Store
 
 _PATTERN = frozenset("*?[")
+# The SHA-256 of a file at a path with these bytes, and of what else is read because of it.
+Digest = Callable[[str, bytes], str]
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,28 @@ class Input:
         return os.path.splitext(self.filename)[0]
 
 
+def plain(path: str, raw: bytes) -> str:
+    """The SHA-256 of a file from which nothing leads to another one."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def local(path: str) -> str | None:
+    """A file's path on this machine; None if it is in remote storage or in memory."""
+    folder, name = split(path)
+    return Store(folder).local(name)
+
+
 def parse(value: Any) -> tuple[Input, ...]:
     """The inputs of a resolved manifest."""
     return tuple(Input(one["path"], one["sha256"]) for one in value)
 
 
-def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
+def resolve(manifest: Document, place: Path, digest: Digest = plain) -> list[dict[str, Any]]:
     """Every file that the value at `place` names, with its SHA-256; one that the manifest pins is not read.
 
     Args:
         place: of a path, a pattern, a mapping of `path` and `sha256`, or a list of these.
+        digest: SHA-256 of a file.
 
     Raises:
         ManifestError: a file or a match is missing, or a file is named twice.
@@ -64,7 +78,7 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
             for one in matches:
                 if one in found:
                     raise _Wrong(f"{one} is named a second time; name each file once")
-                found[one] = {"path": one, **(pinned or {"sha256": _sha256(one)})}
+                found[one] = {"path": one, **(pinned or {"sha256": _sha256(one, digest)})}
         except _Wrong as error:
             complaints.append(manifest.complaint(here, str(error)))
     if complaints:
@@ -72,7 +86,7 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def pin(path: str) -> Input:
+def pin(path: str, digest: Digest = plain) -> Input:
     """A file of this machine or at a URL, outside a manifest.
 
     Raises:
@@ -80,7 +94,7 @@ def pin(path: str) -> Input:
     """
     where = path if "://" in path else os.path.abspath(path)
     try:
-        return Input(where, _sha256(where))
+        return Input(where, _sha256(where, digest))
     except _Wrong as error:
         raise DataError(str(error)) from None
 
@@ -95,7 +109,7 @@ def without_folders(value: Any) -> Any:
     return {**found, "path": split(value["path"])[1]} if {"path", "sha256"} <= value.keys() else found
 
 
-def read(one: Input) -> bytes:
+def read(one: Input, digest: Digest = plain) -> bytes:
     """The content of a pinned file.
 
     Raises:
@@ -107,7 +121,7 @@ def read(one: Input) -> bytes:
         raw = Store(folder).read(name)
     except FileNotFoundError:
         raise DataError(f"{one.path}: is not there any more") from None
-    if (now := hashlib.sha256(raw).hexdigest()) != one.sha256:
+    if (now := digest(one.path, raw)) != one.sha256:
         known = f"{one.sha256[:12]}…"
         raise DataError(f"{one.path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {known}")
     return raw
@@ -141,10 +155,10 @@ def _matches(path: str) -> list[str]:
     return [files.unstrip_protocol(name) if "://" in path else name for name in names]
 
 
-def _sha256(path: str) -> str:
+def _sha256(path: str, digest: Digest) -> str:
     folder, name = split(path)
     try:
-        return hashlib.sha256(Store(folder).read(name)).hexdigest()
+        return digest(path, Store(folder).read(name))
     except FileNotFoundError:
         raise _Wrong(f"{path}: no such file; check the path") from None
     except StorageError:

@@ -5,6 +5,7 @@ All fits here have one shape, 3 angles of 40 frames, and share a compiled progra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import jsonschema
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ from conftest import tree
 from lanewise import api as campaigns
 from lanewise import cli
 from lanewise.api import Campaign
-from lanewise.errors import StorageError, UsageError
+from lanewise.errors import ResultsDiffer, StorageError, UsageError
 from lanewise.families.heterodyne import outputs, solver
 from lanewise.families.heterodyne.c2 import HEADLINE, NAMES, two_time_correlation
 from lanewise.families.heterodyne.data import load_data
@@ -350,7 +352,11 @@ def test_a_file_that_changes_after_the_plan_is_not_fitted(place: Path, tmp_path:
         ("q: 0.006", "holds no q 0.006 1/Å; it holds 0.0054"),
         ("phi: [7]", "holds no angle 7°; it holds -5, 0, 5"),
         ("end_frame: 41", "holds frames 1 to 40; start_frame 1, end_frame 41 are outside"),
-        ("dt: 0.1", "has a time axis in steps of 0.25 s, but dt is 0.1 s"),
+        (
+            "dt: 0.1",
+            "has contradicting times: the config has dt 0.1 s, but t has steps of 0.25 s; correct data.dt, or "
+            "insist on it with data.dt_insist: true",
+        ),
     ],
 )
 def test_what_is_not_in_the_file_fails_its_task_with_the_reason(
@@ -363,16 +369,43 @@ def test_what_is_not_in_the_file_fails_its_task_with_the_reason(
     assert tree(tmp_path / "out") == {}
 
 
+def test_what_the_reader_did_is_in_the_result_and_a_linked_file_in_its_identity(place: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.h5"
+    shutil.copy(place / "manifests" / "data" / "survey" / "het_s42.h5", source)
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        file["c2"] = h5py.ExternalLink("source.h5", "c2")
+        file.update({"q": 0.054, "phi": [-5.0, 0.0, 5.0], "t": 250 * np.arange(40)})
+        file["q"].attrs["units"], file["t"].attrs["units"] = "1/nm", "ms"
+    settings = ["config.data={mask_pairs: [3 x 7]}", f"output.url={tmp_path / 'out'}"]
+    campaign = load(place, "survey", f"inputs={tmp_path / 'master.h5'}", *settings)
+    assert dict(campaign.run().counts) == {"ok": 1}
+    (path,) = (tmp_path / "out").glob("*/result.json")
+    content = json.loads(path.read_text())
+    jsonschema.Draft7Validator(SCHEMA).validate(content)
+    assert (content["data"]["q"], content["data"]["dt"]) == pytest.approx((0.0054, 0.25))
+    assert content["data"]["notes"] == [
+        "q is in 1/nm; converted to 1/Å",
+        "t is in ms; converted to s",
+        "masked, as the config asks: the pairs of frames 3 x 7, counted from 1",
+    ]
+    assert content["nlsq"]["n_data"] == 3 * (40 * 39 // 2 - 1)
+    alone = hashlib.sha256((tmp_path / "master.h5").read_bytes()).hexdigest()
+    assert content["data_sha256"] == campaign.plan.realizations[0].planned.input.sha256 != alone
+    source.write_bytes(source.read_bytes() + b" ")
+    with pytest.raises(ResultsDiffer):
+        load(place, "survey", f"inputs={tmp_path / 'master.h5'}", *settings).run()
+
+
 def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = load(place, "survey", "batch.size=1", f"output.url={tmp_path / 'out'}")
     given = inputs.read
 
-    def refused(one: Input) -> bytes:
+    def refused(one: Input, *rest: Any) -> bytes:
         if one.stem == "het_s43":
             raise StorageError(f"{one.path}: refused")
-        return given(one)
+        return given(one, *rest)
 
     monkeypatch.setattr(inputs, "read", refused)
     monkeypatch.setattr(solver, "fit", lambda *_: (_ for _ in ()).throw(ValueError("not needed here")))

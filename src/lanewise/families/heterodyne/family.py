@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanewise.errors import Complaint, LanewiseError
 from lanewise.families.heterodyne import config as heterodyne_config
-from lanewise.families.heterodyne import sweep, tasks
+from lanewise.families.heterodyne import data, sweep, tasks
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Extent, Task
@@ -38,8 +38,8 @@ def check_extent(manifest: Document) -> Sequence[Complaint]:
 
 
 def resolve(manifest: Document) -> Mapping[str, Any]:
-    """The manifest with the path and the SHA-256 of every input."""
-    return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",))}
+    """The manifest with the path and the SHA-256 of every input, which covers the files that it takes data from."""
+    return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",), data.digest)}
 
 
 def parse_extent(value: Mapping[str, Any]) -> Extent:
