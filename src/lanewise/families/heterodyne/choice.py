@@ -22,7 +22,7 @@ def each_q(catalogue: Catalogue, wanted: float | All | None) -> list[float | Non
         return [wanted]
     if catalogue.q is None:
         raise Unreadable(_NO_Q)
-    return [float(q) for q in _distinct(catalogue.q)]
+    return [float(q) for q in _held_q(catalogue.q)]
 
 
 def choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.ndarray]:
@@ -32,7 +32,7 @@ def choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.ndar
         if wanted is None:
             raise Unreadable(_NO_Q)
         return float(wanted), every
-    held = _distinct(catalogue.q)
+    held = _held_q(catalogue.q)
     if wanted is None:
         if len(held) > 1:
             raise Unreadable(f"holds {len(held)} q values, choose one of {listed(held)} 1/Å, or all")
@@ -85,8 +85,10 @@ def window(n_frames: int, first: int, last: int) -> tuple[int, int]:
     return first, end
 
 
-def _distinct(values: np.ndarray) -> np.ndarray:
-    """The values in ascending order, without those that differ from the previous one by float32 rounding only."""
-    ordered = np.sort(values[np.isfinite(values)])
-    new = np.concatenate([[True], np.diff(ordered) > _Q_RTOL * np.abs(ordered[1:])])
+def _held_q(values: np.ndarray) -> np.ndarray:
+    """The q of the file in ascending order, without those that differ from the previous one by float32 rounding."""
+    ordered = np.sort(values[values > 0])
+    if not len(ordered):
+        raise Unreadable(f"holds no q > 0, but {listed(values)}")
+    new = np.concatenate([[True], np.diff(ordered) > _Q_RTOL * ordered[1:]])
     return np.asarray(ordered[new])

@@ -19,6 +19,8 @@ from lanewise.storage.inputs import Input
 
 # A matrix whose two halves differ by more than this share of its spread is no correlation of two frames.
 _LARGEST_ASYMMETRY = 0.5
+# A correlation of intensities is near 1; beyond this, squares lose all digits of the rest.
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,8 @@ def _whole(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[st
     has_upper, has_lower = (bool(np.any(np.isfinite(side) & (side != 0))) for side in (upper, lower))
     if not (has_upper or has_lower):
         raise Unreadable(f"has nothing but zeros or NaN at angle {angle:g}°")
+    if (largest := float(np.nanmax(np.abs(block)))) > _LARGEST:
+        raise Unreadable(f"has values up to {largest:.3g} at angle {angle:g}°; a correlation of intensities is near 1")
     if has_upper != has_lower:
         if not catalogue.halved:
             notes.append(
