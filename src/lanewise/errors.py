@@ -7,6 +7,7 @@
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
 | WorkerLost        | 1    | a worker process died; its chunk is not committed                        |
+| NoResult          | 1    | a run has no result at all: none of its data could be made or read       |
 | ChunkImpossible   | 70   | the chunk fails on every machine of this kind                            |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
 | Damaged           | 74   | a committed file is missing, changed or incomplete                       |
@@ -77,6 +78,10 @@ class DataError(LanewiseError):
     """An input file cannot be read as what the config says it is; the text begins with the file."""
 
     exit_code = 65
+
+
+class NoResult(LanewiseError):
+    """A run has no result at all, because none of its data could be made or read; the text says why."""
 
 
 class ResultsDiffer(LanewiseError):

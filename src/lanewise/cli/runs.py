@@ -6,18 +6,20 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument, SetOption, load
 from lanewise.manifest.document import Document
-from lanewise.manifest.status import listed
+from lanewise.manifest.status import LaneStatus, listed
 
 # Terminal codes: cursor to the top left, and clear the screen.
 _CLEAR = "\033[H\033[2J"
+_REASONS = 5
 
 BatchIndexOption = Annotated[
     int | None,
@@ -66,9 +68,12 @@ def carry_out(
 ) -> None:
     """Run a campaign, print a summary, and exit with the code of the outcome."""
     from lanewise.machine import progress
-    from lanewise.manifest.planning import choose_index
+    from lanewise.manifest.planning import choose_index, index_variable
 
-    campaign = load(manifest, overrides)
+    try:
+        campaign = load(manifest, overrides)
+    except (errors.ManifestError, errors.StorageError) as error:
+        raise _unread_input(error, manifest, cluster or index_variable() is not None) from None
     index, in_cluster = choose_index(batch_index, campaign.manifest, len(campaign.plan.chunks))
     with progress.reporter() as reporter:
         outcome = campaign.run(index, overwrite=overwrite, workers=workers, progress=reporter)
@@ -85,9 +90,31 @@ def carry_out(
         url=url,
     )
     if outcome.errors:
-        raise outcome.errors[0]
+        raise _unread_input(outcome.errors[0], manifest, cluster or in_cluster)
     if not outcome.all_ok and not (cluster or in_cluster):
+        if set(outcome.counts) == {LaneStatus.FAILED.word}:
+            raise errors.NoResult(_reasons(campaign.record.rows()[0]))
         raise typer.Exit(errors.NOT_CONVERGED)
+
+
+def _unread_input(error: Exception, manifest: str | Document, in_cluster: bool) -> Exception:
+    """The error of a run; for an input of a run from flags that cannot be read, exit code 1 as on the published page.
+
+    In a cluster, codes decide what is tried again: there the error keeps its own.
+    """
+    if isinstance(error, errors.ManifestError):
+        of_input = all(one.field.startswith("inputs") for one in error.complaints)
+    else:
+        of_input = isinstance(error, errors.StorageError)
+    return errors.NoResult(str(error)) if of_input and isinstance(manifest, Document) and not in_cluster else error
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why realizations failed, each reason once."""
+    found = [str(row["reason"]) for row in rows if row.get("reason")]
+    shown = [f"no result: {text}" for text in dict.fromkeys(found)]
+    more = [f"… and {len(shown) - _REASONS} other reasons: lanewise status lists them"] if len(shown) > _REASONS else []
+    return "\n".join([*shown[:_REASONS], *more]) or "no result: no data could be made or read"
 
 
 def retry(

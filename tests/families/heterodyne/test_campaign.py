@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lanewise
-from conftest import tree
+from conftest import Lanewise, tree
 from lanewise import api as campaigns
 from lanewise import cli
 from lanewise.api import Campaign
@@ -41,6 +41,7 @@ from lanewise.operations import plan_summary, status
 from lanewise.storage import commits, inputs
 from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 from lanewise.storage.inputs import Input
+from lanewise.storage.store import Store
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SCHEMA = schema.load("result")
@@ -105,7 +106,8 @@ def load(place: Path, name: str = "survey", *overrides: str) -> Campaign:
 
 def test_outputs_are_those_of_the_contract(place: Path, survey: Path) -> None:
     good = [r for r in load(place).plan.realizations if r.planned.name != "het_s44"]
-    expected = {f"{r.run_id}/{name}" for r in good for name in ("result.json", f"{r.planned.name}.npz")}
+    names = {r.run_id: f"{r.planned.name}_{r.run_id.removeprefix('het_')}.npz" for r in good}
+    expected = {f"{run_id}/{name}" for run_id, npz in names.items() for name in ("result.json", npz)}
     assert set(tree(survey)) == {*expected, "summary.csv", "report.html"}
     hidden = [p.name for p in (survey / "_lanewise").rglob("*") if p.is_file()]
     assert not [name for name in hidden if name.endswith((".json", ".npz"))]
@@ -176,12 +178,14 @@ def test_the_numpy_lines_of_the_published_page_work_on_our_results(place: Path, 
     for npz_path in survey.rglob("*.npz"):
         data = np.load(npz_path)
         results[npz_path.stem] = {key: data[key] for key in data.files}
-    assert sorted(results) == GOOD
+    names = {one.run_id: one.planned.name for one in load(place).plan.realizations}
+    stems = [f"{name}_{run_id.removeprefix('het_')}" for run_id, name in names.items() if name in GOOD]
+    assert sorted(results) == sorted(stems)
     assert {array.dtype for arrays in results.values() for array in arrays.values()} == {np.dtype(np.float64)}
 
 
 def test_arrays_are_the_fit_and_give_its_residuals(place: Path, survey: Path) -> None:
-    (path,) = survey.rglob("het_s42.npz")
+    (path,) = survey.rglob("het_s42_*.npz")
     with np.load(path) as file:
         arrays = dict(file)
     nlsq = json.loads(path.with_name("result.json").read_text())["nlsq"]
@@ -394,6 +398,75 @@ def test_what_the_reader_did_is_in_the_result_and_a_linked_file_in_its_identity(
     source.write_bytes(source.read_bytes() + b" ")
     with pytest.raises(ResultsDiffer):
         load(place, "survey", f"inputs={tmp_path / 'master.h5'}", *settings).run()
+
+
+Single = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def single(place: Path, tmp_path: Path, lanewise: Lanewise) -> Single:
+    """`run heterodyne` on one file from flags alone: the exit code, and what the terminal shows."""
+
+    def run(data: str, *options: str) -> tuple[int, str]:
+        config = tmp_path / "c.yaml"
+        few = "candidates: 4, starts: 4, polish: 4, hops: 0, agreement: 4, rounds: 1, max_iterations: 2"
+        config.write_text(f"fit: {{{few}}}\n")
+        file = str(place / "manifests" / "data" / "survey" / f"{data}.h5")
+        flags = ["--config", str(config), "--data", file, "--output-dir", str(tmp_path / "out")]
+        code, out, err = lanewise("run", "heterodyne", *flags, *options)
+        return code, out + err
+
+    return run
+
+
+class TestSingleRuns:
+    """The exit codes of the published page: 1 for what cannot be read, with the reason; 2 with outputs only."""
+
+    def test_a_torn_file_is_1_with_its_reason(self, single: Single) -> None:
+        code, shown = single("het_s44")
+        assert code == 1
+        assert "no result: het_s44.h5: is a damaged HDF5 file" in shown
+
+    def test_a_file_that_is_not_there_is_1(self, single: Single) -> None:
+        code, shown = single("none")
+        assert code == 1
+        assert "none.h5: no such file" in shown
+
+    def test_in_a_cluster_the_record_of_a_torn_file_is_0(self, single: Single) -> None:
+        assert single("het_s44", "--cluster")[0] == 0
+
+    @pytest.mark.parametrize(("options", "variable", "expected"), [([], "", 1), (["--cluster"], "", 74), ([], "0", 74)])
+    def test_storage_that_refuses_is_74_in_a_cluster_only(
+        self,
+        options: list[str],
+        variable: str,
+        expected: int,
+        single: Single,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def refused(store: Store, path: str) -> bytes:
+            raise StorageError(f"{store.where(path)}: refused")
+
+        monkeypatch.setattr(Store, "read", refused)
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", variable)
+        code, shown = single("het_s42", *options)
+        assert code == expected
+        assert "het_s42.h5: refused" in shown
+        assert not (tmp_path / "out").exists()
+
+    def test_a_fit_that_does_not_converge_is_2_with_outputs(self, single: Single, tmp_path: Path) -> None:
+        assert single("het_s42")[0] == 2
+        (path,) = (tmp_path / "out").glob("*/result.json")
+        assert "convergence_warning" in json.loads(path.read_text())
+
+    def test_the_variable_of_the_page_warns_with_the_remedy(
+        self, single: Single, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HETERODYNE_NUM_WORKERS", "2")
+        code, shown = single("het_s42", "--cluster")
+        assert code == 0
+        assert "HETERODYNE_NUM_WORKERS=2 has no effect: --workers N" in shown
 
 
 def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from lanewise.storage.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-
+_WORKERS = "HETERODYNE_NUM_WORKERS"
 # With the first rung, the retry repeats the rounds of the first run and adds further ones.
 LADDER = (
     Rung("four times the rounds", {"rounds": 4, "max_iterations": 4}),
@@ -51,6 +52,16 @@ def parse_extent(value: Mapping[str, Any]) -> Extent:
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Errors of the config at a point of the sweep, and fits that occur twice."""
     return tasks.check(tasks.extent_of(manifest), manifest.content["config"])
+
+
+def remarks(manifest: Manifest) -> Sequence[str]:
+    """A warning about a variable of the published page that has no effect here."""
+    if not (n_workers := os.environ.get(_WORKERS)):
+        return ()
+    return (
+        f"{_WORKERS}={n_workers} has no effect: --workers N runs N processes, and resources.cpus (here "
+        f"{manifest.resources.cpus}) is the number of fits at the same time in one process",
+    )
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:
@@ -114,6 +125,7 @@ FAMILY: Family[HeterodyneConfig, TaskResult, Record] = Family(
     check_campaign=check_campaign,
     settings=settings,
     realizations=realizations,
+    remarks=remarks,
     outputs=outputs,
     solver=solver,
     collect=collect,
