@@ -110,6 +110,16 @@ def esrf(path: Path, mean: bool = True, lags: np.ndarray | None = None) -> str:
     return write(path, arrays, {"/": {"MagicString": "XPCSResultFile_v2.0"}})
 
 
+def esrf_older(path: Path) -> str:
+    """ESRF ID02 before 2021: the q of an index are the mean of their limits, and the index is found in a table."""
+    folder = "entry_0000/dynamix/correlations/directions/full"
+    limits = np.array([[1, 0.01, 0.03], [2, 10 * Q - 0.01, 10 * Q + 0.01], [3, 0.07, 0.09]])
+    arrays = {f"{folder}/2times_correlation/ttcf": ages_and_lags(mean=True)[:1], f"{folder}/q_index": np.array([2])}
+    arrays |= {f"{folder}/2times_correlation/age": np.arange(N) * DT}
+    arrays |= {f"{folder}/2times_correlation/timeshift": np.arange(N) * DT}
+    return write(path, {**arrays, "entry_0000/dynamix/correlations/q_index_min_max": limits})
+
+
 def mid(path: Path, trains: int = 4, last: bool = True) -> str:
     """EuXFEL MID: a matrix per train and q (1/nm); the first angle's matrix is in the second train at q .054."""
     stored = np.stack([[marked(10 * train + at) for at in range(2)] for train in range(trains)])

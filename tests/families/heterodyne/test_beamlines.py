@@ -207,6 +207,10 @@ def test_esrf(mean: bool, tmp_path: Path) -> None:
         load_data(path)
 
 
+def test_esrf_before_2021(tmp_path: Path) -> None:
+    right(load_data(files.esrf_older(tmp_path / "file.h5"), phi=[-60]), MATRICES[:1], PHI[:1])
+
+
 def test_esrf_with_half_frames_of_age(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     over = np.zeros((1, 2 * N - 1, N))
@@ -299,6 +303,21 @@ class TestLinks:
         files.write(other / "sub" / "source.h5", {"data/c2": MATRICES + 7.0})
         monkeypatch.chdir(other)
         right(load_data(make(tmp_path / "here"), dt=DT))
+
+    def test_a_prefix_in_the_environment_does_not_change_what_is_read(
+        self, make: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = tmp_path / "elsewhere"
+        external(other)
+        files.write(other / "sub" / "source.h5", {"data/c2": MATRICES + 7.0})
+        monkeypatch.setenv("HDF5_VDS_PREFIX", str(other))
+        monkeypatch.setenv("HDF5_EXT_PREFIX", str(other))
+        master = make(tmp_path / "here")
+        if make is external:
+            right(load_data(master, dt=DT))
+        else:
+            with pytest.raises(DataError, match=r"takes c2 from .* where HDF5_VDS_PREFIX says; unset it"):
+                load_data(master, dt=DT)
 
     def test_a_missing_source_is_said(self, make: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         master = make(tmp_path / "here")

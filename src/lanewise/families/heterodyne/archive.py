@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os.path
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -16,6 +16,8 @@ import numpy as np
 
 # More links than this on the way to one object are a circle.
 _LONGEST_WAY = 64
+# With it, HDF5 looks for the sources of a virtual dataset somewhere else than beside the file.
+_PREFIX = "HDF5_VDS_PREFIX"
 _HDF5_MAGIC, _ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
@@ -172,6 +174,8 @@ class Archive:
         for source in found.virtual_sources() if found.is_virtual else ():
             if "%" in source.file_name:
                 raise Unreadable(f"assembles {key} from files by the pattern {source.file_name}; name them one by one")
+            if source.file_name != "." and os.environ.get(_PREFIX):
+                raise Unreadable(f"takes {key} from {source.file_name}, where {_PREFIX} says; unset it")
             if source.file_name != ".":
                 other = self._source(place, source.file_name, key, way)
                 if left == 0 or self._walk(other, source.dset_name, key, left - 1, way)[0] is None:
