@@ -9,6 +9,7 @@ import numpy as np
 from lanewise.families.heterodyne.archive import Unreadable
 from lanewise.families.heterodyne.catalogue import Catalogue, listed
 from lanewise.families.heterodyne.config import All
+from lanewise.families.heterodyne.frames import FEWEST
 
 # Files store float32: a chosen value must equal a value of the file to that precision; the nearest is not enough.
 _Q_RTOL = 1e-5
@@ -80,8 +81,8 @@ def window(n_frames: int, first: int, last: int) -> tuple[int, int]:
     end = n_frames if last == -1 else last
     if not 1 <= first <= end <= n_frames:
         raise Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
-    if end - first < 4:
-        raise Unreadable(f"the window from frame {first} to {end} is too short; a fit needs 5 frames")
+    if end - first + 1 < FEWEST:
+        raise Unreadable(f"the window from frame {first} to {end} is too short; a fit needs {FEWEST} frames")
     return first, end
 
 

@@ -76,6 +76,7 @@ class Selection:
     time: Literal["file", "frames"] | None = None
     mask_frames: Literal["auto"] | Sequence[int | str] = "auto"
     mask_pairs: Sequence[str] | None = None
+    bin_frames: int = 1
     train: int | None = None
     keys: Keys | None = None
     units: Units | None = None

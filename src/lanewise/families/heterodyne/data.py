@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import DataError
-from lanewise.families.heterodyne import archive, beamlines, choice, frames, timing
+from lanewise.families.heterodyne import archive, beamlines, c2, choice, frames, timing
 from lanewise.families.heterodyne.archive import Archive, Unreadable
+from lanewise.families.heterodyne.c2 import TimeOrigin
 from lanewise.families.heterodyne.catalogue import Catalogue
 from lanewise.families.heterodyne.config import All, Selection, checked
 from lanewise.storage import inputs
@@ -31,9 +32,10 @@ class TwoTimeData:
         c2: symmetric correlations, shape (n_phi, N, N); NaN for pairs of frames that do not count, the same at every
             angle. The diagonal is replaced by the mean of its neighbours.
         q: scattering vector [1/Å].
-        dt: time between frames [s].
+        dt: time between frames [s], or between bins of frames.
         phi: angle of each matrix [degree].
         start_frame: first frame of the window, counted from 1.
+        bin_frames: number of frames of the file that were averaged into one.
         source: path or URL of the file, as the user gave it.
         sha256: SHA-256 of the whole file; with links, of the list of the SHA-256 of all files that were read.
         layout: name of the layout that was recognised.
@@ -46,6 +48,7 @@ class TwoTimeData:
     dt: float
     phi: np.ndarray
     start_frame: int = 1
+    bin_frames: int = 1
     source: str = ""
     sha256: str = ""
     layout: str = ""
@@ -54,8 +57,19 @@ class TwoTimeData:
 
     @property
     def n_frames(self) -> int:
-        """Number of frames in the window."""
+        """Number of frames in the window, or of bins of frames."""
         return int(self.c2.shape[-1])
+
+    @property
+    def end_frame(self) -> int:
+        """Last frame of the window, counted from 1."""
+        return self.start_frame + self.n_frames * self.bin_frames - 1
+
+    def ages(self, time_origin: TimeOrigin) -> np.ndarray:
+        """Age of each frame [s], shape (N,); of a bin, the mean of those of its frames."""
+        n, size = self.n_frames, self.bin_frames
+        of_frames = c2.time_grid(n * size, self.dt / size, self.start_frame, time_origin)
+        return np.asarray(of_frames.reshape(n, size).mean(axis=1))
 
     @property
     def counted(self) -> np.ndarray:
@@ -204,15 +218,18 @@ def _one(file: Archive, catalogue: Catalogue, q: float | None, chosen: Selection
     )
     pairs = frames.counted(raw, chosen.mask_frames, chosen.mask_pairs or (), first, notes)
     _check_values(raw, pairs, angles, first)
-    c2 = np.where(pairs, raw + catalogue.baseline, np.nan)
-    if sentence := frames.standing_out(c2, first):
+    matrices = np.where(pairs, raw + catalogue.baseline, np.nan)
+    if sentence := frames.standing_out(matrices, first):
         notes.append(sentence)
+    if chosen.bin_frames > 1:
+        matrices = frames.binned(matrices, chosen.bin_frames, first, notes)
     return TwoTimeData(
-        c2=np.stack([without_diagonal(matrix) for matrix in c2]),
+        c2=np.stack([without_diagonal(matrix) for matrix in matrices]),
         q=matched_q,
-        dt=dt,
+        dt=dt * chosen.bin_frames,
         phi=angles,
         start_frame=first,
+        bin_frames=chosen.bin_frames,
         layout=catalogue.layout,
         n_pixels=catalogue.n_pixels(indices),
         notes=tuple(dict.fromkeys(notes)),

@@ -18,6 +18,8 @@ _STANDS_OUT, _SHARE = 8.0, 0.05
 _NEIGHBOURS = 4
 _MAD_TO_SIGMA = 1.4826
 _NAMED = 10
+# Frames, or bins of frames, that a fit needs.
+FEWEST = 5
 
 
 def counted(
@@ -64,6 +66,33 @@ def counted(
     if not pairs.any():
         raise Unreadable("has no pair of frames left: every one is masked")
     return pairs
+
+
+def binned(c2: np.ndarray, size: int, first: int, notes: list[str]) -> np.ndarray:
+    """Means over blocks of size × size pairs of frames; a block of which less than half counts does not count.
+
+    Args:
+        c2: whole matrices, NaN where a pair does not count, shape (n_phi, N, N).
+
+    Raises:
+        Unreadable: fewer than five bins are left.
+    """
+    n = c2.shape[-1] // size
+    if n < FEWEST:
+        raise Unreadable(f"has {c2.shape[-1]} frames, in {n} bins of {size}; a fit needs {FEWEST}")
+    text = f"averaged: {size} frames each, {n} bins"
+    if rest := c2.shape[-1] - n * size:
+        last = np.arange(c2.shape[-1]) >= n * size
+        text += f"; left over at the end: {named(last, first)}"
+        c2 = c2[:, :-rest, :-rest]
+    notes.append(text)
+    blocks = c2.reshape(len(c2), n, size, n, size)
+    known = np.isfinite(blocks)
+    count = known.sum(axis=(2, 4))
+    # A pair of frames is masked at every angle or at none.
+    usable = 2 * count >= size**2
+    total = np.where(known, blocks, 0.0).sum(axis=(2, 4))
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=usable))
 
 
 def standing_out(c2: np.ndarray, first: int) -> str:

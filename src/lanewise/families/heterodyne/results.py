@@ -110,7 +110,7 @@ def _data(data: TwoTimeData) -> dict[str, Any]:
         "dt": data.dt,
         "phi": [float(angle) for angle in data.phi],
         "start_frame": data.start_frame,
-        "end_frame": data.start_frame + data.n_frames - 1,
+        "end_frame": data.end_frame,
         "n_frames": data.n_frames,
         **({} if data.n_pixels is None else {"n_pixels": [float(pixels) for pixels in data.n_pixels]}),
         "notes": list(data.notes),
@@ -151,7 +151,7 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
         numbers[name] = [one.value for one in estimates]
         numbers[f"{name}_errors"] = [one.error for one in estimates]
     numbers |= {
-        "t": c2.time_grid(data.n_frames, data.dt, data.start_frame, task.config.model.time_origin),
+        "t": data.ages(task.config.model.time_origin),
         "t_ref": fit.t_ref,
         "q": data.q,
         "dt": data.dt,
