@@ -121,6 +121,8 @@ def test_a_bin_that_is_not_asked_for_cannot_stop_a_fit(tmp_path: Path) -> None:
         # The shape of the grid, as some maps have it, is no number of pixels.
         ({"xpcs/qmap/dynamic_num_pts": np.array([2, 4])}, None),
         ({"xpcs/qmap/dynamic_roi_map": np.array([[1, 1, 0, 2], [3, 3, 3, 6]])}, [2, 1, 3]),
+        # A map without the bin's number has other numbers.
+        ({"xpcs/qmap/dynamic_roi_map": np.array([[1, 1, 0, 2], [5, 5, 5, 6]])}, None),
     ],
 )
 def test_the_pixels_of_a_bin(more: dict[str, Any], pixels: list[int] | None, tmp_path: Path) -> None:

@@ -208,6 +208,12 @@ def test_an_npz_with_pickled_objects_is_refused(tmp_path: Path) -> None:
         load_data(str(path), dt=0.1)
 
 
+def test_an_npz_without_known_keys_is_an_error_that_lists_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "file.npz", g2=np.ones((9, 9)), tau=np.arange(9))
+    with pytest.raises(DataError, match=r"It holds g2, tau; name the arrays: data\.keys"):
+        load_data(str(tmp_path / "file.npz"), dt=0.1)
+
+
 def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(DataError, match="no such file"):
         load_data(str(REFERENCE / "none.h5"))

@@ -82,7 +82,8 @@ def test_too_many_empty_frames_are_an_error(tmp_path: Path) -> None:
     path = files.write(tmp_path / "file.h5", spoiled(0.0, *range(1, 9)))
     with pytest.raises(DataError, match=r"8 of 24 frames with nothing but NaN or zeros: frames 1-8"):
         load_data(path, dt=DT)
-    assert left(load_data(path, dt=DT, mask_frames=["1-8"])) == list(range(9, N + 1))
+    for masks in (["1-8"], ["auto", "1-5"]):
+        assert left(load_data(path, dt=DT, mask_frames=masks)) == list(range(9, N + 1))
     with pytest.raises(DataError, match="no pair of frames left"):
         load_data(path, dt=DT, mask_frames=["1-24"])
 
@@ -145,6 +146,13 @@ def test_a_fit_of_bins_gives_the_truth(tmp_path: Path) -> None:
     v = truth["v0"] * t ** truth["beta"] + truth["v_offset"]
     assert result.v.error < 0.01 * v
     assert abs(result.v.value - v) < 3 * result.v.error
+
+
+def test_a_frame_of_garbage_can_be_masked(tmp_path: Path) -> None:
+    path = files.write(tmp_path / "file.h5", spoiled(1e300, 5))
+    with pytest.raises(DataError, match=r"values up to 1e\+300 at angle -60°; a correlation is near 1"):
+        load_data(path, dt=DT)
+    assert 5 not in left(load_data(path, dt=DT, mask_frames=[5]))
 
 
 def test_equal_values_everywhere_are_nothing_to_fit(tmp_path: Path) -> None:

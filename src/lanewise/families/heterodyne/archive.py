@@ -60,15 +60,16 @@ class Archive:
         return isinstance(self._find(key), h5py.Group)
 
     def names(self, key: str) -> list[str]:
-        """Names of the members of a group, sorted; empty if there is no such group."""
+        """Names of the members of a group, in the order of their numbers: c2_2 before c2_10; empty without a group."""
+        if not isinstance(self._root, _Place):
+            return sorted(self._root, key=_natural) if not key else []
         group = self._find(key, reading=True)
         with _told(key):
-            return sorted(group) if isinstance(group, h5py.Group) else []
+            return sorted(group, key=_natural) if isinstance(group, h5py.Group) else []
 
     def arrays(self, key: str) -> list[str]:
-        """Keys of the arrays directly in a group, sorted by their numbers: c2_2 before c2_10."""
-        keys = [f"{key}/{name}" for name in self.names(key)]
-        return sorted((one for one in keys if not self.is_group(one)), key=_natural)
+        """Keys of the arrays directly in a group, in the order of `names`."""
+        return [one for one in (f"{key}/{name}" for name in self.names(key)) if not self.is_group(one)]
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of an array of real numbers.

@@ -255,8 +255,6 @@ def _whole(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[st
     has_upper, has_lower = (bool(np.any(np.isfinite(side) & (side != 0))) for side in (upper, lower))
     if not (has_upper or has_lower):
         raise Unreadable(f"has nothing but zeros or NaN at angle {angle:g}°")
-    if (largest := float(np.nanmax(np.abs(block)))) > _LARGEST:
-        raise Unreadable(f"has values up to {largest:.3g} at angle {angle:g}°; a correlation of intensities is near 1")
     if has_upper != has_lower:
         if not catalogue.halved:
             notes.append(
@@ -266,7 +264,8 @@ def _whole(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[st
         return np.asarray(half + half.T)
     if catalogue.halved:
         notes.append(f"the matrices are whole, though the {catalogue.layout} layout has halves; not added up")
-    known = np.isfinite(block) & np.isfinite(block.T) & ~np.eye(n, dtype=bool)
+    # NaN is not below any limit. A value above it is reported unless its frame is masked.
+    known = (np.abs(block) < _LARGEST) & (np.abs(block.T) < _LARGEST) & ~np.eye(n, dtype=bool)
     values, difference = block[known], (block - block.T)[known]
     if not known.any():
         raise Unreadable(f"has no pair of frames with a number in both halves of the matrix at angle {angle:g}°")
@@ -292,6 +291,8 @@ def _check_values(raw: np.ndarray, pairs: np.ndarray, angles: np.ndarray, first:
                 f"frames ({i}, {j}), most at {frames.named(per_frame == per_frame.max(), first)}; mask them: "
                 "data.mask_frames or data.mask_pairs"
             )
+        if (largest := float(np.abs(matrix[pairs]).max())) > _LARGEST:
+            raise Unreadable(f"has values up to {largest:.3g} at angle {angle:g}°; a correlation is near 1")
         if np.ptp(matrix[pairs]) == 0:
             raise Unreadable(f"has the same value {matrix[pairs][0]:g} everywhere at angle {angle:g}°; nothing to fit")
 

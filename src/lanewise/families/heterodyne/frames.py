@@ -43,20 +43,18 @@ def counted(
     """
     n = raw.shape[-1]
     entries = ("auto",) if mask_frames == "auto" else tuple(mask_frames)
-    out = np.zeros(n, dtype=bool)
-    if "auto" in entries:
-        out = _empty(raw)
-        if out.any():
-            if out.sum() > _LARGEST_SHARE * n:
-                raise Unreadable(
-                    f"has {out.sum()} of {n} frames with nothing but NaN or zeros: {named(out, first)}; if this is "
-                    "right, name them in data.mask_frames"
-                )
-            notes.append(f"masked, because they have nothing but NaN or zeros: {named(out, first)}")
-    asked = np.zeros(n, dtype=bool)
+    asked, out = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     asked[_places([one for one in entries if one != "auto"], n, first)] = True
-    if asked.any():
-        notes.append(f"masked, as the config asks: {named(asked, first)}")
+    if "auto" in entries:
+        out = _empty(raw) & ~asked
+        if out.sum() > _LARGEST_SHARE * n:
+            raise Unreadable(
+                f"has {out.sum()} of {n} frames with nothing but NaN or zeros: {named(out, first)}; if this is right, "
+                "name them in data.mask_frames"
+            )
+    for masked, why in ((out, "because they have nothing but NaN or zeros"), (asked, "as the config asks")):
+        if masked.any():
+            notes.append(f"masked, {why}: {named(masked, first)}")
     out |= asked
     pairs = ~(out[:, None] | out | np.eye(n, dtype=bool))
     for block in mask_pairs:

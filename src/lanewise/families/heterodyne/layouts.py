@@ -161,7 +161,8 @@ def _pixels(
     def n_pixels(indices: list[int]) -> np.ndarray | None:
         if mapped:
             regions = file.read(_ROI)
-            return np.array([np.count_nonzero(regions == order[index] + 1) for index in indices], dtype=np.float64)
+            found = np.array([np.count_nonzero(regions == order[index] + 1) for index in indices], dtype=np.float64)
+            return found if found.all() else None
         counts = file.read(_PIXELS).ravel() if has_list else np.empty(0)
         at = order[indices] if len(counts) == len(places) else places[order[indices]] if len(counts) == n_grid else None
         return None if at is None or len(counts) <= len(("q", "phi")) else counts[at]
