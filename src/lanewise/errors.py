@@ -6,6 +6,7 @@
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
+| NoResult          | 1    | a run has no result at all: none of its data could be made or read       |
 | ChunkImpossible   | 70   | the chunk fails on every machine of this kind                            |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
 | Damaged           | 74   | a committed file is missing, changed or incomplete                       |
@@ -84,6 +85,10 @@ class DataError(LanewiseError):
     """An input file cannot be read as what the config says it is; the text begins with the file."""
 
     exit_code = 65
+
+
+class NoResult(LanewiseError):
+    """A run has no result at all, because none of its data could be made or read; the text says why."""
 
 
 class ResultsDiffer(LanewiseError):

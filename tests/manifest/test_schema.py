@@ -88,7 +88,7 @@ HETERODYNE: dict[str, Any] = {
     "name": "test",
     # A pinned file is not read before it is fitted.
     "inputs": [{"path": "/absent/a.h5", "sha256": "0" * 64}],
-    "config": {"data": {"dt": 0.1}},
+    "config": {"data": {"dt": 0.1, "keys": {"c2": "a"}}},
     "output": {"url": "unset"},
 }
 _SHEARS = {"g1": {"type": "Normal", "mean": 0, "sigma": 0.2}, "g2": 0.0}
@@ -126,6 +126,11 @@ _VALUES: dict[str, list[Any]] = {
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],
     "inputs": [[{"path": "/absent/b.h5", "sha256": "1" * 64}]],
+    "config.data.mask_pairs": [["1-2 x 3"]],
+    "config.data.keys.c2": ["b"],
+    "config.data.keys.q": ["b"],
+    "config.data.keys.phi": ["b"],
+    "config.data.keys.t": ["b"],
     "sweep.grid": [{"data.start_frame": [1, 2]}],
     "sweep.zip": [{"data.start_frame": [1, 2]}],
     "sweep.list": [[{"data.start_frame": 1}]],

@@ -6,8 +6,9 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Terminal codes: cursor to the top left, and clear the screen.
 _CLEAR = "\033[H\033[2J"
+_REASONS = 5
 
 BatchIndexOption = Annotated[
     int | None,
@@ -129,24 +131,34 @@ def carry_out(
         url=url,
     )
     if outcome.errors:
+        if alone is not None and isinstance(outcome.errors[0], errors.InputUnreachable):
+            raise errors.NoResult(str(outcome.errors[0]))
         raise outcome.errors[0]
     if outcome.missing:
         raise errors.Incomplete(f"{url}: {missing} not committed; run again to compute them")
-    if outcome.counts == {LaneStatus.FAILED.word: 1} and alone is not None:
-        raise typer.Exit(alone)
+    if alone is not None and set(outcome.counts) == {LaneStatus.FAILED.word}:
+        raise errors.NoResult(_reasons(campaign.record.rows()[0]))
     if not outcome.all_ok and not cluster:
         raise typer.Exit(errors.NOT_CONVERGED)
 
 
 def _reached(manifest: str | Document, overrides: list[str] | None, code: int | None) -> Campaign:
-    """The campaign; ends with `code`, if it is given, where only inputs that cannot be reached are wrong."""
+    """The campaign; ends with `code`, if it is given, where nothing is wrong but that inputs cannot be reached."""
     try:
         return load(manifest, overrides)
-    except errors.ManifestError as error:
-        if code is None or not error.unreachable:
+    except (errors.ManifestError, errors.StorageError) as error:
+        if code is None or (isinstance(error, errors.ManifestError) and not error.unreachable):
             raise
         print(error, file=sys.stderr)
         raise typer.Exit(code) from None
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why realizations failed, each reason once."""
+    found = [str(row["reason"]) for row in rows if row.get("reason")]
+    shown = [f"no result: {text}" for text in dict.fromkeys(found)]
+    more = [f"… and {len(shown) - _REASONS} other reasons: lanewise status lists them"] if len(shown) > _REASONS else []
+    return "\n".join([*shown[:_REASONS], *more]) or "no result: no data could be made or read"
 
 
 def retry(

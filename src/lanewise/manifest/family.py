@@ -138,8 +138,8 @@ class Starter:
         example: a command line.
         several: flag → whether a word is one of its values, for flags that take several words.
         paths: keys of the manifest with lists of paths, which the flags give relative to the working directory.
-        failure: exit code of `lanewise run KIND`, outside a cluster, if an input cannot be reached or the only
-            realization failed; None: the codes of `lanewise run MANIFEST`.
+        failure: exit code of `lanewise run KIND`, outside a cluster, if an input cannot be reached or all
+            realizations failed; None: the codes of `lanewise run MANIFEST`.
     """
 
     manifest: Callable[..., Document]

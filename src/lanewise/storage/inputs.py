@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os.path
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from lanewise.manifest.locations import beside, split
 from lanewise.storage.store import Store
 
 _PATTERN = frozenset("*?[")
+# The SHA-256 of a file at a path with these bytes, and of what else is read because of it.
+Digest = Callable[[str, bytes], str]
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,28 @@ class Input:
         return os.path.splitext(self.filename)[0]
 
 
+def plain(path: str, raw: bytes) -> str:
+    """The SHA-256 of a file from which nothing leads to another one."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def local(path: str) -> str | None:
+    """A file's path on this machine; None if it is in remote storage or in memory."""
+    folder, name = split(path)
+    return Store(folder).local(name)
+
+
 def parse(value: Any) -> tuple[Input, ...]:
     """The inputs of a resolved manifest."""
     return tuple(Input(one["path"], one["sha256"]) for one in value)
 
 
-def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
+def resolve(manifest: Document, place: Path, digest: Digest = plain) -> list[dict[str, Any]]:
     """Every file that the value at `place` names, with its SHA-256; one that the manifest pins is not read.
 
     Args:
         place: of a path, a pattern, a mapping of `path` and `sha256`, or a list of these.
+        digest: SHA-256 of a file.
 
     Raises:
         ManifestError: a file or a match is missing (`unreachable`), or a file is named twice.
@@ -63,7 +77,7 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
             for one in matches:
                 if one in found:
                     raise _Wrong(f"{one} is named a second time; name each file once")
-                found[one] = {"path": one, **(pinned or {"sha256": _sha256(one)})}
+                found[one] = {"path": one, **(pinned or {"sha256": _sha256(one, digest)})}
         except _Wrong as error:
             complaints.append(manifest.complaint(here, str(error), unreachable=isinstance(error, _Absent)))
     if complaints:
@@ -71,7 +85,7 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def pin(path: str) -> Input:
+def pin(path: str, digest: Digest = plain) -> Input:
     """A file of this machine or at a URL, outside a manifest.
 
     Raises:
@@ -79,7 +93,7 @@ def pin(path: str) -> Input:
     """
     where = path if "://" in path else os.path.abspath(path)
     try:
-        return Input(where, _sha256(where))
+        return Input(where, _sha256(where, digest))
     except _Wrong as error:
         raise DataError(str(error)) from None
 
@@ -94,7 +108,7 @@ def without_folders(value: Any) -> Any:
     return {**found, "path": split(value["path"])[1]} if {"path", "sha256"} <= value.keys() else found
 
 
-def read(one: Input) -> bytes:
+def read(one: Input, digest: Digest = plain) -> bytes:
     """The content of a pinned file.
 
     Raises:
@@ -109,7 +123,7 @@ def read(one: Input) -> bytes:
         raise InputUnreachable(f"{one.path}: is not there, as seen from {platform.node()}; {remedy}") from None
     except StorageError as error:
         raise InputUnreachable(str(error)) from error
-    if (now := hashlib.sha256(raw).hexdigest()) != one.sha256:
+    if (now := digest(one.path, raw)) != one.sha256:
         known = f"{one.sha256[:12]}…"
         raise DataError(f"{one.path}: has changed: SHA-256 {now[:12]}…, the campaign was planned on {known}")
     return raw
@@ -145,10 +159,10 @@ def _matches(path: str) -> list[str]:
     return names
 
 
-def _sha256(path: str) -> str:
+def _sha256(path: str, digest: Digest) -> str:
     folder, name = split(path)
     try:
-        return hashlib.sha256(Store(folder).read(name)).hexdigest()
+        return digest(path, Store(folder).read(name))
     except FileNotFoundError:
         raise _Absent(f"{path}: no such file; check the path") from None
     except StorageError:

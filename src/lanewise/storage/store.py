@@ -88,6 +88,10 @@ class Store:
             return shutil.disk_usage(next(found for found in (place, *place.parents) if found.exists())).free
         return None
 
+    def local(self, path: str) -> str | None:
+        """An object's path on this machine; None if the store is remote."""
+        return self._full(path) if self._local else None
+
     def read(self, path: str) -> bytes:
         """Content of an object.
 

@@ -5,15 +5,17 @@ All fits here have one shape, 3 angles of 40 frames, and share a compiled progra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import jsonschema
 import numpy as np
 import pandas as pd
@@ -21,11 +23,11 @@ import pytest
 from typer.testing import CliRunner
 
 import lanewise
-from conftest import tree
+from conftest import Lanewise, tree
 from lanewise import api as campaigns
 from lanewise import cli
 from lanewise.api import Campaign
-from lanewise.errors import InputUnreachable, UsageError
+from lanewise.errors import InputUnreachable, ResultsDiffer, StorageError, UsageError
 from lanewise.families.heterodyne import outputs, solver
 from lanewise.families.heterodyne.c2 import HEADLINE, NAMES, two_time_correlation
 from lanewise.families.heterodyne.data import load_data
@@ -39,6 +41,7 @@ from lanewise.operations import plan_summary, status
 from lanewise.storage import commits, inputs
 from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 from lanewise.storage.inputs import Input
+from lanewise.storage.store import Store
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SCHEMA = schema.load("result")
@@ -103,7 +106,8 @@ def load(place: Path, name: str = "survey", *overrides: str) -> Campaign:
 
 def test_outputs_are_those_of_the_contract(place: Path, survey: Path) -> None:
     good = [r for r in load(place).plan.realizations if r.planned.name != "het_s44"]
-    expected = {f"{r.run_id}/{name}" for r in good for name in ("result.json", f"{r.planned.name}.npz")}
+    names = {r.run_id: f"{r.planned.name}_{r.run_id.removeprefix('het_')}.npz" for r in good}
+    expected = {f"{run_id}/{name}" for run_id, npz in names.items() for name in ("result.json", npz)}
     assert set(tree(survey)) == {*expected, "summary.csv", "report.html"}
     hidden = [p.name for p in (survey / "_lanewise").rglob("*") if p.is_file()]
     assert not [name for name in hidden if name.endswith((".json", ".npz"))]
@@ -174,12 +178,14 @@ def test_the_numpy_lines_of_the_published_page_work_on_our_results(place: Path, 
     for npz_path in survey.rglob("*.npz"):
         data = np.load(npz_path)
         results[npz_path.stem] = {key: data[key] for key in data.files}
-    assert sorted(results) == GOOD
+    names = {one.run_id: one.planned.name for one in load(place).plan.realizations}
+    stems = [f"{name}_{run_id.removeprefix('het_')}" for run_id, name in names.items() if name in GOOD]
+    assert sorted(results) == sorted(stems)
     assert {array.dtype for arrays in results.values() for array in arrays.values()} == {np.dtype(np.float64)}
 
 
 def test_arrays_are_the_fit_and_give_its_residuals(place: Path, survey: Path) -> None:
-    (path,) = survey.rglob("het_s42.npz")
+    (path,) = survey.rglob("het_s42_*.npz")
     with np.load(path) as file:
         arrays = dict(file)
     nlsq = json.loads(path.with_name("result.json").read_text())["nlsq"]
@@ -350,7 +356,11 @@ def test_a_file_that_changes_after_the_plan_is_not_fitted(place: Path, tmp_path:
         ("q: 0.006", "holds no q 0.006 1/Å; it holds 0.0054"),
         ("phi: [7]", "holds no angle 7°; it holds -5, 0, 5"),
         ("end_frame: 41", "holds frames 1 to 40; start_frame 1, end_frame 41 are outside"),
-        ("dt: 0.1", "has a time axis in steps of 0.25 s, but dt is 0.1 s"),
+        (
+            "dt: 0.1",
+            "has contradicting times: the config has dt 0.1 s, but t has steps of 0.25 s; correct data.dt, or "
+            "insist on it with data.dt_insist: true",
+        ),
     ],
 )
 def test_what_is_not_in_the_file_fails_its_task_with_the_reason(
@@ -363,16 +373,112 @@ def test_what_is_not_in_the_file_fails_its_task_with_the_reason(
     assert tree(tmp_path / "out") == {}
 
 
+def test_what_the_reader_did_is_in_the_result_and_a_linked_file_in_its_identity(place: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.h5"
+    shutil.copy(place / "manifests" / "data" / "survey" / "het_s42.h5", source)
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        file["c2"] = h5py.ExternalLink("source.h5", "c2")
+        file.update({"q": 0.054, "phi": [-5.0, 0.0, 5.0], "t": 250 * np.arange(40)})
+        file["q"].attrs["units"], file["t"].attrs["units"] = "1/nm", "ms"
+    settings = ["config.data={mask_pairs: [3 x 7]}", f"output.url={tmp_path / 'out'}"]
+    campaign = load(place, "survey", f"inputs={tmp_path / 'master.h5'}", *settings)
+    assert dict(campaign.run().counts) == {"ok": 1}
+    (path,) = (tmp_path / "out").glob("*/result.json")
+    content = json.loads(path.read_text())
+    jsonschema.Draft7Validator(SCHEMA).validate(content)
+    assert (content["data"]["q"], content["data"]["dt"]) == pytest.approx((0.0054, 0.25))
+    assert content["data"]["notes"] == [
+        "q is in 1/nm; converted to 1/Å",
+        "t is in ms; converted to s",
+        "masked, as the config asks: the pairs of frames 3 x 7, counted from 1",
+    ]
+    assert content["nlsq"]["n_data"] == 3 * (40 * 39 // 2 - 1)
+    alone = hashlib.sha256((tmp_path / "master.h5").read_bytes()).hexdigest()
+    assert content["data_sha256"] != alone
+    source.write_bytes(source.read_bytes() + b" ")
+    with pytest.raises(ResultsDiffer):
+        load(place, "survey", f"inputs={tmp_path / 'master.h5'}", *settings).run()
+
+
+Single = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def single(place: Path, tmp_path: Path, lanewise: Lanewise) -> Single:
+    """`run heterodyne` on one file from flags alone: the exit code, and what the terminal shows."""
+
+    def run(data: str, *options: str) -> tuple[int, str]:
+        config = tmp_path / "c.yaml"
+        few = "candidates: 4, starts: 4, polish: 4, hops: 0, agreement: 4, rounds: 1, max_iterations: 2"
+        config.write_text(f"fit: {{{few}}}\n")
+        file = str(place / "manifests" / "data" / "survey" / f"{data}.h5")
+        flags = ["--config", str(config), "--data", file, "--output-dir", str(tmp_path / "out")]
+        code, out, err = lanewise("run", "heterodyne", *flags, *options)
+        return code, out + err
+
+    return run
+
+
+class TestSingleRuns:
+    """The exit codes of the published page: 1 for what cannot be read, with the reason; 2 with outputs only."""
+
+    def test_a_torn_file_is_1_with_its_reason(self, single: Single) -> None:
+        code, shown = single("het_s44")
+        assert code == 1
+        assert "no result: het_s44.h5: is a damaged HDF5 file" in shown
+
+    def test_a_file_that_is_not_there_is_1(self, single: Single) -> None:
+        code, shown = single("none")
+        assert code == 1
+        assert "none.h5: no such file" in shown
+
+    def test_in_a_cluster_the_record_of_a_torn_file_is_0(self, single: Single) -> None:
+        assert single("het_s44", "--cluster")[0] == 0
+
+    @pytest.mark.parametrize(("options", "variable", "expected"), [([], "", 1), (["--cluster"], "", 74), ([], "0", 74)])
+    def test_storage_that_refuses_is_74_in_a_cluster_only(
+        self,
+        options: list[str],
+        variable: str,
+        expected: int,
+        single: Single,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def refused(store: Store, path: str) -> bytes:
+            raise StorageError(f"{store.where(path)}: refused")
+
+        monkeypatch.setattr(Store, "read", refused)
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", variable)
+        code, shown = single("het_s42", *options)
+        assert code == expected
+        assert "het_s42.h5: refused" in shown
+        assert not (tmp_path / "out").exists()
+
+    def test_a_fit_that_does_not_converge_is_2_with_outputs(self, single: Single, tmp_path: Path) -> None:
+        assert single("het_s42")[0] == 2
+        (path,) = (tmp_path / "out").glob("*/result.json")
+        assert "convergence_warning" in json.loads(path.read_text())
+
+    def test_the_variable_of_the_page_warns_with_the_remedy(
+        self, single: Single, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HETERODYNE_NUM_WORKERS", "2")
+        code, shown = single("het_s42", "--cluster")
+        assert code == 0
+        assert "HETERODYNE_NUM_WORKERS=2 has no effect: --workers N" in shown
+
+
 def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = load(place, "survey", "batch.size=1", f"output.url={tmp_path / 'out'}")
     given = inputs.read
 
-    def refused(one: Input) -> bytes:
+    def refused(one: Input, *rest: Any) -> bytes:
         if one.stem == "het_s43":
             raise InputUnreachable(f"{one.path}: refused")
-        return given(one)
+        return given(one, *rest)
 
     monkeypatch.setattr(inputs, "read", refused)
     monkeypatch.setattr(solver, "fit", lambda *_: (_ for _ in ()).throw(ValueError("not needed here")))

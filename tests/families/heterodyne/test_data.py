@@ -152,17 +152,17 @@ def test_what_is_not_in_the_file_is_an_error_that_says_what_is(
         (
             "flat",
             changed("c2", (1, 3, 7), np.nan),
-            "1 values that are not finite at angle 0°, the first at frames (4, 8)",
+            "1 pairs with values that are not finite at angle 0°, the first at frames (4, 8)",
         ),
         ("flat", changed("c2", (0, 3, 7), np.inf), "not finite"),
-        ("flat", changed("c2", 2, 0.0), "nothing but zeros at angle 5°"),
+        ("flat", changed("c2", 2, 0.0), "nothing but zeros or NaN at angle 5°"),
         ("flat", replaced("c2", np.ones((3, 100, 90))), "shape (3, 100, 90)"),
         ("flat", replaced("c2", None), "none of the known layouts"),
         ("flat", replaced("c2", np.full((100, 100), b"x")), "no array of real numbers at c2"),
-        ("flat", replaced("t", np.arange(99.0)), "time axis of shape (99,) for 100 frames"),
+        ("flat", replaced("t", np.arange(99.0)), "time axis, t, of shape (99,) for 100 frames"),
         ("flat", replaced("t", np.r_[np.arange(99.0), 5.0]), "does not increase"),
         ("flat", replaced("t", np.geomspace(1, 10, 100)), "uneven times"),
-        ("flat", replaced("t", 0.2 * np.arange(100)), "steps of 0.2 s, but dt is 0.1 s"),
+        ("flat", replaced("t", 0.2 * np.arange(100)), "the config has dt 0.1 s, but t has steps of 0.2 s"),
         ("flat", replaced("phi", [0.0, 1.0]), "2 values in phi for 3 matrices"),
         ("flat", replaced("phi", [0.0, 1.0, 1.0]), "more than one matrix for an angle"),
         ("flat", replaced("phi", None), "holds no angles"),
@@ -171,7 +171,8 @@ def test_what_is_not_in_the_file_is_an_error_that_says_what_is(
         ("aps_u", replaced("xpcs/twotime/processed_bins", [1, 2, 3]), "6 matrices in"),
         ("aps_u", replaced("xpcs/twotime/processed_bins", [1, 2, 3, 4, 5, 7]), "not within 1 to 6"),
         ("aps_u", replaced("xpcs/qmap/dynamic_v_list_dim1", None), "has no xpcs/qmap/dynamic_v_list_dim1"),
-        ("aps_u", replaced("xpcs/twotime/correlation_map/c2_00006", np.ones((9, 9))), "expected one (N, N)"),
+        ("aps_old", replaced("exchange/C2T_all/g2_00002", np.ones((9, 9))), "matrices of 9 and 100 frames at this q"),
+        ("aps_old", replaced("exchange/C2T_all/g2_00002", np.ones((9, 8))), "of shape (9, 8); expected (N, N)"),
         ("aps_old", replaced("xpcs/dqlist", [[0.0054]]), "1 values in xpcs/dqlist"),
     ],
 )
@@ -205,6 +206,12 @@ def test_an_npz_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     path.write_bytes(stream.getvalue())
     with pytest.raises(DataError, match="damaged NPZ"):
         load_data(str(path), dt=0.1)
+
+
+def test_an_npz_without_known_keys_is_an_error_that_lists_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "file.npz", g2=np.ones((9, 9)), tau=np.arange(9))
+    with pytest.raises(DataError, match=r"It holds g2, tau; name the arrays: data\.keys"):
+        load_data(str(tmp_path / "file.npz"), dt=0.1)
 
 
 def test_a_missing_file_is_an_error() -> None:

@@ -389,3 +389,33 @@ def test_one_angle_leaves_drift_and_its_direction_open_and_says_so() -> None:
     assert any("phi0" in direction and "v(t_ref)" in direction for direction in result.degenerate), result.degenerate
     fixed = fit(simulated(simulate.Experiment(phi=(20.0,))), {"parameters": {"phi0": 2.0}})
     assert abs(fixed.v.value - HEADLINE["v"]) < 4 * fixed.v.error
+
+
+def test_a_masked_frame_does_not_count_whatever_it_holds() -> None:
+    data = reference("flat")
+    broken = data.c2.copy()
+    broken[:, 30, :] += 0.05
+    broken[:, :, 30] += 0.05
+    assert not fit(replace(data, c2=broken), {"fit": QUICK}).converged
+    broken[:, 30, :] = broken[:, :, 30] = np.nan
+    result = fit(replace(data, c2=broken), {"fit": QUICK})
+    assert result.converged, result.warnings
+    assert result.n_data == 3 * 99 * 98 // 2
+    assert result.noise == pytest.approx(0.005, rel=0.1)
+    for name, truth in HEADLINE.items():
+        estimate = getattr(result, name)
+        assert abs(estimate.value - truth) < 3 * estimate.error, name
+
+
+def test_pairs_that_do_not_count_are_in_no_sum() -> None:
+    matrices = reference("flat").c2[:, :20, :20].copy()
+    matrices[0, 3, 7] = matrices[0, 7, 3] = np.nan
+    pairs = kernel.pairs(matrices, 0)
+    kept = {
+        (int(i), int(j)) for i, j in zip(pairs.first[pairs.weight > 0], pairs.second[pairs.weight > 0], strict=True)
+    }
+    assert len(kept) == 20 * 19 // 2 - 1
+    assert (3, 7) not in kept
+    assert np.isfinite(pairs.y).all()
+    assert np.isfinite(noise.sigma(matrices))
+    assert np.isfinite(scaling.constant_ssr(matrices, np.ones((3, 1))))

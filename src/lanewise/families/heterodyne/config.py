@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from lanewise.manifest.manifest import Rung
 
 SCHEMA = "heterodyne-config"
 All = Literal["all"]
+Quantity = Literal["q", "phi", "t"]
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
 
 
@@ -36,14 +37,49 @@ DEFAULT_RANGES: Mapping[str, Range] = {name: Range(*bounds) for name, bounds in 
 
 
 @dataclass(frozen=True)
+class Units:
+    """Units of the numbers in a file; without one, the file's attributes count, else 1/Å, degree and s."""
+
+    q: str | None = None
+    phi: str | None = None
+    t: str | None = None
+
+    def of(self, kind: Quantity) -> str | None:
+        """The unit of one kind of numbers."""
+        return {"q": self.q, "phi": self.phi, "t": self.t}[kind]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Where the arrays of a file are, if it has no known layout."""
+
+    c2: str
+    q: str | None = None
+    phi: str | None = None
+    t: str | None = None
+    matrices: Literal["first", "last"] = "first"
+
+
+@dataclass(frozen=True)
 class Selection:
-    """The part of a file that is fitted. Without q it is the only q of the file; `all` fits each q on its own."""
+    """The part of a file that is fitted, and how its numbers are to be understood.
+
+    Without q it is the only q of the file; `all` fits each q on its own. Frames count from 1 everywhere.
+    """
 
     q: float | All | None = None
     phi: Sequence[float] | All = "all"
     dt: float | None = None
     start_frame: int = 1
     end_frame: int = -1
+    dt_insist: bool = False
+    time: Literal["file", "frames"] | None = None
+    mask_frames: Literal["auto"] | Sequence[int | str] = "auto"
+    mask_pairs: Sequence[str] | None = None
+    bin_frames: int = 1
+    train: int | None = None
+    keys: Keys | None = None
+    units: Units | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +151,7 @@ def check(config: Document) -> list[Complaint]:
     if found:
         return found
     value = config.value
+    found += _check_data(config)
     for section, defaults in (("parameters", DEFAULT_RANGES), ("scaling", _SCALES)):
         for name, part in value.get(section, {}).items():
             if not isinstance(part, Mapping):
@@ -144,11 +181,36 @@ def check(config: Document) -> list[Complaint]:
     return found
 
 
+def _check_data(config: Document) -> Iterator[Complaint]:
+    data = config.value.get("data", {})
+    if data.get("dt_insist") and "dt" not in data:
+        yield config.complaint(("data", "dt_insist"), "expected the key 'dt' beside it, got none; add it")
+    masked = data.get("mask_frames", "auto")
+    blocks = [("mask_frames", at, [one]) for at, one in enumerate(masked if isinstance(masked, list) else ())]
+    blocks += [("mask_pairs", at, one.split(" x ")) for at, one in enumerate(data.get("mask_pairs", ()))]
+    for key, at, sides in blocks:
+        for low, high in (frame_range(side) for side in sides if side != "auto"):
+            if not 1 <= low <= high:
+                yield config.complaint(
+                    ("data", key, at), f"expected frames counted from 1 and first ≤ last, got {low} and {high}"
+                )
+
+
+def frame_range(entry: int | str) -> tuple[int, int]:
+    """First and last frame of a number or of a range such as "40-42"."""
+    low, _, high = (entry if isinstance(entry, str) else str(int(entry))).partition("-")
+    return int(low), int(high or low)
+
+
 def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     """The frozen types of a config that has been checked."""
     data, scaling = dict(value.get("data", {})), dict(value.get("scaling", {}))
     if isinstance(data.get("phi"), list):
         data["phi"] = tuple(float(angle) for angle in data["phi"])
+    for key in ("mask_frames", "mask_pairs"):
+        if isinstance(data.get(key), list):
+            data[key] = tuple(one if isinstance(one, str) else int(one) for one in data[key])
+    data |= {key: typed.build(kind, data[key]) for key, kind in (("keys", Keys), ("units", Units)) if key in data}
     scaling |= {name: _range(scaling[name], default) for name, default in _SCALES.items() if name in scaling}
     given = value.get("parameters", {})
     return HeterodyneConfig(

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from lanewise.errors import DataError
-from lanewise.families.heterodyne import layouts
-from lanewise.families.heterodyne.config import All, Selection
-from lanewise.families.heterodyne.layouts import Catalogue, Unreadable
-from lanewise.manifest.locations import split
+from lanewise.families.heterodyne import archive, beamlines, c2, choice, frames, timing
+from lanewise.families.heterodyne.archive import Archive, Unreadable
+from lanewise.families.heterodyne.c2 import TimeOrigin
+from lanewise.families.heterodyne.catalogue import Catalogue
+from lanewise.families.heterodyne.config import All, Selection, checked
+from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
-from lanewise.storage.store import Store
 
-# Files store float32: a chosen value must equal a value of the file to that precision; the nearest is not enough.
-_Q_RTOL = 1e-5
-_PHI_ATOL = 1e-3
-_DT_RTOL = 1e-3
-_NO_Q = "holds no q; give its q [1/Å]"
+# A matrix whose two halves differ by more than this share of its spread is no correlation of two frames.
+_LARGEST_ASYMMETRY = 0.5
+# A correlation of intensities is near 1; beyond this, squares lose all digits of the rest.
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,18 @@ class TwoTimeData:
     """The data of one fit.
 
     Attributes:
-        c2: symmetric correlations, shape (n_phi, N, N); the diagonal is replaced by the mean of its neighbours.
+        c2: symmetric correlations, shape (n_phi, N, N); NaN for pairs of frames that do not count, the same at every
+            angle. The diagonal is replaced by the mean of its neighbours.
         q: scattering vector [1/Å].
-        dt: time between frames [s].
+        dt: time between frames [s], or between bins of frames.
         phi: angle of each matrix [degree].
         start_frame: first frame of the window, counted from 1.
+        bin_frames: number of frames of the file that were averaged into one.
         source: path or URL of the file, as the user gave it.
-        sha256: SHA-256 of the whole file.
+        sha256: SHA-256 of the whole file; with links, of the list of the SHA-256 of all files that were read.
         layout: name of the layout that was recognised.
-        notes: changes made to the numbers of the file, one sentence each.
+        n_pixels: number of pixels of each matrix; None if the file does not say.
+        notes: changes made to the numbers of the file, and what stands out in them, one sentence each.
     """
 
     c2: np.ndarray
@@ -45,15 +48,33 @@ class TwoTimeData:
     dt: float
     phi: np.ndarray
     start_frame: int = 1
+    bin_frames: int = 1
     source: str = ""
     sha256: str = ""
     layout: str = ""
+    n_pixels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def n_frames(self) -> int:
-        """Number of frames in the window."""
+        """Number of frames in the window, or of bins of frames."""
         return int(self.c2.shape[-1])
+
+    @property
+    def end_frame(self) -> int:
+        """Last frame of the window, counted from 1."""
+        return self.start_frame + self.n_frames * self.bin_frames - 1
+
+    def ages(self, time_origin: TimeOrigin) -> np.ndarray:
+        """Age of each frame [s], shape (N,); of a bin, the mean of those of its frames."""
+        n, size = self.n_frames, self.bin_frames
+        of_frames = c2.time_grid(n * size, self.dt / size, self.start_frame, time_origin)
+        return np.asarray(of_frames.reshape(n, size).mean(axis=1))
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Which pairs of frames count, shape (N, N), symmetric; the diagonal does not."""
+        return np.asarray(np.isfinite(self.c2).all(axis=0) & ~np.eye(self.n_frames, dtype=bool))
 
 
 def load_data(
@@ -64,23 +85,28 @@ def load_data(
     dt: float | None = None,
     start_frame: int = 1,
     end_frame: int = -1,
+    dt_insist: bool = False,
+    **more: Any,
 ) -> TwoTimeData:
     """Read one data set from an HDF5 or NPZ file.
 
     Args:
-        source: path or fsspec URL. The layout is recognised: APS-U, APS, an `exchange` group, or flat keys.
+        source: path or fsspec URL. The layout is recognised, or described by `keys`.
         q: scattering vector [1/Å]; must be in the file. None takes the only q of the file.
         phi: angles [degree], each of which must be in the file (modulo 360), or all of them. If the file has no
             angles, these are the angles of its matrices.
-        dt: time between frames [s]; None takes it from the file's time axis, if that is in seconds.
+        dt: time between frames [s]; None takes it from the file. It must agree with what the file says.
         start_frame: first frame, counted from 1.
         end_frame: last frame, inclusive; −1 means the last of the file.
+        dt_insist: use dt even if the file contradicts it.
+        more: other keys of the section `data` of a config, such as mask_frames.
 
     Raises:
         DataError: the file cannot be read, or does not contain the requested q, angles, frames or dt.
+        ManifestError: a value of `more` is invalid.
         StorageError: storage cannot be reached.
     """
-    (found,) = load(source, Selection(q, phi, dt, start_frame, end_frame))
+    (found,) = load(source, _selection(Selection(q, phi, dt, start_frame, end_frame, dt_insist), more))
     return found
 
 
@@ -91,185 +117,184 @@ def load_each_q(
     dt: float | None = None,
     start_frame: int = 1,
     end_frame: int = -1,
+    dt_insist: bool = False,
+    **more: Any,
 ) -> tuple[TwoTimeData, ...]:
     """`load_data` for every q in the file, in ascending order.
 
     Raises:
         DataError: as `load_data`, or the file has no q.
+        ManifestError: a value of `more` is invalid.
         StorageError: storage cannot be reached.
     """
-    return load(source, Selection("all", phi, dt, start_frame, end_frame))
+    return load(source, _selection(Selection("all", phi, dt, start_frame, end_frame, dt_insist), more))
 
 
 def load(source: str, chosen: Selection) -> tuple[TwoTimeData, ...]:
     """The chosen data sets of the file at a path or URL: one, or one per q for `q: all`. It raises as `load_data`."""
-    folder, name = split(source)
-    try:
-        raw = Store(folder).read(name)
-    except FileNotFoundError:
-        raise DataError(f"{source}: no such file") from None
-    return parse(raw, Input(source, hashlib.sha256(raw).hexdigest()), chosen)
+    return read(inputs.pin(source, digest), chosen, source)
 
 
-def parse(raw: bytes, source: Input, chosen: Selection) -> tuple[TwoTimeData, ...]:
-    """The chosen data sets of a file whose bytes are given: one, or one per q for `q: all`.
+def read(one: Input, chosen: Selection, shown: str = "") -> tuple[TwoTimeData, ...]:
+    """The chosen data sets of a pinned file: one, or one per q for `q: all`.
+
+    Args:
+        shown: the file's name in messages; by default its path.
 
     Raises:
-        DataError: the file is damaged, or does not contain the requested q, angles, frames or dt.
+        DataError: the file is gone, changed or damaged, or does not contain the requested q, angles, frames or dt.
+        StorageError: storage cannot be reached.
     """
+    covered: tuple[str, ...] = ()
+
+    def checked_digest(path: str, raw: bytes) -> str:
+        nonlocal covered
+        covered = _linked(path, raw)
+        return archive.digest(raw, covered)
+
+    raw = inputs.read(one, checked_digest)
+    shown = shown or one.path
     try:
-        with layouts.opened(io.BytesIO(raw)) as file:
-            catalogue = layouts.catalogue(file)
-            return tuple(_one(file, catalogue, q, source, chosen) for q in _each_q(catalogue, chosen.q))
+        with archive.opened(raw, inputs.local(one.path)) as file:
+            catalogue = beamlines.catalogue(file, chosen)
+            found = tuple(
+                replace(_one(file, catalogue, q, chosen), source=shown, sha256=one.sha256)
+                for q in choice.each_q(catalogue, chosen.q)
+            )
+            for path in set(file.sources) - set(covered):
+                raise Unreadable(f"takes data from {path}, which its SHA-256 does not cover; copy them into one file")
+            return found
     except Unreadable as error:
-        raise DataError(f"{source.path}: {error}") from None
+        raise DataError(f"{shown}: {error}") from None
 
 
-def _one(file: layouts.File, catalogue: Catalogue, q: float | None, source: Input, chosen: Selection) -> TwoTimeData:
-    matched_q, candidates = _choose_q(catalogue, q)
-    angles, indices = _choose_phi(catalogue, candidates, chosen.phi)
-    first, last = _window(catalogue.n_frames, chosen.start_frame, chosen.end_frame)
-    dt = _time_step(catalogue, chosen.dt)
-    blocks = [layouts.matrix(file, catalogue, index, first - 1, last) for index in indices]
-    notes: list[str] = []
+def digest(path: str, raw: bytes) -> str:
+    """SHA-256 of a data file and of the files that it takes data from; of the file alone if there are none.
+
+    Raises:
+        StorageError: a linked file cannot be read.
+    """
+    return archive.digest(raw, _linked(path, raw))
+
+
+def _linked(path: str, raw: bytes) -> tuple[str, ...]:
+    """Paths of the files that a layout takes data from; all that the file leads to, if it has no known layout.
+
+    What cannot be read is reported when it is fitted: the other files of a campaign are not affected.
+    """
+    with contextlib.suppress(Unreadable), archive.opened(raw, inputs.local(path)) as file:
+        try:
+            catalogue = beamlines.catalogue(file, Selection(train=1))
+        except Unreadable:
+            file.visit()
+            return file.sources
+        with contextlib.suppress(Unreadable):
+            catalogue.n_pixels([0])
+        for index in range(catalogue.n_matrices):
+            with contextlib.suppress(Unreadable):
+                catalogue.times(catalogue.n_frames(index), [])
+        return file.sources
+    return ()
+
+
+def _selection(chosen: Selection, more: Mapping[str, Any]) -> Selection:
+    """The selection with these other keys, which are checked as those of a config are."""
+    others = checked({"data": dict(more)}).data
+    return replace(chosen, **{key: getattr(others, key) for key in more})
+
+
+def _one(file: Archive, catalogue: Catalogue, q: float | None, chosen: Selection) -> TwoTimeData:
+    matched_q, candidates = choice.choose_q(catalogue, q)
+    angles, indices = choice.choose_phi(catalogue, candidates, chosen.phi)
+    n_frames = _same_length(catalogue, indices)
+    first, last = choice.window(n_frames, chosen.start_frame, chosen.end_frame)
+    notes = list(catalogue.notes)
+    dt = timing.time_step(catalogue.times(n_frames, notes), catalogue.frame, n_frames, chosen, notes)
+    raw = np.stack(
+        [
+            _whole(catalogue.block(index, first - 1, last), catalogue, angle, notes)
+            for index, angle in zip(indices, angles, strict=True)
+        ]
+    )
+    pairs = frames.counted(raw, chosen.mask_frames, chosen.mask_pairs or (), first, notes)
+    _check_values(raw, pairs, angles, first)
+    matrices = np.where(pairs, raw + catalogue.baseline, np.nan)
+    if sentence := frames.standing_out(matrices, first):
+        notes.append(sentence)
+    if chosen.bin_frames > 1:
+        matrices = frames.binned(matrices, chosen.bin_frames, first, notes)
     return TwoTimeData(
-        c2=np.stack([_complete(block, catalogue, angle, notes) for block, angle in zip(blocks, angles, strict=True)]),
+        c2=np.stack([without_diagonal(matrix) for matrix in matrices]),
         q=matched_q,
-        dt=dt,
+        dt=dt * chosen.bin_frames,
         phi=angles,
         start_frame=first,
-        source=source.path,
-        sha256=source.sha256,
+        bin_frames=chosen.bin_frames,
         layout=catalogue.layout,
+        n_pixels=catalogue.n_pixels(indices),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _each_q(catalogue: Catalogue, wanted: float | All | None) -> list[float | None]:
-    if wanted != "all":
-        return [wanted]
-    if catalogue.q is None:
-        raise Unreadable(_NO_Q)
-    return [float(q) for q in _distinct(catalogue.q)]
-
-
-def _choose_q(catalogue: Catalogue, wanted: float | None) -> tuple[float, np.ndarray]:
-    """The q and the indices of its matrices."""
-    every = np.arange(catalogue.n_matrices)
-    if catalogue.q is None:
-        if wanted is None:
-            raise Unreadable(_NO_Q)
-        return float(wanted), every
-    held = _distinct(catalogue.q)
-    if wanted is None:
-        if len(held) > 1:
-            raise Unreadable(f"holds {len(held)} q values, choose one of {_list(held)} 1/Å, or all")
-        wanted = float(held[0])
-    near = np.isclose(catalogue.q, wanted, rtol=_Q_RTOL, atol=0)
-    if not near.any():
-        raise Unreadable(f"holds no q {wanted:g} 1/Å; it holds {_list(held)}")
-    return float(catalogue.q[near][0]), every[near]
-
-
-def _choose_phi(
-    catalogue: Catalogue, candidates: np.ndarray, wanted: Sequence[float] | All
-) -> tuple[np.ndarray, list[int]]:
-    """The chosen angles [degree], and the index of the matrix of each."""
-    n = len(candidates)
-    if catalogue.phi is None:
-        if wanted == "all":
-            raise Unreadable(f"holds no angles; give phi [degree], one for each of its {n} matrices")
-        if len(wanted) != n:
-            raise Unreadable(f"holds {n} matrices without angles, but phi has {len(wanted)} values; give one each")
-        return np.asarray(wanted, dtype=np.float64), [int(i) for i in candidates]
-    held = catalogue.phi[candidates]
-    if len(_distinct(held)) < len(held):
-        raise Unreadable(f"holds more than one matrix for an angle at this q (angles {_list(held)})")
-    if wanted == "all":
-        return held, [int(i) for i in candidates]
-    if not len(wanted):
-        raise Unreadable("phi is an empty list; give angles [degree], or all")
-    chosen = []
-    for angle in wanted:
-        near = np.flatnonzero(np.abs((held - angle + 180) % 360 - 180) < _PHI_ATOL)
-        if not len(near):
-            raise Unreadable(f"holds no angle {angle:g}°; it holds {_list(held)}")
-        if int(near[0]) in chosen:
-            raise Unreadable(f"the angle {angle:g}° is requested twice")
-        chosen.append(int(near[0]))
-    return held[chosen], [int(candidates[i]) for i in chosen]
-
-
-def _window(n_frames: int, first: int, last: int) -> tuple[int, int]:
-    end = n_frames if last == -1 else last
-    if not 1 <= first <= end <= n_frames:
-        raise Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
-    if end - first < 4:
-        raise Unreadable(f"the window from frame {first} to {end} is too short; a fit needs 5 frames")
-    return first, end
-
-
-def _time_step(catalogue: Catalogue, dt: float | None) -> float:
-    """dt [s]; it must agree with the file's time axis, unless that contains frame numbers."""
-    if dt is not None and not (np.isfinite(dt) and dt > 0):
-        raise Unreadable(f"expected dt > 0 s, got {dt:g}")
-    axis = catalogue.t
-    if axis is None:
-        if dt is None:
-            raise Unreadable("holds no time axis; give dt [s]")
-        return dt
-    if axis.shape != (catalogue.n_frames,):
-        raise Unreadable(f"has a time axis of shape {axis.shape} for {catalogue.n_frames} frames")
-    steps = np.diff(axis)
-    if not np.isfinite(axis).all() or not (steps > 0).all():
-        raise Unreadable("has a time axis that does not increase strictly")
-    step = float(np.median(steps))
-    if np.abs(steps - step).max() > _DT_RTOL * step:
+def _same_length(catalogue: Catalogue, indices: Sequence[int]) -> int:
+    lengths = {catalogue.n_frames(index) for index in indices}
+    if len(lengths) > 1:
         raise Unreadable(
-            f"has uneven times (steps from {steps.min():g} to {steps.max():g}); the model needs equal steps"
+            f"has matrices of {' and '.join(map(str, sorted(lengths)))} frames at this q; expected one length"
         )
-    if np.allclose(axis, np.round(axis), rtol=0, atol=1e-9) and abs(step - 1) < 1e-9:
-        # 0, 1, 2, … are frame numbers far more often than seconds.
-        if dt is None:
-            raise Unreadable("has a time axis that counts frames; give dt [s]")
-        return dt
-    if dt is None:
-        return step
-    if abs(step - dt) > _DT_RTOL * dt:
-        raise Unreadable(f"has a time axis in steps of {step:g} s, but dt is {dt:g} s")
-    return dt
+    return lengths.pop()
 
 
-def _complete(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[str]) -> np.ndarray:
-    """The full symmetric matrix with its diagonal replaced: a triangle is mirrored, a full matrix symmetrised.
+def _whole(block: np.ndarray, catalogue: Catalogue, angle: float, notes: list[str]) -> np.ndarray:
+    """The symmetric matrix: a triangle is mirrored, a whole matrix symmetrised.
 
     A sentence is added to `notes` if the matrix differs from what the layout promises.
     """
-    n = len(block)
-    upper, lower = np.triu_indices(n, 1), np.tril_indices(n, -1)
-    off_diagonal = ~np.eye(n, dtype=bool)
-    bad = ~np.isfinite(block) & off_diagonal
-    if bad.any():
-        i, j = np.argwhere(bad)[0] + 1
-        raise Unreadable(
-            f"has {int(bad.sum())} values that are not finite at angle {angle:g}°, the first at frames ({i}, {j}) of "
-            "the window"
-        )
-    has_upper, has_lower = (bool(np.any(block[side])) for side in (upper, lower))
+    n, block = len(block), np.where(np.isfinite(block), block, np.nan)
+    upper, lower = np.triu(block, 1), np.tril(block, -1)
+    has_upper, has_lower = (bool(np.any(np.isfinite(side) & (side != 0))) for side in (upper, lower))
     if not (has_upper or has_lower):
-        raise Unreadable(f"has nothing but zeros at angle {angle:g}°")
+        raise Unreadable(f"has nothing but zeros or NaN at angle {angle:g}°")
     if has_upper != has_lower:
         if not catalogue.halved:
             notes.append(
                 f"half of each matrix is empty, though the {catalogue.layout} layout has both halves; mirrored"
             )
-        return without_diagonal(block + block.T)
+        half = upper if has_upper else lower
+        return np.asarray(half + half.T)
     if catalogue.halved:
         notes.append(f"the matrices are whole, though the {catalogue.layout} layout has halves; not added up")
-    worst = float(np.abs(block - block.T)[off_diagonal].max())
-    if worst > 1e-6 * float(np.abs(block[off_diagonal]).max()):
+    # NaN is not below any limit. A value above it is reported unless its frame is masked.
+    known = (np.abs(block) < _LARGEST) & (np.abs(block.T) < _LARGEST) & ~np.eye(n, dtype=bool)
+    values, difference = block[known], (block - block.T)[known]
+    if not known.any():
+        raise Unreadable(f"has no pair of frames with a number in both halves of the matrix at angle {angle:g}°")
+    if np.sqrt(np.mean(difference**2)) > _LARGEST_ASYMMETRY * np.std(values):
+        raise Unreadable(
+            f"has a matrix at angle {angle:g}° that is not symmetric, though c2 is the same at frames (i, j) and "
+            "(j, i): its axes are not two frames, or the rows are reversed"
+        )
+    worst = float(np.abs(difference).max())
+    if worst > 1e-6 * float(np.abs(values).max()):
         notes.append(f"the matrix at angle {angle:g}° differs from its transpose by up to {worst:.3g}; averaged")
-    return without_diagonal((block + block.T) / 2)
+    return np.asarray((block + block.T) / 2)
+
+
+def _check_values(raw: np.ndarray, pairs: np.ndarray, angles: np.ndarray, first: int) -> None:
+    for matrix, angle in zip(raw, angles, strict=True):
+        bad = ~np.isfinite(matrix) & pairs
+        if bad.any():
+            i, j = np.argwhere(bad)[0] + first
+            per_frame = bad.sum(axis=0)
+            raise Unreadable(
+                f"has {int(bad.sum()) // 2} pairs with values that are not finite at angle {angle:g}°, the first at "
+                f"frames ({i}, {j}), most at {frames.named(per_frame == per_frame.max(), first)}; mask them: "
+                "data.mask_frames or data.mask_pairs"
+            )
+        if (largest := float(np.abs(matrix[pairs]).max())) > _LARGEST:
+            raise Unreadable(f"has values up to {largest:.3g} at angle {angle:g}°; a correlation is near 1")
+        if np.ptp(matrix[pairs]) == 0:
+            raise Unreadable(f"has the same value {matrix[pairs][0]:g} everywhere at angle {angle:g}°; nothing to fit")
 
 
 def without_diagonal(matrix: np.ndarray) -> np.ndarray:
@@ -278,15 +303,3 @@ def without_diagonal(matrix: np.ndarray) -> np.ndarray:
     replaced = matrix.copy()
     np.fill_diagonal(replaced, np.concatenate([beside[:1], (beside[:-1] + beside[1:]) / 2, beside[-1:]]))
     return replaced
-
-
-def _distinct(values: np.ndarray) -> np.ndarray:
-    """The values in ascending order, without those that differ from the previous one by float32 rounding only."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    new = np.concatenate([[True], np.diff(ordered) > _Q_RTOL * np.abs(ordered[1:])])
-    return np.asarray(ordered[new])
-
-
-def _list(values: np.ndarray) -> str:
-    shown = [f"{value:.8g}" for value in values[:20]]
-    return ", ".join(shown) + (f", … ({len(values)} in all)" if len(values) > 20 else "")

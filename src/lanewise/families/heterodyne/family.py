@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lanewise.errors import Complaint, LanewiseError
 from lanewise.families.heterodyne import config as heterodyne_config
-from lanewise.families.heterodyne import sweep, tasks
+from lanewise.families.heterodyne import data, sweep, tasks
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Extent, Task
@@ -22,7 +23,7 @@ from lanewise.storage.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-
+_WORKERS = "HETERODYNE_NUM_WORKERS"
 # With the first rung, the retry repeats the rounds of the first run and adds further ones.
 LADDER = (
     Rung("four times the rounds", {"rounds": 4, "max_iterations": 4}),
@@ -38,8 +39,8 @@ def check_extent(manifest: Document) -> Sequence[Complaint]:
 
 
 def resolve(manifest: Document) -> Mapping[str, Any]:
-    """The manifest with the path and the SHA-256 of every input."""
-    return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",))}
+    """The manifest with the path and the SHA-256 of every input, which covers the files that it takes data from."""
+    return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",), data.digest)}
 
 
 def parse_extent(value: Mapping[str, Any]) -> Extent:
@@ -51,6 +52,16 @@ def parse_extent(value: Mapping[str, Any]) -> Extent:
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Errors of the config at a point of the sweep, and fits that occur twice."""
     return tasks.check(tasks.extent_of(manifest), manifest.content["config"])
+
+
+def remarks(manifest: Manifest) -> Sequence[str]:
+    """A warning about a variable of the published page that has no effect here."""
+    if not (n_workers := os.environ.get(_WORKERS)):
+        return ()
+    return (
+        f"{_WORKERS}={n_workers} has no effect: --workers N runs N processes, and resources.cpus (here "
+        f"{manifest.resources.cpus}) is the number of fits at the same time in one process",
+    )
 
 
 def settings(manifest: Manifest) -> Mapping[str, Any]:
@@ -114,6 +125,7 @@ FAMILY: Family[HeterodyneConfig, TaskResult, Record] = Family(
     check_campaign=check_campaign,
     settings=settings,
     realizations=realizations,
+    remarks=remarks,
     outputs=outputs,
     solver=solver,
     collect=collect,

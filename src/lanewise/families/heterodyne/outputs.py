@@ -30,7 +30,8 @@ def files(result: TaskResult) -> dict[str, bytes]:
     if not result.content:
         return {}
     return {
-        f"{result.task}.npz": _npz(result.arrays),
+        # The stem is a key of a dictionary over many runs; the name of a task is unique in its campaign only.
+        f"{result.task}_{result.run_id.removeprefix('het_')}.npz": _npz(result.arrays),
         RESULT: (json.dumps(result.content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
     }
 

@@ -110,8 +110,9 @@ def _data(data: TwoTimeData) -> dict[str, Any]:
         "dt": data.dt,
         "phi": [float(angle) for angle in data.phi],
         "start_frame": data.start_frame,
-        "end_frame": data.start_frame + data.n_frames - 1,
+        "end_frame": data.end_frame,
         "n_frames": data.n_frames,
+        **({} if data.n_pixels is None else {"n_pixels": [float(pixels) for pixels in data.n_pixels]}),
         "notes": list(data.notes),
     }
 
@@ -150,7 +151,7 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
         numbers[name] = [one.value for one in estimates]
         numbers[f"{name}_errors"] = [one.error for one in estimates]
     numbers |= {
-        "t": c2.time_grid(data.n_frames, data.dt, data.start_frame, task.config.model.time_origin),
+        "t": data.ages(task.config.model.time_origin),
         "t_ref": fit.t_ref,
         "q": data.q,
         "dt": data.dt,
@@ -159,7 +160,8 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
     }
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
     scale = fit.noise if fit.noise > 0 else math.sqrt(fit.ssr / fit.n_data)
-    arrays["residual_map"] = _residual_map(data.c2 - model(arrays, task.config.model.fraction_clip), scale)
+    residuals = np.where(data.counted, data.c2 - model(arrays, task.config.model.fraction_clip), 0.0)
+    arrays["residual_map"] = _residual_map(residuals, data.counted, scale)
     return arrays
 
 
@@ -171,19 +173,20 @@ def model(arrays: Mapping[str, np.ndarray], clip: FractionClip) -> np.ndarray:
     return found
 
 
-def _residual_map(residuals: np.ndarray, scale: float) -> np.ndarray:
+def _residual_map(residuals: np.ndarray, counted: np.ndarray, scale: float) -> np.ndarray:
     """Mean residual per block of frame pairs in units of its standard error, shape (n_phi, M, M), M ≤ 32.
 
     If the model describes the data, the values are standard normal. Averaging shows deviations that are below the
-    noise of a single value. Blocks without a pair off the diagonal are NaN.
+    noise of a single value. Blocks without a pair that counts are NaN.
 
     Args:
-        residuals: data minus model, shape (n_phi, N, N).
+        residuals: data minus model, shape (n_phi, N, N); 0 for pairs that do not count.
+        counted: which pairs of frames count, shape (N, N).
         scale: standard deviation of one residual.
     """
     n = residuals.shape[-1]
     edges = block_edges(n, _MAP_BLOCKS)
-    upper = np.triu(np.ones((n, n)), 1)
+    upper = np.triu(counted, 1).astype(np.float64)
     # Count each pair once: in a block on the diagonal, both triangles hold the same numbers.
     total, count = block_sums(residuals * upper, edges), block_sums(upper, edges)
     with np.errstate(invalid="ignore", divide="ignore"):

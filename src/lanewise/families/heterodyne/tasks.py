@@ -15,7 +15,6 @@ from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest
 from lanewise.manifest.plan import Realization
-from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
 
@@ -123,7 +122,7 @@ def read(task: Task) -> TwoTimeData:
         DataError: the file was changed since the campaign was planned, or lacks data that the config needs.
         InputUnreachable: the file is not there, or storage cannot be reached.
     """
-    (found,) = data.parse(inputs.read(task.input), task.input, task.config.data)
+    (found,) = data.read(task.input, task.config.data)
     return found
 
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.errors import DataError
-from lanewise.families.heterodyne import c2
 from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.config import HeterodyneConfig, checked
 from lanewise.families.heterodyne.data import TwoTimeData, load
@@ -104,7 +103,7 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
     """
     settings = _parsed(config)
     sequential = device.prepare("auto", "float64")
-    t = c2.time_grid(data.n_frames, data.dt, data.start_frame, settings.model.time_origin)
+    t = data.ages(settings.model.time_origin)
     where = coordinates.setting(settings, t)
     pairs = kernel.pairs(data.c2, settings.fit.seed)
     n_data = int(pairs.weight.sum()) * len(data.phi)

@@ -61,10 +61,9 @@ def pairs(matrices: np.ndarray, seed: int) -> FramePairs:
     A correlation that decays within a few frames affects few of all pairs, and the first block must contain it too.
 
     Args:
-        matrices: correlations, shape (n_phi, N, N).
+        matrices: correlations, shape (n_phi, N, N); a pair with NaN at an angle is left out.
     """
-    n = matrices.shape[-1]
-    first, second = np.triu_indices(n, 1)
+    first, second = np.nonzero(np.triu(np.isfinite(matrices).all(axis=0), 1))
     lag = second - first
     # Weighted sampling without replacement: the smallest of exponential waiting times of rate 1/lag.
     order = np.argsort(np.random.default_rng(seed).exponential(size=len(lag)) * lag, kind="stable")

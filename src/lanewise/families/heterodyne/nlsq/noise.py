@@ -13,6 +13,7 @@ _MAD_TO_SIGMA = 1.4826
 def sigma(matrices: np.ndarray) -> float:
     """Standard deviation of independent noise in symmetric correlations, shape (n_phi, N, N); robust to outliers.
 
+    Differences with a value that is NaN are left out.
     If the noise of neighbouring values is correlated, the result is too small, and the reduced χ² too large.
     """
     n = matrices.shape[-1]
@@ -22,4 +23,4 @@ def sigma(matrices: np.ndarray) -> float:
         length = at_lag.shape[-1] - 3
         terms = [w * at_lag[:, k : k + length] for k, w in enumerate(_DIFFERENCE)]
         differences.append(np.sum(terms, axis=0).ravel())
-    return float(_MAD_TO_SIGMA * np.median(np.abs(np.concatenate(differences))) / np.sqrt(_GAIN))
+    return float(_MAD_TO_SIGMA * np.nanmedian(np.abs(np.concatenate(differences))) / np.sqrt(_GAIN))

@@ -62,7 +62,7 @@ def setting(
     """The scaling of one data set, and how its coefficients are solved for.
 
     Args:
-        matrices: correlations, shape (n_phi, N, N).
+        matrices: correlations, shape (n_phi, N, N); NaN for pairs that do not count.
         phi: angle of each [degree].
         centre: mean of the data, subtracted from the offset.
 
@@ -75,7 +75,7 @@ def setting(
     match scaling.mode:
         case "constant":
             above = ~np.eye(matrices.shape[-1], dtype=bool)
-            quantiles = np.array([np.quantile(matrix[above], [0.05, 0.95]) for matrix in matrices])
+            quantiles = np.array([np.nanquantile(matrix[above], [0.05, 0.95]) for matrix in matrices])
             held = np.stack([quantiles[:, 1] - quantiles[:, 0], quantiles[:, 0] - centre])
             return "held", ScalingBasis(np.eye(n_phi), low, high, held)
         case "fourier":
@@ -93,7 +93,7 @@ def setting(
 
 def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
     """Sum of squared residuals over pairs i < j of a fit with contrast 0, and offsets from `basis`."""
-    values = matrices[:, *np.triu_indices(matrices.shape[-1], 1)]
+    values = matrices[:, np.triu(np.isfinite(matrices).all(axis=0), 1)]
     offsets = basis @ np.linalg.lstsq(basis, values.mean(axis=1), rcond=None)[0]
     return float(((values - offsets[:, None]) ** 2).sum())
 
