@@ -111,6 +111,7 @@ _VALUES: dict[str, list[Any]] = {
     "kind": [],
     "name": ["another"],
     "config": [],
+    "config.errors": ["speckle"],
     "shear.grid": [[0.03]],
     "shear.points": [],
     "shear.ring": [],

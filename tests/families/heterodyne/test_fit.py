@@ -14,7 +14,8 @@ from lanewise.errors import DataError, ManifestError
 from lanewise.families.heterodyne import c2, config, simulate
 from lanewise.families.heterodyne.data import TwoTimeData, load_data
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, starts
-from lanewise.families.heterodyne.nlsq.fit import FitResult, fit, fit_file
+from lanewise.families.heterodyne.nlsq.fit import fit, fit_file
+from lanewise.families.heterodyne.nlsq.result import FitResult
 from lanewise.families.heterodyne.nlsq.search import diverse
 
 REFERENCE = Path(__file__).parents[2] / "data" / "heterodyne"
@@ -58,7 +59,7 @@ def test_each_datum_counts_once_and_the_noise_is_that_of_the_file() -> None:
     assert result.n_data == 3 * 100 * 99 // 2
     assert result.n_free == 15
     # The robust estimate from 14 553 differences is good to 3 %; four of these.
-    assert result.noise == pytest.approx(0.005, rel=0.12)
+    assert result.noise.sigma == pytest.approx(0.005, rel=0.12)
     assert result.reduced_chi2 == pytest.approx(1.0, abs=0.24)
     above = np.triu_indices(100, 1)
     data = reference("flat")
@@ -226,7 +227,7 @@ def test_the_kernel_has_the_model_and_its_derivatives(clip: c2.FractionClip) -> 
         gauge = coordinates.setting(config.HeterodyneConfig(), SHORT).gauge
         x = truth_coordinates(VECTOR, gauge)
         y = np.random.default_rng(0).normal(1.2, 0.1, (2, n, n))
-        data = kernel.pairs(y, seed=0)
+        data = kernel.pairs(y, np.ones_like(y), seed=0)
         scene = kernel.Scene(SHORT, 0.8, 0.0054, ANGLES)
         gram = np.asarray(jax.jit(kernel.grams, static_argnums=5)(x, data, 1, scene, gauge, clip))
         slopes, g = (np.asarray(part) for part in slopes_and_curve(x, clip, gauge))
@@ -325,7 +326,7 @@ def test_a_minimum_that_many_searches_share_does_not_crowd_out_the_others() -> N
 @pytest.mark.parametrize("n", [6, 30])
 def test_noise_is_estimated_without_a_model(n: int) -> None:
     where = simulate.Experiment(n_frames=n, noise=0.02, phi=tuple(np.linspace(0, 90, 10)))
-    found = [noise.sigma(simulate.simulate(simulate.EXAMPLE, where, seed)) for seed in range(20)]
+    found = [noise.estimate(simulate.simulate(simulate.EXAMPLE, where, seed)).sigma for seed in range(20)]
     # The smaller case has 600 differences in all, of efficiency 0.16: σ to 7 %; four of these.
     assert np.mean(found) == pytest.approx(0.02, rel=0.28 if n == 6 else 0.03)
 

@@ -16,6 +16,7 @@ from lanewise.manifest.manifest import Rung
 
 SCHEMA = "heterodyne-config"
 All = Literal["all"]
+ErrorKind = Literal["auto", "independent", "speckle"]
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
 
 
@@ -79,6 +80,16 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """The noise for which errors and χ² hold; what is not given of a detector is estimated."""
+
+    noise: ErrorKind = "auto"
+    pixels: float | None = None
+    modes: int | None = None
+    flux: float | None = None
+
+
+@dataclass(frozen=True)
 class HeterodyneConfig:
     """A parsed heterodyne config."""
 
@@ -87,6 +98,7 @@ class HeterodyneConfig:
     parameters: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
     scaling: Scaling = field(default_factory=Scaling)
     fit: FitSettings = field(default_factory=FitSettings)
+    errors: Errors = field(default_factory=Errors)
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -150,13 +162,14 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     if isinstance(data.get("phi"), list):
         data["phi"] = tuple(float(angle) for angle in data["phi"])
     scaling |= {name: _range(scaling[name], default) for name, default in _SCALES.items() if name in scaling}
-    given = value.get("parameters", {})
+    given, errors = value.get("parameters", {}), value.get("errors", {})
     return HeterodyneConfig(
         data=typed.build(Selection, data),
         model=typed.build(Model, value.get("model", {})),
         parameters={name: _range(given.get(name, {}), default) for name, default in DEFAULT_RANGES.items()},
         scaling=typed.build(Scaling, scaling),
         fit=typed.build(FitSettings, value.get("fit", {})),
+        errors=typed.build(Errors, {"noise": errors} if isinstance(errors, str) else errors),
     )
 
 

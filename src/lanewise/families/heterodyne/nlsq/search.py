@@ -107,7 +107,7 @@ class Searcher:
             known: sum of squares of the best minimum found so far, NaN if there is none.
         """
         limits = self.settings.fit
-        n_blocks = min(_SEARCH_BLOCKS, len(self.problem.data.weight))
+        n_blocks = min(_SEARCH_BLOCKS, len(self.problem.data.first))
         sample = _stage(n_blocks, limits.max_iterations, _SEARCH_TOLERANCE, pull=_ANCHOR_WEIGHT)
         searched = self._descend(begin, np.full(len(begin), _DAMPING), sample)
         chosen = rows(searched, diverse(np.asarray(searched.at.ssr), n_polish, limits.agreement))
@@ -145,7 +145,7 @@ class Searcher:
         the nearest of them descend again.
         """
         limits = self.settings.fit
-        last = _stage(len(self.problem.data.weight), FINISH_EFFORT * limits.max_iterations, _FINISH_TOLERANCE)
+        last = _stage(len(self.problem.data.first), FINISH_EFFORT * limits.max_iterations, _FINISH_TOLERANCE)
         best = self._descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), last)
         rest = rows(polished, slice(1, None))
         if self.agreement(_joined(best, rest)) < limits.agreement and len(rest.x):
@@ -156,7 +156,7 @@ class Searcher:
     def _polish(self, chosen: Search, known: float) -> Search:
         """Continue these descents on all data."""
         stage = _stage(
-            len(self.problem.data.weight), self.settings.fit.max_iterations, _POLISH_CHI2 / self.n_data, known=known
+            len(self.problem.data.first), self.settings.fit.max_iterations, _POLISH_CHI2 / self.n_data, known=known
         )
         return self._descend(np.asarray(chosen.x), np.clip(chosen.damping, _DAMPING_MIN, _DAMPING), stage)
 

@@ -1,0 +1,201 @@
+"""From the minimum of a fit to its result: the estimates, their errors under either noise, and the doubts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.engine import keys
+from lanewise.errors import DataError
+from lanewise.families.heterodyne.c2 import NAMES
+from lanewise.families.heterodyne.data import TwoTimeData
+from lanewise.families.heterodyne.nlsq import (
+    coordinates,
+    doubts,
+    frames,
+    kernel,
+    replicates,
+    scaling,
+    speckle_errors,
+    uncertainty,
+)
+from lanewise.families.heterodyne.nlsq.coordinates import FitSetting
+from lanewise.families.heterodyne.nlsq.frames import Shared
+from lanewise.families.heterodyne.nlsq.noise import Noise
+from lanewise.families.heterodyne.nlsq.replicates import Fitted
+from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
+from lanewise.families.heterodyne.nlsq.search import Searcher, rows
+from lanewise.families.heterodyne.nlsq.solver import Search
+from lanewise.families.heterodyne.nlsq.speckle_errors import SpeckleNoise
+from lanewise.families.heterodyne.nlsq.uncertainty import Uncertainty
+
+# Residuals below this share of the noise's variance are rounding, in data without noise.
+_ROUNDING = 0.1
+_F0_F2 = "f0 with f2: only f0 exp(−f1 f2) is determined by any data; f2 is set to mid-window"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """A fit before its search.
+
+    Attributes:
+        noise: what the data say about their noise.
+        weights: weight of each value, shape (n_phi, N, N).
+    """
+
+    data: TwoTimeData
+    where: FitSetting
+    searcher: Searcher
+    noise: Noise
+    weights: np.ndarray
+
+    def result(self) -> FitResult:
+        """Search the minimum and judge it.
+
+        Raises:
+            DataError: no start gives a finite model, or errors for speckle noise need the number of pixels.
+        """
+        polished, rounds = self.searcher.minimise()
+        if not np.isfinite(polished.at.ssr[0]):
+            raise DataError(f"{self._source}: no start within the bounds gives a finite model; widen them")
+        best, settings, n_data = rows(polished, 0), self.searcher.settings, self.searcher.n_data
+        ssr, sigma = float(best.at.ssr), self.noise.sigma
+        plain = self._errors(best, None)
+        variance = ssr / (n_data - plain.n_free)
+        independent = self._estimates(best, plain, variance)
+        shared = self._shared(best, independent)
+        kind = settings.errors.noise
+        noisy = variance > _ROUNDING * sigma**2 and shared.z > speckle_errors.SHARED_Z
+        wanted = kind == "speckle" or (kind == "auto" and noisy)
+        speckle = self._speckle(best, independent, plain, shared) if wanted else None
+        chosen, inflation, expected = independent, 1.0, float(n_data - plain.n_free)
+        if speckle is not None:
+            chosen = self._estimates(best, self._errors(best, speckle.score), 1.0)
+            # By noise alone, χ² decreases by tr(H⁻¹ J) in place of one per unknown.
+            inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * variance), 1.0)
+            expected = speckle.ssr / sigma**2
+        agreement, chi2 = self.searcher.agreement(polished), ssr / sigma**2 if sigma > 0 else float("inf")
+        basis = np.asarray(self.searcher.problem.scaling.basis)
+        gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / variance
+        return FitResult(
+            **vars(chosen),
+            t_ref=float(self.where.gauge.t_ref),
+            independent=independent,
+            speckle=speckle,
+            shared_z=shared.z,
+            ssr=ssr,
+            n_data=n_data,
+            n_free=plain.n_free,
+            noise=self.noise,
+            reduced_chi2=chi2 / (n_data - plain.n_free),
+            expected_chi2=expected,
+            agreement=agreement,
+            n_polished=len(polished.x),
+            rounds=rounds,
+            warnings=(
+                *doubts.no_signal(gained, plain.n_free - basis.shape[1], inflation),
+                *doubts.of_search(best, agreement, len(polished.x), n_data, settings.fit),
+                *doubts.of_chi2(chi2 / expected, speckle.p_value if speckle else None, settings.fit),
+                *doubts.of_scaling(_values(chosen.contrast), _values(chosen.offset), settings.scaling),
+            ),
+            at_bounds=plain.at_bounds,
+            degenerate=(*(() if self.where.f2_fixed else (_F0_F2,)), *plain.degenerate),
+            coordinates=np.asarray(best.x),
+        )
+
+    @property
+    def _source(self) -> str:
+        return self.data.source or "these data"
+
+    def _errors(self, best: Search, score: np.ndarray | None) -> Uncertainty:
+        at = best.at
+        x, joint, curvature, free = (np.asarray(part) for part in (best.x, at.joint, at.curvature, at.free))
+        return uncertainty.assess(x, joint=joint, curvature=curvature, free_scaling=free, where=self.where, score=score)
+
+    def _estimates(self, best: Search, errors: Uncertainty, variance: float) -> Estimates:
+        basis, centre = np.asarray(self.searcher.problem.scaling.basis), float(self.searcher.problem.data.centre)
+        reported = coordinates.report(jnp.asarray(best.x), self.where.gauge, jnp.log(jnp.asarray(self.where.f0)))
+        covariance = errors.parameters * variance
+        contrast, offset = _per_angle(np.asarray(best.at.coefficients), errors.scaling * variance, basis, centre)
+        j_ref, j_sample, v = _paired(np.asarray(reported[1]), np.diag(errors.headline) * variance)
+        return Estimates(
+            dict(zip(NAMES, _paired(np.asarray(reported[0]), np.diag(covariance)), strict=True)),
+            covariance,
+            j_ref,
+            j_sample,
+            v,
+            contrast,
+            offset,
+        )
+
+    def _shared(self, best: Search, estimates: Estimates) -> Shared:
+        """What the weighted residuals say about noise that frames share."""
+        frame, problem = jnp.arange(self.data.n_frames), self.searcher.problem
+        g = kernel.correlation(
+            jnp.asarray(best.x),
+            frame[:, None],
+            frame[None, :],
+            problem.scene,
+            problem.gauge,
+            self.searcher.settings.model.fraction_clip,
+        )
+        contrast, offset = (np.array(_values(part))[:, None, None] for part in (estimates.contrast, estimates.offset))
+        residuals = self.data.c2 - offset - contrast * np.asarray(g)
+        return frames.look(np.sqrt(self.weights) * residuals, self.weights > 0)
+
+    def _speckle(self, best: Search, estimates: Estimates, plain: Uncertainty, shared: Shared) -> SpeckleNoise:
+        """The speckle noise behind the residuals."""
+        given, problem = self.searcher.settings.errors, self.searcher.problem
+        contrast = np.maximum(_values(estimates.contrast), 0.0)
+        pixels = None if given.pixels is None else [given.pixels] * len(contrast)
+        mean = max(float(contrast.mean()), 1e-12)
+        modes = speckle_errors.mode_weights(mean, given.modes)
+        fitted = Fitted(
+            jnp.asarray(best.x),
+            problem.data,
+            problem.scene,
+            problem.gauge,
+            jnp.asarray(contrast),
+            jnp.asarray(modes),
+            jnp.asarray(np.sqrt(self.weights)),
+            jnp.asarray(shared.used),
+        )
+        seed = self.searcher.settings.fit.seed
+        (key,) = keys.lane_keys(root_seed=seed, seeds=[0], purpose=keys.Purpose.INFERENCE, units=[0])
+        tables = replicates.simulate(
+            fitted, key, self.searcher.settings.model.fraction_clip, sequential=self.searcher.sequential
+        )
+        return speckle_errors.judge(
+            tables,
+            shared=shared,
+            ssr=float(best.at.ssr),
+            contrast=contrast,
+            basis=np.asarray(problem.scaling.basis),
+            inverse=plain.inverse,
+            modes=1 / mean if given.modes is None else given.modes,
+            pixels=pixels,
+            flux=given.flux,
+            source=self._source,
+        )
+
+
+def _values(estimates: tuple[Estimate, ...]) -> list[float]:
+    return [one.value for one in estimates]
+
+
+def _paired(values: np.ndarray, variances: np.ndarray) -> tuple[Estimate, ...]:
+    return tuple(Estimate(float(v), float(s)) for v, s in zip(values, np.sqrt(variances), strict=True))
+
+
+def _per_angle(
+    coefficients: np.ndarray, covariance: np.ndarray, basis: np.ndarray, centre: float
+) -> list[tuple[Estimate, ...]]:
+    """Contrast and offset of each angle."""
+    m = basis.shape[1]
+    parts = (covariance[:m, :m], covariance[m:, m:])
+    return [
+        _paired(basis @ own + shift, np.einsum("am,mn,an->a", basis, part, basis))
+        for own, part, shift in zip(coefficients, parts, (0.0, centre), strict=True)
+    ]
