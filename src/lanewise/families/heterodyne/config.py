@@ -17,6 +17,7 @@ from lanewise.manifest.manifest import Rung
 SCHEMA = "heterodyne-config"
 All = Literal["all"]
 ErrorKind = Literal["auto", "independent", "speckle"]
+Label = Literal["as_bounded", "minority_is_sample", "faster_is_sample"]
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
 
 
@@ -49,10 +50,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Model:
-    """Definitions of the ages and of the fraction."""
+    """Definitions of the ages, of the fraction, and of the sample where the data do not name it."""
 
     fraction_clip: FractionClip = "soft"
     time_origin: TimeOrigin = "window"
+    label: Label = "as_bounded"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ RESULT = "result.json"
 _RECORD = "record"
 _NUMBERS = (
     *("t_ref", "reduced_chi2", "chi2", "expected_chi2", "ssr", "noise", "residual_rms", "shared_noise_z"),
+    *("exchange_chi2", "second_component_chi2"),
     *("n_data", "n_free", "agreement", "n_polished", "rounds"),
 )
 

@@ -140,6 +140,8 @@ def _numbers(fit: FitResult) -> dict[str, Any]:
         "chi2": _finite(fit.ssr / sigma**2) if sigma > 0 else None,
         "reduced_chi2": _finite(fit.reduced_chi2),
         "expected_chi2": _finite(fit.expected_chi2),
+        "exchange_chi2": _finite(fit.exchange_chi2),
+        "second_component_chi2": _finite(fit.second_component_chi2),
         "noise": sigma,
         "noise_of_angle": fit.noise.of_angle.tolist(),
         "noise_of_age": fit.noise.of_age.tolist(),

@@ -17,6 +17,11 @@ _DONE_CHI2 = 0.01
 _P_VALUE = 1e-3
 
 
+def needed(unknowns: int) -> float:
+    """Decrease of χ² that shows that unknowns describe more than independent noise."""
+    return _PER_UNKNOWN * unknowns + _PER_FIT
+
+
 def no_signal(gained: float, unknowns: int, inflation: float) -> Iterator[str]:
     """A warning if χ² is not clearly lower than that of a constant.
 
@@ -24,10 +29,10 @@ def no_signal(gained: float, unknowns: int, inflation: float) -> Iterator[str]:
         gained: by how much it is lower.
         inflation: by how much more than independent noise the noise lowers χ² per unknown.
     """
-    needed = inflation * (_PER_UNKNOWN * unknowns + _PER_FIT)
-    if not gained > needed:
+    least = inflation * needed(unknowns)
+    if not gained > least:
         yield (
-            f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {needed:.4g}: "
+            f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {least:.4g}: "
             "these data show no correlation that could be fitted"
         )
 

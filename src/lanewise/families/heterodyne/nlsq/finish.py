@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from lanewise.families.heterodyne.nlsq import (
     doubts,
     frames,
     kernel,
+    labels,
     replicates,
     scaling,
     speckle_errors,
@@ -26,13 +28,15 @@ from lanewise.families.heterodyne.nlsq.frames import Shared
 from lanewise.families.heterodyne.nlsq.noise import Noise
 from lanewise.families.heterodyne.nlsq.replicates import Fitted
 from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
-from lanewise.families.heterodyne.nlsq.search import Searcher, rows
+from lanewise.families.heterodyne.nlsq.search import Searcher, joined, rows
 from lanewise.families.heterodyne.nlsq.solver import Search
 from lanewise.families.heterodyne.nlsq.speckle_errors import SpeckleNoise
 from lanewise.families.heterodyne.nlsq.uncertainty import Uncertainty
 
 # Residuals below this share of the noise's variance are rounding, in data without noise.
 _ROUNDING = 0.1
+# A second component has a rate (3), a drift (3) with its direction, and a share (3).
+_SECOND = 10
 _F0_F2 = "f0 with f2: only f0 exp(−f1 f2) is determined by any data; f2 is set to mid-window"
 
 
@@ -60,7 +64,9 @@ class Finish:
         polished, rounds = self.searcher.minimise()
         if not np.isfinite(polished.at.ssr[0]):
             raise DataError(f"{self._source}: no start within the bounds gives a finite model; widen them")
-        best, settings, n_data = rows(polished, 0), self.searcher.settings, self.searcher.n_data
+        settings, n_data = self.searcher.settings, self.searcher.n_data
+        polished, other = self._labelled(polished)
+        best = rows(polished, 0)
         ssr, sigma = float(best.at.ssr), self.noise.sigma
         plain = self._errors(best, None)
         variance = ssr / (n_data - plain.n_free)
@@ -76,6 +82,7 @@ class Finish:
             # By noise alone, χ² decreases by tr(H⁻¹ J) in place of one per unknown.
             inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * variance), 1.0)
             expected = speckle.ssr / sigma**2
+        exchange, second = (_rise(part, best, n_data) for part in (other, self._one_component(best)))
         agreement, chi2 = self.searcher.agreement(polished), ssr / sigma**2 if sigma > 0 else float("inf")
         basis = np.asarray(self.searcher.problem.scaling.basis)
         gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / variance
@@ -91,6 +98,8 @@ class Finish:
             noise=self.noise,
             reduced_chi2=chi2 / (n_data - plain.n_free),
             expected_chi2=expected,
+            exchange_chi2=exchange,
+            second_component_chi2=second,
             agreement=agreement,
             n_polished=len(polished.x),
             rounds=rounds,
@@ -100,8 +109,12 @@ class Finish:
                 *doubts.of_chi2(chi2 / expected, speckle.p_value if speckle else None, settings.fit),
                 *doubts.of_scaling(_values(chosen.contrast), _values(chosen.offset), settings.scaling),
             ),
-            at_bounds=plain.at_bounds,
-            degenerate=(*(() if self.where.f2_fixed else (_F0_F2,)), *plain.degenerate),
+            at_bounds=(*plain.at_bounds, *self._scaling_at_bounds(independent)),
+            degenerate=(
+                *(() if self.where.f2_fixed else (_F0_F2,)),
+                *self._components(other, exchange / inflation, second / inflation),
+                *plain.degenerate,
+            ),
             coordinates=np.asarray(best.x),
         )
 
@@ -109,10 +122,58 @@ class Finish:
     def _source(self) -> str:
         return self.data.source or "these data"
 
+    def _labelled(self, polished: Search) -> tuple[Search, Search]:
+        """The descents with the labelling that χ² or else the rule chooses first, and the best of the other one."""
+        problem, settings = self.searcher.problem, self.searcher.settings
+        setting = (problem.scene, problem.gauge, settings.model.fraction_clip)
+        best = rows(polished, slice(1))
+        points = labels.exchanged(np.asarray(best.x[0]), *setting)
+        other = self.searcher.descend_from(points, float(best.at.ssr[0]))
+        if not np.isfinite(other.at.ssr[0]):
+            return polished, other
+        one, two = (labels.described(np.asarray(part.x[0]), *setting) for part in (best, other))
+        rise = _rise(other, rows(polished, 0), self.searcher.n_data)
+        if rise < -labels.DECIDED_CHI2 or (
+            rise <= labels.DECIDED_CHI2 and not labels.preferred(one, two, settings.model.label)
+        ):
+            return joined(other, polished), best
+        return polished, other
+
+    def _one_component(self, best: Search) -> Search:
+        problem = self.searcher.problem
+        points, box = labels.one_component(np.asarray(best.x), self.where.box, problem.scene, problem.gauge)
+        level = 1 + doubts.needed(_SECOND) / self.searcher.n_data
+        return self.searcher.descend_from(points, level * float(best.at.ssr), box)
+
+    def _components(self, other: Search, exchange: float, second: float) -> Iterator[str]:
+        """Sentences on an absent component, or on components that may be exchanged; χ² as under independent noise."""
+        needed = doubts.needed(_SECOND)
+        if second <= needed:
+            yield (
+                f"one component is absent: the second lowers χ² by {second:.3g}, where its {_SECOND} unknowns need "
+                f"{needed:g}; the rate, share and drift of one component are not determined"
+            )
+        elif abs(exchange) <= labels.DECIDED_CHI2:
+            problem, settings = self.searcher.problem, self.searcher.settings
+            told = labels.described(np.asarray(other.x[0]), problem.scene, problem.gauge, settings.model.fraction_clip)
+            yield (
+                f"exchange of the components: with J_ref = {told.j_ref:.4g}, J_sample = {told.j_sample:.4g} and a mean "
+                f"share of {told.share:.3g}, χ² changes by {exchange:.2g}; labelled by {settings.model.label}"
+            )
+
     def _errors(self, best: Search, score: np.ndarray | None) -> Uncertainty:
         at = best.at
         x, joint, curvature, free = (np.asarray(part) for part in (best.x, at.joint, at.curvature, at.free))
         return uncertainty.assess(x, joint=joint, curvature=curvature, free_scaling=free, where=self.where, score=score)
+
+    def _scaling_at_bounds(self, estimates: Estimates) -> Iterator[str]:
+        scales = self.searcher.settings.scaling
+        for name, values, (low, high) in (
+            ("contrast", _values(estimates.contrast), scales.contrast.bounds),
+            ("offset", _values(estimates.offset), scales.offset.bounds),
+        ):
+            if low < high and any(np.isclose(value, (low, high), rtol=0, atol=1e-9).any() for value in values):
+                yield name
 
     def _estimates(self, best: Search, errors: Uncertainty, variance: float) -> Estimates:
         basis, centre = np.asarray(self.searcher.problem.scaling.basis), float(self.searcher.problem.data.centre)
@@ -179,6 +240,12 @@ class Finish:
             flux=given.flux,
             source=self._source,
         )
+
+
+def _rise(other: Search, best: Search, n_data: int) -> float:
+    """By how much the first of `other` has a higher χ², where n_data is that of the best; infinite if it has none."""
+    ssr = float(other.at.ssr[0])
+    return (ssr / float(best.at.ssr) - 1) * n_data if np.isfinite(ssr) else float("inf")
 
 
 def _values(estimates: tuple[Estimate, ...]) -> list[float]:

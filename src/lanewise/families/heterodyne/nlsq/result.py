@@ -60,6 +60,9 @@ class FitResult(Estimates):
         noise: standard deviation of the values, estimated from differences of neighbours [c2].
         reduced_chi2: ssr / (n_data − n_free) / noise².
         expected_chi2: expectation of ssr / noise² if the model is right.
+        exchange_chi2: by how much χ² rises if the components are exchanged, where n_data is χ² of this fit; infinite if
+            the bounds allow no exchanged fit.
+        second_component_chi2: by how much the second component lowers χ², in the same units.
         agreement: starts that ended in the minimum, out of the n_polished that were fitted to all data.
         rounds: number of rounds of starts.
         warnings: every reason to doubt the minimum or the model.
@@ -78,6 +81,8 @@ class FitResult(Estimates):
     noise: Noise
     reduced_chi2: float
     expected_chi2: float
+    exchange_chi2: float
+    second_component_chi2: float
     agreement: int
     n_polished: int
     rounds: int
