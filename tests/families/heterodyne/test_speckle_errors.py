@@ -64,6 +64,16 @@ def test_a_misfit_or_a_bad_frame_is_not_shared_noise(kind: str) -> None:
     assert z_of(residuals) < speckle_errors.SHARED_Z
 
 
+def test_a_hot_frame_is_named() -> None:
+    matrices = simulate.simulate(P, WHERE, 5)
+    matrices[:, 30, :] += 0.05
+    matrices[:, :, 30] += 0.05
+    data = TwoTimeData(matrices, WHERE.q, WHERE.dt, np.array(WHERE.phi), start_frame=11)
+    result = fit(data, {"fit": QUICK})
+    assert result.speckle is None
+    assert any("frames that differ from all others: 41" in text for text in result.warnings), result.warnings
+
+
 def test_left_out_entries_do_not_count() -> None:
     residuals = noise_matrices(1, 40, 2)
     valid = np.ones(residuals.shape, bool)

@@ -15,6 +15,8 @@ _PER_UNKNOWN, _PER_FIT = 9.0, 16.0
 _DONE_CHI2 = 0.01
 # Under speckle noise few effective degrees of freedom make χ² scatter: it must also be this improbable.
 _P_VALUE = 1e-3
+# Frames that a sentence names.
+_NAMED = 10
 
 
 def needed(unknowns: int) -> float:
@@ -51,25 +53,24 @@ def of_search(best: Search, agreement: int, n_polished: int, n_data: int, limits
         )
 
 
-def of_chi2(reduced_chi2: float, p_value: float | None, limits: FitSettings) -> Iterator[str]:
+def of_chi2(reduced_chi2: float, p_value: float | None, odd: Sequence[int], limits: FitSettings) -> Iterator[str]:
     """χ² is too high for the noise.
 
     Args:
         reduced_chi2: χ² over its expectation.
         p_value: under speckle noise, the probability of a χ² as high; None for independent noise.
+        odd: numbers of the frames that differ from all others.
     """
     if reduced_chi2 <= limits.reduced_chi2_max or (p_value is not None and p_value > _P_VALUE):
         return
-    if p_value is None:
-        yield (
-            f"reduced χ² is {reduced_chi2:.3g}, above {limits.reduced_chi2_max:g}: the model does not describe "
-            "the data to their noise"
-        )
-    else:
-        yield (
+    what = f"reduced χ² is {reduced_chi2:.3g}, above {limits.reduced_chi2_max:g}"
+    if p_value is not None:
+        what = (
             f"χ² is {reduced_chi2:.3g} times its expectation under speckle noise, above {limits.reduced_chi2_max:g} "
-            f"(p = {p_value:.1g}): the model does not describe the data to their noise"
+            f"(p = {p_value:.1g})"
         )
+    named = f"; frames that differ from all others: {', '.join(map(str, odd[:_NAMED]))}" if odd else ""
+    yield f"{what}: the model does not describe the data to their noise{named}"
 
 
 def of_scaling(contrast: Sequence[float], offset: Sequence[float], scaling: Scaling) -> Iterator[str]:

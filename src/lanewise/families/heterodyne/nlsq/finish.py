@@ -71,7 +71,8 @@ class Finish:
         plain = self._errors(best, None)
         variance = ssr / (n_data - plain.n_free)
         independent = self._estimates(best, plain, variance)
-        shared = self._shared(best, independent)
+        residuals, valid = self._residuals(best, independent), self.weights > 0
+        shared = frames.look(residuals, valid)
         kind = settings.errors.noise
         noisy = variance > _ROUNDING * sigma**2 and shared.z > speckle_errors.SHARED_Z
         wanted = kind == "speckle" or (kind == "auto" and noisy)
@@ -82,6 +83,7 @@ class Finish:
             # By noise alone, χ² decreases by tr(H⁻¹ J) in place of one per unknown.
             inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * variance), 1.0)
             expected = speckle.ssr / sigma**2
+        odd = [self.data.start_frame + frame for frame in frames.odd(residuals, valid)]
         exchange, second = (_rise(part, best, n_data) for part in (other, self._one_component(best)))
         agreement, chi2 = self.searcher.agreement(polished), ssr / sigma**2 if sigma > 0 else float("inf")
         basis = np.asarray(self.searcher.problem.scaling.basis)
@@ -106,7 +108,7 @@ class Finish:
             warnings=(
                 *doubts.no_signal(gained, plain.n_free - basis.shape[1], inflation),
                 *doubts.of_search(best, agreement, len(polished.x), n_data, settings.fit),
-                *doubts.of_chi2(chi2 / expected, speckle.p_value if speckle else None, settings.fit),
+                *doubts.of_chi2(chi2 / expected, speckle.p_value if speckle else None, odd, settings.fit),
                 *doubts.of_scaling(_values(chosen.contrast), _values(chosen.offset), settings.scaling),
             ),
             at_bounds=(*plain.at_bounds, *self._scaling_at_bounds(independent)),
@@ -191,8 +193,8 @@ class Finish:
             offset,
         )
 
-    def _shared(self, best: Search, estimates: Estimates) -> Shared:
-        """What the weighted residuals say about noise that frames share."""
+    def _residuals(self, best: Search, estimates: Estimates) -> np.ndarray:
+        """Residuals times the roots of their weights, shape (n_phi, N, N)."""
         frame, problem = jnp.arange(self.data.n_frames), self.searcher.problem
         g = kernel.correlation(
             jnp.asarray(best.x),
@@ -203,8 +205,7 @@ class Finish:
             self.searcher.settings.model.fraction_clip,
         )
         contrast, offset = (np.array(_values(part))[:, None, None] for part in (estimates.contrast, estimates.offset))
-        residuals = self.data.c2 - offset - contrast * np.asarray(g)
-        return frames.look(np.sqrt(self.weights) * residuals, self.weights > 0)
+        return np.asarray(np.sqrt(self.weights) * (self.data.c2 - offset - contrast * np.asarray(g)))
 
     def _speckle(self, best: Search, estimates: Estimates, plain: Uncertainty, shared: Shared) -> SpeckleNoise:
         """The speckle noise behind the residuals."""

@@ -22,6 +22,8 @@ _OVERLAP = (924 + 450) / 400
 _CUT_VARIANCE = float(stats.norm.expect(lambda x: np.clip(x, -_CUT, _CUT) ** 2))
 # Rows with more than this many times the median variance belong to bad frames, and do not count for the level.
 _BAD_ROW = 4.0
+# A frame is odd if its mean residual is this many standard deviations (from the median deviation) off.
+_ODD = 8.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ def third_differences(residuals: Any) -> Any:
     """Along the first frame axis: shape (…, N − 3, N) for (…, N, N); NumPy or JAX."""
     r = residuals
     return r[..., :-3, :] - 3 * r[..., 1:-2, :] + 3 * r[..., 2:-1, :] - r[..., 3:, :]
+
+
+def odd(residuals: np.ndarray, valid: np.ndarray) -> list[int]:
+    """Frames (0-based) whose mean residual is far from those of the others; arguments as for `look`."""
+    valid = valid & ~np.eye(valid.shape[-1], dtype=bool)
+    count = valid.sum(axis=(0, 2))
+    mean = np.where(valid, residuals, 0.0).sum(axis=(0, 2)) / np.maximum(count, 1)
+    seen = count > 0
+    off = np.abs(mean - np.median(mean[seen]))
+    return [int(frame) for frame in np.flatnonzero(seen & (off > _ODD * 1.4826 * np.median(off[seen])))]
 
 
 def look(residuals: np.ndarray, valid: np.ndarray) -> Shared:
