@@ -75,6 +75,33 @@ def test_each_datum_counts_once_and_the_noise_is_that_of_the_file() -> None:
     assert ((model - data.c2)[:, above[0], above[1]] ** 2).sum() == pytest.approx(result.ssr, rel=1e-9)
 
 
+def test_bands_follow_from_the_parameters_and_their_covariance() -> None:
+    result, data = fitted("flat"), reference("flat")
+    bands, p = result.bands, {name: estimate.value for name, estimate in result.parameters.items()}
+    for row, which in enumerate(("ref", "sample")):
+        d0, alpha = p[f"D0_{which}"], p[f"alpha_{which}"]
+        np.testing.assert_allclose(bands.rates[row], d0 * T**alpha + p[f"D_offset_{which}"], rtol=1e-9)
+        slope = np.stack([T**alpha, d0 * T**alpha * np.log(T), np.ones_like(T)], axis=1)
+        at = [c2.NAMES.index(f"{name}_{which}") for name in ("D0", "alpha", "D_offset")]
+        variance = np.einsum("tk,kl,tl->t", slope, result.covariance[np.ix_(at, at)], slope)
+        # The parameters are nearly degenerate: their covariance loses digits.
+        np.testing.assert_allclose(bands.rates_errors[row], np.sqrt(variance), rtol=1e-3)
+    contrast, offset = (np.array([e.value for e in one]) for one in (result.contrast, result.offset))
+    model = c2.two_time_correlation(result.vector, T, data.q, data.dt, data.phi, contrast, offset)
+    assert bands.cut_frames.tolist() == [0, 25, 50, 75]
+    np.testing.assert_allclose(bands.cuts[:, 1, 26:], model[:, 25, 26:], rtol=1e-9)
+    assert np.isnan(bands.cuts[:, 1, :26]).all()
+    # Far from the diagonal the model is nearly the offset, and so is its error.
+    assert bands.cuts_errors[0, 0, 99] == pytest.approx(result.offset[0].error, rel=0.5)
+
+
+def test_bands_of_what_the_data_leave_open_are_infinite() -> None:
+    result = fit(simulated(simulate.Experiment(phi=(20.0,))), {"fit": QUICK})
+    assert np.isinf(result.bands.rates_errors[2]).all()
+    assert np.isfinite(result.bands.rates_errors[:2]).all()
+    assert np.isfinite(result.bands.cuts_errors[0, 0, 1:]).all()
+
+
 def test_the_same_fit_gives_the_same_bits_and_other_starts_the_same_minimum() -> None:
     again, other = fit(reference("flat")), fit(reference("flat"), {"fit": {"seed": 7}})
     assert np.array_equal(again.coordinates, fitted("flat").coordinates)

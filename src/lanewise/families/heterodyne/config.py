@@ -92,6 +92,13 @@ class Errors:
 
 
 @dataclass(frozen=True)
+class OutputSettings:
+    """What is written on request."""
+
+    c2: bool = False
+
+
+@dataclass(frozen=True)
 class HeterodyneConfig:
     """A parsed heterodyne config."""
 
@@ -101,6 +108,7 @@ class HeterodyneConfig:
     scaling: Scaling = field(default_factory=Scaling)
     fit: FitSettings = field(default_factory=FitSettings)
     errors: Errors = field(default_factory=Errors)
+    outputs: OutputSettings = field(default_factory=OutputSettings)
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -172,6 +180,7 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
         scaling=typed.build(Scaling, scaling),
         fit=typed.build(FitSettings, value.get("fit", {})),
         errors=typed.build(Errors, {"noise": errors} if isinstance(errors, str) else errors),
+        outputs=typed.build(OutputSettings, value.get("outputs", {})),
     )
 
 

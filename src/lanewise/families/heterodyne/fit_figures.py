@@ -47,8 +47,6 @@ def picture(task: Task, result: TaskResult) -> bytes:
     arrays = result.arrays
     data = tasks.read(task)
     model = np.stack([without_diagonal(one) for one in results.model(arrays, task.config.model.fraction_clip)])
-    edges = results.block_edges(data.n_frames, _BLOCKS)
-    sizes = np.diff(np.append(edges, data.n_frames))
-    measured, modelled = (results.block_sums(whole, edges) / np.outer(sizes, sizes) for whole in (data.c2, model))
+    measured, modelled = (results.block_means(whole, _BLOCKS) for whole in (data.c2, model))
     span = (float(arrays["t"][0]), float(arrays["t"][-1]))
     return figures.fit_maps(result.task, (measured, modelled, arrays["residual_map"]), list(arrays["phi"]), span)

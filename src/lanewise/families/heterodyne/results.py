@@ -12,7 +12,7 @@ import numpy as np
 from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import c2
 from lanewise.families.heterodyne.c2 import HEADLINE, FractionClip
-from lanewise.families.heterodyne.data import TwoTimeData
+from lanewise.families.heterodyne.data import TwoTimeData, without_diagonal
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
@@ -179,12 +179,17 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
         "noise": fit.noise.sigma,
         "noise_of_angle": fit.noise.of_angle,
         "noise_of_age": fit.noise.of_age,
+        **{name: getattr(fit.bands, name) for name in ("rates", "rates_errors", "cut_frames", "cuts", "cuts_errors")},
+        "cuts_data": np.where(np.isnan(fit.bands.cuts), np.nan, data.c2[:, fit.bands.cut_frames]),
     }
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
     scale = fit.noise.sigma if fit.noise.sigma > 0 else math.sqrt(fit.ssr / fit.n_data)
-    residuals = (data.c2 - model(arrays, task.config.model.fraction_clip)) / fit.noise.factor(data.n_frames)
-    arrays["residual_map"] = _residual_map(residuals, scale)
-    return arrays
+    modelled = model(arrays, task.config.model.fraction_clip)
+    arrays["residual_map"] = _residual_map((data.c2 - modelled) / fit.noise.factor(data.n_frames), scale)
+    arrays["data_map"], arrays["model_map"] = (
+        block_means(one, _MAP_BLOCKS) for one in (data.c2, np.stack([without_diagonal(m) for m in modelled]))
+    )
+    return arrays | ({"c2": modelled} if task.config.outputs.c2 else {})
 
 
 def _group(of: Estimates, name: str) -> Iterable[Estimate]:
@@ -225,6 +230,14 @@ def _residual_map(residuals: np.ndarray, scale: float) -> np.ndarray:
 def block_edges(n_frames: int, most: int) -> np.ndarray:
     """First frame (0-based) of each block, if frames are split into at most `most` blocks of nearly equal size."""
     return np.linspace(0, n_frames, min(n_frames, most) + 1).astype(int)[:-1]
+
+
+def block_means(matrices: np.ndarray, most: int) -> np.ndarray:
+    """Means over at most `most` blocks of frames along the last two axes, shape (…, M, M)."""
+    n = matrices.shape[-1]
+    edges = block_edges(n, most)
+    sizes = np.diff(np.append(edges, n))
+    return np.asarray(block_sums(matrices, edges) / np.outer(sizes, sizes))
 
 
 def block_sums(matrices: np.ndarray, edges: np.ndarray) -> np.ndarray:

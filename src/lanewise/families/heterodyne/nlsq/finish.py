@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +14,7 @@ from lanewise.errors import DataError
 from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.nlsq import (
+    bands,
     coordinates,
     doubts,
     frames,
@@ -23,6 +25,7 @@ from lanewise.families.heterodyne.nlsq import (
     speckle_errors,
     uncertainty,
 )
+from lanewise.families.heterodyne.nlsq.bands import Bands, Minimum
 from lanewise.families.heterodyne.nlsq.coordinates import FitSetting
 from lanewise.families.heterodyne.nlsq.frames import Shared
 from lanewise.families.heterodyne.nlsq.noise import Noise
@@ -77,9 +80,11 @@ class Finish:
         noisy = variance > _ROUNDING * sigma**2 and shared.z > speckle_errors.SHARED_Z
         wanted = kind == "speckle" or (kind == "auto" and noisy)
         speckle = self._speckle(best, independent, plain, shared) if wanted else None
+        errors, unit = plain, variance
         chosen, inflation, expected = independent, 1.0, float(n_data - plain.n_free)
         if speckle is not None:
-            chosen = self._estimates(best, self._errors(best, speckle.score), 1.0)
+            errors, unit = self._errors(best, speckle.score), 1.0
+            chosen = self._estimates(best, errors, unit)
             # By noise alone, χ² decreases by tr(H⁻¹ J) in place of one per unknown.
             inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * variance), 1.0)
             expected = speckle.ssr / sigma**2
@@ -117,6 +122,7 @@ class Finish:
                 *self._components(other, exchange / inflation, second / inflation),
                 *plain.degenerate,
             ),
+            bands=self._bands(best, errors, unit),
             coordinates=np.asarray(best.x),
         )
 
@@ -192,6 +198,13 @@ class Finish:
             contrast,
             offset,
         )
+
+    def _bands(self, best: Search, errors: Uncertainty, variance: float) -> Bands:
+        problem = self.searcher.problem
+        basis, centre = problem.scaling.basis, problem.data.centre
+        at = Minimum(best.x, best.at.coefficients, basis, centre, problem.scene, problem.gauge)
+        clip = self.searcher.settings.model.fraction_clip
+        return bands.bands(jax.tree.map(jnp.asarray, at), errors, variance, clip)
 
     def _residuals(self, best: Search, estimates: Estimates) -> np.ndarray:
         """Residuals times the roots of their weights, shape (n_phi, N, N)."""

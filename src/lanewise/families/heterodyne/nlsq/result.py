@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanewise.families.heterodyne.c2 import NAMES
+from lanewise.families.heterodyne.nlsq.bands import Bands
 from lanewise.families.heterodyne.nlsq.noise import Noise
 from lanewise.families.heterodyne.nlsq.speckle_errors import SpeckleNoise
 
@@ -68,6 +69,7 @@ class FitResult(Estimates):
         warnings: every reason to doubt the minimum or the model.
         at_bounds: parameters that ended at a bound; the errors ignore the bounds.
         degenerate: directions that the data hardly determine.
+        bands: rates, drift and cuts through the correlation, with the errors of the estimates.
         coordinates: the minimum in the coordinates of the fit (`coordinates`), shape (13,).
     """
 
@@ -89,6 +91,7 @@ class FitResult(Estimates):
     warnings: tuple[str, ...]
     at_bounds: tuple[str, ...]
     degenerate: tuple[str, ...]
+    bands: Bands
     coordinates: np.ndarray
 
     @property

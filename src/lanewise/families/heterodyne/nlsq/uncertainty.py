@@ -42,6 +42,9 @@ class Uncertainty:
 
     Attributes:
         inverse: inverse of the curvature `joint`, of the same shape; zero rows for what is fixed.
+        box: covariance of the box parameters, contrast and offset, as far as the data determine them.
+        undetermined: directions of these that the data do not determine, as columns; scales: size of each unknown.
+        to_joint: from these unknowns to those of `joint`.
         parameters: covariance of the 14 parameters, (14, 14); zero rows for fixed ones, infinite variances for those
             that the data do not determine.
         headline: covariance of J_ref, J_sample and |v| at t_ref, (3, 3).
@@ -52,12 +55,23 @@ class Uncertainty:
     """
 
     inverse: np.ndarray
+    box: np.ndarray
+    undetermined: np.ndarray
+    scales: np.ndarray
+    to_joint: np.ndarray
     parameters: np.ndarray
     headline: np.ndarray
     scaling: np.ndarray
     at_bounds: tuple[str, ...]
     degenerate: tuple[str, ...]
     n_free: int
+
+    def variances(self, slopes: np.ndarray) -> np.ndarray:
+        """Variances of functions, shape (…), from their derivatives by the unknowns of `joint`, shape (…, n)."""
+        rows = slopes.reshape(-1, slopes.shape[-1]) @ self.to_joint
+        variance = np.einsum("ik,kl,il->i", rows, self.box, rows)
+        variance[_touched(rows, self.undetermined, self.scales)] = np.inf
+        return np.asarray(variance.reshape(slopes.shape[:-1]))
 
 
 def assess(
@@ -103,6 +117,10 @@ def assess(
     parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
         whole @ inverse @ whole.T,
+        full,
+        left_open,
+        scales,
+        whole,
         parameters,
         _propagate(to_headline, full[:k, :k], left_open[:k], scales[:k]),
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
@@ -134,11 +152,16 @@ def _invert(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _propagate(jacobian: np.ndarray, covariance: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Covariance of derived quantities; the variance of those that change along an open direction is infinite."""
     result = jacobian @ covariance @ jacobian.T
-    # Relative to each unknown's scale, because of the rounding in unknowns that do not take part in the direction.
-    size = np.max(np.abs(jacobian) * scale, axis=1, keepdims=True)
-    touched = np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1)
+    touched = _touched(jacobian, left_open, scale)
     result[touched, touched] = np.inf
     return np.asarray(result)
+
+
+def _touched(jacobian: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Which derived quantities change along an open direction."""
+    # Relative to each unknown's scale, because of the rounding in unknowns that do not take part in the direction.
+    size = np.max(np.abs(jacobian) * scale, axis=1, keepdims=True)
+    return np.asarray(np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1))
 
 
 def _directions(curvature: np.ndarray, tangent: np.ndarray) -> tuple[str, ...]:
