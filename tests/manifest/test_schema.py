@@ -115,6 +115,7 @@ _VALUES: dict[str, list[Any]] = {
     "kind": [],
     "name": ["another"],
     "config": [],
+    "config.errors": ["speckle"],
     "shear.grid": [[0.03]],
     "shear.points": [],
     "shear.ring": [],

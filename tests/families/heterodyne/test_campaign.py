@@ -193,6 +193,7 @@ def test_arrays_are_the_fit_and_give_its_residuals(place: Path, survey: Path) ->
     assert arrays["headline"].tolist() == [nlsq[name] for name in HEADLINE]
     np.testing.assert_allclose(np.sqrt(np.diag(arrays["covariance"])), arrays["errors"])
     data = load_data(str(place / "manifests" / "data" / "survey" / "het_s42.h5"))
+    assert "c2" not in arrays
     model = two_time_correlation(
         arrays["parameters"],
         arrays["t"],
@@ -320,7 +321,7 @@ def test_the_sweep_that_ships_runs_over_start_frame(place: Path) -> None:
     # |v| at each window's own t_ref follows the truth: 800 t^0.2 + 5, ages from the file's first frame.
     assert ((summary["v"] - (800 * summary["t_ref"] ** 0.2 + 5)).abs() < 4 * summary["v_error"]).all()
     page = (root / "report.html").read_text()
-    assert page.count("<svg") == 2 + 3
+    assert page.count("<svg") == 2 + 3 * 3
     assert "What the data determine, over data.start_frame" in page
 
 
@@ -591,3 +592,25 @@ def test_extract_gives_one_row_per_task(place: Path, survey: Path, tmp_path: Pat
     assert invoke("extract", manifest(place, "survey"), *QUICK, "--output", str(path)).exit_code == 0
     assert path.read_bytes() == (survey / "summary.csv").read_bytes()
     assert pd.read_csv(path)["task"].tolist() == TASKS
+
+
+def test_the_fitted_correlation_is_written_on_request(place: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c2.yaml"
+    source = str(place / "manifests" / "data" / "survey" / "het_s42.h5")
+    content = {
+        "apiVersion": "lanewise/v1",
+        "kind": "heterodyne",
+        "name": "c2",
+        "inputs": source,
+        "config": {"outputs": {"c2": True}, "fit": {"candidates": 64, "starts": 12, "polish": 6}},
+        "output": {"url": str(tmp_path / "out")},
+    }
+    path.write_text(json.dumps(content))
+    invoke("run", str(path))
+    (npz,) = (tmp_path / "out").rglob("*.npz")
+    with np.load(npz) as file:
+        given = (file["parameters"], file["t"], float(file["q"]), float(file["dt"]), file["phi"])
+        model = two_time_correlation(*given, file["contrast"], file["offset"])
+        np.testing.assert_allclose(file["c2"], model, rtol=1e-12)
+        assert file["cuts"].shape == file["cuts_data"].shape == (3, 4, 40)
+        assert np.isfinite(file["cuts_errors"][:, 0, 1:]).all()

@@ -14,7 +14,8 @@ from lanewise.errors import DataError, ManifestError
 from lanewise.families.heterodyne import c2, config, simulate
 from lanewise.families.heterodyne.data import TwoTimeData, load_data
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, starts
-from lanewise.families.heterodyne.nlsq.fit import FitResult, fit, fit_file
+from lanewise.families.heterodyne.nlsq.fit import fit, fit_file
+from lanewise.families.heterodyne.nlsq.result import FitResult
 from lanewise.families.heterodyne.nlsq.search import diverse
 
 REFERENCE = Path(__file__).parents[2] / "data" / "heterodyne"
@@ -58,7 +59,7 @@ def test_each_datum_counts_once_and_the_noise_is_that_of_the_file() -> None:
     assert result.n_data == 3 * 100 * 99 // 2
     assert result.n_free == 15
     # The robust estimate from 14 553 differences is good to 3 %; four of these.
-    assert result.noise == pytest.approx(0.005, rel=0.12)
+    assert result.noise.sigma == pytest.approx(0.005, rel=0.12)
     assert result.reduced_chi2 == pytest.approx(1.0, abs=0.24)
     above = np.triu_indices(100, 1)
     data = reference("flat")
@@ -72,6 +73,33 @@ def test_each_datum_counts_once_and_the_noise_is_that_of_the_file() -> None:
         np.array([e.value for e in result.offset]),
     )
     assert ((model - data.c2)[:, above[0], above[1]] ** 2).sum() == pytest.approx(result.ssr, rel=1e-9)
+
+
+def test_bands_follow_from_the_parameters_and_their_covariance() -> None:
+    result, data = fitted("flat"), reference("flat")
+    bands, p = result.bands, {name: estimate.value for name, estimate in result.parameters.items()}
+    for row, which in enumerate(("ref", "sample")):
+        d0, alpha = p[f"D0_{which}"], p[f"alpha_{which}"]
+        np.testing.assert_allclose(bands.rates[row], d0 * T**alpha + p[f"D_offset_{which}"], rtol=1e-9)
+        slope = np.stack([T**alpha, d0 * T**alpha * np.log(T), np.ones_like(T)], axis=1)
+        at = [c2.NAMES.index(f"{name}_{which}") for name in ("D0", "alpha", "D_offset")]
+        variance = np.einsum("tk,kl,tl->t", slope, result.covariance[np.ix_(at, at)], slope)
+        # The parameters are nearly degenerate: their covariance loses digits.
+        np.testing.assert_allclose(bands.rates_errors[row], np.sqrt(variance), rtol=1e-3)
+    contrast, offset = (np.array([e.value for e in one]) for one in (result.contrast, result.offset))
+    model = c2.two_time_correlation(result.vector, T, data.q, data.dt, data.phi, contrast, offset)
+    assert bands.cut_frames.tolist() == [0, 25, 50, 75]
+    np.testing.assert_allclose(bands.cuts[:, 1, 26:], model[:, 25, 26:], rtol=1e-9)
+    assert np.isnan(bands.cuts[:, 1, :26]).all()
+    # Far from the diagonal the model is nearly the offset, and so is its error.
+    assert bands.cuts_errors[0, 0, 99] == pytest.approx(result.offset[0].error, rel=0.5)
+
+
+def test_bands_of_what_the_data_leave_open_are_infinite() -> None:
+    result = fit(simulated(simulate.Experiment(phi=(20.0,))), {"fit": QUICK})
+    assert np.isinf(result.bands.rates_errors[2]).all()
+    assert np.isfinite(result.bands.rates_errors[:2]).all()
+    assert np.isfinite(result.bands.cuts_errors[0, 0, 1:]).all()
 
 
 def test_the_same_fit_gives_the_same_bits_and_other_starts_the_same_minimum() -> None:
@@ -226,7 +254,7 @@ def test_the_kernel_has_the_model_and_its_derivatives(clip: c2.FractionClip) -> 
         gauge = coordinates.setting(config.HeterodyneConfig(), SHORT).gauge
         x = truth_coordinates(VECTOR, gauge)
         y = np.random.default_rng(0).normal(1.2, 0.1, (2, n, n))
-        data = kernel.pairs(y, seed=0)
+        data = kernel.pairs(y, np.ones_like(y), seed=0)
         scene = kernel.Scene(SHORT, 0.8, 0.0054, ANGLES)
         gram = np.asarray(jax.jit(kernel.grams, static_argnums=5)(x, data, 1, scene, gauge, clip))
         slopes, g = (np.asarray(part) for part in slopes_and_curve(x, clip, gauge))
@@ -325,7 +353,7 @@ def test_a_minimum_that_many_searches_share_does_not_crowd_out_the_others() -> N
 @pytest.mark.parametrize("n", [6, 30])
 def test_noise_is_estimated_without_a_model(n: int) -> None:
     where = simulate.Experiment(n_frames=n, noise=0.02, phi=tuple(np.linspace(0, 90, 10)))
-    found = [noise.sigma(simulate.simulate(simulate.EXAMPLE, where, seed)) for seed in range(20)]
+    found = [noise.estimate(simulate.simulate(simulate.EXAMPLE, where, seed)).sigma for seed in range(20)]
     # The smaller case has 600 differences in all, of efficiency 0.16: σ to 7 %; four of these.
     assert np.mean(found) == pytest.approx(0.02, rel=0.28 if n == 6 else 0.03)
 
@@ -401,7 +429,7 @@ def test_a_masked_frame_does_not_count_whatever_it_holds() -> None:
     result = fit(replace(data, c2=broken), {"fit": QUICK})
     assert result.converged, result.warnings
     assert result.n_data == 3 * 99 * 98 // 2
-    assert result.noise == pytest.approx(0.005, rel=0.1)
+    assert result.noise.sigma == pytest.approx(0.005, rel=0.1)
     for name, truth in HEADLINE.items():
         estimate = getattr(result, name)
         assert abs(estimate.value - truth) < 3 * estimate.error, name
@@ -410,12 +438,12 @@ def test_a_masked_frame_does_not_count_whatever_it_holds() -> None:
 def test_pairs_that_do_not_count_are_in_no_sum() -> None:
     matrices = reference("flat").c2[:, :20, :20].copy()
     matrices[0, 3, 7] = matrices[0, 7, 3] = np.nan
-    pairs = kernel.pairs(matrices, 0)
-    kept = {
-        (int(i), int(j)) for i, j in zip(pairs.first[pairs.weight > 0], pairs.second[pairs.weight > 0], strict=True)
-    }
+    weights = np.broadcast_to(np.isfinite(matrices).all(axis=0), matrices.shape).astype(float)
+    pairs = kernel.pairs(matrices, weights, 0)
+    used = pairs.root_weight[:, 0] > 0
+    kept = {(int(i), int(j)) for i, j in zip(pairs.first[used], pairs.second[used], strict=True)}
     assert len(kept) == 20 * 19 // 2 - 1
     assert (3, 7) not in kept
     assert np.isfinite(pairs.y).all()
-    assert np.isfinite(noise.sigma(matrices))
-    assert np.isfinite(scaling.constant_ssr(matrices, np.ones((3, 1))))
+    assert np.isfinite(noise.estimate(matrices).sigma)
+    assert np.isfinite(scaling.constant_ssr(matrices, weights, np.ones((3, 1))))

@@ -11,7 +11,8 @@ from scipy import stats
 
 from lanewise.families.heterodyne import c2, simulate
 from lanewise.families.heterodyne.data import TwoTimeData
-from lanewise.families.heterodyne.nlsq.fit import FitResult, fit
+from lanewise.families.heterodyne.nlsq.fit import fit
+from lanewise.families.heterodyne.nlsq.result import FitResult
 
 EXPERIMENT = simulate.Experiment()
 T = c2.time_grid(EXPERIMENT.n_frames, EXPERIMENT.dt)

@@ -7,7 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from lanewise.errors import NOT_CONVERGED
-from lanewise.families.heterodyne import figures, report
+from lanewise.families.heterodyne import curves, figures, report
 from lanewise.families.heterodyne import summary as table
 from lanewise.families.heterodyne.report import Survey
 from lanewise.families.heterodyne.results import TaskResult
@@ -19,7 +19,7 @@ from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.storage import commits
 from lanewise.storage.record import Record
 
-# Number of fits whose residual maps the report shows, and of reasons that the command line prints.
+# Number of fits that the report shows, and of reasons that the command line prints.
 _WORST = 3
 _REASONS = 5
 
@@ -78,13 +78,25 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, bytes]
         caption = f"What the data determine, over {what}. Hollow: not converged, or no error is known."
         found.append((f"over-{key.replace('.', '-')}", caption, figures.over(fitted, key)))
     for result in _worst(record, fitted):
-        caption = (
-            f"{result.task}: residuals, averaged over blocks of frames, in units of their error; "
-            f"their rms is {result.content['nlsq']['residual_rms']:.2f}, that of noise alone is 1."
-        )
-        svg = figures.residuals(result.task, result.arrays["residual_map"], list(result.arrays["phi"]))
-        found.append((f"residuals-{result.run_id}", caption, svg))
+        found += _of_fit(result)
     return found
+
+
+def _of_fit(result: TaskResult) -> list[tuple[str, str, bytes]]:
+    arrays, nlsq = result.arrays, result.content["nlsq"]
+    cuts = f"{result.task}: cuts through the correlation at some ages, with the model and its error band."
+    rates = f"{result.task}: rates of reference and sample, and the drift, with their error bands."
+    maps = (
+        f"{result.task}: data, model, and residuals in units of their error, averaged over blocks of frames; "
+        f"the rms of the residuals is {nlsq['residual_rms']:.2f}, that of independent noise alone is 1."
+    )
+    if nlsq["degenerate"]:
+        rates += f" Not determined: {'; '.join(nlsq['degenerate'])}."
+    return [
+        (f"cuts-{result.run_id}", cuts, curves.cuts(result.task, arrays)),
+        (f"rates-{result.run_id}", rates, curves.rates(result.task, arrays)),
+        (f"maps-{result.run_id}", maps, figures.worst_maps(result.task, arrays)),
+    ]
 
 
 def _worst(record: Record, fitted: pd.DataFrame) -> list[TaskResult]:

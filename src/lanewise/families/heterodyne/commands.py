@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lanewise.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lanewise.families.heterodyne.simulate import Detector, Experiment
 
 
 class LayoutName(StrEnum):
@@ -19,6 +25,13 @@ class LayoutName(StrEnum):
     APS = "aps"
     APS_U = "aps-u"
     NPZ = "npz"
+
+
+class NoiseModel(StrEnum):
+    """Kinds of noise on the command line."""
+
+    INDEPENDENT = "independent"
+    SPECKLE = "speckle"
 
 
 def simulate(
@@ -33,9 +46,30 @@ def simulate(
     phi: Annotated[
         list[float] | None, typer.Option("--phi", help="An angle [degree]; repeatable. Default: −5, 0 and 5.")
     ] = None,
-    contrast: Annotated[float, typer.Option("--contrast", min=0, help="Height of the correlation.")] = 0.3,
-    offset: Annotated[float, typer.Option("--offset", help="Value without correlation.")] = 1.0,
-    noise: Annotated[float, typer.Option("--noise", min=0, help="Standard deviation of one value.")] = 0.005,
+    contrast: Annotated[
+        float | None, typer.Option("--contrast", min=0, help="Height of the correlation.  [default: 0.3]")
+    ] = None,
+    offset: Annotated[float | None, typer.Option("--offset", help="Value without correlation.  [default: 1]")] = None,
+    noise: Annotated[
+        float | None, typer.Option("--noise", min=0, help="Standard deviation of one value.  [default: 0.005]")
+    ] = None,
+    noise_model: Annotated[
+        NoiseModel,
+        typer.Option(
+            "--noise-model",
+            help="independent: one noise value per pair of frames. speckle: the noise of pixels, modes and photons, "
+            "which entries share if they share a frame; contrast and offset are then 1/modes and 1.",
+        ),
+    ] = NoiseModel.INDEPENDENT,
+    pixels: Annotated[
+        int | None, typer.Option("--pixels", min=2, help="Pixels per angle, for speckle.  [default: 10000]")
+    ] = None,
+    modes: Annotated[
+        int | None, typer.Option("--modes", min=1, help="Modes per pixel, for speckle.  [default: 3]")
+    ] = None,
+    flux: Annotated[
+        float | None, typer.Option("--flux", min=1e-6, help="Photons per pixel and frame, for speckle.  [default: 1]")
+    ] = None,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Seed of the first data set; it is increased by one for each.")
     ] = 42,
@@ -55,14 +89,24 @@ def simulate(
     """Write two-time correlations of two interfering components, with noise.
 
     A file is named het_s<seed> and carries its truth in the attribute lanewise_truth (in NPZ, a text array): the 14
-    parameters, contrast, offset and noise. The same options write the same bytes.
+    parameters, contrast, offset and noise (or pixels, modes and flux). The same options write the same bytes.
 
-    Example: lanewise simulate heterodyne data --count 8 --set v0=900 --set alpha_ref=0
+    Examples:
+    lanewise simulate heterodyne data --count 8 --set v0=900 --set alpha_ref=0
+    lanewise simulate heterodyne data --noise-model speckle --pixels 20000 --modes 3 --flux 1
     """
     from lanewise.families.heterodyne import simulate as simulation
     from lanewise.storage.store import Store
 
-    where = simulation.Experiment(frames, dt, q, tuple(phi or (-5.0, 0.0, 5.0)), contrast, offset, noise)
+    where = simulation.Experiment(frames, dt, q, tuple(phi or (-5.0, 0.0, 5.0)))
+    detector = None
+    if noise_model is NoiseModel.SPECKLE:
+        _without("speckle", contrast=contrast, offset=offset, noise=noise)
+        detector = simulation.Detector(**_given({"pixels": 10000, "modes": 3, "flux": 1.0}, pixels, modes, flux))
+        where = replace(where, contrast=1 / detector.modes, offset=1.0, noise=0.0)
+    else:
+        _without("independent", pixels=pixels, modes=modes, flux=flux)
+        where = replace(where, **_given({"contrast": 0.3, "offset": 1.0, "noise": 0.005}, contrast, offset, noise))
     changed = _parameters(overrides or [], simulation.EXAMPLE)
     if random_truth and overrides:
         raise UsageError("--random-truth and --set exclude each other")
@@ -70,10 +114,36 @@ def simulate(
     suffix = "npz" if layout is LayoutName.NPZ else "h5"
     for number in range(seed, seed + count):
         truth = simulation.draw_truth(where, number) if random_truth else changed
-        c2 = simulation.simulate(truth, where, number)
+        c2 = _observed(truth, where, detector, number)
         name = f"het_s{number}.{suffix}"
-        store.put(name, simulation.encode(c2, truth, where, layout.value))
+        store.put(name, simulation.encode(c2, truth, where, layout.value, detector))
         print(store.where(name))
+
+
+def _observed(truth: Mapping[str, float], where: Experiment, detector: Detector | None, seed: int) -> np.ndarray:
+    if detector is None:
+        from lanewise.families.heterodyne import simulate as simulation
+
+        return simulation.simulate(truth, where, seed)
+    from lanewise.families.heterodyne import speckle
+    from lanewise.machine import device
+
+    device.prepare("auto", "float32")
+    return speckle.simulate(truth, where, detector, seed)
+
+
+def _without(model: str, **options: float | None) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name} {value:g}: --noise-model {model} does not use it; leave it out")
+
+
+def _given(defaults: Mapping[str, Any], *values: float | None) -> dict[str, Any]:
+    """The defaults, replaced by the values that are given."""
+    return {
+        name: default if value is None else value
+        for (name, default), value in zip(defaults.items(), values, strict=True)
+    }
 
 
 def _parameters(overrides: list[str], example: Mapping[str, float]) -> dict[str, float]:

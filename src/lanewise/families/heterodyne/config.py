@@ -17,6 +17,8 @@ from lanewise.manifest.manifest import Rung
 SCHEMA = "heterodyne-config"
 All = Literal["all"]
 Quantity = Literal["q", "phi", "t"]
+ErrorKind = Literal["auto", "independent", "speckle"]
+Label = Literal["as_bounded", "minority_is_sample", "faster_is_sample"]
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
 
 
@@ -84,10 +86,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Model:
-    """Definitions of the ages and of the fraction."""
+    """Definitions of the ages, of the fraction, and of the sample where the data do not name it."""
 
     fraction_clip: FractionClip = "soft"
     time_origin: TimeOrigin = "window"
+    label: Label = "as_bounded"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,23 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """The noise for which errors and χ² hold; what is not given of a detector is estimated."""
+
+    noise: ErrorKind = "auto"
+    pixels: float | None = None
+    modes: int | None = None
+    flux: float | None = None
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written on request."""
+
+    c2: bool = False
+
+
+@dataclass(frozen=True)
 class HeterodyneConfig:
     """A parsed heterodyne config."""
 
@@ -123,6 +143,8 @@ class HeterodyneConfig:
     parameters: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
     scaling: Scaling = field(default_factory=Scaling)
     fit: FitSettings = field(default_factory=FitSettings)
+    errors: Errors = field(default_factory=Errors)
+    outputs: OutputSettings = field(default_factory=OutputSettings)
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -212,13 +234,15 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
             data[key] = tuple(one if isinstance(one, str) else int(one) for one in data[key])
     data |= {key: typed.build(kind, data[key]) for key, kind in (("keys", Keys), ("units", Units)) if key in data}
     scaling |= {name: _range(scaling[name], default) for name, default in _SCALES.items() if name in scaling}
-    given = value.get("parameters", {})
+    given, errors = value.get("parameters", {}), value.get("errors", {})
     return HeterodyneConfig(
         data=typed.build(Selection, data),
         model=typed.build(Model, value.get("model", {})),
         parameters={name: _range(given.get(name, {}), default) for name, default in DEFAULT_RANGES.items()},
         scaling=typed.build(Scaling, scaling),
         fit=typed.build(FitSettings, value.get("fit", {})),
+        errors=typed.build(Errors, {"noise": errors} if isinstance(errors, str) else errors),
+        outputs=typed.build(OutputSettings, value.get("outputs", {})),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,17 +34,14 @@ def over(summary: pd.DataFrame, key: str) -> bytes:
     return svg(f"over-{key}", partial(_over, summary, key), size=(9.6, 4.8))
 
 
-def residuals(task: str, blocks: np.ndarray, phi: Sequence[float]) -> bytes:
-    """Residual maps of one fit as SVG, one panel per angle; at most three angles, those with the largest residuals.
-
-    Args:
-        blocks: mean residuals in units of their standard error, shape (n_phi, M, M).
-        phi: angle of each map [degree].
-    """
-    shown = min(len(phi), _COLUMNS)
-    worst = np.argsort([-np.nanmean(one**2) for one in blocks], kind="stable")[:shown]
+def worst_maps(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """`fit_maps` from the arrays of an NPZ, of at most three angles: those with the largest residuals."""
+    blocks, t = arrays["residual_map"], arrays["t"]
+    worst = np.argsort([-np.nanmean(one**2) for one in blocks], kind="stable")[:_COLUMNS]
     chosen = sorted(int(at) for at in worst)
-    return svg(f"residuals-{task}", partial(_residuals, blocks[chosen], [phi[at] for at in chosen]), size=(9.6, 3.3))
+    data, model, residuals = (arrays[name][chosen] for name in ("data_map", "model_map", "residual_map"))
+    phi = [float(arrays["phi"][at]) for at in chosen]
+    return fit_maps(task, (data, model, residuals), phi, (float(t[0]), float(t[-1])))
 
 
 def fit_maps(
@@ -129,18 +126,6 @@ def _by_file(summary: pd.DataFrame, files: list[str], key: str) -> list[tuple[st
         (PALETTE[colour], file, (summary["input_filename"] == file).to_numpy())
         for file, colour in zip(files, ("g1", "g2"), strict=True)
     ]
-
-
-def _residuals(blocks: np.ndarray, phi: Sequence[float], figure: Figure) -> None:
-    limit = max(3.0, float(np.nanmax(np.abs(blocks))))
-    figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
-    panels = figure.subplots(1, len(blocks), squeeze=False)[0]
-    for axes, block, angle in zip(panels, blocks, phi, strict=True):
-        image = axes.imshow(block, cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", extent=(0, 1, 0, 1))
-        axes.set_title(f"φ = {angle:g}°", fontsize=9)
-        axes.set_xlabel("second frame / window")
-    panels[0].set_ylabel("first frame / window")
-    figure.colorbar(image, ax=list(panels), label="mean residual / its error", fraction=0.025)
 
 
 def _fit_maps(

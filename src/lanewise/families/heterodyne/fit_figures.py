@@ -47,11 +47,8 @@ def picture(task: Task, result: TaskResult) -> bytes:
     arrays = result.arrays
     data = tasks.read(task)
     model = np.stack([without_diagonal(one) for one in results.model(arrays, task.config.model.fraction_clip)])
-    edges = results.block_edges(data.n_frames, _BLOCKS)
     # The diagonal is drawn, too: it has a value unless its frame is masked.
     known = np.isfinite(data.c2[0])
-    sizes = results.block_sums(known.astype(np.float64), edges)
-    with np.errstate(invalid="ignore"):
-        measured, modelled = (results.block_sums(np.where(known, c2, 0.0), edges) / sizes for c2 in (data.c2, model))
+    measured, modelled = (results.block_means(whole, known, _BLOCKS) for whole in (data.c2, model))
     span = (float(arrays["t"][0]), float(arrays["t"][-1]))
     return figures.fit_maps(result.task, (measured, modelled, arrays["residual_map"]), list(arrays["phi"]), span)

@@ -20,7 +20,8 @@ from lanewise.manifest.status import LaneStatus
 RESULT = "result.json"
 _RECORD = "record"
 _NUMBERS = (
-    *("t_ref", "reduced_chi2", "chi2", "ssr", "noise", "residual_rms"),
+    *("t_ref", "reduced_chi2", "chi2", "expected_chi2", "ssr", "noise", "residual_rms", "shared_noise_z"),
+    *("exchange_chi2", "second_component_chi2"),
     *("n_data", "n_free", "agreement", "n_polished", "rounds"),
 )
 
@@ -42,9 +43,11 @@ def summary_row(result: TaskResult) -> dict[str, Any]:
     row |= {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in result.swept.items()}
     row |= {"status": result.status.word, "converged": result.status is LaneStatus.OK}
     nlsq = result.content.get("nlsq", {})
-    errors = nlsq.get("errors", {})
+    errors, independent = nlsq.get("errors", {}), nlsq.get("errors_independent", {})
     for name in (*HEADLINE, *NAMES):
         row |= {name: nlsq.get(name), f"{name}_error": errors.get(name)}
+    row |= {"noise_model": nlsq.get("noise_model")}
+    row |= {f"{name}_error_independent": independent.get(name) for name in HEADLINE}
     for name in ("contrast", "offset"):
         # The value of the first angle; the only one if all angles share it.
         row |= {name: nlsq.get(name, [None])[0], f"{name}_error": errors.get(name, [None])[0]}

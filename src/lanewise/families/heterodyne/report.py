@@ -79,10 +79,16 @@ def _rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[str, Any], name: str) -> str:
-    """A value with its error; "(open)" if the error is infinite, and no error if the value was fixed."""
+    """A value with its error; "(open)" if the error is infinite, and no error if the value was fixed.
+
+    Under speckle noise, the error for independent noise follows in brackets where the summary has it.
+    """
     value, error = row.get(name), row.get(f"{name}_error")
     if value is None:
         return "–"
     if error == float("inf"):
         return f"{with_error(value, None)} (open)"
-    return with_error(value, error)
+    other = row.get(f"{name}_error_independent")
+    if row.get("noise_model") != "speckle" or other is None:
+        return with_error(value, error)
+    return f"{with_error(value, error)} [{other:.2g}]"

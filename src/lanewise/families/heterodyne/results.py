@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,20 +12,21 @@ import numpy as np
 from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import c2
 from lanewise.families.heterodyne.c2 import HEADLINE, FractionClip
-from lanewise.families.heterodyne.data import TwoTimeData
+from lanewise.families.heterodyne.data import TwoTimeData, without_diagonal
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
 
 if TYPE_CHECKING:
     # Only here: it imports JAX, and a campaign is planned without.
-    from lanewise.families.heterodyne.nlsq.fit import Estimate, FitResult
+    from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
 
 FORMAT_VERSION = 1
 # Largest number of blocks of frames along each axis of a residual map.
 _MAP_BLOCKS = 32
+_PER_ANGLE = ("contrast", "offset")
 # Fields of a fit that result.json contains under the same name.
-_AS_THEY_ARE = ("ssr", "noise", "n_data", "n_free", "agreement", "n_polished", "rounds")
+_AS_THEY_ARE = ("ssr", "n_data", "n_free", "agreement", "n_polished", "rounds")
 
 
 @dataclass(frozen=True)
@@ -120,49 +121,84 @@ def _data(data: TwoTimeData) -> dict[str, Any]:
 def _numbers(fit: FitResult) -> dict[str, Any]:
     """The section `nlsq`; an infinite error (the data do not determine the value) becomes null."""
     single = {**fit.parameters, **headline(fit)}
-    per_angle = {"contrast": fit.contrast, "offset": fit.offset}
+    speckle, sigma = fit.speckle, fit.noise.sigma
     return {
         **{name: one.value for name, one in single.items()},
-        **{name: [one.value for one in angles] for name, angles in per_angle.items()},
-        "errors": {
-            **{name: _finite(one.error) for name, one in single.items()},
-            **{name: [_finite(one.error) for one in angles] for name, angles in per_angle.items()},
-        },
+        **{name: [one.value for one in getattr(fit, name)] for name in _PER_ANGLE},
+        "errors": _errors(fit),
+        "errors_independent": _errors(fit.independent),
+        "noise_model": "speckle" if speckle else "independent",
+        "shared_noise_z": fit.shared_z,
+        "speckle": {
+            "pixels": list(speckle.detector.pixels),
+            "modes": speckle.detector.modes,
+            "flux": _finite(speckle.detector.flux),
+            "chi2_p_value": speckle.p_value,
+        }
+        if speckle
+        else None,
         "t_ref": fit.t_ref,
-        "chi2": _finite(fit.ssr / fit.noise**2) if fit.noise > 0 else None,
+        "chi2": _finite(fit.ssr / sigma**2) if sigma > 0 else None,
         "reduced_chi2": _finite(fit.reduced_chi2),
+        "expected_chi2": _finite(fit.expected_chi2),
+        "exchange_chi2": _finite(fit.exchange_chi2),
+        "second_component_chi2": _finite(fit.second_component_chi2),
+        "noise": sigma,
+        "noise_of_angle": fit.noise.of_angle.tolist(),
+        "noise_of_age": fit.noise.of_age.tolist(),
         **{name: getattr(fit, name) for name in _AS_THEY_ARE},
         **{name: list(getattr(fit, name)) for name in ("at_bounds", "degenerate", "warnings")},
     }
 
 
-def headline(fit: FitResult) -> dict[str, Estimate]:
+def _errors(of: Estimates) -> dict[str, Any]:
+    single = {**of.parameters, **headline(of)}
+    return {
+        **{name: _finite(one.error) for name, one in single.items()},
+        **{name: [_finite(one.error) for one in getattr(of, name)] for name in _PER_ANGLE},
+    }
+
+
+def headline(of: Estimates) -> dict[str, Estimate]:
     """The quantities that the data determine best, by their names in `HEADLINE`."""
-    return dict(zip(HEADLINE, (fit.j_ref, fit.j_sample, fit.v), strict=True))
+    return dict(zip(HEADLINE, (of.j_ref, of.j_sample, of.v), strict=True))
 
 
 def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarray]:
-    numbers: dict[str, Any] = {
-        "parameters": fit.vector,
-        "errors": [one.error for one in fit.parameters.values()],
-        "covariance": fit.covariance,
-    }
-    for name, estimates in (("headline", headline(fit).values()), ("contrast", fit.contrast), ("offset", fit.offset)):
-        numbers[name] = [one.value for one in estimates]
-        numbers[f"{name}_errors"] = [one.error for one in estimates]
+    numbers: dict[str, Any] = {"parameters": fit.vector, "covariance": fit.covariance}
+    for name in ("headline", *_PER_ANGLE):
+        numbers[name] = [one.value for one in _group(fit, name)]
+    for suffix, of in (("", fit), ("_independent", fit.independent)):
+        for name in ("", "headline", *_PER_ANGLE):
+            numbers[f"{name}_errors{suffix}".strip("_")] = [one.error for one in _group(of, name)]
     numbers |= {
         "t": data.ages(task.config.model.time_origin),
         "t_ref": fit.t_ref,
         "q": data.q,
         "dt": data.dt,
         "phi": data.phi,
-        "noise": fit.noise,
+        "noise": fit.noise.sigma,
+        "noise_of_angle": fit.noise.of_angle,
+        "noise_of_age": fit.noise.of_age,
+        **{name: getattr(fit.bands, name) for name in ("rates", "rates_errors", "cut_frames", "cuts", "cuts_errors")},
+        "cuts_data": np.where(np.isnan(fit.bands.cuts), np.nan, data.c2[:, fit.bands.cut_frames]),
     }
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
-    scale = fit.noise if fit.noise > 0 else math.sqrt(fit.ssr / fit.n_data)
-    residuals = np.where(data.counted, data.c2 - model(arrays, task.config.model.fraction_clip), 0.0)
+    scale = fit.noise.sigma if fit.noise.sigma > 0 else math.sqrt(fit.ssr / fit.n_data)
+    modelled = model(arrays, task.config.model.fraction_clip)
+    residuals = np.where(data.counted, (data.c2 - modelled) / fit.noise.factor(data.n_frames), 0.0)
     arrays["residual_map"] = _residual_map(residuals, data.counted, scale)
-    return arrays
+    # The diagonal has a value unless its frame is masked.
+    known = np.isfinite(data.c2[0])
+    arrays["data_map"], arrays["model_map"] = (
+        block_means(one, known, _MAP_BLOCKS) for one in (data.c2, np.stack([without_diagonal(m) for m in modelled]))
+    )
+    return arrays | ({"c2": modelled} if task.config.outputs.c2 else {})
+
+
+def _group(of: Estimates, name: str) -> Iterable[Estimate]:
+    """Parameters for no name, the headline, or the values per angle."""
+    return of.parameters.values() if not name else headline(of).values() if name == "headline" else getattr(of, name)
 
 
 def model(arrays: Mapping[str, np.ndarray], clip: FractionClip) -> np.ndarray:
@@ -199,6 +235,18 @@ def _residual_map(residuals: np.ndarray, counted: np.ndarray, scale: float) -> n
 def block_edges(n_frames: int, most: int) -> np.ndarray:
     """First frame (0-based) of each block, if frames are split into at most `most` blocks of nearly equal size."""
     return np.linspace(0, n_frames, min(n_frames, most) + 1).astype(int)[:-1]
+
+
+def block_means(matrices: np.ndarray, known: np.ndarray, most: int) -> np.ndarray:
+    """Means over at most `most` blocks of frames along the last two axes, shape (…, M, M); NaN for an empty block.
+
+    Args:
+        known: which values count, shape (N, N).
+    """
+    edges = block_edges(matrices.shape[-1], most)
+    with np.errstate(invalid="ignore"):
+        found = block_sums(np.where(known, matrices, 0.0), edges) / block_sums(known.astype(np.float64), edges)
+    return np.asarray(found)
 
 
 def block_sums(matrices: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import h5py
 import numpy as np
@@ -61,6 +61,21 @@ class Experiment:
     fraction_clip: FractionClip = "soft"
 
 
+@dataclass(frozen=True)
+class Detector:
+    """What a detector records at each angle.
+
+    Attributes:
+        pixels: pixels per angle.
+        modes: modes of each pixel; the contrast is 1/modes.
+        flux: photons per pixel and frame.
+    """
+
+    pixels: int
+    modes: int
+    flux: float
+
+
 def shape(truth: Mapping[str, float], where: Experiment) -> np.ndarray:
     """The correlation without contrast, offset and noise, shape (n_phi, N, N); 1 on the diagonal."""
     parameters, t = np.array([truth[name] for name in NAMES]), time_grid(where.n_frames, where.dt)
@@ -104,15 +119,19 @@ def draw_truth(where: Experiment, seed: int) -> dict[str, float]:
             return truth
 
 
-def encode(c2: np.ndarray, truth: Mapping[str, float], where: Experiment, layout: str) -> bytes:
+def encode(
+    c2: np.ndarray, truth: Mapping[str, float], where: Experiment, layout: str, detector: Detector | None = None
+) -> bytes:
     """A file with one data set; its attribute (in NPZ: its text array) `lanewise_truth` contains the truth as JSON.
 
     Args:
         truth: the 14 parameters by name.
         layout: one of `LayoutName`.
+        detector: what made speckle noise; None if the noise is that of `where`.
     """
     t = time_grid(where.n_frames, where.dt)
-    truth_json = json.dumps({**truth, "contrast": where.contrast, "offset": where.offset, "noise": where.noise})
+    noise = {"noise": where.noise} if detector is None else asdict(detector)
+    truth_json = json.dumps({**truth, "contrast": where.contrast, "offset": where.offset, **noise})
     n = len(where.phi)
     stream = io.BytesIO()
     if layout == "npz":

@@ -16,7 +16,7 @@ from lanewise.storage.record import Record
 SEED = "fit.seed"
 # Whole numbers that a failed task lacks; pandas would turn such columns into floats.
 _WHOLE = ("n_data", "n_free", "agreement", "n_polished", "rounds", "seed")
-_TEXT = ("run_id", "task", "input_filename", "status", "at_bounds", "data_sha256", "reason")
+_TEXT = ("run_id", "task", "input_filename", "status", "noise_model", "at_bounds", "data_sha256", "reason")
 
 
 def collect(record: Record) -> pd.DataFrame:
@@ -41,9 +41,9 @@ def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     kept = {*_TEXT, *_WHOLE, *swept(record), "converged"}
     frame = frame.astype({name: float for name in columns if name not in kept})
     frame = frame.astype({name: "Int64" for name in _WHOLE if name in columns})
-    for name in (column for column in columns if column.endswith("_error")):
+    for name in (column for column in columns if column.endswith(("_error", "_error_independent"))):
         # JSON has no infinity: a value without an error is one that the data do not determine.
-        open_ = frame[name].isna() & frame[name.removesuffix("_error")].notna()
+        open_ = frame[name].isna() & frame[name.split("_error", maxsplit=1)[0]].notna()
         frame.loc[open_, name] = np.inf
     return frame
 

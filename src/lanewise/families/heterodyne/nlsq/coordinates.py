@@ -160,19 +160,31 @@ def values(x: jax.Array, *, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: Fra
     return tuple(f(own) for f, own in _parts(x, t, dt, gauge, clip))
 
 
+def rates(x: jax.Array, t: jax.Array, gauge: Gauge) -> jax.Array:
+    """J of reference and sample [Å²/s] and v [Å/s] at the ages t [s], shape (3, N)."""
+    return jnp.stack([_rate(x[0:3], t, gauge), _rate(x[3:6], t, gauge), _speed(x[6:9], t, gauge)])
+
+
+def _rate(own: jax.Array, t: jax.Array, gauge: Gauge) -> jax.Array:
+    log_j, alpha, share = own
+    return jnp.asarray(c2.floored(jnp.exp(log_j) * ((1 - share) * c2.power(t / gauge.t_ref, alpha) + share)))
+
+
+def _speed(own: jax.Array, t: jax.Array, gauge: Gauge) -> jax.Array:
+    v, beta, v_off = own
+    return jnp.asarray((v - v_off) * c2.power(t / gauge.t_ref, beta) + v_off)
+
+
 def _parts(
     x: jax.Array, t: jax.Array, dt: jax.Array, gauge: Gauge, clip: FractionClip
 ) -> list[tuple[Callable[[jax.Array], jax.Array], jax.Array]]:
     """Each profile as a function of three coordinates, and the values of these coordinates."""
 
     def diffusion(own: jax.Array) -> jax.Array:
-        log_j, alpha, share = own
-        j = jnp.exp(log_j) * ((1 - share) * c2.power(t / gauge.t_ref, alpha) + share)
-        return jnp.asarray(c2.cumulative(c2.floored(j), dt))
+        return jnp.asarray(c2.cumulative(_rate(own, t, gauge), dt))
 
     def drift(own: jax.Array) -> jax.Array:
-        v, beta, v_off = own
-        return jnp.asarray(c2.cumulative((v - v_off) * c2.power(t / gauge.t_ref, beta) + v_off, dt))
+        return jnp.asarray(c2.cumulative(_speed(own, t, gauge), dt))
 
     def share(own: jax.Array) -> jax.Array:
         a, f1, f3 = own

@@ -4,8 +4,9 @@ The correlation is offset + contrast · g. For each angle the pass returns the G
 
     ∂g/∂x_1 … ∂g/∂x_13, g, 1, y
 
-over the pairs of ages i < j, each datum once. In every scaling mode, cost, gradient and curvature follow from these
-16×16 matrices. No residual vector is kept, so memory does not grow with the number of pairs.
+over the pairs of ages i < j, each datum once and times the root of its weight. In every scaling mode, cost, gradient
+and curvature follow from these 16×16 matrices. No residual vector is kept, so memory does not grow with the number of
+pairs.
 
 Each derivative is the product of a factor per pair and a factor per age: for a coordinate x of a rate with integral C,
 ∂g/∂x = ∂g/∂ΔC · (∂C_j/∂x − ∂C_i/∂x). Two exponentials per pair serve all angles; the cosines of the phases of a pair
@@ -34,14 +35,14 @@ class FramePairs(NamedTuple):
 
     Attributes:
         first, second: ages i < j of each pair, shape (n_blocks, BLOCK).
-        weight: 1, or 0 for padding.
+        root_weight: square root of each datum's weight, shape (n_blocks, n_phi, BLOCK); 0 for padding.
         y: data minus `centre`, shape (n_blocks, n_phi, BLOCK).
         centre: mean of the data; subtracted so that sums of squares do not lose precision.
     """
 
     first: Any
     second: Any
-    weight: Any
+    root_weight: Any
     y: Any
     centre: Any
 
@@ -55,13 +56,14 @@ class Scene(NamedTuple):
     phi: Any
 
 
-def pairs(matrices: np.ndarray, seed: int) -> FramePairs:
+def pairs(matrices: np.ndarray, weights: np.ndarray, seed: int) -> FramePairs:
     """The data as blocks, in a random order that favours short lags: the first blocks are a sample of all pairs.
 
     A correlation that decays within a few frames affects few of all pairs, and the first block must contain it too.
 
     Args:
-        matrices: correlations, shape (n_phi, N, N); a pair with NaN at an angle is left out.
+        matrices: correlations, shape (n_phi, N, N).
+        weights: weight of each value, of the same shape; 0 leaves it out, even if it is not finite.
     """
     first, second = np.nonzero(np.triu(np.isfinite(matrices).all(axis=0), 1))
     lag = second - first
@@ -70,7 +72,8 @@ def pairs(matrices: np.ndarray, seed: int) -> FramePairs:
     first, second = first[order], second[order]
     n_blocks = -(-len(lag) // BLOCK)
     padding = n_blocks * BLOCK - len(lag)
-    centre = float(matrices[:, first, second].mean())
+    used = weights[:, first, second] > 0
+    centre = float(matrices[:, first, second][used].mean())
 
     def blocks(values: np.ndarray) -> np.ndarray:
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], padding), values.dtype)], axis=-1)
@@ -80,8 +83,8 @@ def pairs(matrices: np.ndarray, seed: int) -> FramePairs:
         blocks(first.astype(np.int32)),
         # Padding uses the pair of ages 0 and 1, for which everything is finite.
         np.where(blocks(np.ones(len(lag))) > 0, blocks(second.astype(np.int32)), 1).astype(np.int32),
-        blocks(np.ones(len(lag))),
-        blocks(matrices[:, first, second] - centre),
+        blocks(np.sqrt(weights[:, first, second])),
+        blocks(np.where(used, matrices[:, first, second] - centre, 0.0)),
         centre,
     )
 
@@ -90,11 +93,11 @@ def grams(
     x: jax.Array, data: FramePairs, n_blocks: jax.Array, scene: Scene, gauge: Gauge, clip: FractionClip
 ) -> jax.Array:
     """Gram matrices of the first `n_blocks` blocks, shape (n_phi, 16, 16)."""
-    ages = _ages(profiles(x, t=scene.t, dt=scene.dt, gauge=gauge, clip=clip), x[12], scene)
+    ages = ages_of(profiles(x, t=scene.t, dt=scene.dt, gauge=gauge, clip=clip), x[12], scene)
     n_phi = scene.phi.shape[0]
 
     def add(k: jax.Array, total: jax.Array) -> jax.Array:
-        columns = _columns(ages, jax.tree.map(lambda a: a[k], FramePairs(*data[:4], data.y)), scene.q)
+        columns = columns_of(ages, jax.tree.map(lambda a: a[k], FramePairs(*data[:4], data.y)), scene.q)
         return total + jnp.einsum("akb,alb->akl", columns, columns)
 
     total: jax.Array = jax.lax.fori_loop(0, n_blocks, add, jnp.zeros((n_phi, Y + 1, Y + 1), x.dtype))
@@ -103,20 +106,27 @@ def grams(
 
 def look(x: jax.Array, data: FramePairs, scene: Scene, gauge: Gauge, clip: FractionClip) -> jax.Array:
     """Cheap `grams` of the first block, to screen a point: rows and columns of the derivatives are 0."""
+    g = correlation(x, data.first[0], data.second[0], scene, gauge, clip)
+    columns = jnp.stack([g, jnp.ones_like(g), data.y[0]], axis=1) * data.root_weight[0][:, None]
+    gram = jnp.einsum("akb,alb->akl", columns, columns)
+    return jnp.zeros((len(gram), Y + 1, Y + 1), x.dtype).at[:, G:, G:].set(gram)
+
+
+def correlation(
+    x: jax.Array, first: jax.Array, second: jax.Array, scene: Scene, gauge: Gauge, clip: FractionClip
+) -> jax.Array:
+    """g of pairs of ages, shape (n_phi, …) for indices of shape (…)."""
     reference, sample, path, f = coordinates.values(x, t=scene.t, dt=scene.dt, gauge=gauge, clip=clip)
-    first, second = data.first[0], data.second[0]
     h_r = c2.field_decay(reference[second] - reference[first], scene.q)
     h_s = c2.field_decay(sample[second] - sample[first], scene.q)
     r, n = 1 - f, f**2 + (1 - f) ** 2
     u, w, m = (a[first] * a[second] for a in (r**2 / n, f**2 / n, f * r / n))
     wave = scene.q * jnp.cos(jnp.deg2rad(scene.phi + x[12]))
-    g = u * h_r**2 + w * h_s**2 + 2 * m * h_r * h_s * jnp.cos(wave[:, None] * (path[second] - path[first]))
-    columns = jnp.stack([g, jnp.ones_like(g), data.y[0]], axis=1) * data.weight[0]
-    gram = jnp.einsum("akb,alb->akl", columns, columns)
-    return jnp.zeros((len(gram), Y + 1, Y + 1), x.dtype).at[:, G:, G:].set(gram)
+    phase = jnp.multiply.outer(wave, path[second] - path[first])
+    return jnp.asarray(u * h_r**2 + w * h_s**2 + 2 * m * h_r * h_s * jnp.cos(phase))
 
 
-class _Ages(NamedTuple):
+class Ages(NamedTuple):
     """Factors per age and per angle.
 
     Attributes:
@@ -130,7 +140,8 @@ class _Ages(NamedTuple):
     d_wave: jax.Array
 
 
-def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
+def ages_of(p: Profiles, phi0: jax.Array, scene: Scene) -> Ages:
+    """The factors at phi0 [degree]."""
     f, r = p.f, 1 - p.f
     n = f**2 + r**2
     angle = jnp.deg2rad(scene.phi + phi0)
@@ -138,11 +149,11 @@ def _ages(p: Profiles, phi0: jax.Array, scene: Scene) -> _Ages:
     phase = p.path[:, None] * wave
     scalars = [p.reference, p.sample, p.path, r**2 / n, f**2 / n, f * r / n, 2 * f * r / n**2, (r - f) / n**2]
     vectors = [p.d_reference, p.d_sample, p.d_path, p.d_f, jnp.cos(phase), jnp.sin(phase)]
-    return _Ages(jnp.concatenate([jnp.stack(scalars, axis=1), *vectors], axis=1), wave, d_wave)
+    return Ages(jnp.concatenate([jnp.stack(scalars, axis=1), *vectors], axis=1), wave, d_wave)
 
 
-def _columns(ages: _Ages, block: FramePairs, q: jax.Array) -> jax.Array:
-    """∂g/∂x, g, 1, y of one block, shape (n_phi, 16, BLOCK); padding is 0."""
+def columns_of(ages: Ages, block: FramePairs, q: jax.Array) -> jax.Array:
+    """∂g/∂x, g, 1, y of one block, times the roots of the weights, shape (n_phi, 16, BLOCK); padding is 0."""
     n_phi = ages.wave.shape[0]
     # Without the barriers the compiler repeats the gathers and the exponentials for each column that uses them.
     at_i, at_j = jax.lax.optimization_barrier((ages.table[block.first].T, ages.table[block.second].T))
@@ -173,4 +184,4 @@ def _columns(ages: _Ages, block: FramePairs, q: jax.Array) -> jax.Array:
         jnp.ones_like(g)[:, None],
         block.y[:, None],
     ]
-    return jnp.asarray(jnp.concatenate(columns, axis=1) * block.weight)
+    return jnp.asarray(jnp.concatenate(columns, axis=1) * block.root_weight[:, None])

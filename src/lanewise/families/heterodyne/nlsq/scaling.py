@@ -91,11 +91,14 @@ def setting(
             return "groups", ScalingBasis(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
 
 
-def constant_ssr(matrices: np.ndarray, basis: np.ndarray) -> float:
-    """Sum of squared residuals over pairs i < j of a fit with contrast 0, and offsets from `basis`."""
-    values = matrices[:, np.triu(np.isfinite(matrices).all(axis=0), 1)]
-    offsets = basis @ np.linalg.lstsq(basis, values.mean(axis=1), rcond=None)[0]
-    return float(((values - offsets[:, None]) ** 2).sum())
+def constant_ssr(matrices: np.ndarray, weights: np.ndarray, basis: np.ndarray) -> float:
+    """Weighted sum of squared residuals over pairs i < j of a fit with contrast 0, and offsets from `basis`."""
+    above = np.triu_indices(matrices.shape[-1], 1)
+    w = weights[:, *above]
+    y = np.where(w > 0, matrices[:, *above], 0.0)
+    normal = np.einsum("ap,am,an->mn", w, basis, basis)
+    offsets = basis @ np.linalg.solve(normal, basis.T @ (w * y).sum(axis=1))
+    return float((w * (y - offsets[:, None]) ** 2).sum())
 
 
 def normal(gram: jax.Array, scaling: ScalingBasis, kind: Kind) -> Normal:

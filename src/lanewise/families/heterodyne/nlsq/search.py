@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.nlsq import scaling, solver, starts
+from lanewise.families.heterodyne.nlsq.coordinates import Box
 from lanewise.families.heterodyne.nlsq.solver import DescentStage, FitProblem, Search
 
 # Starts per compiled call; fixed, so that search and polish share one program for any number of starts. Screening a
@@ -71,7 +72,7 @@ class Searcher:
             screened = self._screen(starts.design(limits.candidates, seed, self.problem.scene, phi0))
             known = np.nan if polished is None else float(polished.at.ssr[0])
             new = self._search(screened[: limits.starts], limits.polish, known)
-            polished = new if polished is None else _sorted(_joined(polished, new))
+            polished = new if polished is None else ordered(joined(polished, new))
             if not np.isfinite(polished.at.ssr[0]):
                 break
             same = agreed / float(polished.at.ssr[0]) - 1 <= _SAME_CHI2 / self.n_data
@@ -107,7 +108,7 @@ class Searcher:
             known: sum of squares of the best minimum found so far, NaN if there is none.
         """
         limits = self.settings.fit
-        n_blocks = min(_SEARCH_BLOCKS, len(self.problem.data.weight))
+        n_blocks = min(_SEARCH_BLOCKS, len(self.problem.data.first))
         sample = _stage(n_blocks, limits.max_iterations, _SEARCH_TOLERANCE, pull=_ANCHOR_WEIGHT)
         searched = self._descend(begin, np.full(len(begin), _DAMPING), sample)
         chosen = rows(searched, diverse(np.asarray(searched.at.ssr), n_polish, limits.agreement))
@@ -116,7 +117,7 @@ class Searcher:
         if len(chosen.x) == 1:
             return first
         others = self._polish(rows(chosen, slice(1, None)), float(np.fmin(known, first.at.ssr[0])))
-        return _sorted(_joined(first, others))
+        return ordered(joined(first, others))
 
     def _challenge(self, polished: Search, fresh: np.ndarray, seed: int) -> Search:
         """The polished starts and those from hops around the best; more hops if others are close or better.
@@ -130,7 +131,7 @@ class Searcher:
                 break
             best = float(polished.at.ssr[0])
             hops = starts.hops(np.asarray(polished.x[0]), points, (seed, turn))
-            polished = _sorted(_joined(polished, self._search(hops, n, best)))
+            polished = ordered(joined(polished, self._search(hops, n, best)))
             behind = (polished.at.ssr / polished.at.ssr[0] - 1) * self.n_data
             improved = (best / polished.at.ssr[0] - 1) * self.n_data > _SAME_CHI2
             close = np.any((behind > _SAME_CHI2) & (behind < _CLOSE_CHI2))
@@ -145,18 +146,33 @@ class Searcher:
         the nearest of them descend again.
         """
         limits = self.settings.fit
-        last = _stage(len(self.problem.data.weight), FINISH_EFFORT * limits.max_iterations, _FINISH_TOLERANCE)
+        last = _stage(len(self.problem.data.first), FINISH_EFFORT * limits.max_iterations, _FINISH_TOLERANCE)
         best = self._descend(np.asarray(polished.x[:1]), np.full(1, _DAMPING_MIN), last)
         rest = rows(polished, slice(1, None))
-        if self.agreement(_joined(best, rest)) < limits.agreement and len(rest.x):
+        if self.agreement(joined(best, rest)) < limits.agreement and len(rest.x):
             near = self._polish(rows(rest, slice(WIDTH)), float(best.at.ssr[0]))
-            rest = _sorted(_joined(near, rows(rest, slice(WIDTH, None))))
-        return _joined(best, rest)
+            rest = ordered(joined(near, rows(rest, slice(WIDTH, None))))
+        return joined(best, rest)
+
+    def descend_from(self, points: np.ndarray, known: float, box: Box | None = None) -> Search:
+        """The lowest minimum on all data that descents from these points find.
+
+        Args:
+            known: sum of squares to compare with; descents that stay far above end early.
+            box: bounds in place of the user's.
+        """
+        problem = self.problem if box is None else self.problem._replace(box=box)
+        within, limits = replace(self, problem=problem), self.settings.fit
+        n_blocks = len(problem.data.first)
+        first = _stage(n_blocks, limits.max_iterations, _POLISH_CHI2 / self.n_data, known=known)
+        found = within._descend(points, np.full(len(points), _DAMPING), first)
+        last = _stage(n_blocks, limits.max_iterations, _FINISH_TOLERANCE)
+        return within._descend(np.asarray(found.x[:1]), np.full(1, _DAMPING_MIN), last)
 
     def _polish(self, chosen: Search, known: float) -> Search:
         """Continue these descents on all data."""
         stage = _stage(
-            len(self.problem.data.weight), self.settings.fit.max_iterations, _POLISH_CHI2 / self.n_data, known=known
+            len(self.problem.data.first), self.settings.fit.max_iterations, _POLISH_CHI2 / self.n_data, known=known
         )
         return self._descend(np.asarray(chosen.x), np.clip(chosen.damping, _DAMPING_MIN, _DAMPING), stage)
 
@@ -173,7 +189,7 @@ class Searcher:
         batches = zip(_batches(begin, WIDTH), _batches(damping, WIDTH), strict=True)
         parts = [descend(starts=points, damping=first) for points, first in batches]
         whole: Search = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(begin)], *parts)
-        return _sorted(whole)
+        return ordered(whole)
 
 
 def diverse(ssr: np.ndarray, n: int, copies: int) -> np.ndarray:
@@ -214,10 +230,12 @@ def _order(ssr: np.ndarray) -> np.ndarray:
     return np.argsort(np.where(np.isfinite(ssr), ssr, np.inf), kind="stable")
 
 
-def _sorted(search: Search) -> Search:
+def ordered(search: Search) -> Search:
+    """The descents by their sum of squares, best first."""
     return rows(search, _order(np.asarray(search.at.ssr)))
 
 
-def _joined(one: Search, other: Search) -> Search:
+def joined(one: Search, other: Search) -> Search:
+    """The descents of both."""
     result: Search = jax.tree.map(lambda a, b: np.concatenate([a, b]), one, other)
     return result

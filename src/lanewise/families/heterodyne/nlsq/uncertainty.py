@@ -38,9 +38,13 @@ _NAMED_COMPONENT = 0.25
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Covariances of a fit for unit noise; the caller multiplies them by the variance of the residuals.
+    """Covariances of a fit.
 
     Attributes:
+        inverse: inverse of the curvature `joint`, of the same shape; zero rows for what is fixed.
+        box: covariance of the box parameters, contrast and offset, as far as the data determine them.
+        undetermined: directions of these that the data do not determine, as columns; scales: size of each unknown.
+        to_joint: from these unknowns to those of `joint`.
         parameters: covariance of the 14 parameters, (14, 14); zero rows for fixed ones, infinite variances for those
             that the data do not determine.
         headline: covariance of J_ref, J_sample and |v| at t_ref, (3, 3).
@@ -50,6 +54,11 @@ class Uncertainty:
         n_free: number of unknowns that were free at the minimum.
     """
 
+    inverse: np.ndarray
+    box: np.ndarray
+    undetermined: np.ndarray
+    scales: np.ndarray
+    to_joint: np.ndarray
     parameters: np.ndarray
     headline: np.ndarray
     scaling: np.ndarray
@@ -57,11 +66,24 @@ class Uncertainty:
     degenerate: tuple[str, ...]
     n_free: int
 
+    def variances(self, slopes: np.ndarray) -> np.ndarray:
+        """Variances of functions, shape (…), from their derivatives by the unknowns of `joint`, shape (…, n)."""
+        rows = slopes.reshape(-1, slopes.shape[-1]) @ self.to_joint
+        variance = np.einsum("ik,kl,il->i", rows, self.box, rows)
+        variance[_touched(rows, self.undetermined, self.scales)] = np.inf
+        return np.asarray(variance.reshape(slopes.shape[:-1]))
+
 
 def assess(
-    x: np.ndarray, *, joint: np.ndarray, curvature: np.ndarray, free_scaling: np.ndarray, where: FitSetting
+    x: np.ndarray,
+    *,
+    joint: np.ndarray,
+    curvature: np.ndarray,
+    free_scaling: np.ndarray,
+    where: FitSetting,
+    score: np.ndarray | None = None,
 ) -> Uncertainty:
-    """Covariances for unit noise at the minimum x, without the bounds.
+    """Covariances at the minimum x, without the bounds.
 
     With D_offset held at its bound, the error of alpha would be a hundred times too small.
 
@@ -69,6 +91,7 @@ def assess(
         joint: JᵀJ of coordinates, contrast and offset together.
         curvature: JᵀJ of the coordinates alone, with contrast and offset projected out.
         free_scaling: which contrast and offset coefficients are free.
+        score: covariance of the score, as `joint`; None for independent noise of variance 1, where it is `joint`.
     """
     k, free_scaling = N_COORDINATES, free_scaling.reshape(-1)
     maps = _maps(jnp.asarray(x), where.gauge, jnp.log(jnp.asarray(where.f0)))
@@ -77,10 +100,13 @@ def assess(
     margin = 1e-7 * np.maximum(np.abs(p), 1e-7)
     at_bound = ~user_fixed & ((p <= where.box.low + margin) | (p >= where.box.high - margin))
     free = np.concatenate([~user_fixed, free_scaling])
-    transform = scipy.linalg.block_diag(to_x, np.eye(len(free_scaling)))[:, free]
+    # From box parameters, contrast and offset to the unknowns of `joint`.
+    whole = scipy.linalg.block_diag(to_x, np.eye(len(free_scaling)))
+    transform = whole[:, free]
     covariance, open_directions, scale = _invert(transform.T @ joint @ transform)
-    full = np.zeros((len(free), len(free)))
-    full[np.ix_(free, free)] = covariance
+    inverse = np.zeros((len(free), len(free)))
+    inverse[np.ix_(free, free)] = covariance
+    full = inverse if score is None else inverse @ whole.T @ score @ whole @ inverse
     left_open = np.zeros((len(free), open_directions.shape[1]))
     left_open[free] = open_directions
     scales = np.zeros(len(free))
@@ -90,6 +116,11 @@ def assess(
     held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and user_fixed[BOX_NAMES.index(name)]]
     parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
+        whole @ inverse @ whole.T,
+        full,
+        left_open,
+        scales,
+        whole,
         parameters,
         _propagate(to_headline, full[:k, :k], left_open[:k], scales[:k]),
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
@@ -121,11 +152,16 @@ def _invert(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _propagate(jacobian: np.ndarray, covariance: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Covariance of derived quantities; the variance of those that change along an open direction is infinite."""
     result = jacobian @ covariance @ jacobian.T
-    # Relative to each unknown's scale, because of the rounding in unknowns that do not take part in the direction.
-    size = np.max(np.abs(jacobian) * scale, axis=1, keepdims=True)
-    touched = np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1)
+    touched = _touched(jacobian, left_open, scale)
     result[touched, touched] = np.inf
     return np.asarray(result)
+
+
+def _touched(jacobian: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Which derived quantities change along an open direction."""
+    # Relative to each unknown's scale, because of the rounding in unknowns that do not take part in the direction.
+    size = np.max(np.abs(jacobian) * scale, axis=1, keepdims=True)
+    return np.asarray(np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1))
 
 
 def _directions(curvature: np.ndarray, tangent: np.ndarray) -> tuple[str, ...]:

@@ -1,0 +1,75 @@
+"""Curves of one fit as SVG: the correlation against the lag, and the rates against the age."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lanewise.report.canvas import PALETTE, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = ("g1", "g2", "third", "fourth")
+_COLUMNS = 3
+# Points per curve.
+_POINTS = 60
+_RATES = ("J_ref [Å²/s]", "J_sample [Å²/s]", "v [Å/s]")
+
+
+def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The correlation against the lag at some ages, data and model with its band: one panel per angle, at most three.
+
+    Args:
+        arrays: those of the fit's NPZ.
+    """
+    return svg(f"cuts-{task}", partial(_cuts, arrays), size=(9.6, 3.3))
+
+
+def rates(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The rates of both components and the drift against the age, with their bands; arguments as for `cuts`."""
+    return svg(f"rates-{task}", partial(_rates, arrays), size=(9.6, 2.8))
+
+
+def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
+    figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
+    t, phi = arrays["t"], arrays["phi"]
+    shown = np.unique(np.linspace(0, len(phi) - 1, min(len(phi), _COLUMNS)).astype(int))
+    panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for axes, angle in zip(panels, shown, strict=True):
+        for cut, frame in enumerate(arrays["cut_frames"].astype(int)):
+            colour = PALETTE[_COLOURS[cut % len(_COLOURS)]]
+            later = np.arange(frame + 1, len(t))
+            later = later[np.unique(np.geomspace(1, len(later), _POINTS).astype(int) - 1)] if len(later) else later
+            lag = t[later] - t[frame]
+            axes.plot(lag, arrays["cuts_data"][angle, cut, later], ".", color=colour, markersize=3)
+            values, errors = (arrays[name][angle, cut, later] for name in ("cuts", "cuts_errors"))
+            _band(axes, lag, values, errors, colour, f"age {t[frame]:.3g} s")
+        axes.set_xscale("log")
+        axes.set_title(f"φ = {phi[angle]:g}°", fontsize=9)
+        axes.set_xlabel("lag [s]")
+    panels[0].set_ylabel("c2")
+    panels[-1].legend(fontsize=8)
+
+
+def _rates(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
+    figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
+    panels = figure.subplots(1, len(_RATES), squeeze=False)[0]
+    for axes, label, values, errors in zip(panels, _RATES, arrays["rates"], arrays["rates_errors"], strict=True):
+        _band(axes, arrays["t"], values, errors, PALETTE["g1"], "")
+        axes.axvline(float(arrays["t_ref"]), color=PALETTE["muted"], linewidth=0.6, linestyle=":")
+        axes.set_ylabel(label)
+        if label.startswith("J"):
+            axes.set_ylim(bottom=0)
+        axes.set_xlabel("age [s]")
+
+
+def _band(axes: Axes, x: np.ndarray, values: np.ndarray, errors: np.ndarray, colour: str, label: str) -> None:
+    """A line with a band of one error; no band where the data do not determine the value."""
+    axes.plot(x, values, color=colour, linewidth=1.2, label=label)
+    half = np.where(np.isfinite(errors), errors, np.nan)
+    axes.fill_between(x, values - half, values + half, color=colour, alpha=0.25, linewidth=0)

@@ -1,0 +1,173 @@
+"""Simulated speckle noise of a fitted model, as lanes of one program; each lane leaves small tables.
+
+A replicate is the noise of a few pixels, to first order: with x = I/⟨I⟩ − 1 of a pixel and C = contrast · g,
+
+    δ_ij = mean over pixels of x_i x_j − C_ij − C_ij (x_i + x_j).
+
+Its covariance is that of c2 of P pixels times P, so few pixels are enough. Photons add √u e to the contrast part y of
+x, where u = 1/flux and e has the variance I. Only covariances are used, so a Gaussian e is as good as Poisson counts.
+δ = δ0 + √u δ1 + u δ2, and the mixed covariances of the three parts vanish: one simulation serves every flux.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.engine.lanes import over_lanes
+from lanewise.families.heterodyne import speckle
+from lanewise.families.heterodyne.c2 import FractionClip
+from lanewise.families.heterodyne.nlsq import coordinates, frames, kernel
+from lanewise.families.heterodyne.nlsq.coordinates import Gauge
+from lanewise.families.heterodyne.nlsq.kernel import FramePairs, Scene
+
+PIXELS = 16
+N_PARTS = 3
+_REPLICATES = 512
+# A lane simulates several replicates, because variances of variances come from pairs of them. Its memory is that of
+# some copies of these matrices.
+_LANE_BYTES, _MAX_PER_LANE = 2**26, 8
+# Lanes side by side on an accelerator.
+_AT_ONCE = 8
+
+
+class Fitted(NamedTuple):
+    """A fit, as its replicates need it.
+
+    Attributes:
+        x: coordinates of the minimum, shape (13,).
+        contrast: contrast of each angle, shape (n_phi,).
+        modes: weight of each mode in the intensity, shape (n_modes,).
+        root_weight: square root of the weight of each value, shape (n_phi, N, N); 0 for values that are left out.
+        used: neighbours whose third differences count, shape (n_phi, N − 3, N − 1); see `frames`.
+    """
+
+    x: Any
+    data: FramePairs
+    scene: Scene
+    gauge: Gauge
+    contrast: Any
+    modes: Any
+    root_weight: Any
+    used: Any
+
+
+class Tables(NamedTuple):
+    """What the lanes leave; a row is one part of one replicate.
+
+    Attributes:
+        scores: sums over pairs of weight · δ · (∂g/∂x, g, 1), shape (n_lanes, n_phi, per_lane, N_PARTS, 15).
+        forms: for each two rows of a lane, the weighted scalar product of their δ, the mean product of neighbouring
+            third differences, and of third differences themselves: shape
+            (n_lanes, 3, n_phi, per_lane, N_PARTS, per_lane, N_PARTS).
+    """
+
+    scores: np.ndarray
+    forms: np.ndarray
+
+
+def simulate(fitted: Fitted, key: jax.Array, clip: FractionClip, *, sequential: bool) -> Tables:
+    """The tables of _REPLICATES replicates of `PIXELS` pixels.
+
+    Args:
+        key: of the random numbers.
+        sequential: whether lanes run one after the other.
+    """
+    per_value = N_PARTS * np.asarray(fitted.root_weight).size * 4
+    per_lane = int(np.clip(_LANE_BYTES // per_value, 2, _MAX_PER_LANE))
+    keys = jax.random.split(key, _REPLICATES // per_lane)
+    found = _lanes(keys, fitted, per_lane=per_lane, clip=clip, sequential=sequential)
+    return Tables(*(np.asarray(part, dtype=np.float64) for part in found))
+
+
+@partial(jax.jit, static_argnames=("per_lane", "clip", "sequential"))
+def _lanes(
+    keys: jax.Array, fitted: Fitted, *, per_lane: int, clip: FractionClip, sequential: bool
+) -> tuple[jax.Array, jax.Array]:
+    of, correlation = _flow(fitted, clip), _correlation(fitted, clip)
+    root_weight = jnp.asarray(fitted.root_weight, jnp.float32)
+
+    def lane(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        noise = partial(_noise, of=of, correlation=correlation, fitted=fitted)
+        rows = jax.vmap(noise)(jax.random.split(key, per_lane)) * root_weight
+        rows = jnp.moveaxis(rows.reshape(-1, *root_weight.shape), 1, 0)
+        parts = (per_lane, N_PARTS)
+        n_phi = rows.shape[0]
+        scores = _scores(rows, fitted, clip).reshape(n_phi, *parts, kernel.Y)
+        return scores, _forms(rows, fitted.used).reshape(3, n_phi, *parts, *parts)
+
+    found: tuple[jax.Array, jax.Array] = over_lanes(lane, sequential=sequential, at_once=_AT_ONCE)(keys)
+    return found
+
+
+def _flow(fitted: Fitted, clip: FractionClip) -> speckle.Flow:
+    scene = fitted.scene
+    reference, sample, path, f = coordinates.values(fitted.x, t=scene.t, dt=scene.dt, gauge=fitted.gauge, clip=clip)
+    wave = scene.q * jnp.cos(jnp.deg2rad(scene.phi + fitted.x[12]))
+    return speckle.flow(rates=jnp.stack([reference, sample]), path=path, fraction=f, wave=wave, q=scene.q)
+
+
+def _correlation(fitted: Fitted, clip: FractionClip) -> jax.Array:
+    """contrast · g of every pair of ages, shape (n_phi, N, N), float32."""
+    frame = jnp.arange(fitted.scene.t.shape[0])
+    g = kernel.correlation(fitted.x, frame[:, None], frame[None, :], fitted.scene, fitted.gauge, clip)
+    return jnp.asarray(fitted.contrast[:, None, None] * g, jnp.float32)
+
+
+def _noise(key: jax.Array, *, of: speckle.Flow, correlation: jax.Array, fitted: Fitted) -> jax.Array:
+    """The three parts of δ of one replicate, shape (N_PARTS, n_phi, N, N); their diagonals have no meaning."""
+    for_fields, for_photons = jax.random.split(key)
+    intensity = speckle.intensities(for_fields, of, fitted.modes, PIXELS)
+    # With few modes for a low contrast, the fluctuation is that of more modes, scaled.
+    scale = jnp.sqrt(fitted.contrast / (fitted.modes**2).sum())
+    y = jnp.asarray(scale[:, None, None] * (intensity - 1), jnp.float32)
+    e = jnp.sqrt(jnp.maximum(1 + y, 0)) * jax.random.normal(for_photons, y.shape, jnp.float32)
+    mean_y, mean_e = y.mean(axis=1), e.mean(axis=1)
+
+    def products(one: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.einsum("api,apj->aij", one, other) / PIXELS
+
+    def twice(matrix: jax.Array) -> jax.Array:
+        return matrix + jnp.swapaxes(matrix, 1, 2)
+
+    return jnp.stack(
+        [
+            products(y, y) - correlation * (1 + twice(jnp.broadcast_to(mean_y[:, None], correlation.shape))),
+            twice(products(y, e) - correlation * mean_e[:, None]),
+            products(e, e),
+        ]
+    )
+
+
+def _scores(rows: jax.Array, fitted: Fitted, clip: FractionClip) -> jax.Array:
+    """Sums over pairs of each row times the columns of the Jacobian, shape (n_phi, n_rows, 15)."""
+    x, scene = fitted.x, fitted.scene
+    p = coordinates.profiles(x, t=scene.t, dt=scene.dt, gauge=fitted.gauge, clip=clip)
+    ages = kernel.ages_of(p, x[12], scene)
+
+    def add(k: jax.Array, total: jax.Array) -> jax.Array:
+        block = jax.tree.map(lambda a: a[k], FramePairs(*fitted.data[:4], fitted.data.y))
+        columns = kernel.columns_of(ages, block, scene.q)[:, : kernel.Y]
+        return total + jnp.einsum("arp,akp->ark", rows[:, :, block.first, block.second], columns)
+
+    empty = jnp.zeros((*rows.shape[:2], kernel.Y), x.dtype)
+    total: jax.Array = jax.lax.fori_loop(0, fitted.data.first.shape[0], add, empty)
+    return total
+
+
+def _forms(rows: jax.Array, used: jax.Array) -> jax.Array:
+    """The three scalar products of every two rows, shape (3, n_phi, n_rows, n_rows)."""
+
+    def product(one: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.einsum("arij,asij->ars", one, other)
+
+    whole = product(jnp.triu(rows, 1), rows)
+    differences = frames.third_differences(rows)
+    one, other = differences[..., :-1] * used[:, None], differences[..., 1:] * used[:, None]
+    count = jnp.maximum(used.sum(axis=(1, 2)), 1)[:, None, None]
+    mixed, squares = product(one, other), product(one, one) + product(other, other)
+    return jnp.stack([whole, (mixed + jnp.swapaxes(mixed, 1, 2)) / (2 * count), squares / (2 * count)])

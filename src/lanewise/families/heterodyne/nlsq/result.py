@@ -1,0 +1,100 @@
+"""The result of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lanewise.families.heterodyne.c2 import NAMES
+from lanewise.families.heterodyne.nlsq.bands import Bands
+from lanewise.families.heterodyne.nlsq.noise import Noise
+from lanewise.families.heterodyne.nlsq.speckle_errors import SpeckleNoise
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its standard error; the error is infinite if the data do not determine the value."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Everything that is estimated, with its errors.
+
+    Attributes:
+        parameters: the model's 14 parameters, in the order of `NAMES`; a fixed one has error 0.
+        covariance: covariance of the parameters, shape (14, 14).
+        j_ref, j_sample: rates at t_ref [Å²/s]; with v, the quantities that the data determine best.
+        v: |drift| at t_ref [Å/s].
+        contrast, offset: one estimate per angle.
+    """
+
+    parameters: Mapping[str, Estimate]
+    covariance: np.ndarray
+    j_ref: Estimate
+    j_sample: Estimate
+    v: Estimate
+    contrast: tuple[Estimate, ...]
+    offset: tuple[Estimate, ...]
+
+    @property
+    def vector(self) -> np.ndarray:
+        """The 14 parameters in the order of `NAMES`, the argument `params` of `two_time_correlation`."""
+        return np.array([self.parameters[name].value for name in NAMES])
+
+
+@dataclass(frozen=True)
+class FitResult(Estimates):
+    """The estimates of a fit, their errors, and whether it converged.
+
+    Attributes:
+        t_ref: geometric mean of the ages [s].
+        independent: the same estimates with errors for independent noise.
+        speckle: noise that frames share, for which the errors hold; None if they are those of `independent`.
+        shared_z: evidence for noise that frames share; standard normal without it.
+        ssr: weighted sum of squared residuals over pairs of ages i < j, each counted once.
+        n_data, n_free: number of residuals, and of unknowns that are free at the minimum.
+        noise: standard deviation of the values, estimated from differences of neighbours [c2].
+        reduced_chi2: ssr / (n_data − n_free) / noise².
+        expected_chi2: expectation of ssr / noise² if the model is right.
+        exchange_chi2: by how much χ² rises if the components are exchanged, where n_data is χ² of this fit; infinite if
+            the bounds allow no exchanged fit.
+        second_component_chi2: by how much the second component lowers χ², in the same units.
+        agreement: starts that ended in the minimum, out of the n_polished that were fitted to all data.
+        rounds: number of rounds of starts.
+        warnings: every reason to doubt the minimum or the model.
+        at_bounds: parameters that ended at a bound; the errors ignore the bounds.
+        degenerate: directions that the data hardly determine.
+        bands: rates, drift and cuts through the correlation, with the errors of the estimates.
+        coordinates: the minimum in the coordinates of the fit (`coordinates`), shape (13,).
+    """
+
+    t_ref: float
+    independent: Estimates
+    speckle: SpeckleNoise | None
+    shared_z: float
+    ssr: float
+    n_data: int
+    n_free: int
+    noise: Noise
+    reduced_chi2: float
+    expected_chi2: float
+    exchange_chi2: float
+    second_component_chi2: float
+    agreement: int
+    n_polished: int
+    rounds: int
+    warnings: tuple[str, ...]
+    at_bounds: tuple[str, ...]
+    degenerate: tuple[str, ...]
+    bands: Bands
+    coordinates: np.ndarray
+
+    @property
+    def converged(self) -> bool:
+        """Whether there is no reason to doubt the minimum or the model."""
+        return not self.warnings
