@@ -127,6 +127,21 @@ def test_likelihoods_that_the_prior_cuts_count_as_lost(make_table: MakeTable, n_
     assert found.verdict.verdict is verdict, found.verdict.reasons
 
 
+def test_one_cut_likelihood_of_a_small_campaign_is_not_invalid(make_table: MakeTable) -> None:
+    """6 % of 16 images, but one group: 3 % of the toy campaigns with four groups and outliers were refused."""
+    prior, sigma = stats.uniform(-0.6, 1.2), 0.02
+    table = make_table([-0.1, 0.1], 8, g2=None, sigma=sigma, prior=(0.0, 1e6))
+    table.loc[0, "g1_mean"] = -0.65
+    moments: Array = np.array([_posterior(prior, at, sigma) for at in table["g1_mean"]])
+    table["g1_mean"], table["g1_std"] = moments[:, 0], np.sqrt(moments[:, 1])
+    found = evaluate(
+        table, priors=(None, None), unlike={"g1": uniform(-0.6, 0.6)}, acceptance=Acceptance(max_abs_m=0.1)
+    )
+    response = known(known(found.g1).response)
+    assert (response.n_cut, response.cut_frac) == (1, 1 / 16)
+    assert found.verdict.verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_pull_of_more_than_a_tenth_is_invalid(make_table: MakeTable) -> None:
     """At S/N 10, λ̂ = .67: m of images came out at −.06, also with a Gaussian prior."""
     wide = make_table([-0.1, 0.1], 500, g2=None, sigma=0.21, prior=(0.0, 0.3))

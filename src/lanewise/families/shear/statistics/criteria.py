@@ -293,13 +293,16 @@ def _shrinkage(bias: ComponentBias) -> list[Judgement]:
 
 
 def _response(response: PriorResponse, component: Component, limit: float) -> Judgement:
-    """Test the pull of a prior that is not Gaussian; `limit` is the largest fraction of cut likelihoods."""
+    """Test the pull of a prior that is not Gaussian; `limit` is the largest fraction of cut likelihoods.
+
+    A single group does not make a campaign INVALID, however small that is: PASS includes its worst case.
+    """
     mean, cut = response.mean, response.cut_frac
     remedy = "widen it, or make it Normal"
     if mean is None:
         verdict = Verdict.INVALID
         text = f"The prior on {component} is not Gaussian, and no likelihood explains the widths: {remedy}."
-    elif mean < RESPONSE_MIN or cut > limit:
+    elif mean < RESPONSE_MIN or (cut > limit and response.n_cut > 1):
         verdict = Verdict.INVALID
         text = (
             f"The prior on {component} is not Gaussian and leaves {mean:.0%} of the shear; its edges cut {cut:.1%} of "
