@@ -78,7 +78,7 @@ def test_leakage_of_an_elliptical_psf_comes_back(write: Write, tmp_path: Path) -
     """
     e_psf = 0.1
     of_psf = e_psf / (1 + np.sqrt(1 - 2 * e_psf**2))  # as a reduced shear
-    planted = 0.04 * of_psf
+    planted = float(0.04 * of_psf)
     pulls: dict[str, list[float]] = {}
     values: dict[str, list[float]] = {}
     for at in range(N_CAMPAIGNS):
