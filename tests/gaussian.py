@@ -19,7 +19,7 @@ from lanewise.manifest.plan import Plan, Realization
 from lanewise.manifest.problem import Observation
 from lanewise.storage.record import Record
 
-PRIOR = 0.5
+PRIOR = 1.0
 NOISE = np.array([[0.04, 0.03], [0.03, 0.09]])
 MIX = np.array([[1.0, 0.3], [-0.2, 1.0]])
 

@@ -117,7 +117,8 @@ def short_tables() -> replicates.Tables:
     return replicates.simulate(short_fit(), jax.random.key(1), "soft", sequential=True)
 
 
-@pytest.mark.parametrize("flux", [5.0, pytest.param(0.2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("flux", [5.0, 0.2])
 def test_the_scores_scatter_as_those_of_simulated_data(flux: float) -> None:
     pixels, n = 512, 200
     values = {name: np.float64(value) for name, value in P.items()}
@@ -194,6 +195,7 @@ def test_independent_errors_are_given_when_asked_for() -> None:
     assert result.expected_chi2 == result.n_data - result.n_free
 
 
+@pytest.mark.slow
 def test_a_known_detector_is_used() -> None:
     known = {"noise": "speckle", "pixels": 2000, "modes": 3, "flux": 1.0}
     result = fit(observed(DETECTOR, 3), {"fit": QUICK, "errors": known})
@@ -203,6 +205,7 @@ def test_a_known_detector_is_used() -> None:
     assert result.v.error == pytest.approx(speckle_fit().v.error, rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_misfit_is_seen_under_speckle_noise() -> None:
     data = observed(DETECTOR, 3)
     moved = data.c2.copy()
