@@ -52,8 +52,9 @@ class PriorResponse:
     """Response of the posterior means under a prior that is not Gaussian; see `statistics.prior_pull`.
 
     Attributes:
-        mean, least: over the realizations, of d posterior mean / d likelihood; 1 means no pull. None if the posterior
-            is as wide as the prior, or if its width is not known: then no pull is removed.
+        mean, least: of d posterior mean / d likelihood, over the realizations that are not cut, and over all; 1 means
+            no pull. None if the posterior is as wide as the prior, or if its width is not known: then no pull is
+            removed.
         centre: median of the prior [reduced shear].
         error: relative error of the estimates' distance from the centre.
         cut_frac: fraction of the realizations with a response below `CUT`.
@@ -183,7 +184,7 @@ def _freed(data: Estimates, prior: HasQuantiles) -> Estimates:
         return replace(data, response=PriorResponse(None, None, centre, 0.0))
     cut = found.response < CUT
     response = PriorResponse(
-        mean=float(found.response.mean()),
+        mean=float(found.response[~cut].mean()) if not cut.all() else 0.0,
         least=float(found.response.min()),
         centre=centre,
         error=found.error,
