@@ -64,6 +64,7 @@ def test_the_diagonal_has_contrast_and_shot_noise(repeats: np.ndarray) -> None:
     assert diagonal == pytest.approx(1 / DETECTOR.flux, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_frame_without_photons_is_an_error() -> None:
     with pytest.raises(DataError, match="raise pixels or flux"):
         speckle.simulate(simulate.EXAMPLE, WHERE, simulate.Detector(pixels=2, modes=1, flux=1e-3), 0)

@@ -149,7 +149,9 @@ def test_the_scores_scatter_as_those_of_simulated_data(flux: float) -> None:
         assert np.var(data_scores @ d) == pytest.approx(d @ expected @ d, rel=0.47), direction
 
 
-@pytest.mark.parametrize(("pixels", "flux"), [(None, None), (3000.0, None), (3000.0, 0.5), (None, 0.5)])
+@pytest.mark.parametrize(
+    ("pixels", "flux"), [pytest.param(None, None, marks=pytest.mark.slow), (3000.0, None), (3000.0, 0.5), (None, 0.5)]
+)
 def test_pixels_and_photons_are_found_from_the_level(pixels: float | None, flux: float | None) -> None:
     means = speckle_errors._means(short_tables().forms)
     powers = 0.5 ** -np.arange(float(N_PARTS))
@@ -214,6 +216,7 @@ def test_a_misfit_is_seen_under_speckle_noise() -> None:
     assert any("under speckle noise" in warning for warning in result.warnings), result.warnings
 
 
+@pytest.mark.slow
 def test_speckle_errors_of_data_without_shared_noise_need_the_pixels() -> None:
     data = TwoTimeData(simulate.simulate(P, WHERE, 5), WHERE.q, WHERE.dt, np.array(WHERE.phi))
     with pytest.raises(DataError, match=r"give errors\.pixels, or choose errors: independent"):
