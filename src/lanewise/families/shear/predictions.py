@@ -20,6 +20,7 @@ _HALF_LIGHT = math.sqrt(2 * math.log(2))
 _SERSIC_INDEX = {"Gaussian": 0.5, "Exponential": 1.0, "DeVaucouleurs": 4.0}
 # Above this S/N, rounding in float32 exceeds the noise (measured: no loss up to 1e3; `level0` at 1e5 is lost).
 FLOAT32_SIGNAL_TO_NOISE = 1e4
+# The first as `statistics.validity.RESPONSE_MIN`, whose module every container would have to import.
 _SHRINKAGE, _LIGHT_OUTSIDE = 0.9, 0.05
 # A Gaussian of this width is already narrower inside the unit disc, by a tenth.
 _WIDEST = 0.4
