@@ -155,6 +155,7 @@ def component_bias(component: Component, data: Estimates, n_lost: int = 0) -> Co
         c = shifted(terms[0], -truth if one_truth else 0.0)
         m = None if one_truth else shifted(terms[1], -1.0)
         single = ratio(terms[0], truth) if one_truth else None
+    curves = _curves(data)
     chi2 = None if line is None or not usable(data.width) else float(np.sum((line.residual / data.width) ** 2))
     return ComponentBias(
         component=component,
@@ -165,8 +166,8 @@ def component_bias(component: Component, data: Estimates, n_lost: int = 0) -> Co
         m_single_point=single,
         raw_m=None if raw is None or one_truth else float(raw.beta[1] - 1),
         raw_c=None if raw is None else float(raw.beta[0] - (data.truth[0] if one_truth else 0.0)),
-        cubic=_cubic(data),
-        m_ends=_ends(data),
+        cubic=curves[0][1][1] if curves else None,
+        m_ends=tuple(EndPoint(g, shifted(slope, -1.0)) for g, (slope, _) in curves),
         m_lost=m_lost,
         c_lost=c_lost,
         shrinkage=data.shrinkage,
@@ -204,17 +205,15 @@ def _product(data: Estimates) -> Measure | None:
     return Measure(float(np.sum(data.raw * precision - prior.mean * pull)) / total, error, None, error)
 
 
-def _cubic(data: Estimates) -> Measure | None:
-    """The coefficient k in ĝ = c + (1 + m) g + k g³; None if the truths cannot separate it from the slope."""
-    found = _curve(data, 0.0)
-    return None if found is None else found[1]
+def _curves(data: Estimates) -> list[tuple[float, tuple[Measure, Measure]]]:
+    """The cubic fit for both ends of the range of nonzero |g|: k g² is monotonic, so that one of them is worst.
 
-
-def _ends(data: Estimates) -> tuple[EndPoint, ...]:
-    """m of the cubic fit at both ends of the range of nonzero |g|: k g² is monotonic, so that one of them is worst."""
+    Returns:
+        |g|, and slope and k as of `_curve`; empty if the truths do not determine k, which is the same for both.
+    """
     sizes = np.abs(data.truth[data.truth != 0])
     found = [(float(g), _curve(data, float(g))) for g in ((sizes.min(), sizes.max()) if len(sizes) else ())]
-    return tuple(EndPoint(g, shifted(curve[0], -1.0)) for g, curve in found if curve is not None)
+    return [(g, curve) for g, curve in found if curve is not None]
 
 
 def _curve(data: Estimates, at: float) -> tuple[Measure, Measure] | None:
