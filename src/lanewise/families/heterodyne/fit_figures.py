@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import figures, results, tasks
-from lanewise.families.heterodyne.data import without_diagonal
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.storage import commits
@@ -45,10 +42,6 @@ def picture(task: Task, result: TaskResult) -> bytes:
         StorageError: storage cannot be reached.
     """
     arrays = result.arrays
-    data = tasks.read(task)
-    model = np.stack([without_diagonal(one) for one in results.model(arrays, task.config.model.fraction_clip)])
-    # The diagonal is drawn, too: it has a value unless its frame is masked.
-    known = np.isfinite(data.c2[0])
-    measured, modelled = (results.block_means(whole, known, _BLOCKS) for whole in (data.c2, model))
+    measured, modelled = results.maps(tasks.read(task), results.model(arrays, task.config.model.fraction_clip), _BLOCKS)
     span = (float(arrays["t"][0]), float(arrays["t"][-1]))
     return figures.fit_maps(result.task, (measured, modelled, arrays["residual_map"]), list(arrays["phi"]), span)

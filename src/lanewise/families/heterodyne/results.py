@@ -188,11 +188,7 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
     modelled = model(arrays, task.config.model.fraction_clip)
     residuals = np.where(data.counted, (data.c2 - modelled) / fit.noise.factor(data.n_frames), 0.0)
     arrays["residual_map"] = _residual_map(residuals, data.counted, scale)
-    # The diagonal has a value unless its frame is masked.
-    known = np.isfinite(data.c2[0])
-    arrays["data_map"], arrays["model_map"] = (
-        block_means(one, known, _MAP_BLOCKS) for one in (data.c2, np.stack([without_diagonal(m) for m in modelled]))
-    )
+    arrays["data_map"], arrays["model_map"] = maps(data, modelled, _MAP_BLOCKS)
     return arrays | ({"c2": modelled} if task.config.outputs.c2 else {})
 
 
@@ -237,16 +233,22 @@ def block_edges(n_frames: int, most: int) -> np.ndarray:
     return np.linspace(0, n_frames, min(n_frames, most) + 1).astype(int)[:-1]
 
 
-def block_means(matrices: np.ndarray, known: np.ndarray, most: int) -> np.ndarray:
-    """Means over at most `most` blocks of frames along the last two axes, shape (…, M, M); NaN for an empty block.
+def maps(data: TwoTimeData, modelled: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of data and model over at most `most` blocks of frames, shape (n_phi, M, M); NaN for an empty block.
 
     Args:
-        known: which values count, shape (N, N).
+        modelled: the correlation that was fitted, shape (n_phi, N, N).
     """
-    edges = block_edges(matrices.shape[-1], most)
+    edges = block_edges(data.n_frames, most)
+    # The diagonal has a value unless its frame is masked.
+    known = np.isfinite(data.c2[0])
+    sizes = block_sums(known.astype(np.float64), edges)
     with np.errstate(invalid="ignore"):
-        found = block_sums(np.where(known, matrices, 0.0), edges) / block_sums(known.astype(np.float64), edges)
-    return np.asarray(found)
+        measured, fitted = (
+            block_sums(np.where(known, one, 0.0), edges) / sizes
+            for one in (data.c2, np.stack([without_diagonal(m) for m in modelled]))
+        )
+    return measured, fitted
 
 
 def block_sums(matrices: np.ndarray, edges: np.ndarray) -> np.ndarray:
