@@ -89,7 +89,7 @@ def command(name: str, function: Callable[..., None], *, description: str | None
 def run_command(kind: str, starter: Starter) -> Any:
     """`run KIND`: runs the campaign that the starter's flags describe."""
     text = f"Run a {kind} campaign from flags alone; its manifest is written beside the results."
-    action = partial(carry_out, failure=starter.failure)
+    action = partial(carry_out, single=starter.single)
     return command(f"run {kind}", with_flags(starter.manifest, action), description=text)
 
 

@@ -94,12 +94,12 @@ def carry_out(
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
     overrides: SetOption = None,
-    failure: int | None = None,
+    single: bool = False,
 ) -> None:
     """Run a campaign, print a summary, and exit with the code of the outcome.
 
     Args:
-        failure: as `Starter.failure`.
+        single: as `Starter.single`.
     """
     from lanewise.machine import progress
     from lanewise.manifest import planning
@@ -107,8 +107,8 @@ def carry_out(
     if batch_index is not None and index_from is not None:
         raise errors.UsageError("--batch-index and --index-from exclude each other")
     cluster = cluster or (batch_index is None and planning.index_variable(index_from) is not None)
-    alone = None if cluster else failure
-    campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else alone)
+    alone = single and not cluster
+    campaign = _reached(manifest, overrides, errors.NoResult if alone else errors.InputUnreachable if cluster else None)
     n_chunks = len(campaign.plan.chunks)
     chosen, source = planning.choose(batch_index, index_from, of, campaign.manifest, n_chunks)
     with progress.reporter() as reporter:
@@ -131,26 +131,27 @@ def carry_out(
         url=url,
     )
     if outcome.errors:
-        if alone is not None and isinstance(outcome.errors[0], errors.InputUnreachable):
+        if alone and isinstance(outcome.errors[0], errors.InputUnreachable):
             raise errors.NoResult(str(outcome.errors[0]))
         raise outcome.errors[0]
     if outcome.missing:
         raise errors.Incomplete(f"{url}: {missing} not committed; run again to compute them")
-    if alone is not None and set(outcome.counts) == {LaneStatus.FAILED.word}:
+    if alone and set(outcome.counts) == {LaneStatus.FAILED.word}:
         raise errors.NoResult(_reasons(campaign.record.rows()[0]))
     if not outcome.all_ok and not cluster:
         raise typer.Exit(errors.NOT_CONVERGED)
 
 
-def _reached(manifest: str | Document, overrides: list[str] | None, code: int | None) -> Campaign:
-    """The campaign; ends with `code`, if it is given, where nothing is wrong but that inputs cannot be reached."""
+def _reached(
+    manifest: str | Document, overrides: list[str] | None, unreachable: type[errors.LanewiseError] | None
+) -> Campaign:
+    """The campaign; raises `unreachable`, if it is given, where only inputs that cannot be reached are wrong."""
     try:
         return load(manifest, overrides)
     except (errors.ManifestError, errors.StorageError) as error:
-        if code is None or (isinstance(error, errors.ManifestError) and not error.unreachable):
+        if unreachable is None or (isinstance(error, errors.ManifestError) and not error.unreachable):
             raise
-        print(error, file=sys.stderr)
-        raise typer.Exit(code) from None
+        raise unreachable(str(error)) from None
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -175,7 +176,7 @@ def retry(
     """
     from lanewise.machine import progress
 
-    campaign = _reached(manifest, overrides, errors.InputUnreachable.exit_code if cluster else None)
+    campaign = _reached(manifest, overrides, errors.InputUnreachable if cluster else None)
     either = failed or nonconverged
     chosen = {"failed": failed or not either, "nonconverged": nonconverged or not either}
     with progress.reporter() as reporter:

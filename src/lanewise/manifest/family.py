@@ -138,15 +138,15 @@ class Starter:
         example: a command line.
         several: flag → whether a word is one of its values, for flags that take several words.
         paths: keys of the manifest with lists of paths, which the flags give relative to the working directory.
-        failure: exit code of `lanewise run KIND`, outside a cluster, if an input cannot be reached or all
-            realizations failed; None: the codes of `lanewise run MANIFEST`.
+        single: whether `lanewise run KIND`, outside a cluster, ends with NoResult if an input cannot be reached or all
+            realizations failed; else it ends as `lanewise run MANIFEST`.
     """
 
     manifest: Callable[..., Document]
     example: str
     several: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
-    failure: int | None = None
+    single: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lanewise.errors import UNHANDLED, UsageError
+from lanewise.errors import UsageError
 from lanewise.manifest import yaml_text
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Starter
@@ -73,5 +73,5 @@ STARTER = Starter(
     several={"--data": lambda word: not word.startswith("-")},
     paths=("inputs",),
     # The published page has 1 for an I/O error.
-    failure=UNHANDLED,
+    single=True,
 )
