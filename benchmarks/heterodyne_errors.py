@@ -31,7 +31,7 @@ CASES = tuple(simulate.Detector(*case) for case in ((20000, 3, 1.0), (4000, 5, 5
 WHERE = simulate.Experiment()
 QUANTITIES = ("J_ref", "J_sample", "v", "contrast", "offset")
 LEVELS = ((0.6827, 1.0), (0.95, 1.959964))
-FIRST_SEED = 5000
+FIRST_SEED = 6000
 
 
 def truths(detector: simulate.Detector) -> np.ndarray:

@@ -45,23 +45,26 @@ def test_independent_noise_is_not_shared_noise() -> None:
     # The mean of 300 is good to 0.06, the standard deviation (at most 1, by the cut) to 4 %; four of these.
     assert abs(np.mean(found)) < 0.24
     assert 0.7 < np.std(found) < 1.16
-    # 4 is exceeded with a probability of 3e-5 each.
-    assert max(found) < speckle_errors.SHARED_Z
+    # 4 %, 12 of 300: 26 or more have a probability of 3e-4. Beyond 4 comes 1 in 100 such tests.
+    assert sum(z > speckle_errors.SHARED_Z for z in found) < 26
+    assert max(found) < 4
 
 
 @pytest.mark.parametrize("kind", ["smooth", "block", "frame"])
 def test_a_misfit_or_a_bad_frame_is_not_shared_noise(kind: str) -> None:
-    residuals = noise_matrices(3, 100, 1)
+    noise = noise_matrices(3, 100, 1)
+    residuals = noise.copy()
     match kind:
         case "smooth":
             wave = np.sin(np.arange(100) / 10)
             residuals += 5 * wave[:, None] * wave
         case "block":
-            residuals[:, 40:60, 40:60] += 6
+            residuals[:, 40:60, 40:60] += 4
         case "frame":
             residuals[:, 31, :] += 10
             residuals[:, :, 31] += 10
-    assert z_of(residuals) < speckle_errors.SHARED_Z
+    # The misfit may raise it by less than its standard deviation under independent noise.
+    assert z_of(residuals) < z_of(noise) + 1
 
 
 def test_a_hot_frame_is_named() -> None:
@@ -221,6 +224,9 @@ def test_speckle_errors_of_data_without_shared_noise_need_the_pixels() -> None:
     data = TwoTimeData(simulate.simulate(P, WHERE, 5), WHERE.q, WHERE.dt, np.array(WHERE.phi))
     with pytest.raises(DataError, match=r"give errors\.pixels, or choose errors: independent"):
         fit(data, {"fit": QUICK, "errors": "speckle"})
+    counted = fit(replace(data, n_pixels=np.full(3, 5000.0)), {"fit": QUICK, "errors": "speckle"})
+    assert counted.speckle is not None
+    assert counted.speckle.detector.pixels == (5000.0,) * 3
 
 
 def weighted(levels: np.ndarray, seed: int, errors: Any = "auto") -> FitResult:

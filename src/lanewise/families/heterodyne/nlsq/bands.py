@@ -55,16 +55,12 @@ class Bands(NamedTuple):
     cuts_errors: np.ndarray
 
 
-def bands(at: Minimum, errors: Uncertainty, variance: float, clip: FractionClip) -> Bands:
-    """The bands at a minimum.
-
-    Args:
-        variance: that of the noise for which `errors` hold.
-    """
+def bands(at: Minimum, errors: Uncertainty, clip: FractionClip) -> Bands:
+    """The bands at a minimum."""
     n = len(np.asarray(at.scene.t))
     frames = np.unique([int(share * n) for share in _CUTS])
     values, slopes = _functions(at, jnp.asarray(frames), clip)
-    of_rates, of_cuts = (np.sqrt(errors.variances(np.asarray(slope)) * variance) for slope in slopes)
+    of_rates, of_cuts = (np.sqrt(errors.variances(np.asarray(slope))) for slope in slopes)
     later = np.arange(n) > frames[:, None]
     rates, cuts = (np.asarray(value) for value in values)
     return Bands(rates, of_rates, frames, np.where(later, cuts, np.nan), np.where(later, of_cuts, np.nan))

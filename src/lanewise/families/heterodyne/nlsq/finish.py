@@ -72,27 +72,25 @@ class Finish:
         best = rows(polished, 0)
         ssr, sigma = float(best.at.ssr), self.noise.sigma
         plain = self._errors(best, None)
-        variance = ssr / (n_data - plain.n_free)
-        independent = self._estimates(best, plain, variance)
+        independent = self._estimates(best, plain)
         residuals, valid = self._residuals(best, independent), self.weights > 0
         shared = frames.look(residuals, valid)
         kind = settings.errors.noise
-        noisy = variance > _ROUNDING * sigma**2 and shared.z > speckle_errors.SHARED_Z
+        noisy = plain.variance > _ROUNDING * sigma**2 and shared.z > speckle_errors.SHARED_Z
         wanted = kind == "speckle" or (kind == "auto" and noisy)
         speckle = self._speckle(best, independent, plain, shared) if wanted else None
-        errors, unit = plain, variance
-        chosen, inflation, expected = independent, 1.0, float(n_data - plain.n_free)
+        errors, chosen, inflation, expected = plain, independent, 1.0, float(n_data - plain.n_free)
         if speckle is not None:
-            errors, unit = self._errors(best, speckle.score), 1.0
-            chosen = self._estimates(best, errors, unit)
+            errors = self._errors(best, speckle.score)
+            chosen = self._estimates(best, errors)
             # By noise alone, χ² decreases by tr(H⁻¹ J) in place of one per unknown.
-            inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * variance), 1.0)
+            inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * plain.variance), 1.0)
             expected = speckle.ssr / sigma**2
         odd = [self.data.start_frame + frame * self.data.bin_frames for frame in frames.odd(residuals, valid)]
         exchange, second = (_rise(part, best, n_data) for part in (other, self._one_component(best)))
         agreement, chi2 = self.searcher.agreement(polished), ssr / sigma**2 if sigma > 0 else float("inf")
         basis = np.asarray(self.searcher.problem.scaling.basis)
-        gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / variance
+        gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / plain.variance
         return FitResult(
             **vars(chosen),
             t_ref=float(self.where.gauge.t_ref),
@@ -122,7 +120,7 @@ class Finish:
                 *self._components(other, exchange / inflation, second / inflation),
                 *plain.degenerate,
             ),
-            bands=self._bands(best, errors, unit),
+            bands=self._bands(best, errors),
             coordinates=np.asarray(best.x),
         )
 
@@ -172,7 +170,16 @@ class Finish:
     def _errors(self, best: Search, score: np.ndarray | None) -> Uncertainty:
         at = best.at
         x, joint, curvature, free = (np.asarray(part) for part in (best.x, at.joint, at.curvature, at.free))
-        return uncertainty.assess(x, joint=joint, curvature=curvature, free_scaling=free, where=self.where, score=score)
+        return uncertainty.assess(
+            x,
+            joint=joint,
+            curvature=curvature,
+            free_scaling=free,
+            where=self.where,
+            ssr=float(at.ssr),
+            n_data=self.searcher.n_data,
+            score=score,
+        )
 
     def _scaling_at_bounds(self, estimates: Estimates) -> Iterator[str]:
         scales = self.searcher.settings.scaling
@@ -183,12 +190,12 @@ class Finish:
             if low < high and any(np.isclose(value, (low, high), rtol=0, atol=1e-9).any() for value in values):
                 yield name
 
-    def _estimates(self, best: Search, errors: Uncertainty, variance: float) -> Estimates:
+    def _estimates(self, best: Search, errors: Uncertainty) -> Estimates:
         basis, centre = np.asarray(self.searcher.problem.scaling.basis), float(self.searcher.problem.data.centre)
         reported = coordinates.report(jnp.asarray(best.x), self.where.gauge, jnp.log(jnp.asarray(self.where.f0)))
-        covariance = errors.parameters * variance
-        contrast, offset = _per_angle(np.asarray(best.at.coefficients), errors.scaling * variance, basis, centre)
-        j_ref, j_sample, v = _paired(np.asarray(reported[1]), np.diag(errors.headline) * variance)
+        covariance = errors.parameters
+        contrast, offset = _per_angle(np.asarray(best.at.coefficients), errors.scaling, basis, centre)
+        j_ref, j_sample, v = _paired(np.asarray(reported[1]), np.diag(errors.headline))
         return Estimates(
             dict(zip(NAMES, _paired(np.asarray(reported[0]), np.diag(covariance)), strict=True)),
             covariance,
@@ -199,12 +206,12 @@ class Finish:
             offset,
         )
 
-    def _bands(self, best: Search, errors: Uncertainty, variance: float) -> Bands:
+    def _bands(self, best: Search, errors: Uncertainty) -> Bands:
         problem = self.searcher.problem
         basis, centre = problem.scaling.basis, problem.data.centre
         at = Minimum(best.x, best.at.coefficients, basis, centre, problem.scene, problem.gauge)
         clip = self.searcher.settings.model.fraction_clip
-        return bands.bands(jax.tree.map(jnp.asarray, at), errors, variance, clip)
+        return bands.bands(jax.tree.map(jnp.asarray, at), errors, clip)
 
     def _residuals(self, best: Search, estimates: Estimates) -> np.ndarray:
         """Residuals times the roots of their weights, shape (n_phi, N, N)."""
@@ -224,7 +231,9 @@ class Finish:
         """The speckle noise behind the residuals."""
         given, problem = self.searcher.settings.errors, self.searcher.problem
         contrast = np.maximum(_values(estimates.contrast), 0.0)
-        pixels = None if given.pixels is None else [given.pixels] * len(contrast)
+        pixels = None if given.pixels is None else np.full(len(contrast), given.pixels)
+        if pixels is None and shared.z <= speckle_errors.SHARED_Z:
+            pixels = self.data.n_pixels
         mean = max(float(contrast.mean()), 1e-12)
         modes = speckle_errors.mode_weights(mean, given.modes)
         fitted = Fitted(

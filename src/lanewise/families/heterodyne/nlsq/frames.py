@@ -2,7 +2,7 @@
 
 A third difference along one frame axis removes what changes slowly from frame to frame, such as the misfit of a model.
 It keeps the noise of single frames. In speckle, that noise is multiplied by the intensities in the other frame, which
-neighbours share. So the products of third differences at neighbouring second frames have a positive mean, and under
+neighbours share. So the products of third differences at near second frames have a positive mean, and under
 independent noise their mean is 0.
 """
 
@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+# Second frames at most this far apart: more of them show weaker noise, until the speckles have changed.
+_NEAR = 6
 # A row of products (one first frame of one angle) counts with its z, cut to ±_CUT: a single bad frame cannot decide.
 _CUT = 2.0
 # Variance of the sum over rows, relative to independent rows. The third differences have the autocovariances 20, −15,
-# 6, −1: rows overlap (Σ a² = 924 in place of 400), and the symmetric matrix holds each product twice (2 · 15² = 450).
-_OVERLAP = (924 + 450) / 400
+# 6, −1. So rows overlap (Σ a² = 924 in place of 400, for each distance), and the symmetric matrix holds the products
+# near its diagonal twice (2 (−15 + 6 − 1)²).
+_OVERLAP = (924 * _NEAR + 200) / (400 * _NEAR)
 _CUT_VARIANCE = float(stats.norm.expect(lambda x: np.clip(x, -_CUT, _CUT) ** 2))
 # Rows with more than this many times the median variance belong to bad frames, and do not count for the level.
 _BAD_ROW = 4.0
@@ -32,9 +35,9 @@ class Shared:
 
     Attributes:
         z: standard normal under independent noise, large and positive if entries that share a frame share noise.
-        products, squares: mean over the used pairs of the product of neighbouring third differences, and of their
-            squares, per angle, shape (n_phi,).
-        used: pairs of neighbours that count, shape (n_phi, N − 3, N − 1).
+        products, squares: mean product of third differences at near second frames, and their mean square, per angle,
+            shape (n_phi,).
+        used: third differences that count, shape (n_phi, N − 3, N).
     """
 
     z: float
@@ -47,6 +50,13 @@ def third_differences(residuals: Any) -> Any:
     """Along the first frame axis: shape (…, N − 3, N) for (…, N, N); NumPy or JAX."""
     r = residuals
     return r[..., :-3, :] - 3 * r[..., 1:-2, :] + 3 * r[..., 2:-1, :] - r[..., 3:, :]
+
+
+def near(columns: Any) -> Any:
+    """Sum of the next _NEAR columns of each, of the same shape (…, N); NumPy or JAX."""
+    total = columns.cumsum(axis=-1)
+    last = [min(at + _NEAR, columns.shape[-1] - 1) for at in range(columns.shape[-1])]
+    return total[..., np.array(last)] - total
 
 
 def odd(residuals: np.ndarray, valid: np.ndarray) -> list[int]:
@@ -68,18 +78,17 @@ def look(residuals: np.ndarray, valid: np.ndarray) -> Shared:
     valid = valid & ~np.eye(valid.shape[-1], dtype=bool)
     differences = third_differences(np.where(valid, residuals, 0.0))
     whole = valid[:, :-3] & valid[:, 1:-2] & valid[:, 2:-1] & valid[:, 3:]
-    used = whole[..., 1:] & whole[..., :-1]
-    one, other = differences[..., :-1], differences[..., 1:]
-    count = used.sum(axis=-1)
-    products = np.where(used, one * other, 0.0).sum(axis=-1)
-    squares = np.where(used, (one**2 + other**2) / 2, 0.0).sum(axis=-1)
-    full = (count > 0) & (squares > 0)
-    z_rows = products[full] * np.sqrt(count[full]) / squares[full]
-    z = float(np.clip(z_rows, -_CUT, _CUT).sum() / np.sqrt(max(full.sum(), 1) * _OVERLAP * _CUT_VARIANCE))
+    differences = np.where(whole, differences, 0.0)
+    pairs, count = (whole * near(whole)).sum(axis=-1), whole.sum(axis=-1)
+    products, squares = (differences * near(differences)).sum(axis=-1), (differences**2).sum(axis=-1)
+    full = (pairs > 0) & (squares > 0)
     level = squares / np.maximum(count, 1)
     median = np.array([np.median(one[rows]) if rows.any() else 0.0 for one, rows in zip(level, full, strict=True)])
     good = full & (level <= _BAD_ROW * median[:, None])
-    total = np.maximum((count * good).sum(axis=1), 1)
-    return Shared(
-        z, (products * good).sum(axis=1) / total, (squares * good).sum(axis=1) / total, used & good[..., None]
-    )
+    z_rows = products[good] / (np.sqrt(pairs[good]) * level[good])
+    z = float(np.clip(z_rows, -_CUT, _CUT).sum() / np.sqrt(max(good.sum(), 1) * _OVERLAP * _CUT_VARIANCE))
+
+    def mean(total: np.ndarray, n: np.ndarray) -> np.ndarray:
+        return np.asarray((total * good).sum(axis=1) / np.maximum((n * good).sum(axis=1), 1))
+
+    return Shared(z, mean(products, pairs), mean(squares, count), whole & good[..., None])

@@ -43,7 +43,7 @@ class Fitted(NamedTuple):
         contrast: contrast of each angle, shape (n_phi,).
         modes: weight of each mode in the intensity, shape (n_modes,).
         root_weight: square root of the weight of each value, shape (n_phi, N, N); 0 for values that are left out.
-        used: neighbours whose third differences count, shape (n_phi, N − 3, N − 1); see `frames`.
+        used: third differences that count, shape (n_phi, N − 3, N); see `frames`.
     """
 
     x: Any
@@ -61,8 +61,8 @@ class Tables(NamedTuple):
 
     Attributes:
         scores: sums over pairs of weight · δ · (∂g/∂x, g, 1), shape (n_lanes, n_phi, per_lane, N_PARTS, 15).
-        forms: for each two rows of a lane, the weighted scalar product of their δ, the mean product of neighbouring
-            third differences, and of third differences themselves: shape
+        forms: for each two rows of a lane, the weighted scalar product of their δ, the mean product of third
+            differences at near second frames, and of third differences themselves: shape
             (n_lanes, 3, n_phi, per_lane, N_PARTS, per_lane, N_PARTS).
     """
 
@@ -166,8 +166,8 @@ def _forms(rows: jax.Array, used: jax.Array) -> jax.Array:
         return jnp.einsum("arij,asij->ars", one, other)
 
     whole = product(jnp.triu(rows, 1), rows)
-    differences = frames.third_differences(rows)
-    one, other = differences[..., :-1] * used[:, None], differences[..., 1:] * used[:, None]
-    count = jnp.maximum(used.sum(axis=(1, 2)), 1)[:, None, None]
-    mixed, squares = product(one, other), product(one, one) + product(other, other)
-    return jnp.stack([whole, (mixed + jnp.swapaxes(mixed, 1, 2)) / (2 * count), squares / (2 * count)])
+    differences = frames.third_differences(rows) * used[:, None]
+    pairs, count = (jnp.maximum(n.sum(axis=(1, 2)), 1)[:, None, None] for n in (used * frames.near(used), used))
+    mixed = product(differences, frames.near(differences))
+    products = (mixed + jnp.swapaxes(mixed, 1, 2)) / (2 * pairs)
+    return jnp.stack([whole, products, product(differences, differences) / count])

@@ -32,6 +32,10 @@ _COORDINATES = (
 # Limits of squared singular values of the column-normalised Jacobian. Below _NULL an error has no correct digit. _WEAK
 # corresponds to a condition number of 1000, six times that of a well-posed window.
 _NULL, _WEAK = 1e-12, 1e-6
+# Box parameters that are coordinates themselves. Their bounds count in the errors: v_offset is often known less well by
+# the data than by its bounds, and |v| with it. The bounds of the others do not count: with D_offset held at its bound,
+# the error of alpha would be a hundred times too small.
+_BOUNDED = ("alpha_ref", "alpha_sample", "beta", "v_offset", "f1", "f3", "phi0")
 # A direction is named by the coordinates whose component in it exceeds this.
 _NAMED_COMPONENT = 0.25
 
@@ -41,7 +45,9 @@ class Uncertainty:
     """Covariances of a fit.
 
     Attributes:
-        inverse: inverse of the curvature `joint`, of the same shape; zero rows for what is fixed.
+        inverse: inverse of the curvature `joint`, of the same shape; zero rows for what is fixed. Covariances are this
+            times `variance` under independent noise.
+        variance: of the noise of a value of weight 1.
         box: covariance of the box parameters, contrast and offset, as far as the data determine them.
         undetermined: directions of these that the data do not determine, as columns; scales: size of each unknown.
         to_joint: from these unknowns to those of `joint`.
@@ -55,6 +61,7 @@ class Uncertainty:
     """
 
     inverse: np.ndarray
+    variance: float
     box: np.ndarray
     undetermined: np.ndarray
     scales: np.ndarray
@@ -81,17 +88,18 @@ def assess(
     curvature: np.ndarray,
     free_scaling: np.ndarray,
     where: FitSetting,
+    ssr: float,
+    n_data: int,
     score: np.ndarray | None = None,
 ) -> Uncertainty:
-    """Covariances at the minimum x, without the bounds.
-
-    With D_offset held at its bound, the error of alpha would be a hundred times too small.
+    """Covariances at the minimum x.
 
     Args:
         joint: JᵀJ of coordinates, contrast and offset together.
         curvature: JᵀJ of the coordinates alone, with contrast and offset projected out.
         free_scaling: which contrast and offset coefficients are free.
-        score: covariance of the score, as `joint`; None for independent noise of variance 1, where it is `joint`.
+        ssr: weighted sum of squared residuals.
+        score: covariance of the score, as `joint`; None for independent noise.
     """
     k, free_scaling = N_COORDINATES, free_scaling.reshape(-1)
     maps = _maps(jnp.asarray(x), where.gauge, jnp.log(jnp.asarray(where.f0)))
@@ -106,7 +114,10 @@ def assess(
     covariance, open_directions, scale = _invert(transform.T @ joint @ transform)
     inverse = np.zeros((len(free), len(free)))
     inverse[np.ix_(free, free)] = covariance
-    full = inverse if score is None else inverse @ whole.T @ score @ whole @ inverse
+    n_free = int(free.sum() - at_bound.sum())
+    variance = ssr / (n_data - n_free)
+    full = inverse * variance if score is None else inverse @ whole.T @ score @ whole @ inverse
+    full = _within(full, where.box.high - where.box.low)
     left_open = np.zeros((len(free), open_directions.shape[1]))
     left_open[free] = open_directions
     scales = np.zeros(len(free))
@@ -117,6 +128,7 @@ def assess(
     parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
         whole @ inverse @ whole.T,
+        variance,
         full,
         left_open,
         scales,
@@ -126,8 +138,19 @@ def assess(
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
         tuple(name for name, ended_at_bound in zip(BOX_NAMES, at_bound, strict=True) if ended_at_bound),
         _directions(curvature, to_x[:, ~user_fixed]),
-        int(free.sum() - at_bound.sum()),
+        n_free,
     )
+
+
+def _within(covariance: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """The covariance when bounds of that width are known, too.
+
+    An estimate that ends at a bound has a mean square distance of width²/3 from what lies between the bounds.
+    """
+    at = [BOX_NAMES.index(name) for name in _BOUNDED]
+    rows = covariance[:, at]
+    gained = np.linalg.pinv(covariance[np.ix_(at, at)] + np.diag(width[at] ** 2 / 3), hermitian=True)
+    return np.asarray(covariance - rows @ gained @ rows.T)
 
 
 @jax.jit
