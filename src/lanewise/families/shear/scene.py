@@ -64,6 +64,7 @@ class Image:
         pixel_scale: size of a pixel [arcsec].
         size_x, size_y: size of the stamp [pixel].
         padding: size of the renderer's grid in stamps; None chooses it by the predicted error.
+        accuracy: what may go wrong by the choice of the grid: `answer` or `strict`, see `model.render`.
     """
 
     pixel_scale: float
@@ -72,6 +73,7 @@ class Image:
     noise: Noise
     n_objects: int = 1
     padding: int | None = None
+    accuracy: str = "answer"
 
     @property
     def middle(self) -> dict[str, float]:

@@ -15,7 +15,14 @@ from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.fourier import GridRenderer
 from lanewise.families.shear.model.likelihood import choose
-from lanewise.families.shear.model.render import TOLERANCE, better, choose_grid, in_precision
+from lanewise.families.shear.model.render import (
+    SHIFT_TOLERANCE,
+    TOLERANCE,
+    better,
+    choose_grid,
+    in_precision,
+    is_strict,
+)
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import GUARDED, inside, quantity
 from lanewise.manifest.problem import Data
@@ -60,7 +67,7 @@ class ShearProblem:
         # allows ten times the tolerance of the prediction; float32 is accurate enough for that.
         single = in_precision(config, "float32")
         self._check_renderers = GridRenderer(single, self.grid), GridRenderer(single, better(self.grid))
-        self._tolerance = 10 * TOLERANCE
+        self._sigma = None if is_strict(config) else config.image.noise.sigma
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,10 +140,18 @@ class ShearProblem:
         return found
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
-        """Largest error of the image against that of a better grid, in units of the tolerance; a scalar."""
+        """Error of the image against that of a better grid, in units of the tolerance; a scalar.
+
+        A strict grid has a largest error relative to the peak. Else the norm of the whitened difference counts, too: no
+        estimate can shift by more of its standard deviations.
+        """
         p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
         drawn, expected = (render(p) for render in self._check_renderers)
-        return jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / self._tolerance
+        error: jax.Array = jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / (10 * TOLERANCE)
+        if self._sigma is None:
+            return error
+        shift = jnp.linalg.norm((drawn - expected) * data.get("root", 1 / self._sigma)) / (10 * SHIFT_TOLERANCE)
+        return jnp.minimum(error, shift)
 
     def _from_mean(self, position: jax.Array, data: Data) -> jax.Array:
         """The position with x and y less the mean of this image's Normal prior; as it is if they have bounds."""
