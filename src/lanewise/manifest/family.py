@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from lanewise.errors import Complaint, LanewiseError
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest, Rung
-from lanewise.manifest.plan import Planned
+from lanewise.manifest.plan import Chunk, Planned
 from lanewise.manifest.problem import LaneInference, Membership, Observation, Problem
-from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Outputs, Solver
+from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Needs, Outputs, Solver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +86,7 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
             convergence thresholds and width.
         lanes: for a family whose realizations the engine infers. Other families have a `solver`, which raises
             MachineError if this machine lacks the device that the manifest requires.
+        needs: memory and time of a chunk, for a family with a solver; None if they cannot be predicted.
         check_config: all complaints about the config; default: those of its schema.
         resolve_config: the config with its files found and pinned to their content.
         check_extent: complaints about the family's own keys that the schema cannot express.
@@ -111,6 +112,7 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     settings: Callable[[Manifest], Mapping[str, Any]] = _of_lanes
     lanes: Lanes[ConfigT, ResultT] | None = None
     solver: Callable[[Manifest], Solver] | None = None
+    needs: Callable[[Manifest, Chunk], Needs | None] | None = None
     check_config: Callable[[Document], Sequence[Complaint]] | None = None
     resolve_config: Callable[[Document], Mapping[str, Any]] = _as_it_stands
     check_extent: Callable[[Document], Sequence[Complaint]] = _nothing

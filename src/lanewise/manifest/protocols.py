@@ -50,6 +50,23 @@ class AnyResult(Protocol):
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a chunk of a family with a solver needs.
+
+    Attributes:
+        host_bytes: peak memory of the process.
+        seconds: time on cores like those on which it was measured.
+        what: what is computed, for people.
+        remedy: what to do if the memory is too small.
+    """
+
+    host_bytes: int
+    seconds: float
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Try:
     """One attempt at a retried realization.
 

@@ -14,6 +14,7 @@ from lanewise.machine import device, host
 from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
+from lanewise.manifest.protocols import Needs
 
 _GIB = 2**30
 # Python with JAX and GalSim while it compiles: 0.6 to 0.9 GiB resident on Linux, x86-64, jax 0.10.
@@ -93,6 +94,20 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
     )
     _check(manifest, plan, engine, memory)
     return memory
+
+
+def of_solver(manifest: Manifest, plan: Plan) -> Needs | None:
+    """Needs of the first chunk of a family with a solver; None for other families, or if they cannot be predicted.
+
+    Raises:
+        ManifestError: the chunk does not fit into resources.memory.
+    """
+    predict_needs = registry.family(manifest.kind).needs
+    found = predict_needs(manifest, plan.chunks[0]) if predict_needs else None
+    if found is None or found.host_bytes <= host.quantity_bytes(manifest.resources.memory):
+        return found
+    text = f"{found.what}: needs about {size_text(found.host_bytes)}, got {manifest.resources.memory}; {found.remedy}"
+    raise ManifestError([manifest.document.complaint(("resources", "memory"), text)])
 
 
 def size_text(n_bytes: float) -> str:

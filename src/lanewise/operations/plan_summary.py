@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanewise.errors import UsageError
 from lanewise.manifest import registry
 from lanewise.manifest.plan import Computed, Plan, Realization
-from lanewise.manifest.protocols import Forecast
+from lanewise.manifest.protocols import Forecast, Needs
 from lanewise.operations import aggregate
 from lanewise.storage.record import Record
 
@@ -75,6 +75,7 @@ class PlanSummary:
     Attributes:
         width: lanes in flight; None for a family that does not run as lanes.
         memory, disk: None if they were not requested or cannot be predicted.
+        solver: needs of the first chunk of a family that does not run as lanes; None as above.
     """
 
     name: str
@@ -86,6 +87,7 @@ class PlanSummary:
     stretches: tuple[Stretch, ...]
     memory: Memory | None
     disk: Disk | None
+    solver: Needs | None
     chunks: tuple[ChunkRange, ...]
 
 
@@ -99,7 +101,7 @@ def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
         ManifestError: the memory or the disk space is too small.
     """
     done = record.commits()
-    needed, space = _needs(record, frozenset(done)) if needs else (None, None)
+    needed, space, solver = _needs(record, frozenset(done)) if needs else (None, None, None)
     return PlanSummary(
         name=record.manifest.name,
         output=record.manifest.output.url,
@@ -110,16 +112,18 @@ def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
         stretches=tuple(_stretches(record.plan)),
         memory=needed,
         disk=space,
+        solver=solver,
         chunks=tuple(_ranges(record.plan, frozenset(done))),
     )
 
 
-def _needs(record: Record, done: frozenset[int]) -> tuple[Memory | None, Disk | None]:
+def _needs(record: Record, done: frozenset[int]) -> tuple[Memory | None, Disk | None, Needs | None]:
     # Only a prediction imports JAX, which takes more time and memory than the rest of the plan.
     from lanewise.operations import disk, memory
 
     needed = memory.predict(record.manifest, record.plan)
-    return needed, disk.predict(record, needed.record_bytes, done) if needed else None
+    space = disk.predict(record, needed.record_bytes, done) if needed else None
+    return needed, space, memory.of_solver(record.manifest, record.plan)
 
 
 def _stretches(plan: Plan) -> Iterator[Stretch]:
@@ -145,6 +149,7 @@ def text(found: PlanSummary, plan: Plan) -> str:
         f"output: {found.output} ({n_done} of {found.n_chunks} chunks committed)",
         *([found.memory.text] if found.memory else []),
         *([found.disk.text] if found.disk else []),
+        *([_solver(found.solver)] if found.solver else []),
         "",
     ]
     middle = found.n_chunks > _SHOWN
@@ -155,6 +160,16 @@ def text(found: PlanSummary, plan: Plan) -> str:
         if middle and index == _SHOWN // 2 - 1:
             lines.append("      …")
     return "\n".join(lines)
+
+
+def _solver(needs: Needs) -> str:
+    from lanewise.operations.memory import size_text
+
+    minutes = needs.seconds / 60
+    time = (
+        f"{needs.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    )
+    return f"first chunk: about {size_text(needs.host_bytes)} and {time}; {needs.what}"
 
 
 def _ids(realizations: Sequence[Realization]) -> str:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import yaml
 
+import lanewise
 from conftest import load
 from lanewise.errors import ManifestError, UsageError
 from lanewise.families.heterodyne import sweep, tasks
+from lanewise.operations import plan_summary
 from lanewise.operations.extend import write as extend
 
 MANIFEST: dict[str, Any] = {
@@ -171,3 +174,33 @@ def test_a_heterodyne_campaign_is_not_extended(make: Make) -> None:
     with pytest.raises(UsageError, match="no realizations to add; add files to 'inputs'"):
         extend(load(path).record, 2)
     assert Path(path).read_text() == before
+
+
+def test_a_plan_says_memory_and_time_of_its_fits_and_refuses_too_little_memory(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", c2=np.ones((2, 500, 500)), q=0.01, phi=np.array([0.0, 90.0]), dt=0.1)
+    campaign = {
+        "apiVersion": "lanewise/v1",
+        "kind": "heterodyne",
+        "name": "large",
+        "inputs": "data.npz",
+        "config": {"errors": "independent"},
+        "output": {"url": "out"},
+        "resources": {"memory": "2Gi"},
+    }
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(campaign))
+    needs = plan_summary.summarise(lanewise.load(str(path)).record, needs=True).solver
+    assert needs is not None
+    assert needs.what == "1 fit at a time, the largest of 2×500×500"
+    speckle = lanewise.load(str(path), ["config.errors=auto"])
+    more = plan_summary.summarise(speckle.record, needs=True).solver
+    assert more is not None
+    assert more.host_bytes > needs.host_bytes
+    assert more.seconds > needs.seconds
+    binned = lanewise.load(str(path), ["config.data.bin_frames=5"])
+    less = plan_summary.summarise(binned.record, needs=True).solver
+    assert less is not None
+    assert less.what == "1 fit at a time, the largest of 2×100×100"
+    small = lanewise.load(str(path), ["resources.memory=512Mi"])
+    with pytest.raises(ManifestError, match=r"resources\.memory: 1 fit at a time, .* needs about 0\.8 GiB, got 512Mi"):
+        plan_summary.summarise(small.record, needs=True)

@@ -168,6 +168,24 @@ def read(one: Input, chosen: Selection, shown: str = "") -> tuple[TwoTimeData, .
         raise DataError(f"{shown}: {error}") from None
 
 
+def shape(one: Input, chosen: Selection) -> tuple[int, int]:
+    """Number of angles and of frames (or bins of frames) of the chosen data set of a pinned file; reads no matrix.
+
+    Raises:
+        DataError, StorageError: as `read`.
+    """
+    raw = inputs.read(one, digest)
+    try:
+        with archive.opened(raw, inputs.local(one.path)) as file:
+            catalogue = beamlines.catalogue(file, chosen)
+            _, candidates = choice.choose_q(catalogue, choice.each_q(catalogue, chosen.q)[0])
+            _, indices = choice.choose_phi(catalogue, candidates, chosen.phi)
+            first, last = choice.window(_same_length(catalogue, indices), chosen.start_frame, chosen.end_frame)
+    except Unreadable as error:
+        raise DataError(f"{one.path}: {error}") from None
+    return len(indices), (last - first + 1) // chosen.bin_frames
+
+
 def digest(path: str, raw: bytes) -> str:
     """SHA-256 of a data file and of the files that it takes data from; of the file alone if there are none.
 

@@ -16,7 +16,8 @@ from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family
 from lanewise.manifest.manifest import Manifest, Rung
-from lanewise.manifest.protocols import Conclusion, Outputs, Solver
+from lanewise.manifest.plan import Chunk
+from lanewise.manifest.protocols import Conclusion, Needs, Outputs, Solver
 from lanewise.storage import inputs
 from lanewise.storage.record import Record
 
@@ -93,6 +94,13 @@ def solver(manifest: Manifest) -> Solver:
     return TaskSolver(manifest.resources.device, manifest.resources.cpus)
 
 
+def needs(manifest: Manifest, chunk: Chunk) -> Needs | None:
+    """Memory and time of the fits of a chunk."""
+    from lanewise.families.heterodyne import needs as of_fits
+
+    return of_fits.of_chunk(manifest, chunk)
+
+
 def collect(record: Record) -> pd.DataFrame:
     """The summary, one row per committed task."""
     from lanewise.families.heterodyne import summary
@@ -128,6 +136,7 @@ FAMILY: Family[HeterodyneConfig, TaskResult, Record] = Family(
     remarks=remarks,
     outputs=outputs,
     solver=solver,
+    needs=needs,
     collect=collect,
     conclude=conclude,
     no_extension=no_extension,
