@@ -277,3 +277,29 @@ def test_speckle_intervals_cover_the_truth() -> None:
     print(spread, np.mean(np.abs(z) < 1), np.mean(np.abs(z) < 1.96))
     # A standard deviation from 60 is good to 9 %; four of these. Independent errors give 1.4 to 3.3.
     assert np.all(np.abs(spread - 1) < 0.37)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("phi", "mode"),
+    [((0.0,), "auto"), ((-60.0, -20.0, 20.0, 60.0), "individual"), ((-60.0, -30.0, 0.0, 30.0, 60.0), "fourier")],
+)
+def test_speckle_errors_hold_with_one_angle_and_in_each_scaling_mode(phi: tuple[float, ...], mode: str) -> None:
+    where, n, z = replace(WHERE, phi=phi, n_frames=60, dt=1 / 6), 24, []
+    t_ref = float(np.exp(np.log(c2.time_grid(60, 1 / 6)).mean()))
+    truths = [
+        P["D0_ref"] * t_ref ** P["alpha_ref"] + P["D_offset_ref"],
+        P["D0_sample"] * t_ref ** P["alpha_sample"] + P["D_offset_sample"],
+        *(1 / DETECTOR.modes for _ in phi),
+        *(1.0 for _ in phi),
+    ]
+    for seed in range(n):
+        matrices = speckle.simulate(P, where, DETECTOR, seed)
+        data = TwoTimeData(np.stack([without_diagonal(m) for m in matrices]), where.q, where.dt, np.array(phi))
+        result = fit(data, {"fit": QUICK, "scaling": {"mode": mode}})
+        assert result.speckle is not None
+        estimates = (result.j_ref, result.j_sample, *result.contrast, *result.offset)
+        z.append([(e.value - truth) / e.error for e, truth in zip(estimates, truths, strict=True)])
+    print(np.std(z, axis=0), np.mean(z, axis=0))
+    # The root mean square of 24 values is good to 14 %; four of these.
+    assert np.all(np.abs(np.sqrt(np.mean(np.square(z), axis=0)) - 1) < 0.58)
