@@ -127,6 +127,8 @@ _VALUES: dict[str, list[Any]] = {
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],
     "inputs": [[{"path": "/absent/b.h5", "sha256": "1" * 64}]],
+    "config.model.compare": [["static"]],
+    "config.model.tied": [{"D0_ref": "D0_sample"}],
     "config.data.mask_pairs": [["1-2 x 3"]],
     "config.data.keys.c2": ["b"],
     "config.data.keys.q": ["b"],
@@ -158,7 +160,8 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep"})
     idle += _idle("shear-config", manifests, "config", set())
     idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
-    idle += _idle("heterodyne-config", [HETERODYNE], "config", set())
+    flow = {**HETERODYNE["config"], "model": {"type": "laminar_flow", "gap": 1e6}}
+    idle += _idle("heterodyne-config", [HETERODYNE, {**HETERODYNE, "config": flow}], "config", set())
     assert idle == []
 
 

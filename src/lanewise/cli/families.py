@@ -5,6 +5,7 @@ A family is imported when its command is called or listed. `lanewise --help` imp
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -107,6 +108,8 @@ def _init(starter: Starter, manifest: Document, output: OutputOption = None, for
     # `run` must accept what `init` writes.
     open_record(manifest)
     content = text(manifest, output, starter.paths)
+    for note in manifest.notes:
+        print(note, file=sys.stderr)
     if output is None:
         print(content, end="")
         return

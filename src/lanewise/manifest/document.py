@@ -21,6 +21,7 @@ class Document:
         lines: 1-based line of every path in the document.
         origins: origin of every path that was overridden: `--set`, or the name of an environment variable.
         prefix: path of the document in the one that it is part of.
+        notes: what its reader should know of how it was made, one sentence each.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Document:
     lines: Mapping[Path, int] = field(default_factory=dict)
     origins: Mapping[Path, str] = field(default_factory=dict)
     prefix: Path = ()
+    notes: tuple[str, ...] = ()
 
     def at(self, path: Path) -> Any:
         """The value at a path.

@@ -67,7 +67,8 @@ def numbers(flag: str, texts: Sequence[str]) -> list[float]:
 
 
 def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) -> str:
-    """The manifest as YAML; each key has the first sentence of its description as a comment.
+    """The manifest as YAML; each key has the first sentence of its description as a comment, and the notes
+    stand at the top.
 
     Args:
         target: file that it is written to; paths in the manifest become relative to it.
@@ -85,6 +86,7 @@ def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) ->
     lines = [
         *([f"# yaml-language-server: $schema={_schema_path(target)}"] if known else []),
         "# `lanewise run` on this file carries it out; `lanewise plan --explain` shows every setting there is.",
+        *(f"# {note}" for note in doc.notes),
     ]
     for key, part in whole["properties"].items():
         if key not in value:

@@ -7,6 +7,7 @@ import pytest
 from lanewise.errors import ManifestError
 from lanewise.families.heterodyne import config
 from lanewise.families.heterodyne.c2 import NAMES
+from lanewise.families.heterodyne.models import MODELS
 from lanewise.manifest import schema, yaml_text
 
 
@@ -30,17 +31,19 @@ def test_every_key_of_the_schema_is_described() -> None:
 def test_the_schema_names_the_defaults_that_the_types_have() -> None:
     parsed = config.parse({})
     assert set(parsed.parameters) == set(NAMES)
+    ranges = config.default_ranges(MODELS)
     for name, bounds in {
-        **parsed.parameters,
+        **ranges,
         "contrast": parsed.scaling.contrast,
         "offset": parsed.scaling.offset,
     }.items():
-        place = f"parameters.{name}" if name in NAMES else f"scaling.{name}"
+        place = f"parameters.{name}" if name in ranges else f"scaling.{name}"
         assert SCHEMA[place]["default"] == {"min": bounds.min, "max": bounds.max}
     for section in ("data", "model", "fit"):
         values = getattr(parsed, section)
         for key in values.__dataclass_fields__:
-            assert SCHEMA[f"{section}.{key}"].get("default") == getattr(values, key)
+            own = getattr(values, key)
+            assert SCHEMA[f"{section}.{key}"].get("default") == (list(own) if isinstance(own, tuple) else own)
     assert SCHEMA["scaling.mode"]["default"] == parsed.scaling.mode
 
 

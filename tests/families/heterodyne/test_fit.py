@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -16,7 +16,9 @@ from lanewise.families.heterodyne.data import TwoTimeData, load_data
 from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, starts
 from lanewise.families.heterodyne.nlsq.fit import fit, fit_file
 from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.nlsq.scene import Scene
 from lanewise.families.heterodyne.nlsq.search import diverse
+from lanewise.families.heterodyne.nlsq.two_component import TwoComponents
 
 REFERENCE = Path(__file__).parents[2] / "data" / "heterodyne"
 TRUTH = simulate.EXAMPLE
@@ -28,7 +30,6 @@ HEADLINE = {
     "j_sample": TRUTH["D0_sample"] * T_REF ** TRUTH["alpha_sample"] + TRUTH["D_offset_sample"],
     "v": TRUTH["v0"] * T_REF ** TRUTH["beta"] + TRUTH["v_offset"],
 }
-SHORT, ANGLES = c2.time_grid(12, 0.8), np.array([-5.0, 30.0])
 NORMAL = jax.jit(scaling.normal, static_argnums=2)
 QUICK = {"candidates": 256, "starts": 16, "polish": 8}
 
@@ -205,20 +206,6 @@ def test_too_few_data_and_a_wrong_config_are_errors() -> None:
         fit(reference("flat"), {"scaling": {"mode": "fourier"}})
 
 
-@partial(jax.jit, static_argnums=1)
-def slopes_and_curve(x: jax.Array, clip: c2.FractionClip, gauge: coordinates.Gauge) -> tuple[jax.Array, jax.Array]:
-    """g of the model for the pairs above the diagonal, and its derivatives by the coordinates."""
-
-    def curve(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        parameters, _ = coordinates.report(x, gauge, jnp.log(jnp.array([1e-6, 1.0])))
-        shape: jax.Array = c2.two_time_correlation(parameters, SHORT, 0.0054, 0.8, ANGLES, 1.0, 0.0, clip)
-        g = shape[:, *np.triu_indices(len(SHORT), 1)]
-        return g, g
-
-    found: tuple[jax.Array, jax.Array] = jax.jacfwd(curve, has_aux=True)(x)
-    return found
-
-
 @jax.jit
 def truth_coordinates(parameters: jax.Array, gauge: coordinates.Gauge) -> jax.Array:
     log_f0 = jnp.log(parameters[9]) + parameters[10] * (gauge.f2 - parameters[11])
@@ -227,42 +214,21 @@ def truth_coordinates(parameters: jax.Array, gauge: coordinates.Gauge) -> jax.Ar
 
 def test_coordinates_report_the_parameters_they_came_from() -> None:
     with jax.enable_x64(True):
-        parameters = VECTOR
-        where = coordinates.setting(config.checked({"parameters": {"f2": 1.0}}), T)
-        found, headline = coordinates.report(
-            truth_coordinates(parameters, where.gauge), where.gauge, jnp.log(jnp.asarray(where.f0))
-        )
-        np.testing.assert_allclose(found, parameters, rtol=1e-12)
+        gauge, _, _ = coordinates.setting(config.checked({"parameters": {"f2": 1.0}}).parameters, {}, T)
+        found, headline = coordinates.report(truth_coordinates(VECTOR, gauge), gauge)
+        np.testing.assert_allclose(found, VECTOR, rtol=1e-12)
         np.testing.assert_allclose(headline, list(HEADLINE.values()), rtol=1e-12)
 
 
 def test_f0_above_its_bound_at_mid_window_moves_f2_and_changes_no_f() -> None:
     with jax.enable_x64(True):
-        where = coordinates.setting(config.HeterodyneConfig(), T)
-        x = truth_coordinates(VECTOR, where.gauge).at[9].set(2.0)
-        found, _ = coordinates.report(x, where.gauge, jnp.log(jnp.asarray(where.f0)))
+        gauge, _, _ = coordinates.setting(config.HeterodyneConfig().parameters, {}, T)
+        x = truth_coordinates(VECTOR, gauge).at[9].set(2.0)
+        found, _ = coordinates.report(x, gauge)
         named = dict(zip(c2.NAMES, np.asarray(found), strict=True))
         assert named["f0"] == pytest.approx(1.0)
         rise = named["f0"] * np.exp(named["f1"] * (T - named["f2"]))
-        np.testing.assert_allclose(rise, np.exp(2.0 + named["f1"] * (T - where.gauge.t_mid)), rtol=1e-12)
-
-
-@pytest.mark.parametrize("clip", ["soft", "hard"])
-def test_the_kernel_has_the_model_and_its_derivatives(clip: c2.FractionClip) -> None:
-    n = len(SHORT)
-    with jax.enable_x64(True):
-        gauge = coordinates.setting(config.HeterodyneConfig(), SHORT).gauge
-        x = truth_coordinates(VECTOR, gauge)
-        y = np.random.default_rng(0).normal(1.2, 0.1, (2, n, n))
-        data = kernel.pairs(y, np.ones_like(y), seed=0)
-        scene = kernel.Scene(SHORT, 0.8, 0.0054, ANGLES)
-        gram = np.asarray(jax.jit(kernel.grams, static_argnums=5)(x, data, 1, scene, gauge, clip))
-        slopes, g = (np.asarray(part) for part in slopes_and_curve(x, clip, gauge))
-    values = y[:, *np.triu_indices(n, 1)] - data.centre
-    columns = np.concatenate([slopes, np.stack([g, np.ones_like(g), values], axis=-1)], axis=-1)
-    expected = np.einsum("apk,apl->akl", columns, columns)
-    scale = np.sqrt(np.einsum("akk->ak", expected))
-    assert np.abs((gram - expected) / (scale[:, :, None] * scale[:, None, :])).max() < 1e-9
+        np.testing.assert_allclose(rise, np.exp(2.0 + named["f1"] * (T - gauge.t_mid)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["auto", "individual", "fourier", "constant"])
@@ -327,8 +293,9 @@ def test_contrast_and_offset_keep_to_their_bounds(bounds: Bounds, expected: tupl
 
 
 def test_starts_fill_the_space_and_depend_on_their_seed_alone() -> None:
-    scene = kernel.Scene(T, 0.1, 0.0054, np.array([0.0]))
-    one, same, other = (starts.design(64, seed, scene, (-10.0, 10.0)) for seed in (1, 1, 2))
+    scene = Scene(T, 0.1, 0.0054, np.array([0.0]))
+    where = TwoComponents().setting(config.HeterodyneConfig().parameters, {}, T)
+    one, same, other = (starts.design(64, seed, scene, where) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
     assert np.isfinite(one).all()
@@ -338,7 +305,7 @@ def test_starts_fill_the_space_and_depend_on_their_seed_alone() -> None:
 
 def test_hops_draw_one_or_two_things_anew_and_keep_the_others() -> None:
     x, fresh = np.zeros(13), np.ones((40, 13))
-    found = starts.hops(x, fresh, seed=3)
+    found = starts.hops(x, fresh, 3, TwoComponents.groups)
     assert set(found.sum(axis=1)) <= {3.0, 4.0, 6.0, 7.0}
     assert (found.any(axis=0)).all()
     assert np.array_equal(found[:, 6], found[:, 12])

@@ -37,7 +37,7 @@ def rank(truth: Mapping[str, float]) -> int:
     def curve(parameters: jax.Array) -> jax.Array:
         e = EXPERIMENT
         shape: jax.Array = c2.two_time_correlation(
-            parameters[:14], T, e.q, e.dt, e.phi, parameters[14], parameters[15], e.fraction_clip
+            parameters[:14], T, e.q, e.dt, e.phi, parameters[14], parameters[15], e.definitions.fraction_clip
         )
         return shape[:, ::4, ::4].ravel()
 

@@ -13,11 +13,14 @@ import pytest
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import c2, config, simulate, speckle
+from lanewise.families.heterodyne.c2 import Definitions
 from lanewise.families.heterodyne.data import TwoTimeData, without_diagonal
 from lanewise.families.heterodyne.nlsq import coordinates, frames, kernel, noise, replicates, speckle_errors
 from lanewise.families.heterodyne.nlsq.fit import fit
 from lanewise.families.heterodyne.nlsq.replicates import N_PARTS, PIXELS, Fitted
 from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.nlsq.scene import Scene
+from lanewise.families.heterodyne.nlsq.two_component import TwoComponents
 
 WHERE = simulate.Experiment()
 DETECTOR = simulate.Detector(pixels=2000, modes=3, flux=1.0)
@@ -97,6 +100,7 @@ def test_modes_give_the_contrast(contrast: float) -> None:
     assert speckle_errors.mode_weights(contrast, 4).tolist() == [0.25] * 4
 
 
+MODEL = TwoComponents(Definitions())
 SHORT = simulate.Experiment(n_frames=12, dt=0.8, phi=(-60.0, 60.0))
 
 
@@ -105,19 +109,21 @@ def short_fit() -> Fitted:
     """A fit of 12 frames that ended at the truth."""
     jax.config.update("jax_enable_x64", True)
     t = c2.time_grid(SHORT.n_frames, SHORT.dt)
-    gauge = coordinates.setting(config.checked({"parameters": {"f2": P["f2"]}}), t).gauge
+    ranges = config.checked({"parameters": {"f2": P["f2"]}}).parameters
+    gauge, _, _ = coordinates.setting(ranges, {}, t)
     box = [np.log(P["f0"]) if name == "f0" else P[name] for name in coordinates.BOX_NAMES]
     shape = (2, 12, 12)
     data = kernel.pairs(np.ones(shape), np.ones(shape), seed=0)
     used = frames.look(noise_matrices(2, 12, 0), np.ones(shape, bool)).used
-    scene = kernel.Scene(t, SHORT.dt, SHORT.q, np.array(SHORT.phi))
-    parts = (data, scene, gauge, np.full(2, 1 / 3), np.full(3, 1 / 3), np.ones(shape), used)
+    scene = Scene(t, SHORT.dt, SHORT.q, np.array(SHORT.phi))
+    flow = replicates.flow(MODEL, MODEL.physics.vector(P), scene)
+    parts = (data, scene, gauge, np.full(2, 1 / 3), np.full(3, 1 / 3), np.ones(shape), used, flow)
     return Fitted(*jax.tree.map(jnp.asarray, (coordinates.from_box(jnp.array(box), gauge), *parts)))
 
 
 @cache
 def short_tables() -> replicates.Tables:
-    return replicates.simulate(short_fit(), jax.random.key(1), "soft", sequential=True)
+    return replicates.simulate(short_fit(), jax.random.key(1), MODEL, sequential=True)
 
 
 @pytest.mark.slow
@@ -133,7 +139,10 @@ def test_the_scores_scatter_as_those_of_simulated_data(flux: float) -> None:
     fraction = c2.clip_fraction(values["f0"] * np.exp(values["f1"] * (t - values["f2"])) + values["f3"], "soft")
     wave = SHORT.q * np.cos(np.deg2rad(np.array(SHORT.phi) + values["phi0"]))
     path = c2.cumulative(values["v0"] * t ** values["beta"] + values["v_offset"], dt)
-    of = speckle.flow(rates=np.stack(rates), path=path, fraction=fraction, wave=wave, q=SHORT.q)
+    parts = np.stack([1 - fraction, fraction])
+    phase = wave[:, None] * path
+    amplitude = parts / np.sqrt((parts**2).sum(axis=0))
+    of = speckle.flow(c2.Fields(np.stack(rates), amplitude, np.stack([0 * phase, phase])), SHORT.q)
     keys = jax.random.split(jax.random.key(2), n)
     simulated = jax.lax.map(lambda key: speckle._correlation(key, of, 3, jnp.float32(flux), jnp.int32(pixels)), keys)
     shape = simulate.shape(P, SHORT)
@@ -143,7 +152,7 @@ def test_the_scores_scatter_as_those_of_simulated_data(flux: float) -> None:
     columns = np.stack([shape[:, *above], np.ones_like(shape[:, *above])])
     data_scores = np.einsum("nap,cap->nc", noise_of, columns)
     tables = short_tables()
-    own = tables.scores[..., [kernel.G, kernel.ONE]]
+    own = tables.scores[..., [-2, -1]]
     powers = flux ** -np.arange(float(N_PARTS))
     expected = np.einsum("p,larpc,larpd->cd", powers, own, own) / (own.shape[0] * own.shape[2]) * PIXELS / pixels
     for direction in ([1, 0], [0, 1], [1, -1], [0.5, 1]):

@@ -9,6 +9,7 @@ import pandas as pd
 from lanewise.errors import NOT_CONVERGED
 from lanewise.families.heterodyne import curves, figures, report
 from lanewise.families.heterodyne import summary as table
+from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.report import Survey
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import of
@@ -66,7 +67,7 @@ def conclude(record: Record) -> Conclusion:
 
 def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, bytes]]:
     """Name, caption and SVG of each plot; none if no task has a fit."""
-    fitted = summary[summary["J_ref"].notna()] if "J_ref" in summary else summary.iloc[:0]
+    fitted = summary[summary["ssr"].notna()] if "ssr" in summary else summary.iloc[:0]
     if fitted.empty:
         return []
     found = []
@@ -85,7 +86,7 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, bytes]
 def _of_fit(result: TaskResult) -> list[tuple[str, str, bytes]]:
     arrays, nlsq = result.arrays, result.content["nlsq"]
     cuts = f"{result.task}: cuts through the correlation at some ages, with the model and its error band."
-    rates = f"{result.task}: rates of reference and sample, and the drift, with their error bands."
+    rates = f"{result.task}: the rates over the age, with their error bands."
     maps = (
         f"{result.task}: data, model, and residuals in units of their error, averaged over blocks of frames; "
         f"the rms of the residuals is {nlsq['residual_rms']:.2f}, that of independent noise alone is 1."
@@ -94,7 +95,7 @@ def _of_fit(result: TaskResult) -> list[tuple[str, str, bytes]]:
         rates += f" Not determined: {'; '.join(nlsq['degenerate'])}."
     return [
         (f"cuts-{result.run_id}", cuts, curves.cuts(result.task, arrays)),
-        (f"rates-{result.run_id}", rates, curves.rates(result.task, arrays)),
+        (f"rates-{result.run_id}", rates, curves.rates(result.task, arrays, MODELS[result.model].rates)),
         (f"maps-{result.run_id}", maps, figures.worst_maps(result.task, arrays)),
     ]
 

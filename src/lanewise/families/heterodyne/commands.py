@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lanewise.families.heterodyne.simulate import Detector, Experiment
 
 
+# Distance of the walls of a simulated flow [Å].
+_GAP = 2e6
+
+
 class LayoutName(StrEnum):
     """Names of the file layouts on the command line."""
 
@@ -25,6 +29,14 @@ class LayoutName(StrEnum):
     APS = "aps"
     APS_U = "aps-u"
     NPZ = "npz"
+
+
+class ModelChoice(StrEnum):
+    """Names of the models on the command line."""
+
+    TWO_COMPONENT = "two_component"
+    STATIC = "static"
+    LAMINAR_FLOW = "laminar_flow"
 
 
 class NoiseModel(StrEnum):
@@ -36,6 +48,13 @@ class NoiseModel(StrEnum):
 
 def simulate(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Directory for the files: a path or URL.")],
+    model: Annotated[
+        ModelChoice, typer.Option("--model", help="Model of the correlation.")
+    ] = ModelChoice.TWO_COMPONENT,
+    gap: Annotated[
+        float | None,
+        typer.Option("--gap", min=1e-12, help="Distance of the walls [Å], for laminar_flow.  [default: 2e6]"),
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Number of data sets; each has its own noise.")] = 1,
     layout: Annotated[
         LayoutName, typer.Option("--layout", help="Layout of the file; aps and aps-u store float32.")
@@ -86,19 +105,26 @@ def simulate(
         typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the truth, e.g. D0_ref=2e4; repeatable."),
     ] = None,
 ) -> None:
-    """Write two-time correlations of two interfering components, with noise.
+    """Write two-time correlations, with noise.
 
-    A file is named het_s<seed> and carries its truth in the attribute lanewise_truth (in NPZ, a text array): the 14
-    parameters, contrast, offset and noise (or pixels, modes and flux). The same options write the same bytes.
+    A file is named het_s<seed> and carries its truth in the attribute lanewise_truth (in NPZ, a text array): the
+    model, its parameters, contrast, offset and noise (or pixels, modes and flux). The same options write the same
+    bytes.
 
     Examples:
     lanewise simulate heterodyne data --count 8 --set v0=900 --set alpha_ref=0
     lanewise simulate heterodyne data --noise-model speckle --pixels 20000 --modes 3 --flux 1
     """
     from lanewise.families.heterodyne import simulate as simulation
+    from lanewise.families.heterodyne.c2 import Definitions
+    from lanewise.families.heterodyne.models import MODELS
     from lanewise.storage.store import Store
 
-    where = simulation.Experiment(frames, dt, q, tuple(phi or (-5.0, 0.0, 5.0)))
+    chosen = MODELS[model.value]
+    if gap is not None and not chosen.needs_gap:
+        raise UsageError(f"--gap {gap:g}: --model {model.value} does not use it; leave it out")
+    by = Definitions(gap=gap or _GAP) if chosen.needs_gap else Definitions()
+    where = simulation.Experiment(frames, dt, q, tuple(phi or (-5.0, 0.0, 5.0)), model=chosen, definitions=by)
     detector = None
     if noise_model is NoiseModel.SPECKLE:
         _without("speckle", contrast=contrast, offset=offset, noise=noise)
@@ -107,7 +133,7 @@ def simulate(
     else:
         _without("independent", pixels=pixels, modes=modes, flux=flux)
         where = replace(where, **_given({"contrast": 0.3, "offset": 1.0, "noise": 0.005}, contrast, offset, noise))
-    changed = _parameters(overrides or [], simulation.EXAMPLE)
+    changed = _parameters(overrides or [], chosen.example)
     if random_truth and overrides:
         raise UsageError("--random-truth and --set exclude each other")
     store = Store(folder)
@@ -147,13 +173,11 @@ def _given(defaults: Mapping[str, Any], *values: float | None) -> dict[str, Any]
 
 
 def _parameters(overrides: list[str], example: Mapping[str, float]) -> dict[str, float]:
-    from lanewise.families.heterodyne.c2 import NAMES
-
     parameters = dict(example)
     for text in overrides:
         name, _, value = text.partition("=")
-        if name not in NAMES:
-            raise UsageError(f"--set {text}: expected NAME=VALUE with one of {', '.join(NAMES)}")
+        if name not in example:
+            raise UsageError(f"--set {text}: expected NAME=VALUE with one of {', '.join(example)}")
         try:
             parameters[name] = float(value)
         except ValueError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lanewise.errors import Complaint, ManifestError
-from lanewise.families.heterodyne.c2 import BOUNDS, FractionClip, TimeOrigin
+from lanewise.families.heterodyne.c2 import Convention, Definitions, FractionClip, TimeOrigin
+from lanewise.families.heterodyne.models import MODELS, ModelName
 from lanewise.manifest import schema, typed
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import climbed
@@ -35,7 +36,9 @@ class Range:
         return self.min, self.max
 
 
-DEFAULT_RANGES: Mapping[str, Range] = {name: Range(*bounds) for name, bounds in BOUNDS.items()}
+def default_ranges(names: Iterable[ModelName]) -> dict[str, Range]:
+    """The default bounds of the parameters of these models."""
+    return {name: Range(*bounds) for one in names for name, bounds in MODELS[one].bounds.items()}
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,25 @@ class Selection:
 
 @dataclass(frozen=True)
 class Model:
-    """Definitions of the ages, of the fraction, and of the sample where the data do not name it."""
+    """The model that is fitted, others to compare it with, and definitions.
 
+    Attributes:
+        tied: parameter → the parameter whose value it has.
+    """
+
+    type: ModelName = "two_component"
+    compare: Sequence[ModelName] = ()
     fraction_clip: FractionClip = "soft"
+    convention: Convention = "intensity"
+    gap: float | None = None
     time_origin: TimeOrigin = "window"
     label: Label = "as_bounded"
+    tied: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def definitions(self) -> Definitions:
+        """What no fit changes."""
+        return Definitions(self.fraction_clip, self.convention, self.gap)
 
 
 @dataclass(frozen=True)
@@ -140,7 +157,7 @@ class HeterodyneConfig:
 
     data: Selection = field(default_factory=Selection)
     model: Model = field(default_factory=Model)
-    parameters: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
+    parameters: Mapping[str, Range] = field(default_factory=lambda: default_ranges(["two_component"]))
     scaling: Scaling = field(default_factory=Scaling)
     fit: FitSettings = field(default_factory=FitSettings)
     errors: Errors = field(default_factory=Errors)
@@ -173,8 +190,8 @@ def check(config: Document) -> list[Complaint]:
     if found:
         return found
     value = config.value
-    found += _check_data(config)
-    for section, defaults in (("parameters", DEFAULT_RANGES), ("scaling", _SCALES)):
+    found += [*_check_data(config), *_check_model(config)]
+    for section, defaults in (("parameters", default_ranges(MODELS)), ("scaling", _SCALES)):
         for name, part in value.get(section, {}).items():
             if not isinstance(part, Mapping):
                 continue
@@ -218,6 +235,45 @@ def _check_data(config: Document) -> Iterator[Complaint]:
                 )
 
 
+def _check_model(config: Document) -> Iterator[Complaint]:
+    model = config.value.get("model", {})
+    kinds = _kinds(model)
+    needing = [name for name in kinds if MODELS[name].needs_gap]
+    if needing and "gap" not in model:
+        key = "type" if needing[0] == kinds[0] else "compare"
+        yield config.complaint(
+            ("model", key), f"{needing[0]} needs the distance of its walls; add 'gap' [Å] to 'model'"
+        )
+    for at, name in enumerate(kinds[1:]):
+        if name in kinds[: at + 1]:
+            yield config.complaint(("model", "compare", at), f"{name} is fitted already; remove it")
+    known = default_ranges(kinds)
+    given = config.value.get("parameters", {})
+    for name in given:
+        if name not in known:
+            yield config.complaint(
+                ("parameters", name), f"{' and '.join(kinds)} has no parameter {name}; it has {', '.join(known)}"
+            )
+    tied = model.get("tied", {})
+    for name, source in tied.items():
+        groups = [group for group in MODELS[kinds[0]].tied if name in group]
+        place = ("model", "tied", name)
+        if not groups:
+            possible = ", ".join(sorted(one for group in MODELS[kinds[0]].tied for one in group)) or "none"
+            yield config.complaint(place, f"expected a parameter of {kinds[0]} that can be tied ({possible})")
+        elif source not in groups[0] - {name}:
+            yield config.complaint(place, f"expected one of {', '.join(sorted(groups[0] - {name}))}, got '{source}'")
+        elif source in tied:
+            yield config.complaint(place, f"{source} is tied itself; tie {name} to {tied[source]}")
+        elif name in given:
+            yield config.complaint(("parameters", name), f"{name} is tied to {source}, which has the bounds; remove it")
+
+
+def _kinds(model: Mapping[str, Any]) -> list[ModelName]:
+    """The model of a section `model`, and those that it is compared with."""
+    return [model.get("type", Model.type), *model.get("compare", ())]
+
+
 def frame_range(entry: int | str) -> tuple[int, int]:
     """First and last frame of a number or of a range such as "40-42"."""
     low, _, high = (entry if isinstance(entry, str) else str(int(entry))).partition("-")
@@ -235,10 +291,12 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     data |= {key: typed.build(kind, data[key]) for key, kind in (("keys", Keys), ("units", Units)) if key in data}
     scaling |= {name: _range(scaling[name], default) for name, default in _SCALES.items() if name in scaling}
     given, errors = value.get("parameters", {}), value.get("errors", {})
+    model = value.get("model", {})
+    ranges = default_ranges(_kinds(model))
     return HeterodyneConfig(
         data=typed.build(Selection, data),
-        model=typed.build(Model, value.get("model", {})),
-        parameters={name: _range(given.get(name, {}), default) for name, default in DEFAULT_RANGES.items()},
+        model=typed.build(Model, model | {"compare": tuple(model.get("compare", ()))}),
+        parameters={name: _range(given.get(name, {}), default) for name, default in ranges.items()},
         scaling=typed.build(Scaling, scaling),
         fit=typed.build(FitSettings, value.get("fit", {})),
         errors=typed.build(Errors, {"noise": errors} if isinstance(errors, str) else errors),

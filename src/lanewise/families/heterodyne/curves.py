@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ _COLOURS = ("g1", "g2", "third", "fourth")
 _COLUMNS = 3
 # Points per curve.
 _POINTS = 60
-_RATES = ("J_ref [Å²/s]", "J_sample [Å²/s]", "v [Å/s]")
 
 
 def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -30,9 +29,14 @@ def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     return svg(f"cuts-{task}", partial(_cuts, arrays), size=(9.6, 3.3))
 
 
-def rates(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The rates of both components and the drift against the age, with their bands; arguments as for `cuts`."""
-    return svg(f"rates-{task}", partial(_rates, arrays), size=(9.6, 2.8))
+def rates(task: str, arrays: Mapping[str, np.ndarray], labels: Sequence[str]) -> bytes:
+    """The rates and speeds of the model against the age, with their bands.
+
+    Args:
+        arrays: those of the fit's NPZ.
+        labels: `Model.rates`.
+    """
+    return svg(f"rates-{task}", partial(_rates, arrays, labels), size=(3.2 * len(labels), 2.8))
 
 
 def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
@@ -56,10 +60,10 @@ def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
     panels[-1].legend(fontsize=8)
 
 
-def _rates(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
+def _rates(arrays: Mapping[str, np.ndarray], labels: Sequence[str], figure: Figure) -> None:
     figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
-    panels = figure.subplots(1, len(_RATES), squeeze=False)[0]
-    for axes, label, values, errors in zip(panels, _RATES, arrays["rates"], arrays["rates_errors"], strict=True):
+    panels = figure.subplots(1, len(labels), squeeze=False)[0]
+    for axes, label, values, errors in zip(panels, labels, arrays["rates"], arrays["rates_errors"], strict=True):
         _band(axes, arrays["t"], values, errors, PALETTE["g1"], "")
         axes.axvline(float(arrays["t_ref"]), color=PALETTE["muted"], linewidth=0.6, linestyle=":")
         axes.set_ylabel(label)

@@ -135,6 +135,21 @@ def load(source: str, chosen: Selection) -> tuple[TwoTimeData, ...]:
     return read(inputs.pin(source, digest), chosen, source)
 
 
+def labels(source: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """q [1/Å] and angle [degree] of each matrix of a file; None if the file does not have them.
+
+    Raises:
+        DataError: the file cannot be read.
+        StorageError: storage cannot be reached.
+    """
+    try:
+        with archive.opened(inputs.read(inputs.pin(source, digest), digest), inputs.local(source)) as file:
+            catalogue = beamlines.catalogue(file, Selection(train=1))
+    except Unreadable as error:
+        raise DataError(f"{source}: {error}") from None
+    return catalogue.q, catalogue.phi
+
+
 def read(one: Input, chosen: Selection, shown: str = "") -> tuple[TwoTimeData, ...]:
     """The chosen data sets of a pinned file: one, or one per q for `q: all`.
 

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lanewise.families.heterodyne import models
 from lanewise.report.canvas import PALETTE, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SHOWN = {
-    "J_ref": "J_ref [Å²/s]",
-    "J_sample": "J_sample [Å²/s]",
-    "v": "|v| [Å/s]",
-    "alpha_ref": "alpha_ref",
-    "alpha_sample": "alpha_sample",
-    "beta": "beta",
-}
 _COLUMNS = 3
 # Swept values with a larger ratio of maximum to minimum get a logarithmic axis.
 _LOG_AXIS_RATIO = 20.0
@@ -30,8 +23,10 @@ _TICKS = 12
 
 
 def over(summary: pd.DataFrame, key: str) -> bytes:
-    """The parameters of `_SHOWN` against one swept key, or against the files if the key is `input_filename`; SVG."""
-    return svg(f"over-{key}", partial(_over, summary, key), size=(9.6, 4.8))
+    """The parameters that the report shows against one swept key, or the files if the key is `input_filename`; SVG."""
+    shown = models.shown(summary["model"])
+    rows = -(-len(shown) // _COLUMNS)
+    return svg(f"over-{key}", partial(_over, summary, key, shown), size=(9.6, 2.4 * rows))
 
 
 def worst_maps(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -58,15 +53,15 @@ def fit_maps(
     return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.7 + 2.4 * len(phi), 7.4))
 
 
-def _over(summary: pd.DataFrame, key: str, figure: Figure) -> None:
+def _over(summary: pd.DataFrame, key: str, shown: Mapping[str, str], figure: Figure) -> None:
     places, labels = _places(summary[key])
     # Shift tasks with the same value slightly, so that their points do not overlap.
     span = float(np.ptp(places)) or 1.0
     rank = summary.groupby(pd.Series(places, index=summary.index)).cumcount().to_numpy()
     shifted = places + 0.004 * span * rank * (labels is not None or places.min() <= 0 or not _is_wide(places))
     files = list(dict.fromkeys(summary["input_filename"]))
-    for at, (name, title) in enumerate(_SHOWN.items()):
-        axes = figure.add_subplot(len(_SHOWN) // _COLUMNS, _COLUMNS, at + 1)
+    for at, (name, title) in enumerate(shown.items()):
+        axes = figure.add_subplot(-(-len(shown) // _COLUMNS), _COLUMNS, at + 1)
         for colour, label, rows in _by_file(summary, files, key):
             _points(axes, shifted[rows], summary[rows], name, colour)
             # An empty series for the legend, because the points may all be hollow.
@@ -76,7 +71,7 @@ def _over(summary: pd.DataFrame, key: str, figure: Figure) -> None:
             axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         elif _is_wide(places):
             axes.set_xscale("log")
-        if at >= len(_SHOWN) - _COLUMNS:
+        if at >= len(shown) - _COLUMNS:
             axes.set_xlabel("file" if key == "input_filename" else key)
     if len(files) == 2 and key != "input_filename":
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper right", ncols=2)

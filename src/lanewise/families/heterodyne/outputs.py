@@ -12,7 +12,7 @@ from typing import Any
 import h5netcdf
 import numpy as np
 
-from lanewise.families.heterodyne.c2 import HEADLINE, NAMES
+from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
@@ -44,14 +44,18 @@ def summary_row(result: TaskResult) -> dict[str, Any]:
     row |= {"status": result.status.word, "converged": result.status is LaneStatus.OK}
     nlsq = result.content.get("nlsq", {})
     errors, independent = nlsq.get("errors", {}), nlsq.get("errors_independent", {})
-    for name in (*HEADLINE, *NAMES):
+    model = MODELS[result.model]
+    for name in (*model.headline, *model.names):
         row |= {name: nlsq.get(name), f"{name}_error": errors.get(name)}
-    row |= {"noise_model": nlsq.get("noise_model")}
-    row |= {f"{name}_error_independent": independent.get(name) for name in HEADLINE}
+    row |= {"model": result.model, "noise_model": nlsq.get("noise_model")}
+    row |= {f"{name}_error_independent": independent.get(name) for name in model.headline}
     for name in ("contrast", "offset"):
         # The value of the first angle; the only one if all angles share it.
         row |= {name: nlsq.get(name, [None])[0], f"{name}_error": errors.get(name, [None])[0]}
     row |= {name: nlsq.get(name) for name in _NUMBERS}
+    compared = nlsq.get("comparison", {})
+    row |= {"best_model": compared.get("best")}
+    row |= {f"delta_bic_{name}": delta for name, delta in compared.get("deltas", {}).items()}
     row["at_bounds"] = " ".join(nlsq["at_bounds"]) if nlsq else None
     row |= {"seed": result.seed, "data_sha256": result.data_sha256, "reason": result.reason}
     return row

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lanewise.families.heterodyne import models
 from lanewise.families.heterodyne.summary import SeedGroup
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import DamagedChunk
@@ -68,7 +69,13 @@ def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str
     page.filters |= {"estimate": _estimate}
     shown = [Plot(caption, inline(name, svg)) for name, caption, svg in plots]
     return page.get_template("report.html.j2").render(
-        s=survey, rows=_rows(summary), context=context, plots=shown, rows_shown=ROWS_SHOWN
+        s=survey,
+        rows=_rows(summary),
+        shown=models.shown(summary.get("model", ())),
+        compared=[name for name in models.MODELS if f"delta_bic_{name}" in summary],
+        context=context,
+        plots=shown,
+        rows_shown=ROWS_SHOWN,
     )
 
 

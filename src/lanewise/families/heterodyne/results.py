@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from lanewise.errors import LanewiseError
-from lanewise.families.heterodyne import c2
-from lanewise.families.heterodyne.c2 import HEADLINE, FractionClip
+from lanewise.families.heterodyne import config as heterodyne_config
+from lanewise.families.heterodyne import models
 from lanewise.families.heterodyne.data import TwoTimeData, without_diagonal
+from lanewise.families.heterodyne.models import ModelName
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
@@ -37,6 +38,7 @@ class TaskResult:
         task: readable name of the task.
         reason: why the fit failed or did not converge; empty if it converged.
         swept: values set by the sweep, by dotted config path.
+        model: name of the model.
         content: content of result.json, according to its schema; empty if there is no fit.
         arrays: arrays of the NPZ, float64; empty if there is no fit.
         tries: every attempt, including the first run; empty if the task was never retried.
@@ -50,6 +52,7 @@ class TaskResult:
     input_filename: str
     data_sha256: str
     swept: Mapping[str, Any]
+    model: ModelName = "two_component"
     content: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     method: str = "nlsq"
@@ -101,7 +104,17 @@ def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str,
 
 def _without_fit(task: Task, status: LaneStatus, reason: str) -> TaskResult:
     file = task.input
-    return TaskResult(task.run_id, task.name, task.seed, status, reason, file.filename, file.sha256, task.swept)
+    return TaskResult(
+        task.run_id,
+        task.name,
+        task.seed,
+        status,
+        reason,
+        file.filename,
+        file.sha256,
+        task.swept,
+        task.config.model.type,
+    )
 
 
 def _data(data: TwoTimeData) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def _data(data: TwoTimeData) -> dict[str, Any]:
 
 def _numbers(fit: FitResult) -> dict[str, Any]:
     """The section `nlsq`; an infinite error (the data do not determine the value) becomes null."""
-    single = {**fit.parameters, **headline(fit)}
+    single = {**fit.parameters, **fit.headline}
     speckle, sigma = fit.speckle, fit.noise.sigma
     return {
         **{name: one.value for name, one in single.items()},
@@ -148,20 +161,23 @@ def _numbers(fit: FitResult) -> dict[str, Any]:
         "noise_of_age": fit.noise.of_age.tolist(),
         **{name: getattr(fit, name) for name in _AS_THEY_ARE},
         **{name: list(getattr(fit, name)) for name in ("at_bounds", "degenerate", "warnings")},
+        **_comparison(fit),
     }
 
 
 def _errors(of: Estimates) -> dict[str, Any]:
-    single = {**of.parameters, **headline(of)}
+    single = {**of.parameters, **of.headline}
     return {
         **{name: _finite(one.error) for name, one in single.items()},
         **{name: [_finite(one.error) for one in getattr(of, name)] for name in _PER_ANGLE},
     }
 
 
-def headline(of: Estimates) -> dict[str, Estimate]:
-    """The quantities that the data determine best, by their names in `HEADLINE`."""
-    return dict(zip(HEADLINE, (of.j_ref, of.j_sample, of.v), strict=True))
+def _comparison(fit: FitResult) -> dict[str, Any]:
+    if fit.comparison is None:
+        return {}
+    found = fit.comparison
+    return {"comparison": {"criterion": found.criterion, "best": found.best, "deltas": dict(found.deltas)}}
 
 
 def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarray]:
@@ -185,7 +201,7 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
     }
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in numbers.items()}
     scale = fit.noise.sigma if fit.noise.sigma > 0 else math.sqrt(fit.ssr / fit.n_data)
-    modelled = model(arrays, task.config.model.fraction_clip)
+    modelled = model(arrays, task.config.model)
     residuals = np.where(data.counted, (data.c2 - modelled) / fit.noise.factor(data.n_frames), 0.0)
     arrays["residual_map"] = _residual_map(residuals, data.counted, scale)
     arrays["data_map"], arrays["model_map"] = maps(data, modelled, _MAP_BLOCKS)
@@ -194,14 +210,14 @@ def _arrays(task: Task, data: TwoTimeData, fit: FitResult) -> dict[str, np.ndarr
 
 def _group(of: Estimates, name: str) -> Iterable[Estimate]:
     """Parameters for no name, the headline, or the values per angle."""
-    return of.parameters.values() if not name else headline(of).values() if name == "headline" else getattr(of, name)
+    return of.parameters.values() if not name else of.headline.values() if name == "headline" else getattr(of, name)
 
 
-def model(arrays: Mapping[str, np.ndarray], clip: FractionClip) -> np.ndarray:
+def model(arrays: Mapping[str, np.ndarray], of: heterodyne_config.Model) -> np.ndarray:
     """The correlation that was fitted, shape (n_phi, N, N), from the arrays of its NPZ."""
     names = ("parameters", "t", "q", "dt", "phi", "contrast", "offset")
     parameters, t, q, dt, phi, contrast, offset = (arrays[name] for name in names)
-    found: np.ndarray = c2.two_time_correlation(parameters, t, float(q), float(dt), phi, contrast, offset, clip)
+    found: np.ndarray = models.correlation(of.type, parameters, t, q, float(dt), phi, contrast, offset, of.definitions)
     return found
 
 

@@ -10,28 +10,13 @@ from dataclasses import asdict, dataclass
 import h5py
 import numpy as np
 
-from lanewise.families.heterodyne.c2 import NAMES, FractionClip, time_grid, two_time_correlation
+from lanewise.families.heterodyne.c2 import Definitions, time_grid
 from lanewise.families.heterodyne.layouts import APS_MAP, APS_PHI, APS_Q, APS_U_BINS, APS_U_MAP, APS_U_PHI, APS_U_Q
+from lanewise.families.heterodyne.models import MODELS, Model
 
 TRUTH = "lanewise_truth"
 
-# With these, the data distinguish both components, the drift and the change of the fraction.
-EXAMPLE: Mapping[str, float] = {
-    "D0_ref": 2e4,
-    "alpha_ref": -0.2,
-    "D_offset_ref": 500.0,
-    "D0_sample": 8e3,
-    "alpha_sample": 0.3,
-    "D_offset_sample": 100.0,
-    "v0": 800.0,
-    "beta": 0.2,
-    "v_offset": 5.0,
-    "f0": 0.4,
-    "f1": -0.3,
-    "f2": 1.0,
-    "f3": 0.2,
-    "phi0": 2.0,
-}
+EXAMPLE = MODELS["two_component"].example
 # Allowed range of the decay of the correlation within the window, as a share of the contrast.
 _FALL = (0.2, 0.9)
 
@@ -48,7 +33,7 @@ class Experiment:
         contrast: height of the correlation, at every angle.
         offset: value without any correlation, at every angle.
         noise: standard deviation of one value of c2.
-        fraction_clip: see `two_time_correlation`.
+        model: what is measured, with its definitions.
     """
 
     n_frames: int = 100
@@ -58,7 +43,8 @@ class Experiment:
     contrast: float = 0.3
     offset: float = 1.0
     noise: float = 0.005
-    fraction_clip: FractionClip = "soft"
+    model: Model = MODELS["two_component"]
+    definitions: Definitions = Definitions()  # noqa: RUF009  # frozen
 
 
 @dataclass(frozen=True)
@@ -78,8 +64,8 @@ class Detector:
 
 def shape(truth: Mapping[str, float], where: Experiment) -> np.ndarray:
     """The correlation without contrast, offset and noise, shape (n_phi, N, N); 1 on the diagonal."""
-    parameters, t = np.array([truth[name] for name in NAMES]), time_grid(where.n_frames, where.dt)
-    curve: np.ndarray = two_time_correlation(parameters, t, where.q, where.dt, where.phi, 1.0, 0.0, where.fraction_clip)
+    t, phi = time_grid(where.n_frames, where.dt), np.array(where.phi)
+    curve: np.ndarray = where.model.shape(where.model.vector(truth), t, where.q, where.dt, phi, where.definitions)
     return curve
 
 
@@ -96,27 +82,55 @@ def draw_truth(where: Experiment, seed: int) -> dict[str, float]:
     Rates are log-uniform around those that the window resolves; exponents and fractions are uniform.
     """
     rng = np.random.default_rng(seed)
-    span = where.n_frames * where.dt
     while True:
-        log10 = {name: 10 ** rng.uniform(-0.7, 1.0) / (where.q**2 * span) for name in ("D0_ref", "D0_sample")}
-        parameters = {
-            **{name: float(np.clip(value, 100.0, 1e6)) for name, value in log10.items()},
-            "alpha_ref": rng.uniform(-1.0, 1.0),
-            "alpha_sample": rng.uniform(-1.0, 1.0),
-            "v0": float(np.clip(10 ** rng.uniform(-0.3, 1.5) / (where.q * span), 1e-6, 1e4)),
-            "beta": rng.uniform(-0.8, 0.8),
-            "v_offset": rng.uniform(-50.0, 50.0),
-            "f0": rng.uniform(0.1, 0.9),
-            "f1": rng.uniform(-5.0, 5.0) / span,
-            "f2": span / 2,
-            "f3": rng.uniform(0.0, 0.4),
-            "phi0": rng.uniform(-8.0, 8.0),
-        }
-        for name in ("ref", "sample"):
-            parameters[f"D_offset_{name}"] = parameters[f"D0_{name}"] * rng.uniform(0.0, 0.5)
-        truth = {name: parameters[name] for name in NAMES}
+        parameters = _DRAWS[where.model.name](where, rng)
+        truth = {name: parameters[name] for name in where.model.names}
         if _FALL[0] <= 1 - shape(truth, where).min() <= _FALL[1]:
             return truth
+
+
+def _draw_two(where: Experiment, rng: np.random.Generator) -> dict[str, float]:
+    span = where.n_frames * where.dt
+    rates = {name: _draw_rate(where, rng) for name in ("D0_ref", "D0_sample")}
+    drawn = {
+        **rates,
+        "alpha_ref": rng.uniform(-1.0, 1.0),
+        "alpha_sample": rng.uniform(-1.0, 1.0),
+        "v0": float(np.clip(10 ** rng.uniform(-0.3, 1.5) / (where.q * span), 1e-6, 1e4)),
+        "beta": rng.uniform(-0.8, 0.8),
+        "v_offset": rng.uniform(-50.0, 50.0),
+        "f0": rng.uniform(0.1, 0.9),
+        "f1": rng.uniform(-5.0, 5.0) / span,
+        "f2": span / 2,
+        "f3": rng.uniform(0.0, 0.4),
+        "phi0": rng.uniform(-8.0, 8.0),
+    }
+    return drawn | {f"D_offset_{one}": rates[f"D0_{one}"] * rng.uniform(0.0, 0.5) for one in ("ref", "sample")}
+
+
+def _draw_static(where: Experiment, rng: np.random.Generator) -> dict[str, float]:
+    d0 = _draw_rate(where, rng)
+    return {"D0": d0, "alpha": rng.uniform(-1.0, 1.0), "D_offset": d0 * rng.uniform(0.0, 0.5)}
+
+
+def _draw_flow(where: Experiment, rng: np.random.Generator) -> dict[str, float]:
+    assert where.definitions.gap is not None
+    span, half_width = where.n_frames * where.dt, where.q * where.definitions.gap / 2
+    shear = float(np.clip(10 ** rng.uniform(-0.3, 1.0) / (half_width * span), 1e-6, 0.5))
+    return {
+        **_draw_static(where, rng),
+        "gamma_dot_t0": shear,
+        "beta": rng.uniform(-0.8, 0.8),
+        "gamma_dot_t_offset": shear * rng.uniform(0.0, 0.5),
+        "phi0": rng.uniform(-8.0, 8.0),
+    }
+
+
+def _draw_rate(where: Experiment, rng: np.random.Generator) -> float:
+    return float(np.clip(10 ** rng.uniform(-0.7, 1.0) / (where.q**2 * where.n_frames * where.dt), 100.0, 1e6))
+
+
+_DRAWS = {"two_component": _draw_two, "static": _draw_static, "laminar_flow": _draw_flow}
 
 
 def encode(
@@ -125,13 +139,14 @@ def encode(
     """A file with one data set; its attribute (in NPZ: its text array) `lanewise_truth` contains the truth as JSON.
 
     Args:
-        truth: the 14 parameters by name.
+        truth: the parameters by name.
         layout: one of `LayoutName`.
         detector: what made speckle noise; None if the noise is that of `where`.
     """
     t = time_grid(where.n_frames, where.dt)
     noise = {"noise": where.noise} if detector is None else asdict(detector)
-    truth_json = json.dumps({**truth, "contrast": where.contrast, "offset": where.offset, **noise})
+    named = {"model": where.model.name} | ({"gap": where.definitions.gap} if where.model.needs_gap else {})
+    truth_json = json.dumps({**truth, **named, "contrast": where.contrast, "offset": where.offset, **noise})
     n = len(where.phi)
     stream = io.BytesIO()
     if layout == "npz":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +14,24 @@ from lanewise.manifest import yaml_text
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Starter
 
+if TYPE_CHECKING:
+    from lanewise.families.heterodyne.old_configs import Converted
+
 
 def manifest(
     data: Annotated[
-        list[str], typer.Option("--data", metavar="FILE …", help="Data files: paths, patterns or URLs (HDF5, NPZ).")
-    ],
+        list[str] | None,
+        typer.Option("--data", metavar="FILE …", help="Data files: paths, patterns or URLs (HDF5, NPZ)."),
+    ] = None,
+    old: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="OLD.yaml",
+            help="Config of heterodyne, homodyne or xpcsjax to carry over; what has no place here is listed. "
+            "Without --data its data file is used.",
+        ),
+    ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="Config of the fit; default: all defaults.")
     ] = None,
@@ -43,18 +57,43 @@ def manifest(
     if method != "nlsq":
         raise UsageError(f"--method {method}: expected nlsq; consensus Monte Carlo is not built yet")
     # Name the results after the config, so that a loop over configs keeps the results apart.
-    named_after = output_dir or os.path.splitext(config or "")[0]
+    named_after = output_dir or os.path.splitext(config or old or "")[0]
     doc = starter.new("heterodyne", name or starter.as_name(named_after), output_dir)
     chosen: Any = config or {"data": {"phi": "all"}}
+    files: list[str] = list(data or ())
+    if old is not None:
+        if config is not None:
+            raise UsageError("--from and --config exclude each other")
+        converted = _converted(old, files)
+        chosen, files = converted.config, list(converted.inputs)
+        notes = [f"Carried over from {os.path.basename(old)}. Not carried over, or different here:"]
+        doc = replace(doc, notes=(*notes, *(f"- {one}" for one in converted.lost)))
+    if not files:
+        raise UsageError("--data: expected a data file, got none")
     return starter.given(
         doc,
         (
-            (("config",), chosen, "--config" if config else doc.source),
-            (("inputs",), list(data), "--data"),
+            (("config",), chosen, "--config" if config else "--from" if old else doc.source),
+            (("inputs",), files, "--data" if data else "--from"),
             (("sweep",), {"grid": _swept(sweep)} if sweep else None, "--sweep"),
             (("batch", "size"), batch_size, "--batch-size"),
         ),
     )
+
+
+def _converted(old: str, data: Sequence[str]) -> Converted:
+    from lanewise.families.heterodyne import old_configs
+
+    try:
+        with open(old, encoding="utf-8") as file:
+            document = yaml_text.parse(file.read(), old)
+    except OSError as error:
+        raise UsageError(f"--from {old}: {error.strerror}; give the old config") from None
+    found = old_configs.convert(document, data)
+    for path in () if data else found.inputs:
+        if not os.path.exists(path):
+            raise UsageError(f"--from {old}: its data file {path} is not there; give the files with --data")
+    return found
 
 
 def _swept(pairs: Sequence[str]) -> dict[str, list[Any]]:

@@ -9,14 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lanewise.families.heterodyne.c2 import HEADLINE
+from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.tasks import extent_of
 from lanewise.storage.record import Record
 
 SEED = "fit.seed"
 # Whole numbers that a failed task lacks; pandas would turn such columns into floats.
 _WHOLE = ("n_data", "n_free", "agreement", "n_polished", "rounds", "seed")
-_TEXT = ("run_id", "task", "input_filename", "status", "noise_model", "at_bounds", "data_sha256", "reason")
+_TEXT = (
+    "run_id",
+    "task",
+    "input_filename",
+    "status",
+    "model",
+    "best_model",
+    "noise_model",
+    "at_bounds",
+    "data_sha256",
+    "reason",
+)
 
 
 def collect(record: Record) -> pd.DataFrame:
@@ -36,7 +47,9 @@ def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     Undefined values are empty. The error of a value that the data do not determine is inf.
     """
-    columns = list(rows[0]) if rows else ["run_id", "task", "input_filename", *swept(record), "status", "reason"]
+    # Rows of different models have different columns; each keeps its place among those of its own row.
+    columns = _merged([list(row) for row in rows])
+    columns = columns or ["run_id", "task", "input_filename", *swept(record), "status", "reason"]
     frame = pd.DataFrame(rows, columns=columns)
     kept = {*_TEXT, *_WHOLE, *swept(record), "converged"}
     frame = frame.astype({name: float for name in columns if name not in kept})
@@ -46,6 +59,23 @@ def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         open_ = frame[name].isna() & frame[name.split("_error", maxsplit=1)[0]].notna()
         frame.loc[open_, name] = np.inf
     return frame
+
+
+def _merged(orders: Sequence[list[str]]) -> list[str]:
+    """The union of the lists; what is new in a list follows what is before it there."""
+    found: list[str] = []
+    for order in orders:
+        at = 0
+        for name in order:
+            if name not in found:
+                found.insert(at, name)
+            at = found.index(name) + 1
+    return found
+
+
+def headline(rows: pd.DataFrame) -> list[str]:
+    """The quantities that the data determine best, of all models in the table."""
+    return list(dict.fromkeys(name for model in rows["model"].unique() for name in MODELS[model].headline))
 
 
 def swept(record: Record) -> tuple[str, ...]:
@@ -91,7 +121,7 @@ def _seed_group(rows: pd.DataFrame, others: list[str]) -> SeedGroup:
     good = rows[rows["status"] == "ok"]
     spread = shift = None
     if len(good) > 1:
-        shifts = [float(np.ptp(good[name]) / good[f"{name}_error"].max()) for name in HEADLINE]
+        shifts = [float(np.ptp(good[name]) / good[f"{name}_error"].max()) for name in headline(good)]
         shift = max(filter(np.isfinite, shifts), default=None)
         spread = float(np.ptp(good["chi2"])) if good["chi2"].notna().all() else None
     return SeedGroup(label, len(rows), len(good), spread, shift)

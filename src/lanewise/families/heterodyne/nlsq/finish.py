@@ -11,14 +11,12 @@ import numpy as np
 
 from lanewise.engine import keys
 from lanewise.errors import DataError
-from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.nlsq import (
     bands,
-    coordinates,
+    comparison,
     doubts,
     frames,
-    kernel,
     labels,
     replicates,
     scaling,
@@ -26,21 +24,18 @@ from lanewise.families.heterodyne.nlsq import (
     uncertainty,
 )
 from lanewise.families.heterodyne.nlsq.bands import Bands, Minimum
-from lanewise.families.heterodyne.nlsq.coordinates import FitSetting
+from lanewise.families.heterodyne.nlsq.fit_model import FitSetting
 from lanewise.families.heterodyne.nlsq.frames import Shared
 from lanewise.families.heterodyne.nlsq.noise import Noise
 from lanewise.families.heterodyne.nlsq.replicates import Fitted
 from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
-from lanewise.families.heterodyne.nlsq.search import Searcher, joined, rows
+from lanewise.families.heterodyne.nlsq.search import Searcher, rows
 from lanewise.families.heterodyne.nlsq.solver import Search
-from lanewise.families.heterodyne.nlsq.speckle_errors import SpeckleNoise
+from lanewise.families.heterodyne.nlsq.speckle_errors import Detector, SpeckleNoise
 from lanewise.families.heterodyne.nlsq.uncertainty import Uncertainty
 
 # Residuals below this share of the noise's variance are rounding, in data without noise.
 _ROUNDING = 0.1
-# A second component has a rate (3), a drift (3) with its direction, and a share (3).
-_SECOND = 10
-_F0_F2 = "f0 with f2: only f0 exp(−f1 f2) is determined by any data; f2 is set to mid-window"
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,7 @@ class Finish:
     Attributes:
         noise: what the data say about their noise.
         weights: weight of each value, shape (n_phi, N, N).
+        detector: what made speckle noise, if another fit of the same data has found it.
     """
 
     data: TwoTimeData
@@ -57,6 +53,7 @@ class Finish:
     searcher: Searcher
     noise: Noise
     weights: np.ndarray
+    detector: Detector | None = None
 
     def result(self) -> FitResult:
         """Search the minimum and judge it.
@@ -68,7 +65,10 @@ class Finish:
         if not np.isfinite(polished.at.ssr[0]):
             raise DataError(f"{self._source}: no start within the bounds gives a finite model; widen them")
         settings, n_data = self.searcher.settings, self.searcher.n_data
-        polished, other = self._labelled(polished)
+        components = None
+        if self.where.model.exchangeable:
+            components = labels.settle(self.searcher, polished)
+            polished = components.polished
         best = rows(polished, 0)
         ssr, sigma = float(best.at.ssr), self.noise.sigma
         plain = self._errors(best, None)
@@ -80,14 +80,16 @@ class Finish:
         wanted = kind == "speckle" or (kind == "auto" and noisy)
         speckle = self._speckle(best, independent, plain, shared) if wanted else None
         errors, chosen, inflation, expected = plain, independent, 1.0, float(n_data - plain.n_free)
+        criterion = comparison.bic(ssr, n_data, plain.n_free + len(plain.at_bounds))
         if speckle is not None:
             errors = self._errors(best, speckle.score)
             chosen = self._estimates(best, errors)
             # By noise alone, χ² decreases by tr(H⁻¹ J) in place of one per unknown.
-            inflation = max(float(np.trace(plain.inverse @ speckle.score)) / (plain.n_free * plain.variance), 1.0)
+            absorbed = float(np.trace(plain.inverse @ speckle.score))
+            inflation = max(absorbed / (plain.n_free * plain.variance), 1.0)
             expected = speckle.ssr / sigma**2
+            criterion = comparison.composite_bic(ssr, absorbed, n_data, sigma**2)
         odd = [self.data.start_frame + frame * self.data.bin_frames for frame in frames.odd(residuals, valid)]
-        exchange, second = (_rise(part, best, n_data) for part in (other, self._one_component(best)))
         agreement, chi2 = self.searcher.agreement(polished), ssr / sigma**2 if sigma > 0 else float("inf")
         basis = np.asarray(self.searcher.problem.scaling.basis)
         gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / plain.variance
@@ -103,8 +105,8 @@ class Finish:
             noise=self.noise,
             reduced_chi2=chi2 / (n_data - plain.n_free),
             expected_chi2=expected,
-            exchange_chi2=exchange,
-            second_component_chi2=second,
+            exchange_chi2=components.exchange_chi2 if components else float("nan"),
+            second_component_chi2=components.second_chi2 if components else float("nan"),
             agreement=agreement,
             n_polished=len(polished.x),
             rounds=rounds,
@@ -116,56 +118,18 @@ class Finish:
             ),
             at_bounds=(*plain.at_bounds, *self._scaling_at_bounds(independent)),
             degenerate=(
-                *(() if self.where.f2_fixed else (_F0_F2,)),
-                *self._components(other, exchange / inflation, second / inflation),
+                *self.where.notes,
+                *(components.sentences(inflation) if components else ()),
                 *plain.degenerate,
             ),
             bands=self._bands(best, errors),
+            criterion=criterion,
             coordinates=np.asarray(best.x),
         )
 
     @property
     def _source(self) -> str:
         return self.data.source or "these data"
-
-    def _labelled(self, polished: Search) -> tuple[Search, Search]:
-        """The descents with the labelling that χ² or else the rule chooses first, and the best of the other one."""
-        problem, settings = self.searcher.problem, self.searcher.settings
-        setting = (problem.scene, problem.gauge, settings.model.fraction_clip)
-        best = rows(polished, slice(1))
-        points = labels.exchanged(np.asarray(best.x[0]), *setting)
-        other = self.searcher.descend_from(points, float(best.at.ssr[0]))
-        if not np.isfinite(other.at.ssr[0]):
-            return polished, other
-        one, two = (labels.described(np.asarray(part.x[0]), *setting) for part in (best, other))
-        rise = _rise(other, rows(polished, 0), self.searcher.n_data)
-        if rise < -labels.DECIDED_CHI2 or (
-            rise <= labels.DECIDED_CHI2 and not labels.preferred(one, two, settings.model.label)
-        ):
-            return joined(other, polished), best
-        return polished, other
-
-    def _one_component(self, best: Search) -> Search:
-        problem = self.searcher.problem
-        points, box = labels.one_component(np.asarray(best.x), self.where.box, problem.scene, problem.gauge)
-        level = 1 + doubts.needed(_SECOND) / self.searcher.n_data
-        return self.searcher.descend_from(points, level * float(best.at.ssr), box)
-
-    def _components(self, other: Search, exchange: float, second: float) -> Iterator[str]:
-        """Sentences on an absent component, or on components that may be exchanged; χ² as under independent noise."""
-        needed = doubts.needed(_SECOND)
-        if second <= needed:
-            yield (
-                f"one component is absent: the second lowers χ² by {second:.3g}, where its {_SECOND} unknowns need "
-                f"{needed:g}; the rate, share and drift of one component are not determined"
-            )
-        elif abs(exchange) <= labels.DECIDED_CHI2:
-            problem, settings = self.searcher.problem, self.searcher.settings
-            told = labels.described(np.asarray(other.x[0]), problem.scene, problem.gauge, settings.model.fraction_clip)
-            yield (
-                f"exchange of the components: with J_ref = {told.j_ref:.4g}, J_sample = {told.j_sample:.4g} and a mean "
-                f"share of {told.share:.3g}, χ² changes by {exchange:.2g}; labelled by {settings.model.label}"
-            )
 
     def _errors(self, best: Search, score: np.ndarray | None) -> Uncertainty:
         at = best.at
@@ -192,16 +156,15 @@ class Finish:
 
     def _estimates(self, best: Search, errors: Uncertainty) -> Estimates:
         basis, centre = np.asarray(self.searcher.problem.scaling.basis), float(self.searcher.problem.data.centre)
-        reported = coordinates.report(jnp.asarray(best.x), self.where.gauge, jnp.log(jnp.asarray(self.where.f0)))
+        model = self.where.model
+        reported = model.report(jnp.asarray(best.x), self.where.gauge)
         covariance = errors.parameters
         contrast, offset = _per_angle(np.asarray(best.at.coefficients), errors.scaling, basis, centre)
-        j_ref, j_sample, v = _paired(np.asarray(reported[1]), np.diag(errors.headline))
+        headline = _paired(np.asarray(reported[1]), np.diag(errors.headline))
         return Estimates(
-            dict(zip(NAMES, _paired(np.asarray(reported[0]), np.diag(covariance)), strict=True)),
+            dict(zip(model.physics.names, _paired(np.asarray(reported[0]), np.diag(covariance)), strict=True)),
             covariance,
-            j_ref,
-            j_sample,
-            v,
+            dict(zip(model.physics.headline, headline, strict=True)),
             contrast,
             offset,
         )
@@ -210,20 +173,13 @@ class Finish:
         problem = self.searcher.problem
         basis, centre = problem.scaling.basis, problem.data.centre
         at = Minimum(best.x, best.at.coefficients, basis, centre, problem.scene, problem.gauge)
-        clip = self.searcher.settings.model.fraction_clip
-        return bands.bands(jax.tree.map(jnp.asarray, at), errors, clip)
+        return bands.bands(jax.tree.map(jnp.asarray, at), errors, self.where.model)
 
     def _residuals(self, best: Search, estimates: Estimates) -> np.ndarray:
         """Residuals times the roots of their weights, shape (n_phi, N, N)."""
         frame, problem = jnp.arange(self.data.n_frames), self.searcher.problem
-        g = kernel.correlation(
-            jnp.asarray(best.x),
-            frame[:, None],
-            frame[None, :],
-            problem.scene,
-            problem.gauge,
-            self.searcher.settings.model.fraction_clip,
-        )
+        x, model = jnp.asarray(best.x), self.where.model
+        g = model.correlation(x, frame[:, None], frame[None, :], problem.scene, problem.gauge)
         contrast, offset = (np.array(_values(part))[:, None, None] for part in (estimates.contrast, estimates.offset))
         return np.asarray(np.sqrt(self.weights) * (self.data.c2 - offset - contrast * np.asarray(g)))
 
@@ -231,8 +187,10 @@ class Finish:
         """The speckle noise behind the residuals."""
         given, problem = self.searcher.settings.errors, self.searcher.problem
         contrast = np.maximum(_values(estimates.contrast), 0.0)
-        pixels = None if given.pixels is None else np.full(len(contrast), given.pixels)
-        if pixels is None and shared.z <= speckle_errors.SHARED_Z:
+        pixels, flux = None if given.pixels is None else np.full(len(contrast), given.pixels), given.flux
+        if self.detector is not None:
+            pixels, flux = np.array(self.detector.pixels), self.detector.flux
+        elif pixels is None and shared.z <= speckle_errors.SHARED_Z:
             pixels = self.data.n_pixels
         mean = max(float(contrast.mean()), 1e-12)
         modes = speckle_errors.mode_weights(mean, given.modes)
@@ -245,12 +203,11 @@ class Finish:
             jnp.asarray(modes),
             jnp.asarray(np.sqrt(self.weights)),
             jnp.asarray(shared.used),
+            replicates.flow(self.where.model, estimates.vector, problem.scene),
         )
         seed = self.searcher.settings.fit.seed
         (key,) = keys.lane_keys(root_seed=seed, seeds=[0], purpose=keys.Purpose.INFERENCE, units=[0])
-        tables = replicates.simulate(
-            fitted, key, self.searcher.settings.model.fraction_clip, sequential=self.searcher.sequential
-        )
+        tables = replicates.simulate(fitted, key, self.where.model, sequential=self.searcher.sequential)
         return speckle_errors.judge(
             tables,
             shared=shared,
@@ -260,15 +217,9 @@ class Finish:
             inverse=plain.inverse,
             modes=1 / mean if given.modes is None else given.modes,
             pixels=pixels,
-            flux=given.flux,
+            flux=flux,
             source=self._source,
         )
-
-
-def _rise(other: Search, best: Search, n_data: int) -> float:
-    """By how much the first of `other` has a higher χ², where n_data is that of the best; infinite if it has none."""
-    ssr = float(other.at.ssr[0])
-    return (ssr / float(best.at.ssr) - 1) * n_data if np.isfinite(ssr) else float("inf")
 
 
 def _values(estimates: tuple[Estimate, ...]) -> list[float]:

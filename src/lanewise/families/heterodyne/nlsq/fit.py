@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,14 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.errors import DataError
-from lanewise.families.heterodyne.config import HeterodyneConfig, checked
+from lanewise.families.heterodyne.config import ErrorKind, HeterodyneConfig, checked
 from lanewise.families.heterodyne.data import TwoTimeData, load
-from lanewise.families.heterodyne.nlsq import coordinates, kernel, noise, scaling, starts
-from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES
+from lanewise.families.heterodyne.models import ModelName
+from lanewise.families.heterodyne.nlsq import kernel, noise, scaling, starts
+from lanewise.families.heterodyne.nlsq.comparison import compare
 from lanewise.families.heterodyne.nlsq.finish import Finish
+from lanewise.families.heterodyne.nlsq.fit_models import FIT_MODELS
 from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.nlsq.scene import Scene
 from lanewise.families.heterodyne.nlsq.search import Searcher
 from lanewise.families.heterodyne.nlsq.solver import Anchor, FitProblem
+from lanewise.families.heterodyne.nlsq.speckle_errors import Detector
 from lanewise.machine import device
 
 
@@ -34,22 +39,40 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
             need the number of pixels.
     """
     settings = _parsed(config)
+    first = _fit(data, settings, None)
+    if not settings.model.compare:
+        return first
+    # The same noise for all: what the first fit found, or was told.
+    noise: ErrorKind = "speckle" if first.speckle else "independent"
+    detector = first.speckle.detector if first.speckle else None
+    others = [_fit(data, _other(settings, name, noise), detector) for name in settings.model.compare]
+    names = (settings.model.type, *settings.model.compare)
+    values = [one.criterion for one in (first, *others)]
+    return replace(first, comparison=compare("CL-BIC" if first.speckle else "BIC", names, values))
+
+
+def _other(settings: HeterodyneConfig, name: ModelName, noise: ErrorKind) -> HeterodyneConfig:
+    model = replace(settings.model, type=name, compare=(), tied={})
+    return replace(settings, model=model, errors=replace(settings.errors, noise=noise))
+
+
+def _fit(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector | None) -> FitResult:
     sequential = device.prepare("auto", "float64")
     t = data.ages(settings.model.time_origin)
-    where = coordinates.setting(settings, t)
+    model = FIT_MODELS[settings.model.type](settings.model.definitions)
+    where = model.setting(settings.parameters, settings.model.tied, t)
     levels = noise.estimate(data.c2)
     weights = np.where(data.counted, levels.factor(data.n_frames) ** -2, 0.0)
     pairs = kernel.pairs(data.c2, weights, settings.fit.seed)
     n_data = int(np.count_nonzero(pairs.root_weight))
     kind, scale = scaling.setting(settings.scaling, data.c2, data.phi, pairs.centre)
-    if n_data <= N_COORDINATES + scale.basis.size:
+    if n_data <= len(model.coordinate_names) + scale.basis.size:
         raise DataError(f"{data.source or 'these data'}: {n_data} values cannot determine the model; fit more frames")
-    scene = kernel.Scene(t, np.float64(data.dt), np.float64(data.q), np.asarray(data.phi, dtype=np.float64))
-    problem = FitProblem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(t)))
+    scene = Scene(t, np.float64(data.dt), np.float64(data.q), np.asarray(data.phi, dtype=np.float64))
+    problem = FitProblem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(where, t)))
     problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.result_type(leaf)), problem)
-    return Finish(
-        data, where, Searcher(problem, kind, settings, n_data, levels.sigma, sequential), levels, weights
-    ).result()
+    searcher = Searcher(problem, where, kind, settings, n_data, levels.sigma, sequential)
+    return Finish(data, where, searcher, levels, weights, detector).result()
 
 
 def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> tuple[FitResult, ...]:

@@ -7,6 +7,7 @@ searched from the exchanged minimum, and where χ² does not decide, a rule does
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -15,9 +16,12 @@ from scipy import optimize
 
 from lanewise.families.heterodyne.c2 import FractionClip
 from lanewise.families.heterodyne.config import Label
-from lanewise.families.heterodyne.nlsq import coordinates
-from lanewise.families.heterodyne.nlsq.coordinates import BOX_NAMES, Box, Gauge
-from lanewise.families.heterodyne.nlsq.kernel import Scene
+from lanewise.families.heterodyne.nlsq import coordinates, doubts, rates
+from lanewise.families.heterodyne.nlsq.coordinates import BOX_NAMES, Gauge
+from lanewise.families.heterodyne.nlsq.fit_model import Box
+from lanewise.families.heterodyne.nlsq.scene import Scene
+from lanewise.families.heterodyne.nlsq.search import Searcher, joined, rows
+from lanewise.families.heterodyne.nlsq.solver import Search
 
 # χ² prefers a labelling by three standard deviations.
 DECIDED_CHI2 = 9.0
@@ -31,6 +35,10 @@ _RATE_PARAMETERS = ("D0", "alpha", "D_offset")
 _DECAYED = 1e12
 
 
+# A second component has a rate (3), a drift (3) with its direction, and a share (3).
+_SECOND = 10
+
+
 @dataclass(frozen=True)
 class Labelled:
     """What a labelling says: rates at t_ref [Å²/s], and the mean share of the sample."""
@@ -38,6 +46,69 @@ class Labelled:
     j_ref: float
     j_sample: float
     share: float
+
+
+@dataclass(frozen=True)
+class Components:
+    """What a fit says about its two components.
+
+    Attributes:
+        polished: the descents, those of the labelling that χ² or else the rule chooses first.
+        exchange_chi2, second_chi2: as in `FitResult`.
+        other: the other labelling.
+        rule: the rule that chose.
+    """
+
+    polished: Search
+    exchange_chi2: float
+    second_chi2: float
+    other: Labelled | None
+    rule: Label
+
+    def sentences(self, inflation: float) -> Iterator[str]:
+        """Sentences on an absent component, or on components that may be exchanged.
+
+        Args:
+            inflation: by how much more than independent noise the noise lowers χ² per unknown.
+        """
+        needed, second, exchange = doubts.needed(_SECOND), self.second_chi2 / inflation, self.exchange_chi2 / inflation
+        if second <= needed:
+            yield (
+                f"one component is absent: the second lowers χ² by {second:.3g}, where its {_SECOND} unknowns need "
+                f"{needed:g}; the rate, share and drift of one component are not determined"
+            )
+        elif abs(exchange) <= DECIDED_CHI2 and self.other is not None:
+            yield (
+                f"exchange of the components: with J_ref = {self.other.j_ref:.4g}, J_sample = "
+                f"{self.other.j_sample:.4g} and a mean share of {self.other.share:.3g}, χ² changes by {exchange:.2g}; "
+                f"labelled by {self.rule}"
+            )
+
+
+def settle(searcher: Searcher, polished: Search) -> Components:
+    """The labelling of the best descent, from fits of the other labelling and of a single component."""
+    problem, settings = searcher.problem, searcher.settings
+    setting = (problem.scene, problem.gauge, settings.model.fraction_clip)
+    best = rows(polished, slice(1))
+    other = searcher.descend_from(exchanged(np.asarray(best.x[0]), *setting), float(best.at.ssr[0]))
+    if np.isfinite(other.at.ssr[0]):
+        one, two = (described(np.asarray(part.x[0]), *setting) for part in (best, other))
+        rise = _rise(other, rows(polished, 0), searcher.n_data)
+        if rise < -DECIDED_CHI2 or (rise <= DECIDED_CHI2 and not preferred(one, two, settings.model.label)):
+            polished, other = joined(other, polished), best
+    best = rows(polished, 0)
+    points, box = one_component(np.asarray(best.x), searcher.where.box, problem.scene, problem.gauge)
+    level = 1 + doubts.needed(_SECOND) / searcher.n_data
+    alone = searcher.descend_from(points, level * float(best.at.ssr), box)
+    exchange, second = (_rise(part, best, searcher.n_data) for part in (other, alone))
+    told = described(np.asarray(other.x[0]), *setting) if np.isfinite(exchange) else None
+    return Components(polished, exchange, second, told, settings.model.label)
+
+
+def _rise(other: Search, best: Search, n_data: int) -> float:
+    """By how much the first of `other` has a higher χ², where n_data is that of the best; infinite if it has none."""
+    ssr = float(other.at.ssr[0])
+    return (ssr / float(best.at.ssr) - 1) * n_data if np.isfinite(ssr) else float("inf")
 
 
 def described(x: np.ndarray, scene: Scene, gauge: Gauge, clip: FractionClip) -> Labelled:
@@ -81,12 +152,12 @@ def one_component(x: np.ndarray, box: Box, scene: Scene, gauge: Gauge) -> tuple[
     low[_AT["f0"]] = high[_AT["f0"]] = np.log(1e-6)
     starts = np.zeros((2 + len(_DECAYS), len(x)))
     starts[0, :3], starts[1, :3] = x[0:3], x[3:6]
-    window = float(scene.q) ** 2 * np.ptp(np.asarray(scene.t))
+    window = rates.mean_q(scene) ** 2 * np.ptp(np.asarray(scene.t))
     starts[2:, 0], starts[2:, 2] = np.log(np.array(_DECAYS) / window), 0.2
     starts[:, 3], starts[:, 9] = np.log(_DECAYED), np.log(1e-6)
-    return starts, Box(jnp.asarray(low), jnp.asarray(high))
+    return starts, Box(jnp.asarray(low), jnp.asarray(high), jnp.arange(len(BOX_NAMES)))
 
 
 def _share(x: np.ndarray, scene: Scene, gauge: Gauge, clip: FractionClip) -> np.ndarray:
-    values = coordinates.values(jnp.asarray(x), t=scene.t, dt=scene.dt, gauge=gauge, clip=clip)
+    values = coordinates.values(jnp.asarray(x), scene, gauge, clip)
     return np.asarray(values[3])

@@ -20,10 +20,10 @@ import numpy as np
 
 from lanewise.engine.lanes import over_lanes
 from lanewise.families.heterodyne import speckle
-from lanewise.families.heterodyne.c2 import FractionClip
-from lanewise.families.heterodyne.nlsq import coordinates, frames, kernel
-from lanewise.families.heterodyne.nlsq.coordinates import Gauge
-from lanewise.families.heterodyne.nlsq.kernel import FramePairs, Scene
+from lanewise.families.heterodyne.nlsq import frames, kernel
+from lanewise.families.heterodyne.nlsq.fit_model import FitModel
+from lanewise.families.heterodyne.nlsq.kernel import FramePairs
+from lanewise.families.heterodyne.nlsq.scene import Scene
 
 PIXELS = 16
 N_PARTS = 3
@@ -39,28 +39,30 @@ class Fitted(NamedTuple):
     """A fit, as its replicates need it.
 
     Attributes:
-        x: coordinates of the minimum, shape (13,).
+        x: coordinates of the minimum, shape (n,).
         contrast: contrast of each angle, shape (n_phi,).
         modes: weight of each mode in the intensity, shape (n_modes,).
         root_weight: square root of the weight of each value, shape (n_phi, N, N); 0 for values that are left out.
         used: third differences that count, shape (n_phi, N − 3, N); see `frames`.
+        flow: the parts of the fitted model's field.
     """
 
     x: Any
     data: FramePairs
     scene: Scene
-    gauge: Gauge
+    gauge: Any
     contrast: Any
     modes: Any
     root_weight: Any
     used: Any
+    flow: speckle.Flow
 
 
 class Tables(NamedTuple):
     """What the lanes leave; a row is one part of one replicate.
 
     Attributes:
-        scores: sums over pairs of weight · δ · (∂g/∂x, g, 1), shape (n_lanes, n_phi, per_lane, N_PARTS, 15).
+        scores: sums over pairs of weight · δ · (∂g/∂x, g, 1), shape (n_lanes, n_phi, per_lane, N_PARTS, n + 2).
         forms: for each two rows of a lane, the weighted scalar product of their δ, the mean product of third
             differences at near second frames, and of third differences themselves: shape
             (n_lanes, 3, n_phi, per_lane, N_PARTS, per_lane, N_PARTS).
@@ -70,7 +72,14 @@ class Tables(NamedTuple):
     forms: np.ndarray
 
 
-def simulate(fitted: Fitted, key: jax.Array, clip: FractionClip, *, sequential: bool) -> Tables:
+def flow(model: FitModel, parameters: np.ndarray, scene: Scene) -> speckle.Flow:
+    """The parts of the model's field at its parameters."""
+    t, dt, q, phi = (np.asarray(part) for part in (scene.t, scene.dt, scene.q, scene.phi))
+    fields = model.physics.fields(parameters, t, q, float(dt), phi, model.definitions)
+    return speckle.flow(fields, model.definitions.stretch * q)
+
+
+def simulate(fitted: Fitted, key: jax.Array, model: FitModel, *, sequential: bool) -> Tables:
     """The tables of _REPLICATES replicates of `PIXELS` pixels.
 
     Args:
@@ -80,48 +89,41 @@ def simulate(fitted: Fitted, key: jax.Array, clip: FractionClip, *, sequential: 
     per_value = N_PARTS * np.asarray(fitted.root_weight).size * 4
     per_lane = int(np.clip(_LANE_BYTES // per_value, 2, _MAX_PER_LANE))
     keys = jax.random.split(key, _REPLICATES // per_lane)
-    found = _lanes(keys, fitted, per_lane=per_lane, clip=clip, sequential=sequential)
+    found = _lanes(keys, fitted, per_lane=per_lane, model=model, sequential=sequential)
     return Tables(*(np.asarray(part, dtype=np.float64) for part in found))
 
 
-@partial(jax.jit, static_argnames=("per_lane", "clip", "sequential"))
+@partial(jax.jit, static_argnames=("per_lane", "model", "sequential"))
 def _lanes(
-    keys: jax.Array, fitted: Fitted, *, per_lane: int, clip: FractionClip, sequential: bool
+    keys: jax.Array, fitted: Fitted, *, per_lane: int, model: FitModel, sequential: bool
 ) -> tuple[jax.Array, jax.Array]:
-    of, correlation = _flow(fitted, clip), _correlation(fitted, clip)
+    correlation = _correlation(fitted, model)
     root_weight = jnp.asarray(fitted.root_weight, jnp.float32)
 
     def lane(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        noise = partial(_noise, of=of, correlation=correlation, fitted=fitted)
+        noise = partial(_noise, correlation=correlation, fitted=fitted)
         rows = jax.vmap(noise)(jax.random.split(key, per_lane)) * root_weight
         rows = jnp.moveaxis(rows.reshape(-1, *root_weight.shape), 1, 0)
         parts = (per_lane, N_PARTS)
         n_phi = rows.shape[0]
-        scores = _scores(rows, fitted, clip).reshape(n_phi, *parts, kernel.Y)
+        scores = _scores(rows, fitted, model).reshape(n_phi, *parts, -1)
         return scores, _forms(rows, fitted.used).reshape(3, n_phi, *parts, *parts)
 
     found: tuple[jax.Array, jax.Array] = over_lanes(lane, sequential=sequential, at_once=_AT_ONCE)(keys)
     return found
 
 
-def _flow(fitted: Fitted, clip: FractionClip) -> speckle.Flow:
-    scene = fitted.scene
-    reference, sample, path, f = coordinates.values(fitted.x, t=scene.t, dt=scene.dt, gauge=fitted.gauge, clip=clip)
-    wave = scene.q * jnp.cos(jnp.deg2rad(scene.phi + fitted.x[12]))
-    return speckle.flow(rates=jnp.stack([reference, sample]), path=path, fraction=f, wave=wave, q=scene.q)
-
-
-def _correlation(fitted: Fitted, clip: FractionClip) -> jax.Array:
+def _correlation(fitted: Fitted, model: FitModel) -> jax.Array:
     """contrast · g of every pair of ages, shape (n_phi, N, N), float32."""
     frame = jnp.arange(fitted.scene.t.shape[0])
-    g = kernel.correlation(fitted.x, frame[:, None], frame[None, :], fitted.scene, fitted.gauge, clip)
+    g = model.correlation(fitted.x, frame[:, None], frame[None, :], fitted.scene, fitted.gauge)
     return jnp.asarray(fitted.contrast[:, None, None] * g, jnp.float32)
 
 
-def _noise(key: jax.Array, *, of: speckle.Flow, correlation: jax.Array, fitted: Fitted) -> jax.Array:
+def _noise(key: jax.Array, *, correlation: jax.Array, fitted: Fitted) -> jax.Array:
     """The three parts of δ of one replicate, shape (N_PARTS, n_phi, N, N); their diagonals have no meaning."""
     for_fields, for_photons = jax.random.split(key)
-    intensity = speckle.intensities(for_fields, of, fitted.modes, PIXELS)
+    intensity = speckle.intensities(for_fields, fitted.flow, fitted.modes, PIXELS)
     # With few modes for a low contrast, the fluctuation is that of more modes, scaled.
     scale = jnp.sqrt(fitted.contrast / (fitted.modes**2).sum())
     y = jnp.asarray(scale[:, None, None] * (intensity - 1), jnp.float32)
@@ -143,18 +145,16 @@ def _noise(key: jax.Array, *, of: speckle.Flow, correlation: jax.Array, fitted: 
     )
 
 
-def _scores(rows: jax.Array, fitted: Fitted, clip: FractionClip) -> jax.Array:
-    """Sums over pairs of each row times the columns of the Jacobian, shape (n_phi, n_rows, 15)."""
-    x, scene = fitted.x, fitted.scene
-    p = coordinates.profiles(x, t=scene.t, dt=scene.dt, gauge=fitted.gauge, clip=clip)
-    ages = kernel.ages_of(p, x[12], scene)
+def _scores(rows: jax.Array, fitted: Fitted, model: FitModel) -> jax.Array:
+    """Sums over pairs of each row times the columns of the Jacobian, shape (n_phi, n_rows, n + 2)."""
+    ages = model.ages(fitted.x, fitted.scene, fitted.gauge)
 
     def add(k: jax.Array, total: jax.Array) -> jax.Array:
         block = jax.tree.map(lambda a: a[k], FramePairs(*fitted.data[:4], fitted.data.y))
-        columns = kernel.columns_of(ages, block, scene.q)[:, : kernel.Y]
+        columns = kernel.columns_of(ages, block, fitted.scene, model)[:, : kernel.Y]
         return total + jnp.einsum("arp,akp->ark", rows[:, :, block.first, block.second], columns)
 
-    empty = jnp.zeros((*rows.shape[:2], kernel.Y), x.dtype)
+    empty = jnp.zeros((*rows.shape[:2], fitted.x.shape[0] + 2), fitted.x.dtype)
     total: jax.Array = jax.lax.fori_loop(0, fitted.data.first.shape[0], add, empty)
     return total
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lanewise.families.heterodyne.c2 import NAMES
 from lanewise.families.heterodyne.nlsq.bands import Bands
+from lanewise.families.heterodyne.nlsq.comparison import Comparison
 from lanewise.families.heterodyne.nlsq.noise import Noise
 from lanewise.families.heterodyne.nlsq.speckle_errors import SpeckleNoise
 
@@ -26,25 +26,38 @@ class Estimates:
     """Everything that is estimated, with its errors.
 
     Attributes:
-        parameters: the model's 14 parameters, in the order of `NAMES`; a fixed one has error 0.
-        covariance: covariance of the parameters, shape (14, 14).
-        j_ref, j_sample: rates at t_ref [Å²/s]; with v, the quantities that the data determine best.
-        v: |drift| at t_ref [Å/s].
+        parameters: the model's parameters, in their order; a fixed one has error 0.
+        covariance: covariance of the parameters.
+        headline: the quantities that the data determine best, at t_ref: J_ref, J_sample [Å²/s] and v = |drift| [Å/s] of
+            two components; J and gamma_dot = |shear rate| [1/s] of one.
         contrast, offset: one estimate per angle.
     """
 
     parameters: Mapping[str, Estimate]
     covariance: np.ndarray
-    j_ref: Estimate
-    j_sample: Estimate
-    v: Estimate
+    headline: Mapping[str, Estimate]
     contrast: tuple[Estimate, ...]
     offset: tuple[Estimate, ...]
 
     @property
     def vector(self) -> np.ndarray:
-        """The 14 parameters in the order of `NAMES`, the argument `params` of `two_time_correlation`."""
-        return np.array([self.parameters[name].value for name in NAMES])
+        """The parameters in order, the argument `params` of `two_time_correlation`."""
+        return np.array([one.value for one in self.parameters.values()])
+
+    @property
+    def j_ref(self) -> Estimate:
+        """Rate of the reference at t_ref, for two components."""
+        return self.headline["J_ref"]
+
+    @property
+    def j_sample(self) -> Estimate:
+        """Rate of the sample at t_ref, for two components."""
+        return self.headline["J_sample"]
+
+    @property
+    def v(self) -> Estimate:
+        """|drift| at t_ref, for two components."""
+        return self.headline["v"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +75,17 @@ class FitResult(Estimates):
         reduced_chi2: ssr / (n_data − n_free) / noise².
         expected_chi2: expectation of ssr / noise² if the model is right.
         exchange_chi2: by how much χ² rises if the components are exchanged, where n_data is χ² of this fit; infinite if
-            the bounds allow no exchanged fit.
-        second_component_chi2: by how much the second component lowers χ², in the same units.
+            the bounds allow no exchanged fit; NaN for a model with one component.
+        second_component_chi2: by how much the second component lowers χ², in the same units; NaN as above.
         agreement: starts that ended in the minimum, out of the n_polished that were fitted to all data.
         rounds: number of rounds of starts.
         warnings: every reason to doubt the minimum or the model.
         at_bounds: parameters that ended at a bound; the errors ignore the bounds.
         degenerate: directions that the data hardly determine.
         bands: rates, drift and cuts through the correlation, with the errors of the estimates.
-        coordinates: the minimum in the coordinates of the fit (`coordinates`), shape (13,).
+        criterion: BIC of the fit, or under speckle noise the BIC of its composite likelihood (`comparison`).
+        comparison: how the models of `model.compare` do on the same data; None if there are none.
+        coordinates: the minimum in the coordinates of the fit (`FitModel`).
     """
 
     t_ref: float
@@ -92,7 +107,9 @@ class FitResult(Estimates):
     at_bounds: tuple[str, ...]
     degenerate: tuple[str, ...]
     bands: Bands
+    criterion: float
     coordinates: np.ndarray
+    comparison: Comparison | None = None
 
     @property
     def converged(self) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import config as heterodyne_config
-from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES
 from lanewise.families.heterodyne.nlsq.kernel import ONE, G, Y
 
 Kind = Literal["groups", "series", "held"]
@@ -41,8 +40,8 @@ class Normal(NamedTuple):
 
     Attributes:
         ssr: sum of squared residuals.
-        gradient: Jᵀr, the direction of descent, shape (13,).
-        curvature: JᵀJ with contrast and offset projected out, shape (13, 13).
+        gradient: Jᵀr, the direction of descent, shape (n,).
+        curvature: JᵀJ with contrast and offset projected out, shape (n, n).
         coefficients: coefficients of contrast and of offset, shape (2, n_coefficients).
         free: which of the coefficients are fitted and not at a bound, shape (2, n_coefficients).
         joint: JᵀJ of coordinates, contrast and offset coefficients together; zeros for coefficients that are not free.
@@ -102,8 +101,8 @@ def constant_ssr(matrices: np.ndarray, weights: np.ndarray, basis: np.ndarray) -
 
 
 def normal(gram: jax.Array, scaling: ScalingBasis, kind: Kind) -> Normal:
-    """The least-squares problem at one point, from the Gram matrices of all angles, shape (n_phi, 16, 16)."""
-    basis, k = scaling.basis, N_COORDINATES
+    """The least-squares problem at one point, from the Gram matrices of all angles, shape (n_phi, n + 3, n + 3)."""
+    basis, k = scaling.basis, gram.shape[-1] - 3
     n_coefficients = basis.shape[1]
     # Normal matrix of the linear unknowns: contrast coefficients, then offset coefficients.
     blocks = [[jnp.einsum("am,an,a->mn", basis, basis, gram[:, a, b]) for b in (G, ONE)] for a in (G, ONE)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.nlsq import scaling, solver, starts
-from lanewise.families.heterodyne.nlsq.coordinates import Box
+from lanewise.families.heterodyne.nlsq.fit_model import Box, FitSetting
 from lanewise.families.heterodyne.nlsq.solver import DescentStage, FitProblem, Search
 
 # Starts per compiled call; fixed, so that search and polish share one program for any number of starts. Screening a
@@ -49,6 +49,7 @@ class Searcher:
     """
 
     problem: FitProblem
+    where: FitSetting
     kind: scaling.Kind
     settings: HeterodyneConfig
     n_data: int
@@ -64,12 +65,11 @@ class Searcher:
         """
         limits = self.settings.fit
         expected = self.n_data * self.sigma**2
-        phi0 = self.settings.parameters["phi0"].bounds
         agreed, doubtful = np.nan, False
         polished: Search | None = None
         for rounds in range(1, limits.rounds + 1):
             seed = limits.seed + rounds - 1
-            screened = self._screen(starts.design(limits.candidates, seed, self.problem.scene, phi0))
+            screened = self._screen(starts.design(limits.candidates, seed, self.problem.scene, self.where))
             known = np.nan if polished is None else float(polished.at.ssr[0])
             new = self._search(screened[: limits.starts], limits.polish, known)
             polished = new if polished is None else ordered(joined(polished, new))
@@ -95,7 +95,7 @@ class Searcher:
 
     def _screen(self, points: np.ndarray) -> np.ndarray:
         """The points cut to the box, sorted by their sum of squares on the first block of data, best first."""
-        screen = partial(solver.screen, problem=self.problem, kind=self.kind, clip=self.settings.model.fraction_clip)
+        screen = partial(solver.screen, problem=self.problem, kind=self.kind, model=self.where.model)
         parts = [screen(batch) for batch in _batches(points, _SCREEN_WIDTH)]
         x, ssr = (np.concatenate(leaves)[: len(points)] for leaves in zip(*parts, strict=True))
         best: np.ndarray = x[_order(ssr)]
@@ -130,7 +130,7 @@ class Searcher:
             if not len(points):
                 break
             best = float(polished.at.ssr[0])
-            hops = starts.hops(np.asarray(polished.x[0]), points, (seed, turn))
+            hops = starts.hops(np.asarray(polished.x[0]), points, (seed, turn), self.where.model.groups)
             polished = ordered(joined(polished, self._search(hops, n, best)))
             behind = (polished.at.ssr / polished.at.ssr[0] - 1) * self.n_data
             improved = (best / polished.at.ssr[0] - 1) * self.n_data > _SAME_CHI2
@@ -183,7 +183,7 @@ class Searcher:
             problem=self.problem,
             stage=stage,
             kind=self.kind,
-            clip=self.settings.model.fraction_clip,
+            model=self.where.model,
             sequential=self.sequential,
         )
         batches = zip(_batches(begin, WIDTH), _batches(damping, WIDTH), strict=True)

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 
 from lanewise.engine.lanes import over_lanes
-from lanewise.families.heterodyne.c2 import FractionClip
-from lanewise.families.heterodyne.nlsq import coordinates, kernel, scaling
-from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES, Box, Gauge
-from lanewise.families.heterodyne.nlsq.kernel import FramePairs, Scene
+from lanewise.families.heterodyne.nlsq import fit_model, kernel, scaling
+from lanewise.families.heterodyne.nlsq.fit_model import Box, FitModel
+from lanewise.families.heterodyne.nlsq.kernel import FramePairs
 from lanewise.families.heterodyne.nlsq.scaling import Kind, Normal, ScalingBasis
+from lanewise.families.heterodyne.nlsq.scene import Scene
 
 _DAMPING_MIN, _DAMPING_MAX = 1e-12, 1e10
 # Replaces 0 under a square root.
@@ -25,12 +25,10 @@ _SETTLED_CHI2 = 1.0
 _TRIAL_PASSES, _MORE_PASSES, _FAR_CHI2 = 15, 20, 25.0
 # Largest number of solves to find the bounds that a step reaches; each solve finds at least one, most find all.
 _MAX_SOLVES = 4
-# Largest step of each coordinate, beyond which the linear model is useless; that of the drift is relative to |v| + 1.
-_MAX_STEP = (2.0, 1.0, 1.0, 2.0, 1.0, 1.0, 0.5, 1.0, 50.0, 1.5, 2.0, 0.3, 5.0)
 
 
 class Anchor(NamedTuple):
-    """Expected values of the coordinates and their spread, shape (13,); an infinite spread means no expectation."""
+    """Expected values of the coordinates and their spread, shape (n,); an infinite spread means no expectation."""
 
     centre: Any
     spread: Any
@@ -41,7 +39,7 @@ class FitProblem(NamedTuple):
 
     data: FramePairs
     scene: Scene
-    gauge: Gauge
+    gauge: Any
     box: Box
     scaling: ScalingBasis
     anchor: Anchor
@@ -51,7 +49,7 @@ class Search(NamedTuple):
     """State of the descent from one start.
 
     Attributes:
-        x: coordinates, shape (13,).
+        x: coordinates, shape (n,).
         at: the least-squares problem at x; its ssr is infinite before the first pass over the data.
         candidate: coordinates that the next pass evaluates.
         promised: decrease of the sum of squares at the candidate that the linear model predicts.
@@ -92,7 +90,7 @@ class DescentStage(NamedTuple):
     known: jax.Array
 
 
-@partial(jax.jit, static_argnames=("kind", "clip", "sequential"))
+@partial(jax.jit, static_argnames=("kind", "model", "sequential"))
 def descend(
     *,
     starts: jax.Array,
@@ -100,22 +98,22 @@ def descend(
     problem: FitProblem,
     stage: DescentStage,
     kind: Kind,
-    clip: FractionClip,
+    model: FitModel,
     sequential: bool,
 ) -> Search:
-    """Descend from each start, shape (n_starts, 13).
+    """Descend from each start, shape (n_starts, n).
 
     Args:
         damping: damping of the first step of each start, shape (n_starts,).
     """
 
     def one(start: jax.Array, damping: jax.Array) -> Search:
-        first = coordinates.cut(start, problem.gauge, problem.box)
+        first = fit_model.cut(start, model, problem.gauge, problem.box)
         initial = _initial(first, damping, problem.scaling.basis.shape[1])
         return jax.lax.while_loop(lambda s: ~s.done & (s.passes < stage.max_passes), step, initial)
 
     def step(s: Search) -> Search:
-        gram = kernel.grams(s.candidate, problem.data, stage.n_blocks, problem.scene, problem.gauge, clip)
+        gram = kernel.grams(s.candidate, problem.data, stage.n_blocks, problem.scene, problem.gauge, model)
         at = scaling.normal(gram, problem.scaling, kind)
         count = gram[:, kernel.ONE, kernel.ONE].sum()
         at = _anchored(at, s.candidate, problem.anchor, stage.pull / count)
@@ -129,7 +127,7 @@ def descend(
         damping = jnp.clip(s.damping * factor, _DAMPING_MIN, _DAMPING_MAX)
         x = jnp.where(accept, s.candidate, s.x)
         at = jax.tree.map(lambda new, old: jnp.where(accept, new, old), at, s.at)
-        candidate, promised = _candidate(x, at, damping, problem.gauge, problem.box)
+        candidate, promised = _candidate(x, at, damping, model, problem)
         # Clipping to the bounds can make the predicted gain negative: such a step is rejected and proves no minimum.
         small = (s.promised >= 0) & (s.promised < stage.tolerance * at.ssr) & (gained < stage.tolerance * at.ssr)
         stuck = (damping >= _DAMPING_MAX) | ~jnp.isfinite(at.ssr)
@@ -146,13 +144,13 @@ def descend(
     return result
 
 
-@partial(jax.jit, static_argnames=("kind", "clip"))
-def screen(points: jax.Array, *, problem: FitProblem, kind: Kind, clip: FractionClip) -> tuple[jax.Array, jax.Array]:
-    """The points cut to the box, shape (n, 13), and their sums of squares on the first block of the data."""
+@partial(jax.jit, static_argnames=("kind", "model"))
+def screen(points: jax.Array, *, problem: FitProblem, kind: Kind, model: FitModel) -> tuple[jax.Array, jax.Array]:
+    """The points cut to the box, and their sums of squares on the first block of the data."""
 
     def one(point: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = coordinates.cut(point, problem.gauge, problem.box)
-        gram = kernel.look(x, problem.data, problem.scene, problem.gauge, clip)
+        x = fit_model.cut(point, model, problem.gauge, problem.box)
+        gram = kernel.look(x, problem.data, problem.scene, problem.gauge, model)
         return x, scaling.normal(gram, problem.scaling, kind).ssr
 
     found: tuple[jax.Array, jax.Array] = jax.vmap(one)(points)
@@ -172,7 +170,8 @@ def _anchored(at: Normal, x: jax.Array, anchor: Anchor, weight: jax.Array) -> No
 
 def _initial(start: jax.Array, damping: jax.Array, n_coefficients: int) -> Search:
     """State of a descent before its first pass over the data."""
-    k, size = N_COORDINATES, N_COORDINATES + 2 * n_coefficients
+    k = start.shape[0]
+    size = k + 2 * n_coefficients
     unknown = Normal(
         jnp.asarray(jnp.inf, start.dtype),
         jnp.zeros(k, start.dtype),
@@ -189,8 +188,8 @@ class _BoxStep(NamedTuple):
     """Iteration for a step within the box.
 
     Attributes:
-        held: which box parameters are held at a bound, shape (13,).
-        move: the step in units of each parameter's scale, shape (13,).
+        held: which box parameters are held at a bound, shape (n,).
+        move: the step in units of each parameter's scale, shape (n,).
         solves: linear systems solved so far.
         changed: whether the last solve added parameters to `held`.
     """
@@ -201,10 +200,13 @@ class _BoxStep(NamedTuple):
     changed: jax.Array
 
 
-def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: Box) -> tuple[jax.Array, jax.Array]:
+def _candidate(
+    x: jax.Array, at: Normal, damping: jax.Array, model: FitModel, problem: FitProblem
+) -> tuple[jax.Array, jax.Array]:
     """The end of the damped Gauss–Newton step within the box, and the gain that the linear model predicts."""
-    p = coordinates.to_box(x, gauge)
-    to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
+    gauge, box = problem.gauge, problem.box
+    p = model.to_box(x, gauge)
+    to_x = fit_model.slopes(p, model, gauge, box)
     gradient = to_x.T @ at.gradient
     diagonal = jnp.diag(at.curvature)
     damped = at.curvature + damping * jnp.diag(jnp.maximum(diagonal, 1e-12 * diagonal.max()))
@@ -228,8 +230,7 @@ def _candidate(x: jax.Array, at: Normal, damping: jax.Array, gauge: Gauge, box: 
     first = _BoxStep(at_bound | (box.low >= box.high), jnp.zeros_like(p), jnp.int32(0), jnp.asarray(True))
     move = jax.lax.while_loop(lambda s: s.changed & (s.solves < _MAX_SOLVES), solve, first).move
     move = to_x @ (scale * move)
-    max_step = jnp.asarray(_MAX_STEP).at[6].mul(jnp.abs(x[6]) + 1.0)
-    move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / max_step))
-    candidate = coordinates.cut(x + move, gauge, box)
+    move = move / jnp.maximum(1.0, jnp.max(jnp.abs(move) / model.max_step(x)))
+    candidate = fit_model.cut(x + move, model, gauge, box)
     moved = candidate - x
     return candidate, 2 * moved @ at.gradient - moved @ at.curvature @ moved

@@ -14,9 +14,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from lanewise.errors import DataError
-from lanewise.families.heterodyne.nlsq.coordinates import N_COORDINATES
 from lanewise.families.heterodyne.nlsq.frames import Shared
-from lanewise.families.heterodyne.nlsq.kernel import ONE, G
 from lanewise.families.heterodyne.nlsq.replicates import N_PARTS, PIXELS, Tables
 
 # Under independent noise, `auto` finds shared noise in 4 % of fits. A false alarm costs time, and errors that are a
@@ -139,9 +137,9 @@ def _means(forms: np.ndarray) -> np.ndarray:
 
 def _scores(tables: Tables, contrast: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Scores of coordinates, contrast and offset coefficients, shape (n_lanes, n_phi, per_lane, N_PARTS, n)."""
-    raw, k = tables.scores, N_COORDINATES
-    of_x = contrast[:, None, None, None] * raw[..., :k]
-    return np.concatenate([of_x, *(basis[:, None, None] * raw[..., at, None] for at in (G, ONE))], axis=-1)
+    raw = tables.scores
+    of_x = contrast[:, None, None, None] * raw[..., :-2]
+    return np.concatenate([of_x, *(basis[:, None, None] * raw[..., at, None] for at in (-2, -1))], axis=-1)
 
 
 def _covariance(forms: np.ndarray, scores: np.ndarray, inverse: np.ndarray, u: float, scale: np.ndarray) -> np.ndarray:

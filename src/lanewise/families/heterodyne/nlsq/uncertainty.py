@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from lanewise.families.heterodyne.c2 import NAMES
-from lanewise.families.heterodyne.nlsq import coordinates
-from lanewise.families.heterodyne.nlsq.coordinates import BOX_NAMES, N_COORDINATES, FitSetting, Gauge
+from lanewise.families.heterodyne.nlsq import fit_model
+from lanewise.families.heterodyne.nlsq.fit_model import Box, FitModel, FitSetting
 
-_COORDINATES = (
-    "log J_ref(t_ref)",
-    "alpha_ref",
-    "D_offset_ref / J_ref(t_ref)",
-    "log J_sample(t_ref)",
-    "alpha_sample",
-    "D_offset_sample / J_sample(t_ref)",
-    "v(t_ref)",
-    "beta",
-    "v_offset",
-    "log f0 at mid-window",
-    "f1",
-    "f3",
-    "phi0",
-)
 # Limits of squared singular values of the column-normalised Jacobian. Below _NULL an error has no correct digit. _WEAK
 # corresponds to a condition number of 1000, six times that of a well-posed window.
 _NULL, _WEAK = 1e-12, 1e-6
-# Box parameters that are coordinates themselves. Their bounds count in the errors: v_offset is often known less well by
-# the data than by its bounds, and |v| with it. The bounds of the others do not count: with D_offset held at its bound,
-# the error of alpha would be a hundred times too small.
-_BOUNDED = ("alpha_ref", "alpha_sample", "beta", "v_offset", "f1", "f3", "phi0")
 # A direction is named by the coordinates whose component in it exceeds this.
 _NAMED_COMPONENT = 0.25
 
@@ -51,9 +33,9 @@ class Uncertainty:
         box: covariance of the box parameters, contrast and offset, as far as the data determine them.
         undetermined: directions of these that the data do not determine, as columns; scales: size of each unknown.
         to_joint: from these unknowns to those of `joint`.
-        parameters: covariance of the 14 parameters, (14, 14); zero rows for fixed ones, infinite variances for those
+        parameters: covariance of the parameters; zero rows for fixed ones, infinite variances for those
             that the data do not determine.
-        headline: covariance of J_ref, J_sample and |v| at t_ref, (3, 3).
+        headline: covariance of the headline values.
         scaling: covariance of the contrast coefficients, then the offset coefficients.
         at_bounds: names of the parameters that ended at a bound.
         degenerate: directions that the data hardly determine, each named by the coordinates that it mixes.
@@ -101,8 +83,8 @@ def assess(
         ssr: weighted sum of squared residuals.
         score: covariance of the score, as `joint`; None for independent noise.
     """
-    k, free_scaling = N_COORDINATES, free_scaling.reshape(-1)
-    maps = _maps(jnp.asarray(x), where.gauge, jnp.log(jnp.asarray(where.f0)))
+    k, free_scaling = len(x), free_scaling.reshape(-1)
+    maps = _maps(jnp.asarray(x), where.gauge, where.box, where.model)
     p, to_x, to_parameters, to_headline = (np.asarray(part) for part in maps)
     user_fixed = where.box.low >= where.box.high
     margin = 1e-7 * np.maximum(np.abs(p), 1e-7)
@@ -117,14 +99,16 @@ def assess(
     n_free = int(free.sum() - at_bound.sum())
     variance = ssr / (n_data - n_free)
     full = inverse * variance if score is None else inverse @ whole.T @ score @ whole @ inverse
-    full = _within(full, where.box.high - where.box.low)
+    full = _within(full, where.box.high - where.box.low, where.model)
     left_open = np.zeros((len(free), open_directions.shape[1]))
     left_open[free] = open_directions
     scales = np.zeros(len(free))
     scales[free] = scale
     parameters = _propagate(to_parameters, full[:k, :k], left_open[:k], scales[:k])
     # Set exact zeros: the transformation to coordinates and back adds rounding.
-    held = [at for at, name in enumerate(NAMES) if name in BOX_NAMES and user_fixed[BOX_NAMES.index(name)]]
+    names, own = where.model.box_names, where.box.source == np.arange(len(user_fixed))
+    fixed = [name for name, one in zip(names, user_fixed & own, strict=True) if one]
+    held = [at for at, name in enumerate(where.model.physics.names) if name in fixed]
     parameters[held, :] = parameters[:, held] = 0.0
     return Uncertainty(
         whole @ inverse @ whole.T,
@@ -136,29 +120,31 @@ def assess(
         parameters,
         _propagate(to_headline, full[:k, :k], left_open[:k], scales[:k]),
         _propagate(np.eye(len(free_scaling)), full[k:, k:], left_open[k:], scales[k:]),
-        tuple(name for name, ended_at_bound in zip(BOX_NAMES, at_bound, strict=True) if ended_at_bound),
-        _directions(curvature, to_x[:, ~user_fixed]),
+        tuple(name for name, ended_at_bound in zip(names, at_bound, strict=True) if ended_at_bound),
+        _directions(curvature, to_x[:, ~user_fixed], where.model.coordinate_names),
         n_free,
     )
 
 
-def _within(covariance: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _within(covariance: np.ndarray, width: np.ndarray, model: FitModel) -> np.ndarray:
     """The covariance when bounds of that width are known, too.
 
-    An estimate that ends at a bound has a mean square distance of width²/3 from what lies between the bounds.
+    Only the bounds of parameters that are coordinates themselves count. v_offset is often known less well by the data
+    than by its bounds, and |v| with it. With D_offset held at its bound, the error of alpha would be a hundred times
+    too small. An estimate at a bound has a mean square distance of width²/3 from the values between the bounds.
     """
-    at = [BOX_NAMES.index(name) for name in _BOUNDED]
+    at = [at for at, name in enumerate(model.box_names) if name in model.coordinate_names]
     rows = covariance[:, at]
     gained = np.linalg.pinv(covariance[np.ix_(at, at)] + np.diag(width[at] ** 2 / 3), hermitian=True)
     return np.asarray(covariance - rows @ gained @ rows.T)
 
 
-@jax.jit
-def _maps(x: jax.Array, gauge: Gauge, log_f0: jax.Array) -> tuple[jax.Array, ...]:
+@partial(jax.jit, static_argnames="model")
+def _maps(x: jax.Array, gauge: Any, box: Box, model: FitModel) -> tuple[jax.Array, ...]:
     """Box parameters of x, and derivatives of coordinates, parameters and headline values with respect to them."""
-    p = coordinates.to_box(x, gauge)
-    to_x = jax.jacfwd(coordinates.from_box)(p, gauge)
-    reported = jax.jacfwd(lambda box: coordinates.report(coordinates.from_box(box, gauge), gauge, log_f0))(p)
+    p = model.to_box(x, gauge)
+    to_x = fit_model.slopes(p, model, gauge, box)
+    reported = jax.jacfwd(lambda p: model.report(model.from_box(p[box.source], gauge), gauge))(p)
     return p, to_x, *reported
 
 
@@ -187,7 +173,7 @@ def _touched(jacobian: np.ndarray, left_open: np.ndarray, scale: np.ndarray) -> 
     return np.asarray(np.any(np.abs(jacobian @ left_open) > 1e-3 * size, axis=1))
 
 
-def _directions(curvature: np.ndarray, tangent: np.ndarray) -> tuple[str, ...]:
+def _directions(curvature: np.ndarray, tangent: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     """Names of the directions within the tangent space in which the curvature is almost 0."""
     diagonal = np.diag(curvature)
     is_null = diagonal <= _NULL * diagonal.max()
@@ -197,7 +183,7 @@ def _directions(curvature: np.ndarray, tangent: np.ndarray) -> tuple[str, ...]:
     found = []
     for value, vector in zip(values, (basis @ vectors).T, strict=True):
         if value < _WEAK:
-            mixed = [name for name, part in zip(_COORDINATES, vector, strict=True) if abs(part) > _NAMED_COMPONENT]
+            mixed = [name for name, part in zip(names, vector, strict=True) if abs(part) > _NAMED_COMPONENT]
             found.append(_sentence(mixed, value < _NULL))
     return tuple(found)
 
