@@ -142,7 +142,6 @@ def test_names_stay_readable_and_unique(make: Make, tmp_path: Path) -> None:
         ({"sweep": {"zip": {"fit.seed": [0, 1], "data.dt": [1]}}}, "sweep.zip", "fit.seed has 2, data.dt has 1"),
         ({"sweep": {"grid": {"fit.seed": [0, 0]}}}, "sweep", "would be the same fit as a_seed_0_1"),
         ({"sweep": {"grid": {"fit.polish": [40]}}}, "sweep.grid.fit.polish", "expected polish ≤ starts, got 40 and 16"),
-        ({"config": {"data": {"q": "all"}}}, "config", "write sweep: {grid: {data.q: […]}}"),
         ({"shear": {"grid": [0.1]}}, "shear", "a key of kind shear; kind heterodyne runs over 'inputs' and 'sweep'"),
         ({"realizations": {"count": 2}}, "realizations", "write sweep: {grid: {fit.seed: [0, 1, 2]}}"),
         ({"acceptance": {}}, "acceptance", "judged by config.fit.agreement"),

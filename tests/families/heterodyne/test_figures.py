@@ -11,7 +11,7 @@ def test_a_layout_that_is_solved_for_gives_the_same_bytes_every_time() -> None:
     """The layout solver's last bits follow its variables' addresses; unrounded, twelve figures come out in two."""
     rng, names = np.random.default_rng(0), ("residual_map", "data_map", "model_map")
     arrays: dict[str, np.ndarray] = {name: rng.normal(size=(1, 8, 8)) for name in names}
-    arrays |= {"t": np.arange(1, 9) * 0.1, "phi": np.array([5.0])}
+    arrays |= {"t": np.arange(1, 9) * 0.1, "phi": np.array([5.0]), "q": np.array(0.005)}
     kept, found = [], set()
     for n in range(12):
         kept.append([object() for _ in range(1000 * n)])  # other addresses for the next figure

@@ -192,7 +192,7 @@ def test_random_truths_are_found(seed: int) -> None:
 
 def test_fit_file_reads_what_the_config_selects() -> None:
     source = str(REFERENCE / "a3n100_aps_u.h5")
-    (result,) = fit_file(source, {"data": {"q": 0.0054, "dt": 0.1}})
+    result = fit_file(source, {"data": {"q": 0.0054, "dt": 0.1}})
     assert result.ssr == fitted("aps_u").ssr
 
 
@@ -342,7 +342,7 @@ def test_ages_from_the_start_of_the_file_keep_the_truth_of_a_later_window(tmp_pa
     c2 = simulate.simulate(simulate.EXAMPLE, where, 5)
     path.write_bytes(simulate.encode(c2, simulate.EXAMPLE, where, "flat"))
     later = {"data": {"dt": 0.1, "start_frame": 11}, "model": {"time_origin": "absolute"}, "fit": QUICK}
-    (result,) = fit_file(str(path), later)
+    result = fit_file(str(path), later)
     assert result.n_data == 3 * 100 * 99 // 2
     truth = TRUTH["v0"] * result.t_ref ** TRUTH["beta"] + TRUTH["v_offset"]
     assert abs(result.v.value - truth) < 3 * result.v.error < 0.01 * truth

@@ -17,10 +17,10 @@ _PHI_ATOL = 1e-3
 _NO_Q = "holds no q; give its q [1/Å]"
 
 
-def each_q(catalogue: Catalogue, wanted: float | All | None) -> list[float | None]:
-    """The q of each data set: those of the file in ascending order for `all`, else the one that is wanted."""
+def each_q(catalogue: Catalogue, wanted: float | Sequence[float] | All | None) -> Sequence[float | None]:
+    """The q of each data set: those of the file in ascending order for `all`, else what is wanted."""
     if wanted != "all":
-        return [wanted]
+        return [wanted] if wanted is None or isinstance(wanted, float | int) else wanted
     if catalogue.q is None:
         raise Unreadable(_NO_Q)
     return [float(q) for q in _held_q(catalogue.q)]

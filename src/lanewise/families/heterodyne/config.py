@@ -69,10 +69,11 @@ class Keys:
 class Selection:
     """The part of a file that is fitted, and how its numbers are to be understood.
 
-    Without q it is the only q of the file; `all` fits each q on its own. Frames count from 1 everywhere.
+    Without q it is the only q of the file; several are fitted together, with shared parameters. Frames count from 1
+    everywhere.
     """
 
-    q: float | All | None = None
+    q: float | Sequence[float] | All | None = None
     phi: Sequence[float] | All = "all"
     dt: float | None = None
     start_frame: int = 1
@@ -283,8 +284,9 @@ def frame_range(entry: int | str) -> tuple[int, int]:
 def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     """The frozen types of a config that has been checked."""
     data, scaling = dict(value.get("data", {})), dict(value.get("scaling", {}))
-    if isinstance(data.get("phi"), list):
-        data["phi"] = tuple(float(angle) for angle in data["phi"])
+    for key in ("q", "phi"):
+        if isinstance(data.get(key), list):
+            data[key] = tuple(float(one) for one in data[key])
     for key in ("mask_frames", "mask_pairs"):
         if isinstance(data.get(key), list):
             data[key] = tuple(one if isinstance(one, str) else int(one) for one in data[key])

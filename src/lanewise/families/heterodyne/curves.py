@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lanewise.families.heterodyne.figures import titles_of
 from lanewise.report.canvas import PALETTE, svg
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def rates(task: str, arrays: Mapping[str, np.ndarray], labels: Sequence[str]) ->
 
 def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
     figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
-    t, phi = arrays["t"], arrays["phi"]
-    shown = np.unique(np.linspace(0, len(phi) - 1, min(len(phi), _COLUMNS)).astype(int))
+    t, titles = arrays["t"], titles_of(arrays)
+    shown = np.unique(np.linspace(0, len(titles) - 1, min(len(titles), _COLUMNS)).astype(int))
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, angle in zip(panels, shown, strict=True):
         for cut, frame in enumerate(arrays["cut_frames"].astype(int)):
@@ -54,7 +55,7 @@ def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
             values, errors = (arrays[name][angle, cut, later] for name in ("cuts", "cuts_errors"))
             _band(axes, lag, values, errors, colour, f"age {t[frame]:.3g} s")
         axes.set_xscale("log")
-        axes.set_title(f"φ = {phi[angle]:g}°", fontsize=9)
+        axes.set_title(titles[angle], fontsize=9)
         axes.set_xlabel("lag [s]")
     panels[0].set_ylabel("c2")
     panels[-1].legend(fontsize=8)

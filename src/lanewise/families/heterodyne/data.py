@@ -31,7 +31,7 @@ class TwoTimeData:
     Attributes:
         c2: symmetric correlations, shape (n_phi, N, N); NaN for pairs of frames that do not count, the same at every
             angle. The diagonal is replaced by the mean of its neighbours.
-        q: scattering vector [1/Å].
+        q: scattering vector [1/Å]; with several of them, that of each matrix, shape (n_phi,).
         dt: time between frames [s], or between bins of frames.
         phi: angle of each matrix [degree].
         start_frame: first frame of the window, counted from 1.
@@ -44,7 +44,7 @@ class TwoTimeData:
     """
 
     c2: np.ndarray
-    q: float
+    q: float | np.ndarray
     dt: float
     phi: np.ndarray
     start_frame: int = 1
@@ -131,7 +131,7 @@ def load_each_q(
 
 
 def load(source: str, chosen: Selection) -> tuple[TwoTimeData, ...]:
-    """The chosen data sets of the file at a path or URL: one, or one per q for `q: all`. It raises as `load_data`."""
+    """The chosen data sets of the file at a path or URL, one per q. It raises as `load_data`."""
     return read(inputs.pin(source, digest), chosen, source)
 
 
@@ -151,7 +151,7 @@ def labels(source: str) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 
 def read(one: Input, chosen: Selection, shown: str = "") -> tuple[TwoTimeData, ...]:
-    """The chosen data sets of a pinned file: one, or one per q for `q: all`.
+    """The chosen data sets of a pinned file, one per q.
 
     Args:
         shown: the file's name in messages; by default its path.
@@ -184,7 +184,7 @@ def read(one: Input, chosen: Selection, shown: str = "") -> tuple[TwoTimeData, .
 
 
 def shape(one: Input, chosen: Selection) -> tuple[int, int]:
-    """Number of angles and of frames (or bins of frames) of the chosen data set of a pinned file; reads no matrix.
+    """Number of matrices and of frames (or bins of frames) of the chosen data of a pinned file; reads no matrix.
 
     Raises:
         DataError, StorageError: as `read`.
@@ -193,12 +193,32 @@ def shape(one: Input, chosen: Selection) -> tuple[int, int]:
     try:
         with archive.opened(raw, inputs.local(one.path)) as file:
             catalogue = beamlines.catalogue(file, chosen)
-            _, candidates = choice.choose_q(catalogue, choice.each_q(catalogue, chosen.q)[0])
-            _, indices = choice.choose_phi(catalogue, candidates, chosen.phi)
+            each = [choice.choose_q(catalogue, q)[1] for q in choice.each_q(catalogue, chosen.q)]
+            indices = [at for candidates in each for at in choice.choose_phi(catalogue, candidates, chosen.phi)[1]]
             first, last = choice.window(_same_length(catalogue, indices), chosen.start_frame, chosen.end_frame)
     except Unreadable as error:
         raise DataError(f"{one.path}: {error}") from None
     return len(indices), (last - first + 1) // chosen.bin_frames
+
+
+def joined(parts: Sequence[TwoTimeData]) -> TwoTimeData:
+    """Data sets of one file at several q as one, for a fit with shared parameters; a single one as it is.
+
+    A pair of frames counts if it does at every q.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    c2 = np.concatenate([one.c2 for one in parts])
+    pixels = [one.n_pixels for one in parts if one.n_pixels is not None]
+    return replace(
+        first,
+        c2=np.where(np.isfinite(c2).all(axis=0), c2, np.nan),
+        q=np.concatenate([np.full(len(one.phi), one.q) for one in parts]),
+        phi=np.concatenate([one.phi for one in parts]),
+        n_pixels=np.concatenate(pixels) if len(pixels) == len(parts) else None,
+        notes=tuple(dict.fromkeys(note for one in parts for note in one.notes)),
+    )
 
 
 def digest(path: str, raw: bytes) -> str:

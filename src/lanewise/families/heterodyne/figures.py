@@ -35,22 +35,29 @@ def worst_maps(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     worst = np.argsort([-np.nanmean(one**2) for one in blocks], kind="stable")[:_COLUMNS]
     chosen = sorted(int(at) for at in worst)
     data, model, residuals = (arrays[name][chosen] for name in ("data_map", "model_map", "residual_map"))
-    phi = [float(arrays["phi"][at]) for at in chosen]
-    return fit_maps(task, (data, model, residuals), phi, (float(t[0]), float(t[-1])))
+    titles = [titles_of(arrays)[at] for at in chosen]
+    return fit_maps(task, (data, model, residuals), titles, (float(t[0]), float(t[-1])))
+
+
+def titles_of(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """What distinguishes the matrices of a fit: the angle of each, and its q if there are several."""
+    if not arrays["q"].ndim:
+        return [f"φ = {phi:g}°" for phi in arrays["phi"]]
+    return [f"q = {q:.4g}/Å, φ = {phi:g}°" for q, phi in zip(arrays["q"], arrays["phi"], strict=True)]
 
 
 def fit_maps(
-    task: str, maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float]
+    task: str, maps: tuple[np.ndarray, np.ndarray, np.ndarray], titles: Sequence[str], span: tuple[float, float]
 ) -> bytes:
     """Data, model and residuals of one fit as SVG, one column per angle.
 
     Args:
         maps: data, model and residuals, each of shape (n_phi, M, M), where M may differ; residuals in units of their
             standard error.
-        phi: angle of each column [degree].
+        titles: what is above each column.
         span: first and last age [s].
     """
-    return svg(f"maps-{task}", partial(_fit_maps, maps, phi, span), size=(1.7 + 2.4 * len(phi), 7.4))
+    return svg(f"maps-{task}", partial(_fit_maps, maps, titles, span), size=(1.7 + 2.4 * len(titles), 7.4))
 
 
 def _over(summary: pd.DataFrame, key: str, shown: Mapping[str, str], figure: Figure) -> None:
@@ -124,7 +131,7 @@ def _by_file(summary: pd.DataFrame, files: list[str], key: str) -> list[tuple[st
 
 
 def _fit_maps(
-    maps: tuple[np.ndarray, np.ndarray, np.ndarray], phi: Sequence[float], span: tuple[float, float], figure: Figure
+    maps: tuple[np.ndarray, np.ndarray, np.ndarray], titles: Sequence[str], span: tuple[float, float], figure: Figure
 ) -> None:
     data, model, blocks = maps
     low, high = np.quantile(data, [0.001, 0.999])
@@ -135,13 +142,13 @@ def _fit_maps(
         ("residual", "mean residual / its error", blocks, "RdBu_r", -limit, limit),
     )
     figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
-    panels = figure.subplots(len(rows), len(phi), squeeze=False, sharex=True, sharey=True)
+    panels = figure.subplots(len(rows), len(titles), squeeze=False, sharex=True, sharey=True)
     for line, (name, unit, shown, colours, least, most) in zip(panels, rows, strict=True):
         for axes, one in zip(line, shown, strict=True):
             image = axes.imshow(one, cmap=colours, vmin=least, vmax=most, origin="lower", extent=(*span, *span))
         line[0].set_ylabel(f"{name}\nfirst age [s]")
         figure.colorbar(image, ax=list(line), label=unit, fraction=0.025)
-    for axes, angle in zip(panels[0], phi, strict=True):
-        axes.set_title(f"φ = {angle:g}°", fontsize=9)
+    for axes, title in zip(panels[0], titles, strict=True):
+        axes.set_title(title, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("second age [s]")

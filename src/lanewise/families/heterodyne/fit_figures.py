@@ -44,4 +44,4 @@ def picture(task: Task, result: TaskResult) -> bytes:
     arrays = result.arrays
     measured, modelled = results.maps(tasks.read(task), results.model(arrays, task.config.model), _BLOCKS)
     span = (float(arrays["t"][0]), float(arrays["t"][-1]))
-    return figures.fit_maps(result.task, (measured, modelled, arrays["residual_map"]), list(arrays["phi"]), span)
+    return figures.fit_maps(result.task, (measured, modelled, arrays["residual_map"]), figures.titles_of(arrays), span)

@@ -120,7 +120,7 @@ def _without_fit(task: Task, status: LaneStatus, reason: str) -> TaskResult:
 def _data(data: TwoTimeData) -> dict[str, Any]:
     return {
         "layout": data.layout,
-        "q": data.q,
+        "q": [float(q) for q in data.q] if isinstance(data.q, np.ndarray) else data.q,
         "dt": data.dt,
         "phi": [float(angle) for angle in data.phi],
         "start_frame": data.start_frame,

@@ -122,8 +122,7 @@ def read(task: Task) -> TwoTimeData:
         DataError: the file was changed since the campaign was planned, or lacks data that the config needs.
         InputUnreachable: the file is not there, or storage cannot be reached.
     """
-    (found,) = data.read(task.input, task.config.data)
-    return found
+    return data.joined(data.read(task.input, task.config.data))
 
 
 def _at_point(extent: Extent, at: int, base: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -135,11 +134,6 @@ def _at_point(extent: Extent, at: int, base: Mapping[str, Any]) -> Iterator[tupl
         if key and extent.kind != "list":
             place = (*place, key)
         yield place, f"{complaint.field}: {complaint.message}"
-    if applied.get("data", {}).get("q") == "all":
-        yield (
-            ("config",),
-            "data.q: 'all' is several fits of one file; write sweep: {grid: {data.q: […]}} with the values",
-        )
 
 
 def _identity(one: Input, config: HeterodyneConfig) -> str:

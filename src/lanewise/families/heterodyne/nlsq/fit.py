@@ -12,7 +12,7 @@ import numpy as np
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne.config import ErrorKind, HeterodyneConfig, checked
-from lanewise.families.heterodyne.data import TwoTimeData, load
+from lanewise.families.heterodyne.data import TwoTimeData, joined, load
 from lanewise.families.heterodyne.models import ModelName
 from lanewise.families.heterodyne.nlsq import kernel, noise, scaling, starts
 from lanewise.families.heterodyne.nlsq.comparison import compare
@@ -65,20 +65,20 @@ def _fit(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector | Non
     weights = np.where(data.counted, levels.factor(data.n_frames) ** -2, 0.0)
     pairs = kernel.pairs(data.c2, weights, settings.fit.seed)
     n_data = int(np.count_nonzero(pairs.root_weight))
-    kind, scale = scaling.setting(settings.scaling, data.c2, data.phi, pairs.centre)
+    kind, scale = scaling.setting(settings.scaling, data.c2, data.phi, pairs.centre, data.q)
     if n_data <= len(model.coordinate_names) + scale.basis.size:
         raise DataError(f"{data.source or 'these data'}: {n_data} values cannot determine the model; fit more frames")
-    scene = Scene(t, np.float64(data.dt), np.float64(data.q), np.asarray(data.phi, dtype=np.float64))
+    scene = Scene(t, np.float64(data.dt), np.asarray(data.q, dtype=np.float64), np.asarray(data.phi, dtype=np.float64))
     problem = FitProblem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(where, t)))
     problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.result_type(leaf)), problem)
     searcher = Searcher(problem, where, kind, settings, n_data, levels.sigma, sequential)
     return Finish(data, where, searcher, levels, weights, detector).result()
 
 
-def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> tuple[FitResult, ...]:
-    """Read a file according to the config's section `data`, and fit it: one result, or one per q for `q: all`."""
+def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> FitResult:
+    """Read a file according to the config's section `data`, and fit it; several q share their parameters."""
     settings = _parsed(config)
-    return tuple(fit(one, settings) for one in load(source, settings.data))
+    return fit(joined(load(source, settings.data)), settings)
 
 
 def _parsed(config: HeterodyneConfig | Mapping[str, Any] | None) -> HeterodyneConfig:

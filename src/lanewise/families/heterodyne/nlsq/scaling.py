@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
+import scipy.linalg
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import config as heterodyne_config
@@ -56,14 +57,19 @@ class Normal(NamedTuple):
 
 
 def setting(
-    scaling: heterodyne_config.Scaling, matrices: np.ndarray, phi: np.ndarray, centre: float
+    scaling: heterodyne_config.Scaling,
+    matrices: np.ndarray,
+    phi: np.ndarray,
+    centre: float,
+    q: float | np.ndarray = 0.0,
 ) -> tuple[Kind, ScalingBasis]:
-    """The scaling of one data set, and how its coefficients are solved for.
+    """The scaling of one data set, and how its coefficients are solved for. Matrices of different q share none.
 
     Args:
         matrices: correlations, shape (n_phi, N, N); NaN for pairs that do not count.
         phi: angle of each [degree].
         centre: mean of the data, subtracted from the offset.
+        q: one number, or that of each matrix.
 
     Raises:
         DataError: there are too few angles for the mode.
@@ -71,23 +77,32 @@ def setting(
     n_phi = len(phi)
     low = np.array([scaling.contrast.min, scaling.offset.min - centre])
     high = np.array([scaling.contrast.max, scaling.offset.max - centre])
-    match scaling.mode:
-        case "constant":
-            above = ~np.eye(matrices.shape[-1], dtype=bool)
-            quantiles = np.array([np.nanquantile(matrix[above], [0.05, 0.95]) for matrix in matrices])
-            held = np.stack([quantiles[:, 1] - quantiles[:, 0], quantiles[:, 0] - centre])
-            return "held", ScalingBasis(np.eye(n_phi), low, high, held)
-        case "fourier":
-            needed = 1 + 2 * _FOURIER_ORDER
-            if n_phi < needed:
-                raise DataError(f"scaling.mode fourier needs {needed} angles, these data have {n_phi}; use individual")
-            angles = np.deg2rad(phi)[:, None] * np.arange(1, _FOURIER_ORDER + 1)
-            basis = np.concatenate([np.ones((n_phi, 1)), np.cos(angles), np.sin(angles)], axis=1)
-            return "series", ScalingBasis(basis, low, high, np.zeros((2, needed)))
-        case "auto" if n_phi >= _MIN_ANGLES_FOR_SHARED:
-            return "groups", ScalingBasis(np.ones((n_phi, 1)), low, high, np.zeros((2, 1)))
-        case _:
-            return "groups", ScalingBasis(np.eye(n_phi), low, high, np.zeros((2, n_phi)))
+    if scaling.mode == "constant":
+        above = ~np.eye(matrices.shape[-1], dtype=bool)
+        quantiles = np.array([np.nanquantile(matrix[above], [0.05, 0.95]) for matrix in matrices])
+        held = np.stack([quantiles[:, 1] - quantiles[:, 0], quantiles[:, 0] - centre])
+        return "held", ScalingBasis(np.eye(n_phi), low, high, held)
+    each_q = np.broadcast_to(q, n_phi)
+    rows = [np.flatnonzero(each_q == one) for one in np.unique(each_q)]
+    blocks = [_basis(scaling.mode, phi[own]) for own in rows]
+    basis = np.zeros((n_phi, sum(block.shape[1] for block in blocks)))
+    basis[np.concatenate(rows)] = scipy.linalg.block_diag(*blocks)
+    kind: Kind = "series" if scaling.mode == "fourier" else "groups"
+    return kind, ScalingBasis(basis, low, high, np.zeros((2, basis.shape[1])))
+
+
+def _basis(mode: heterodyne_config.ScalingMode, phi: np.ndarray) -> np.ndarray:
+    """`ScalingBasis.basis` of the angles of one q."""
+    n_phi = len(phi)
+    if mode == "fourier":
+        needed = 1 + 2 * _FOURIER_ORDER
+        if n_phi < needed:
+            raise DataError(f"scaling.mode fourier needs {needed} angles, these data have {n_phi}; use individual")
+        angles = np.deg2rad(phi)[:, None] * np.arange(1, _FOURIER_ORDER + 1)
+        return np.concatenate([np.ones((n_phi, 1)), np.cos(angles), np.sin(angles)], axis=1)
+    if mode == "auto" and n_phi >= _MIN_ANGLES_FOR_SHARED:
+        return np.ones((n_phi, 1))
+    return np.eye(n_phi)
 
 
 def constant_ssr(matrices: np.ndarray, weights: np.ndarray, basis: np.ndarray) -> float:
