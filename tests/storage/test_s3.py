@@ -62,7 +62,7 @@ def test_without_conditions_the_lowest_attempt_counts(servers: Servers, use_s3: 
     chunk, store = campaign.plan.chunks[0], campaign.store
     commit = commits.Commit(0, "", File("a.nc", 0, ""), File("a.rows", 0, ""), None, {}, {}, {}, {})
     for attempt in ("20260102T000000-b", "20260101T000000-a"):
-        store.put(commits.path_of(chunk, attempt), commits._encode(replace(commit, attempt=attempt)))
+        store.put(commits.path_of(chunk, attempt), commits.encode(replace(commit, attempt=attempt)))
     for found in (commits.read(store, chunk), commits.survey(store, [0])[0][0]):
         assert found is not None
         assert found.attempt == "20260101T000000-a"
