@@ -33,6 +33,8 @@ def run(
     Returns:
         The outcome; its `missing` chunks are read off the commits, whatever the processes have reported.
     """
+    if overwrite and record.store.keeps:
+        raise UsageError("--overwrite and --no-delete exclude each other: what is overwritten must be removed")
     planned = record.plan.chunks
     asked = _asked(batch_index, len(planned))
     # Refuse damaged or foreign commits before any chunk is computed.

@@ -156,7 +156,7 @@ def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list
     found, chunks = record.commits(), record.plan.chunks
     there = sorted(index for index in commits.begun(store) if index < len(chunks))
     taken = old([path for index in there for path in _orphans(store, chunks[index], found.get(index))])
-    taken += old([f"{PROBES}/{name}" for name in store.names(PROBES)])
+    taken += old([f"{PROBES}/{name}" for name in store.names(PROBES) if is_stamp(name)])
     # A living process rewrites its claim every few seconds, so that it is never old.
     taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
     taken += old([f"{WAITS}/{name}" for name in store.names(WAITS)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +16,9 @@ from lanewise.manifest.protocols import AnyResult
 from lanewise.storage import commits
 from lanewise.storage.commits import Commit, File
 from lanewise.storage.store import Store, stamp
+
+# Pauses after which a written object must be seen [s].
+_PAUSES_S = (0.2, 1.0, 3.0, 0.0)
 
 
 @dataclass
@@ -153,6 +158,15 @@ def withdraw(store: Store, chunk: Chunk, keep: Callable[[], Container[str]]) -> 
 
 def _put(store: Store, path: str, data: bytes) -> File:
     store.put(path, data)
-    if (size := store.size(path)) != len(data):
+    if (size := _size(store, path)) != len(data):
         raise StorageError(f"{store.where(path)}: {len(data)} bytes were written, {size} are there")
     return commits.file_of(path, data)
+
+
+def _size(store: Store, path: str) -> int:
+    """Size of an object that was just written; a store that shows it late is given some time [bytes]."""
+    for pause_s in _PAUSES_S:
+        with contextlib.suppress(FileNotFoundError):
+            return store.size(path)
+        time.sleep(pause_s)
+    raise StorageError(f"{store.where(path)}: was written, but is not there; look for who removes it")

@@ -36,12 +36,12 @@ def changing(store: Store, chunk: Chunk, attempt: str) -> Iterator[None]:
     path = _mark(chunk, attempt)
     store.put(path, b"incomplete")
     yield
-    store.remove(path)
+    _unmark(store, path)
 
 
 def marked(store: Store, chunk: Chunk) -> bool:
     """Whether a process changes the chunk's directories, or was killed while it did."""
-    return any(name.endswith(_MARK) for name in store.names(f"{commits.CHUNKS}/{chunk.name}"))
+    return any(size for name, size in store.sizes(f"{commits.CHUNKS}/{chunk.name}").items() if name.endswith(_MARK))
 
 
 def publish(store: Store, chunk: Chunk, commit: Commit) -> None:
@@ -53,7 +53,8 @@ def publish(store: Store, chunk: Chunk, commit: Commit) -> None:
     with changing(store, chunk, stamp()):
         commit = settle(store, chunk, commit, anew=incomplete)
     # The mark of the process that made this commit and was killed before its directories were complete.
-    store.remove(_mark(chunk, commit.attempt))
+    if incomplete:
+        _unmark(store, _mark(chunk, commit.attempt))
 
 
 def settle(
@@ -101,6 +102,13 @@ def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
 
 def _mark(chunk: Chunk, attempt: str) -> str:
     return f"{commits.CHUNKS}/{chunk.name}/{attempt}{_MARK}"
+
+
+def _unmark(store: Store, path: str) -> None:
+    if store.keeps:
+        store.put(path, b"")
+    else:
+        store.remove(path)
 
 
 def _is_complete(store: Store, chunk: Chunk, view: Iterable[File]) -> bool:

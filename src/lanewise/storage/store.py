@@ -174,10 +174,23 @@ class Store:
 
         return self._call(pattern, match)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether nothing may be removed, by LANEWISE_NO_DELETE: for a role without the right to delete."""
+        return bool(os.environ.get(deadlines.KEEP_VARIABLE))
+
     def remove(self, path: str) -> None:
-        """Remove an object, or everything below a path; no error if it does not exist."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove an object, or everything below a path, unless the store keeps all; no error if it does not exist."""
+        if self.keeps:
+            return
+        try:
             self._call(path, lambda: self._remove(path))
+        except FileNotFoundError:
+            return
+        except StorageError as error:
+            if isinstance(error.__cause__, PermissionError) and not self._local:
+                raise StorageError(f"{error}; a role without the right to delete needs --no-delete") from error
+            raise
 
     def modified(self, path: str) -> float:
         """When an object was written, by the store's clock [s since 1970]; infinity if it does not exist."""
@@ -188,11 +201,9 @@ class Store:
 
     def now(self) -> float:
         """Time by the store's clock [s since 1970], to compare with `modified`: machine clocks may differ by hours."""
-        path = f"{PROBES}/{stamp()}"
+        path = f"{PROBES}/clock"
         self.put(path, b"")
-        written = self.modified(path)
-        self.remove(path)
-        return written
+        return self.modified(path)
 
     def leftovers(self) -> list[str]:
         """Temporary files of processes that are writing now or were killed; only a local store has them."""
@@ -212,15 +223,13 @@ class Store:
     @cached_property
     def conditional(self) -> bool:
         """Whether `create` really refuses to replace an existing object; tested by writing twice."""
-        path = f"{PROBES}/{stamp()}"
+        # One object for all processes, which is never removed: that would need a right more, and could come between.
+        path = f"{PROBES}/conditions"
         try:
             self.create(path, b"first")
-            answer = not self.create(path, b"second")
+            return not self.create(path, b"second")
         except ConditionsUnsupported:
-            answer = False
-        # Not in a finally: after a timeout, this call would wait for the full deadline again.
-        self.remove(path)
-        return answer
+            return False
 
     def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
         """Call the function; turn its errors into StorageError, except FileNotFoundError and FileExistsError."""
@@ -235,12 +244,11 @@ class Store:
             raise StorageError(f"{self.where(path)}: refused: {error.strerror or error}; {remedy}") from error
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "")
-            text = f"{error.strerror or error}{'; ' if remedy else ''}{remedy}"
+            text = f"{error.strerror or error}{f'; {remedy}' if remedy else cloud_errors.remedy(error)}"
             raise StorageError(f"{self.where(path)}: {text}") from error
         except Exception as error:  # each storage client has its own error classes
-            raise StorageError(
-                f"{self.where(path)}: {type(error).__name__}: {cloud_errors.first_line(error)}"
-            ) from error
+            text = f"{type(error).__name__}: {cloud_errors.first_line(error)}{cloud_errors.remedy(error)}"
+            raise StorageError(f"{self.where(path)}: {text}") from error
 
     def _renew(self) -> None:
         """Use a new client: abandoned tries may hold all connections of the old one."""
