@@ -24,7 +24,7 @@ from lanewise import api as campaigns
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.manifest.plan import Realization
 from lanewise.manifest.status import LaneStatus
-from lanewise.storage import commits
+from lanewise.storage import committing
 
 POINTS, CHAINS, DRAWS = 10, 4, 100
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
@@ -75,7 +75,7 @@ def make(url: str, n: int, size: int) -> str:
     path.write_text(yaml.safe_dump(manifest))
     campaign = campaigns.load(str(path))
     for chunk in campaign.plan.chunks:
-        commits.write(campaign.store, campaign.plan, chunk, [_result(r) for r in chunk.realizations], {})
+        committing.write(campaign.store, campaign.plan, chunk, [_result(r) for r in chunk.realizations], {})
     return str(path)
 
 

@@ -28,7 +28,7 @@ from lanewise.manifest.problem import Observation
 from lanewise.operations import aggregate as operation
 from lanewise.operations import chunks, run, status, upkeep
 from lanewise.report.tables import frame_csv
-from lanewise.storage import commits, failures
+from lanewise.storage import commits, committing, failures
 from lanewise.storage.record import MANIFEST, Record
 from lanewise.storage.store import Store
 
@@ -226,7 +226,7 @@ def test_the_first_of_two_attempts_is_the_truth(write: Write, monkeypatch: pytes
     first = campaign.record.commits()[0]
     chunk = campaign.plan.chunks[0]
     late = commits.load_results(campaign.store, first)
-    assert commits.write(campaign.store, campaign.plan, chunk, late, {}) == first
+    assert committing.write(campaign.store, campaign.plan, chunk, late, {}) == first
     assert campaign.record.commits()[0] == first
 
 
@@ -250,9 +250,9 @@ def test_a_node_without_conditional_writes_that_was_first_stays_first(write: Wri
     results = commits.load_results(store, campaign.record.commits()[0])
     store.remove(commits.COMMITS)
     store.__dict__["conditional"] = False
-    first = commits.write(store, campaign.plan, chunk, results, {})
+    first = committing.write(store, campaign.plan, chunk, results, {})
     store.__dict__["conditional"] = True
-    assert commits.write(store, campaign.plan, chunk, results, {}) == first
+    assert committing.write(store, campaign.plan, chunk, results, {}) == first
     assert campaign.record.commits()[0] == first
 
 

@@ -15,7 +15,8 @@ from lanewise.api import Campaign
 from lanewise.errors import Damaged
 from lanewise.operations import upkeep
 from lanewise.storage import commits
-from lanewise.storage.store import TEMPORARY, Store
+from lanewise.storage.disk import TEMPORARY
+from lanewise.storage.store import Store
 
 RUN_ID = "g1_+0.0100_g2_+0.0000_s42"
 
@@ -113,7 +114,7 @@ def test_export_makes_the_directories_of_a_packed_campaign(write: Write, tmp_pat
     packed.run()
     assert tree(tmp_path / "packed") == {}
     assert upkeep.export(packed.record, Store(str(tmp_path / "elsewhere"))) == 4
-    assert upkeep.export(packed.record, packed.store) == 4
+    assert upkeep.export(packed.record) == 4
     assert tree(tmp_path / "packed") == tree(tmp_path / "elsewhere") == tree(tmp_path / "whole")
     assert upkeep.verify(packed.record).findings == ()
 

@@ -74,7 +74,7 @@ def _commit(campaign: api.Campaign, index: int, *, ruled: bool = True) -> None:
         provenance={},
         rule=plan.rule(index),
     )
-    data = commits._encode(commit)
+    data = commits.encode(commit)
     if not ruled:
         data = _without_rule(data)
     campaign.store.put(commits.path_of(chunk), data)

@@ -68,6 +68,18 @@ def test_an_error_to_the_end_says_so() -> None:
     assert caught.value.exit_code == 74
 
 
+def test_silence_after_an_error_tells_the_error() -> None:
+    acts = iter([ConnectionResetError("torn")])
+
+    def call() -> None:
+        for error in acts:
+            raise error
+        time.sleep(30)
+
+    with pytest.raises(StorageTimeout, match=r"gave no answer, \d+ tries in \d+ s; the last error was: torn;"):
+        QUICK.call(call, "here")
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "inf", "nan"])
 def test_the_deadline_of_the_environment_is_seconds(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(deadlines.DEADLINE_VARIABLE, text)

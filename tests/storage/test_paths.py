@@ -15,7 +15,7 @@ import pytest
 
 from conftest import Write, load, tree
 from lanewise.manifest.document import Document
-from lanewise.storage import store
+from lanewise.storage import disk
 from lanewise.storage.inputs import resolve
 from lanewise.storage.store import Store
 
@@ -81,7 +81,7 @@ def test_error_that_passes_is_tried_again(
     found = Store(str(tmp_path))
     found.put("a", b"1")
     failures = [OSError(number, os.strerror(number))] * 2
-    monkeypatch.setattr(store, "_PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(disk, "_PAUSES_S", (0.0, 0.0, 0.0))
     for name in ("cat_file", "ls"):
         _fail_first(monkeypatch, found._fs, name, failures)
     _fail_first(monkeypatch, os, "fsync", failures)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +33,7 @@ def test_a_store_is_asked_whether_it_honours_conditions(servers: Servers, use_s3
     use_s3(servers(careless))
     store = Store(f"{URL}-probe")
     assert store.conditional is not careless
-    assert store.names("_lanewise/probes") == []
+    assert store.names("_lanewise/probes") == ["conditions"]
 
 
 def test_what_is_written_by_another_client_is_seen_at_once(servers: Servers, use_s3: UseS3) -> None:
@@ -62,7 +65,7 @@ def test_without_conditions_the_lowest_attempt_counts(servers: Servers, use_s3: 
     chunk, store = campaign.plan.chunks[0], campaign.store
     commit = commits.Commit(0, "", File("a.nc", 0, ""), File("a.rows", 0, ""), None, {}, {}, {}, {})
     for attempt in ("20260102T000000-b", "20260101T000000-a"):
-        store.put(commits.path_of(chunk, attempt), commits._encode(replace(commit, attempt=attempt)))
+        store.put(commits.path_of(chunk, attempt), commits.encode(replace(commit, attempt=attempt)))
     for found in (commits.read(store, chunk), commits.survey(store, [0])[0][0]):
         assert found is not None
         assert found.attempt == "20260101T000000-a"
@@ -187,6 +190,17 @@ def test_a_server_that_is_gone_is_unreachable(use_s3: UseS3, monkeypatch: pytest
     with pytest.raises(StorageError, match="cannot be reached") as caught:
         Store(URL, Patience(deadline_s=3, try_s=20)).put("x", b"1")
     assert caught.value.exit_code == 74
+
+
+def test_requester_pays_and_path_style_are_settings_of_the_environment() -> None:
+    program = (
+        "from lanewise.storage.store import Store; fs = Store('s3://bucket/run')._fs;"
+        "print(fs.req_kw, fs.config_kwargs['s3'])"
+    )
+    settings = {"FSSPEC_S3": '{"requester_pays": true, "config_kwargs": {"s3": {"addressing_style": "path"}}}'}
+    environment = {**os.environ, **settings}
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert told.stdout == "{'RequestPayer': 'requester'} {'addressing_style': 'path'}\n"
 
 
 def test_no_credential_enters_a_campaign(servers: Servers, use_s3: UseS3, write: Write, tmp_path: Path) -> None:

@@ -102,3 +102,26 @@ def test_a_real_run_killed_at_random_moments_ends_in_the_same_bytes(
     # A mode has no rounds of its own to speak of; a sampler's chunk is often killed within.
     assert method == "map" or told["resumed"] >= 2
     assert told["wrong"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_readers_in_loops_beside_writers_find_no_damage_and_no_attempt_is_lost(
+    servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str
+) -> None:
+    told = beside(kind, servers, write, tmp_path, rounds=60)
+    assert told["attempts"] >= 60
+    assert told["wrong"] == []
+
+
+def beside(kind: str, servers: Callable[[bool], S3], write: Write, tmp_path: Path, rounds: int) -> Any:
+    """What `beside.py` finds."""
+    manifest, environment, url = write(batch__size=2), dict(os.environ), str(tmp_path / "out")
+    if kind == "s3":
+        environment |= servers(False).environment
+        url = f"s3://bucket/{tmp_path.name}"
+    program = str(Path(__file__).parents[1] / "beside.py")
+    command = [sys.executable, program, manifest, url, str(tmp_path / "log"), str(rounds), "1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -17,6 +18,7 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 from lanewise.manifest import spans
 from lanewise.manifest.document import Document
 from lanewise.manifest.status import LaneStatus, listed
+from lanewise.storage.deadlines import KEEP_VARIABLE
 
 if TYPE_CHECKING:
     from lanewise.api import Campaign
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
 # Terminal codes: cursor to the top left, and clear the screen.
 _CLEAR = "\033[H\033[2J"
 _REASONS = 5
+
+
+def keep_all(asked: bool) -> bool:
+    """Set LANEWISE_NO_DELETE, for this process and its workers."""
+    if asked:
+        os.environ[KEEP_VARIABLE] = "1"
+    return asked
+
 
 BatchIndexOption = Annotated[
     int | None,
@@ -56,6 +66,16 @@ WorkersOption = Annotated[
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Compute also committed chunks; old results stay until then.")
 ]
+NoDeleteOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-delete",
+        envvar=KEEP_VARIABLE,
+        callback=keep_all,
+        is_eager=True,
+        help="Remove nothing: for a role without the right to delete. Leftovers stay; excludes --overwrite.",
+    ),
+]
 
 
 def run(
@@ -66,6 +86,7 @@ def run(
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
+    no_delete: NoDeleteOption = False,
     overrides: SetOption = None,
 ) -> None:
     """Compute one chunk, some, or all of them; committed chunks are skipped.
@@ -167,6 +188,7 @@ def retry(
     failed: Annotated[bool, typer.Option("--failed", help="Only those that failed or were not finite.")] = False,
     nonconverged: Annotated[bool, typer.Option("--nonconverged", help="Only those that did not converge.")] = False,
     cluster: ClusterOption = False,
+    no_delete: NoDeleteOption = False,
     overrides: SetOption = None,
 ) -> None:
     """Compute only realizations again that failed or did not converge; every attempt is recorded.

@@ -9,6 +9,7 @@ import typer
 from lanewise import errors
 from lanewise.cli.options import CampaignArgument, SetOption, load
 from lanewise.machine import progress
+from lanewise.manifest import spans
 
 
 def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
@@ -19,6 +20,9 @@ def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
         found = upkeep.verify(load(manifest, overrides).record, reporter)
     for finding in found.findings:
         print(finding.text)
+    if found.incomplete:
+        chunks = spans.shown(found.incomplete)
+        print(f"{chunks}: a process writes the directories, or was stopped while it did; `lanewise run` completes them")
     print(f"{found.n_chunks} committed chunks, {found.n_files} files: {len(found.findings) or 'nothing'} wrong")
     if found.findings:
         damaged = not all(finding.foreign for finding in found.findings)
@@ -42,8 +46,9 @@ def export(
     if layout != "directories":
         raise errors.UsageError(f"--layout {layout}: expected directories")
     record = load(manifest, overrides).record
-    store = Store(output) if output else record.store
-    print(f"{upkeep.export(record, store)} of {len(record.plan.realizations)} realizations in {store.where()}")
+    store = Store(output) if output else None
+    n = upkeep.export(record, store)
+    print(f"{n} of {len(record.plan.realizations)} realizations in {(store or record.store).where()}")
 
 
 def clean(

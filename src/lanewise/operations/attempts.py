@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lanewise.machine import provenance
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import AnyResult, Solver
-from lanewise.storage import checkpoints, commits, directories
+from lanewise.storage import checkpoints, commits, committing, directories
 from lanewise.storage.checkpoints import CheckpointKeeper, Policy
 from lanewise.storage.claims import Claim
 from lanewise.storage.commits import Commit
+from lanewise.storage.committing import Replacement
 from lanewise.storage.record import Record
 from lanewise.storage.store import stamp
 
@@ -65,64 +67,35 @@ def compute(
     return ComputedChunk(results, made, keeper)
 
 
-def settle(
-    record: Record,
-    chunk: Chunk,
-    computed: ComputedChunk,
-    *,
-    replace: bool = False,
-    changed: Collection[str] | None = None,
-) -> Commit:
+def settle(record: Record, chunk: Chunk, computed: ComputedChunk, replace: Replacement | None = None) -> Commit:
     """Write and commit the results, publish the valid commit, and remove what was replaced.
 
     Args:
         replace: replace the existing commit.
-        changed: with `replace`, run ids whose results differ from the existing ones; None: all.
 
     Returns:
-        The valid commit: this attempt's, or that of an attempt that was faster.
+        The valid commit: this attempt's, or that of an attempt that was faster or has replaced `replace.of`.
     """
-    store = record.store
-    old = commits.previous(store, chunk) if replace else None
-    attempt = stamp()
+    store, attempt = record.store, stamp()
     view = None
-    if record.manifest.output.layout == "directories":
-        view = list(directories.files_of(record.plan.settings, computed.results))
-    commit = commits.write(
-        store,
-        record.plan,
-        chunk,
-        computed.results,
-        computed.made,
-        attempt=attempt,
-        view=view,
-        replace=replace,
-        changed=changed,
-    )
-    commit = _publish_own(record, chunk, commit, view if commit.attempt == attempt else None)
+    with contextlib.ExitStack() as published:
+        if record.manifest.output.layout == "directories":
+            view = list(directories.files_of(record.plan.settings, computed.results))
+            published.enter_context(directories.changing(store, chunk, attempt))
+        commit = committing.write(
+            store, record.plan, chunk, computed.results, computed.made, attempt=attempt, view=view, replace=replace
+        )
+        if view is not None:
+            # Without conditional writes, an attempt with a lower id may be committed meanwhile.
+            commit = directories.settle(store, chunk, commit, view if commit.attempt == attempt else None)
     computed.keeper.clear()
-    if replace:
-        commits.discard(store, chunk, old, keep=lambda: record.run_ids)
+    if replace is not None and replace.done:
+        committing.discard(store, chunk, replace.replaced, keep=lambda: record.run_ids)
         store.remove(f"{commits.CHECKPOINTS}/{chunk.name}")
     return commit
 
 
-def publish(record: Record, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None = None) -> None:
-    """Write the directories of a committed chunk, if the manifest's layout has them."""
+def publish(record: Record, chunk: Chunk, commit: Commit) -> None:
+    """Write the directories of a committed chunk if the manifest's layout has them and they are not complete."""
     if record.manifest.output.layout == "directories":
-        directories.publish(record.store, chunk, commit, view)
-
-
-def _publish_own(record: Record, chunk: Chunk, commit: Commit, view: Iterable[tuple[str, bytes]] | None) -> Commit:
-    """Publish the valid commit after ours was written; returns it.
-
-    Args:
-        view: our files, if our commit is the valid one; None if another attempt was faster.
-    """
-    while True:
-        publish(record, chunk, commit, view)
-        # Without conditional writes, an attempt with a lower id may have been committed since.
-        now = commits.read(record.store, chunk)
-        if now is None or now.attempt == commit.attempt:
-            return commit
-        commit, view = now, directories.files_of(now.settings, commits.load_results(record.store, now))
+        directories.publish(record.store, chunk, commit)

@@ -20,6 +20,7 @@ from lanewise.storage import claims, commits, failures
 from lanewise.storage.checkpoints import Policy
 from lanewise.storage.claims import Claim
 from lanewise.storage.commits import Commit
+from lanewise.storage.committing import Replacement
 from lanewise.storage.record import Record
 
 
@@ -145,7 +146,7 @@ def reuse(record: Record, found: Mapping[int, Commit], progress: Reporter) -> Ou
 def _one(record: Record, by: Solver, chunk: Chunk, policy: Policy, claim: Claim, overwrite: bool) -> Commit:
     with interrupts.deferred():
         computed = attempts.compute(record, by, chunk, claim, policy, anew=overwrite)
-        commit = attempts.settle(record, chunk, computed, replace=overwrite)
+        commit = attempts.settle(record, chunk, computed, Replacement() if overwrite else None)
     seconds, total = computed.made["seconds"], len(chunk.realizations)
     n = f"{total} realization{'s' if total != 1 else ''}"
     members = f"; members: {listed(commit.members)}" if commit.members else ""

@@ -17,7 +17,7 @@ from lanewise.errors import MachineError, StorageError
 from lanewise.machine import device, host, provenance
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.planning import INDEX_VARIABLES
-from lanewise.storage.store import PROBES, Store, stamp
+from lanewise.storage.store import HOME, PROBES, Store, stamp
 
 _GIB = 2**30
 _LITTLE_DISK_BYTES = 2 * _GIB
@@ -157,13 +157,17 @@ def _needs(manifest: Manifest) -> Iterator[Finding]:
 def _storage(url: str) -> Iterator[Finding]:
     """Write, read, list and remove a small object below the output URL."""
     path = f"{PROBES}/{stamp()}"
+    removed = "removed"
     is_new = "://" not in url and not Path(url).exists()
     began = time.monotonic()
     try:
         store = Store(url)
         store.put(path, b"lanewise")
         whole = store.read(path) == b"lanewise" and path.rpartition("/")[2] in store.names(PROBES)
-        store.remove(path)
+        try:
+            store.remove(path)
+        except StorageError:
+            removed = "NOT removed (this role has no right to delete: use --no-delete)"
         took = time.monotonic() - began
         conditional = store.conditional
     except StorageError as error:
@@ -173,7 +177,7 @@ def _storage(url: str) -> Iterator[Finding]:
         text = f"{url}: the content read is not that written; results would not be safe: choose another output.url"
         yield Finding("output.url", Grade.FAULT, text, StorageError.exit_code)
         return
-    yield Finding("output.url", Grade.FINE, f"{url}: written, read, listed and removed in {took * 1e3:.0f} ms")
+    yield Finding("output.url", Grade.FINE, f"{url}: written, read, listed and {removed} in {took * 1e3:.0f} ms")
     if conditional:
         text = "supported: of two commits of one chunk, the first is valid"
     else:
@@ -181,8 +185,9 @@ def _storage(url: str) -> Iterator[Finding]:
     yield Finding("conditional writes", Grade.FINE if conditional else Grade.NOTE, text)
     if is_new:
         # The check removes the directories that it made, if they are empty.
+        store.remove(PROBES)
         with contextlib.suppress(OSError):
-            os.removedirs(Path(url) / PROBES)
+            os.removedirs(Path(url) / HOME)
     if "://" not in url:
         yield _disk("space for results", _nearest(Path(url)), "free some space, or choose another output.url")
 

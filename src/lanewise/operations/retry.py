@@ -20,6 +20,7 @@ from lanewise.storage import claims, commits, failures
 from lanewise.storage.checkpoints import Policy
 from lanewise.storage.claims import Claim
 from lanewise.storage.commits import Commit
+from lanewise.storage.committing import Replacement
 from lanewise.storage.record import Record
 
 FAILED = frozenset({LaneStatus.FAILED, LaneStatus.NON_FINITE})
@@ -102,25 +103,60 @@ def _chunk(
     record: Record, chunk: Chunk, commit: Commit, statuses: frozenset[LaneStatus], policy: Policy, claim: Claim
 ) -> tuple[int, int, Commit]:
     """Retry one chunk's realizations; returns how many were retried, how many are ok now, and the valid commit."""
-    results = list(commits.load_results(record.store, commit))
+    commit, results = _loaded(record, commit)
     wanted = [at for at, result in enumerate(results) if not statuses.isdisjoint(_statuses(result))]
     rungs = ladder_of(record.manifest)
-    computed = None
+    made: list[_Made] = []
     open_ = wanted
-    for climbed in range(max(1, len(rungs))):
+    for climbed in range(max(1, len(rungs)) if wanted else 0):
         # Only realizations without convergence climb on; a failure would repeat.
         open_ = open_ if climbed == 0 else [at for at in open_ if LaneStatus.NOT_CONVERGED in _statuses(results[at])]
         for (number, at_rung), group in _groups(results, open_, len(rungs)).items():
             rung = None if at_rung is None else rungs[at_rung]
             before = {results[at].run_id: results[at] for at in group}
             computed = _again(record, chunk, group, before, number, rung, policy, claim)
-            for at, new in zip(group, computed.results, strict=True):
-                results[at] = _note(results[at], new, number, rung)
-    assert computed is not None
+            made += [_Made(at, new, number, rung, computed) for at, new in zip(group, computed.results, strict=True)]
+            results = _noted(results, made)
     mended = sum(_statuses(results[at]) == {LaneStatus.OK} for at in wanted)
-    whole = ComputedChunk(results, {**commit.provenance, "retried": computed.made}, computed.keeper)
-    changed = {results[at].run_id for at in wanted}
-    return len(wanted), mended, attempts.settle(record, chunk, whole, replace=True, changed=changed)
+    while made:
+        last = made[-1].of
+        whole = ComputedChunk(results, {**commit.provenance, "retried": last.made}, last.keeper)
+        how = Replacement(of=commit.attempt, changed={results[one.at].run_id for one in made})
+        commit = attempts.settle(record, chunk, whole, how)
+        if how.done:
+            break
+        # Another process has replaced the commit: add what it does not have.
+        commit, theirs = _loaded(record, commit)
+        results = _noted(theirs, made)
+        made = [one for one in made if results[one.at] is not theirs[one.at]]
+    return len(wanted), mended, commit
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A new result of the realization at a place of the chunk, by retry `number`."""
+
+    at: int
+    new: AnyResult
+    number: int
+    rung: Rung | None
+    of: ComputedChunk
+
+
+def _loaded(record: Record, commit: Commit) -> tuple[Commit, list[AnyResult]]:
+    """The results of the commit, or of the one that has replaced it; and that commit."""
+    store = record.store
+    now, results = commits.following(store, commit, lambda one: commits.results_of(store, one))
+    return now, list(results)
+
+
+def _noted(results: Sequence[AnyResult], made: Sequence[_Made]) -> list[AnyResult]:
+    """The results with those of retries that they do not have yet; the same retry gives the same bits everywhere."""
+    found = list(results)
+    for one in made:
+        if one.number not in {old.retry for old in found[one.at].tries}:
+            found[one.at] = _note(found[one.at], one.new, one.number, one.rung)
+    return found
 
 
 def _groups(
@@ -129,7 +165,7 @@ def _groups(
     """Places of realizations by the number of their next retry and of its rung; None: no rung."""
     found: dict[tuple[int, int | None], list[int]] = {}
     for at in open_:
-        number = max(1, len(results[at].tries))
+        number = 1 + max((one.retry for one in results[at].tries), default=0)
         climbs = LaneStatus.NOT_CONVERGED in _statuses(results[at]) and n_rungs > 0
         found.setdefault((number, min(number, n_rungs) - 1 if climbs else None), []).append(at)
     return found
@@ -175,4 +211,5 @@ def _note(old: AnyResult, new: AnyResult, number: int, rung: Rung | None) -> Any
     """The new result, or the old one if the new status is worse; with all attempts."""
     earlier = old.tries or (Try.of(old, retry=0, change=""),)
     latest = Try.of(new, retry=number, change=rung.change if rung else "")
-    return (new if new.status <= old.status else old).with_tries((*earlier, latest))
+    tries = sorted((*earlier, latest), key=lambda one: one.retry)
+    return (new if new.status <= old.status else old).with_tries(tuple(tries))

@@ -12,7 +12,7 @@ from lanewise.manifest import registry, yaml_text
 from lanewise.manifest.plan import Chunk, Computed
 from lanewise.operations import chunks, extend, workers
 from lanewise.operations.chunks import Outcome
-from lanewise.storage import commits
+from lanewise.storage import commits, committing
 from lanewise.storage.checkpoints import Policy
 from lanewise.storage.record import MANIFEST, Record
 
@@ -33,6 +33,8 @@ def run(
     Returns:
         The outcome; its `missing` chunks are read off the commits, whatever the processes have reported.
     """
+    if overwrite and record.store.keeps:
+        raise UsageError("--overwrite and --no-delete exclude each other: what is overwritten must be removed")
     planned = record.plan.chunks
     asked = _asked(batch_index, len(planned))
     # Refuse damaged or foreign commits before any chunk is computed.
@@ -90,7 +92,7 @@ def _withdraw_unplanned(record: Record) -> None:
     """Remove committed chunks that are not in the plan; call it when all chunks of the plan are committed."""
     planned = range(len(record.plan.chunks))
     for index in sorted(index for index in commits.indices(record.store) if index not in planned):
-        commits.withdraw(record.store, Chunk(index, ()), keep=lambda: record.run_ids)
+        committing.withdraw(record.store, Chunk(index, ()), keep=lambda: record.run_ids)
 
 
 def _keep_manifest(record: Record) -> None:

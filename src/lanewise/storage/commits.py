@@ -13,17 +13,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from lanewise.errors import Damaged, ResultsDiffer, StorageError
+from lanewise.errors import Damaged, ResultsDiffer
 from lanewise.manifest import identity, registry
 from lanewise.manifest.plan import Chunk, Plan
 from lanewise.manifest.protocols import AnyResult, Outputs
-from lanewise.storage.store import HOME, Store, stamp
+from lanewise.storage.store import HOME, Store
 
+T = TypeVar("T")
 COMMITS, CHUNKS, CHECKPOINTS = f"{HOME}/commits", f"{HOME}/chunks", f"{HOME}/checkpoints"
 _SUFFIX = ".commit"
 _BLANK = "0" * 64
@@ -81,8 +81,10 @@ def read(store: Store, chunk: Chunk) -> Commit | None:
     """
     if (commit := _parse(store, path_of(chunk))) is not None:
         return commit
-    found = attempts(store, chunk)
-    return _parse(store, path_of(chunk, found[0])) if found else None
+    if (found := attempts(store, chunk)) and (commit := _parse(store, path_of(chunk, found[0]))) is not None:
+        return commit
+    # Between our two looks, a process may have replaced the commits of attempts by this one.
+    return _parse(store, path_of(chunk))
 
 
 def survey(store: Store, wanted: Collection[int]) -> tuple[dict[int, Commit], dict[int, Damaged]]:
@@ -119,10 +121,17 @@ def attempts(store: Store, chunk: Chunk) -> list[str]:
     return [n.removesuffix(_SUFFIX) for n in store.names(f"{COMMITS}/{chunk.name}") if n.endswith(_SUFFIX)]
 
 
-def _parse(store: Store, path: str) -> Commit | None:
+def raw(store: Store, path: str) -> bytes | None:
+    """Content of an object; None if it does not exist."""
     try:
-        data = store.read(path)
+        return store.read(path)
     except FileNotFoundError:
+        return None
+
+
+def _parse(store: Store, path: str) -> Commit | None:
+    data = raw(store, path)
+    if data is None:
         return None
     try:
         content = json.loads(data)
@@ -137,7 +146,8 @@ def _parse(store: Store, path: str) -> Commit | None:
     return commit
 
 
-def _encode(commit: Commit) -> bytes:
+def encode(commit: Commit) -> bytes:
+    """A commit's bytes, with their own SHA-256."""
     text = json.dumps({**asdict(commit), "sha256": _BLANK}, indent=1, allow_nan=False) + "\n"
     return _sealed(*text.rsplit(_BLANK, 1))
 
@@ -194,87 +204,40 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
 
 
-def write(
-    store: Store,
-    plan: Plan,
-    chunk: Chunk,
-    results: Sequence[AnyResult],
-    provenance: Mapping[str, Any],
-    *,
-    attempt: str | None = None,
-    view: Sequence[tuple[str, bytes]] | None = None,
-    replace: bool = False,
-    changed: Collection[str] | None = None,
-) -> Commit:
-    """Write a chunk's data, then its commit.
-
-    Args:
-        attempt: name of the attempt; default: a new one.
-        view: path and content of the files in the realizations' directories, if they will be published.
-        replace: replace the existing commit. It is valid until the new one is written; the directories of changed
-            realizations are removed just before that.
-        changed: with `replace`, run ids whose results differ from the existing ones; None: all.
-
-    Returns:
-        The valid commit: this attempt's, or that of an attempt that was faster.
-
-    Raises:
-        ResultsDiffer: another attempt was faster, and its realizations differ from the plan's.
-        StorageError: the results cannot be written.
-    """
-    attempt = attempt or stamp()
-    outputs = outputs_of(plan.settings)
-    base = f"{CHUNKS}/{chunk.name}/{attempt}"
-    rows = json.dumps([outputs.summary_row(result) for result in results], allow_nan=False).encode()
-    listing = None if view is None else json.dumps([asdict(_file(*one)) for one in view]).encode()
-    commit = Commit(
-        chunk=chunk.index,
-        attempt=attempt,
-        data=_put(store, f"{base}.nc", outputs.packed_nc(results)),
-        rows=_put(store, f"{base}.rows", rows),
-        view=None if listing is None else _put(store, f"{base}.view", listing),
-        realizations={r.run_id: r.identity for r in chunk.realizations},
-        counts=dict(Counter(result.status.word for result in results)),
-        settings=plan.settings,
-        provenance=provenance,
-        tries={result.run_id: [asdict(one) for one in result.tries] for result in results if result.tries},
-        members=dict(sum((Counter(result.member_counts) for result in results), Counter[str]())),
-        rule=plan.rule(chunk.index),
-    )
-    if replace:
-        # Otherwise a process that is killed between commit and publication would leave the old attempt's files, which
-        # may have the sizes of the new ones.
-        store.map(store.remove, chunk.run_ids if changed is None else sorted(changed))
-    _settle(store, chunk, commit, replace)
-    # The store's answer is not enough: a conditional write can lose to its own earlier try, whose answer was lost.
-    winner = read(store, chunk)
-    if winner is None:
-        raise StorageError(f"{store.where(path_of(chunk))}: was written, but does not exist; look for who removes it")
-    if winner.attempt != attempt:
-        check(store, plan, chunk, winner)
-    return winner
-
-
-def _settle(store: Store, chunk: Chunk, commit: Commit, replace: bool) -> None:
-    content = _encode(commit)
-    if replace:
-        # This path has precedence over those of attempts, with or without conditional writes.
-        store.put(path_of(chunk), content)
-    elif read(store, chunk) is None:
-        # Also with conditional writes: a node whose client lacks them may have committed first.
-        if store.conditional:
-            store.create(path_of(chunk), content)
-        else:
-            store.put(path_of(chunk, commit.attempt), content)
-
-
 def outputs_of(settings: Mapping[str, Any]) -> Outputs[Any]:
     """The `Outputs` of the family that the settings of a plan or commit name."""
     return registry.family(settings["kind"]).outputs()
 
 
+def following(store: Store, commit: Commit, use: Callable[[Commit], T]) -> tuple[Commit, T]:
+    """What `use` makes of a commit, or of the one that has replaced it since it was read; and that commit.
+
+    A process that replaces a commit removes its files, which is no damage.
+
+    Raises:
+        Damaged: a file of the valid commit is missing or was changed.
+        ResultsDiffer: the commit was replaced by one of other realizations.
+    """
+    while True:
+        try:
+            return commit, use(commit)
+        except Damaged:
+            now = previous(store, Chunk(commit.chunk, ()))
+            if now is None or now.attempt == commit.attempt:
+                raise
+            if dict(now.realizations) != dict(commit.realizations):
+                text = f"chunk {commit.chunk} was overwritten with other realizations meanwhile; run the command again"
+                raise ResultsDiffer(f"{store.url}: {text}") from None
+            commit = now
+
+
 def load_results(store: Store, commit: Commit) -> Sequence[AnyResult]:
-    """The results of a commit.
+    """The results of a commit, or of the one that has replaced it since; see `following`."""
+    return following(store, commit, lambda one: results_of(store, one))[1]
+
+
+def results_of(store: Store, commit: Commit) -> Sequence[AnyResult]:
+    """The results of this very commit.
 
     Raises:
         Damaged: their file is missing or was changed.
@@ -283,17 +246,17 @@ def load_results(store: Store, commit: Commit) -> Sequence[AnyResult]:
 
 
 def load_rows(store: Store, commit: Commit) -> list[dict[str, Any]]:
-    """The summary rows of a commit.
-
-    Raises:
-        Damaged: their file is missing or was changed.
-    """
-    rows: list[dict[str, Any]] = json.loads(checked(store, commit.rows))
+    """The summary rows of a commit, or of the one that has replaced it since; see `following`."""
+    rows: list[dict[str, Any]] = following(store, commit, lambda one: json.loads(checked(store, one.rows)))[1]
     return rows
 
 
-def load_view(store: Store, commit: Commit) -> list[File]:
-    """The files in the directories of a commit's realizations; empty if the layout has none."""
+def view_of(store: Store, commit: Commit) -> list[File]:
+    """The files in the directories of this very commit's realizations; empty if the layout has none.
+
+    Raises:
+        Damaged: their list is missing or was changed.
+    """
     return [File(**one) for one in json.loads(checked(store, commit.view))] if commit.view else []
 
 
@@ -302,30 +265,6 @@ def previous(store: Store, chunk: Chunk) -> Commit | None:
     with contextlib.suppress(Damaged):
         return read(store, chunk)
     return None
-
-
-def discard(store: Store, chunk: Chunk, old: Commit | None, keep: Callable[[], Container[str]]) -> None:
-    """Remove the files and directories of a replaced commit.
-
-    Args:
-        keep: returns the run ids whose directories stay, because they belong to other commits now. It is called only
-            if the commit has other run ids than the chunk: to list those of a large campaign takes long.
-    """
-    store.remove(f"{COMMITS}/{chunk.name}")
-    if old is not None:
-        files = [file.path for file in (old.data, old.rows, old.view) if file is not None]
-        others = old.realizations.keys() - set(chunk.run_ids)
-        kept = keep() if others else ()
-        store.map(store.remove, [*files, *sorted(run_id for run_id in others if run_id not in kept)])
-
-
-def withdraw(store: Store, chunk: Chunk, keep: Callable[[], Container[str]]) -> None:
-    """Remove a chunk: its commits, then its data and its directories, except those that `keep` returns."""
-    old = previous(store, chunk)
-    store.remove(path_of(chunk))
-    discard(store, chunk, old, keep)
-    for folder in (CHUNKS, CHECKPOINTS):
-        store.remove(f"{folder}/{chunk.name}")
 
 
 def checked(store: Store, file: File) -> bytes:
@@ -340,17 +279,11 @@ def checked(store: Store, file: File) -> bytes:
         raise _wrong_size(store, file, None) from None
     if len(data) != file.size:
         raise _wrong_size(store, file, len(data))
-    if _file(file.path, data) != file:
+    if file_of(file.path, data) != file:
         raise Damaged(f"{store.where(file.path)}: does not have the SHA-256 of its commit; it was changed")
     return data
 
 
-def _file(path: str, data: bytes) -> File:
+def file_of(path: str, data: bytes) -> File:
+    """What a commit says of a file with these bytes."""
     return File(path, len(data), hashlib.sha256(data).hexdigest())
-
-
-def _put(store: Store, path: str, data: bytes) -> File:
-    store.put(path, data)
-    if (size := store.size(path)) != len(data):
-        raise StorageError(f"{store.where(path)}: {len(data)} bytes were written, {size} are there")
-    return _file(path, data)

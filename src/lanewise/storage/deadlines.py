@@ -19,17 +19,20 @@ from typing import TypeVar
 
 from lanewise.errors import StorageError, StorageTimeout
 from lanewise.machine import host
-from lanewise.storage.cloud_errors import first_line
+from lanewise.storage import cloud_errors
+from lanewise.storage.cloud_errors import first_line, unreachable
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 DEADLINE_VARIABLE = "LANEWISE_STORAGE_DEADLINE"
+# If it is set, nothing is removed from storage.
+KEEP_VARIABLE = "LANEWISE_NO_DELETE"
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 20.0
 # Large objects get extra time: their size divided by this rate.
 _SLOWEST_BYTES_PER_S = 1e6
 # Errors that a retry cannot change.
 _FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, StorageError)
-_FINAL_ERRNO = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.EMSGSIZE}
+_FINAL_ERRNO = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.EMSGSIZE, cloud_errors.ELSEWHERE}
 
 
 class _NoAnswer(Exception):
@@ -68,6 +71,7 @@ class Patience:
         end = began + self.deadline_s + size / _SLOWEST_BYTES_PER_S
         try_s = self.try_s + size / _SLOWEST_BYTES_PER_S
         tries = 0
+        last = ""
         while True:
             tries += 1
             try:
@@ -77,6 +81,8 @@ class Patience:
                     raise
                 if isinstance(error, _NoAnswer):
                     given_up()
+                else:
+                    last = f"; the last error was: {first_line(error)}"
                 pause = random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE_S, _PAUSE_S * 2**tries)
                 if time.monotonic() + pause < end:
                     time.sleep(pause)
@@ -84,7 +90,7 @@ class Patience:
                 spent = f"{tries} {'try' if tries == 1 else 'tries'} in {time.monotonic() - began:.0f} s"
                 remedy = "committed results are kept; run again to continue"
                 if isinstance(error, _NoAnswer):
-                    raise StorageTimeout(f"{where}: gave no answer, {spent}; {remedy}") from None
+                    raise StorageTimeout(f"{where}: gave no answer, {spent}{last}; {remedy}") from None
                 raise StorageError(f"{where}: cannot be reached, {spent}: {first_line(error)}; {remedy}") from error
 
 
@@ -106,7 +112,11 @@ def is_final(error: Exception) -> bool:
         return True
     # By name: the cloud clients are optional dependencies, each with its own error classes; see also cloud_errors.py.
     useless = any(word in type(error).__name__ for word in ("Validation", "Profile"))
-    return useless or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
+    return (
+        useless
+        or unreachable(error)
+        or isinstance(error, (*_FINAL, ValueError, TypeError, NotImplementedError, ImportError))
+    )
 
 
 def side_by_side(function: Callable[[Item], T], items: Iterable[Item], n_threads: int) -> list[T]:

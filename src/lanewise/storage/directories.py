@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import AnyResult
 from lanewise.storage import commits
 from lanewise.storage.commits import Commit, File
-from lanewise.storage.store import Store
+from lanewise.storage.store import Store, stamp
+
+# Suffix of the mark of directories that are not complete.
+_MARK = ".incomplete"
 
 
 def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Iterable[tuple[str, bytes]]:
@@ -20,21 +24,67 @@ def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Itera
             yield f"{result.run_id}/{name}", data
 
 
-def publish(store: Store, chunk: Chunk, commit: Commit, files: Iterable[tuple[str, bytes]] | None = None) -> None:
-    """Write the run-id directories of a committed chunk.
+@contextlib.contextmanager
+def changing(store: Store, chunk: Chunk, attempt: str) -> Iterator[None]:
+    """Mark a chunk's directories as incomplete: while the block runs, and after it if it is cut off.
+
+    A reader does not take incomplete directories for damaged ones, and the next run writes them again.
 
     Args:
-        files: path and content, all of which are written. None: make them from the committed data, but only if a
-            file is missing or has the wrong size.
+        attempt: names the mark; one that no other process uses.
     """
-    if files is None:
-        view = commits.load_view(store, commit)
-        # After two attempts without conditional writes, a file of the right size may come from the other attempt.
-        contested = len(commits.attempts(store, chunk)) > 1
-        if view and not contested and _is_complete(store, chunk, view):
-            return
-        files = files_of(commit.settings, commits.load_results(store, commit))
-    write(store, files)
+    path = _mark(chunk, attempt)
+    store.put(path, b"incomplete")
+    yield
+    _unmark(store, path)
+
+
+def marked(store: Store, chunk: Chunk) -> bool:
+    """Whether a process changes the chunk's directories, or was killed while it did."""
+    return any(size for name, size in store.sizes(f"{commits.CHUNKS}/{chunk.name}").items() if name.endswith(_MARK))
+
+
+def publish(store: Store, chunk: Chunk, commit: Commit) -> None:
+    """Write the directories of a committed chunk from its data, unless they are complete."""
+    commit, view = commits.following(store, commit, lambda one: commits.view_of(store, one))
+    incomplete = marked(store, chunk)
+    if view and not incomplete and _is_complete(store, chunk, view):
+        return
+    with changing(store, chunk, stamp()):
+        commit = settle(store, chunk, commit, anew=incomplete)
+    # The mark of the process that made this commit and was killed before its directories were complete.
+    if incomplete:
+        _unmark(store, _mark(chunk, commit.attempt))
+
+
+def settle(
+    store: Store,
+    chunk: Chunk,
+    commit: Commit,
+    files: Iterable[tuple[str, bytes]] | None = None,
+    *,
+    anew: bool = False,
+) -> Commit:
+    """Write a chunk's directories until they are those of the valid commit; call it within `changing`.
+
+    Args:
+        files: path and content; None: made from the committed data.
+        anew: remove the directories first.
+
+    Returns:
+        The valid commit: the given one, or one that has replaced it meanwhile.
+    """
+    while True:
+        if files is None:
+            commit, results = commits.following(store, commit, lambda one: commits.results_of(store, one))
+            files = files_of(commit.settings, results)
+        if anew:
+            store.map(store.remove, commit.realizations)
+        write(store, files)
+        now = commits.read(store, chunk)
+        if now is None or now.attempt == commit.attempt:
+            return commit
+        commit, files, anew = now, None, True
 
 
 def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
@@ -48,6 +98,17 @@ def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
             store.put(path, data)
 
     store.map(put, directories.values())
+
+
+def _mark(chunk: Chunk, attempt: str) -> str:
+    return f"{commits.CHUNKS}/{chunk.name}/{attempt}{_MARK}"
+
+
+def _unmark(store: Store, path: str) -> None:
+    if store.keeps:
+        store.put(path, b"")
+    else:
+        store.remove(path)
 
 
 def _is_complete(store: Store, chunk: Chunk, view: Iterable[File]) -> bool:

@@ -71,16 +71,10 @@ class Record:
         found, damaged = self.sound()
 
         def of_chunk(index: int) -> list[dict[str, Any]] | Damaged:
-            commit = found[index]
-            while True:
-                try:
-                    return commits.load_rows(self.store, commit)
-                except Damaged as error:
-                    # If the chunk was overwritten since its commit was read, it is not damaged.
-                    now = self.survey([index])[0].get(index)
-                    if now is None or now.attempt == commit.attempt:
-                        return error
-                    commit = now
+            try:
+                return commits.load_rows(self.store, found[index])
+            except Damaged as error:
+                return error
 
         indices = sorted(found)
         parts = dict(zip(indices, self.store.map(of_chunk, indices), strict=True))

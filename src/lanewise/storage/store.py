@@ -19,7 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from lanewise.errors import ConditionsUnsupported, LanewiseError, StorageError
-from lanewise.storage import cloud_errors, deadlines
+from lanewise.storage import cloud_errors, deadlines, disk
 from lanewise.storage.deadlines import Patience
 
 T = TypeVar("T")
@@ -28,15 +28,7 @@ Item = TypeVar("Item")
 # The folder below an output URL for all files that are not results of one realization.
 HOME = "_lanewise"
 PROBES = f"{HOME}/probes"
-# Prefix of temporary files; it identifies the files that a killed process leaves behind.
-TEMPORARY = ".lanewise-"
 _N_THREADS = 16
-_TRIES = 20
-# Errors of local disks that may pass, and the pauses before the next try [s].
-_PASSING = {errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN}
-_PAUSES_S = (0.1, 0.3, 1.0)
-# The file system does not support hard links.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # user:password@, but neither a port nor an S3 ARN. The password may contain slashes.
 _PASSWORD = re.compile(r"://(?!arn:)[^/:@]*:(?!\d+(?:/|$)).*@")
 _REMEDIES = {
@@ -123,6 +115,18 @@ class Store:
                 return False
             return True
 
+    def swap(self, path: str, data: bytes, old: bytes) -> bool:
+        """Replace an object if its content is `old`.
+
+        On disks (under a lock) and S3 (If-Match) no other write can come between. Elsewhere, and where a server ignores
+        If-Match, the last of two swaps at the same moment wins.
+
+        Returns:
+            Whether this call replaced it. As with `create`, False is also possible if the answer of our first try was
+            lost.
+        """
+        return self._call(path, lambda: self._swap(path, data, old), len(data))
+
     def exists(self, path: str) -> bool:
         """Whether an object exists now."""
         # Not fsspec's exists: it returns False for an object in a directory that cannot be read.
@@ -170,10 +174,23 @@ class Store:
 
         return self._call(pattern, match)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether nothing may be removed, by LANEWISE_NO_DELETE: for a role without the right to delete."""
+        return bool(os.environ.get(deadlines.KEEP_VARIABLE))
+
     def remove(self, path: str) -> None:
-        """Remove an object, or everything below a path; no error if it does not exist."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove an object, or everything below a path, unless the store keeps all; no error if it does not exist."""
+        if self.keeps:
+            return
+        try:
             self._call(path, lambda: self._remove(path))
+        except FileNotFoundError:
+            return
+        except StorageError as error:
+            if isinstance(error.__cause__, PermissionError) and not self._local:
+                raise StorageError(f"{error}; a role without the right to delete needs --no-delete") from error
+            raise
 
     def modified(self, path: str) -> float:
         """When an object was written, by the store's clock [s since 1970]; infinity if it does not exist."""
@@ -184,15 +201,13 @@ class Store:
 
     def now(self) -> float:
         """Time by the store's clock [s since 1970], to compare with `modified`: machine clocks may differ by hours."""
-        path = f"{PROBES}/{stamp()}"
+        path = f"{PROBES}/clock"
         self.put(path, b"")
-        written = self.modified(path)
-        self.remove(path)
-        return written
+        return self.modified(path)
 
     def leftovers(self) -> list[str]:
         """Temporary files of processes that are writing now or were killed; only a local store has them."""
-        found = Path(self._root).rglob(f"{TEMPORARY}*") if self._local else ()
+        found = Path(self._root).rglob(f"{disk.TEMPORARY}*") if self._local else ()
         return sorted(str(p.relative_to(self._root)) for p in found)
 
     def where(self, path: str = "") -> str:
@@ -208,21 +223,19 @@ class Store:
     @cached_property
     def conditional(self) -> bool:
         """Whether `create` really refuses to replace an existing object; tested by writing twice."""
-        path = f"{PROBES}/{stamp()}"
+        # One object for all processes, which is never removed: that would need a right more, and could come between.
+        path = f"{PROBES}/conditions"
         try:
             self.create(path, b"first")
-            answer = not self.create(path, b"second")
+            return not self.create(path, b"second")
         except ConditionsUnsupported:
-            answer = False
-        # Not in a finally: after a timeout, this call would wait for the full deadline again.
-        self.remove(path)
-        return answer
+            return False
 
     def _call(self, path: str, function: Callable[[], T], size: int = 0) -> T:
         """Call the function; turn its errors into StorageError, except FileNotFoundError and FileExistsError."""
         try:
             if self._local:
-                return _try_again(function)
+                return disk.try_again(function)
             return self._patience.call(lambda: cloud_errors.plain(function), self.where(path), size, self._renew)
         except (FileNotFoundError, FileExistsError, LanewiseError):
             raise
@@ -231,12 +244,11 @@ class Store:
             raise StorageError(f"{self.where(path)}: refused: {error.strerror or error}; {remedy}") from error
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "")
-            text = f"{error.strerror or error}{'; ' if remedy else ''}{remedy}"
+            text = f"{error.strerror or error}{f'; {remedy}' if remedy else cloud_errors.remedy(error)}"
             raise StorageError(f"{self.where(path)}: {text}") from error
         except Exception as error:  # each storage client has its own error classes
-            raise StorageError(
-                f"{self.where(path)}: {type(error).__name__}: {cloud_errors.first_line(error)}"
-            ) from error
+            text = f"{type(error).__name__}: {cloud_errors.first_line(error)}{cloud_errors.remedy(error)}"
+            raise StorageError(f"{self.where(path)}: {text}") from error
 
     def _renew(self) -> None:
         """Use a new client: abandoned tries may hold all connections of the old one."""
@@ -263,16 +275,11 @@ class Store:
         if not self._local:
             remove()
         elif os.path.lexists(self._full(path)):
-            _retry_race(remove)
+            disk.retry_race(remove)
 
     def _put(self, path: str, data: bytes) -> None:
         if self._local:
-
-            def put() -> None:
-                with self._temporary(path, data) as name:
-                    os.replace(name, self._full(path))
-
-            _retry_race(put)
+            disk.put(self._full(path), data)
         else:
             self._fs.pipe_file(self._full(path), data)
 
@@ -280,8 +287,7 @@ class Store:
         """Raises FileExistsError."""
         try:
             if self._local:
-                with self._temporary(path, data) as name:
-                    _link(name, self._full(path))
+                disk.create(self._full(path), data)
             else:
                 self._fs.pipe_file(self._full(path), data, mode="create")
         except OSError as error:
@@ -292,6 +298,24 @@ class Store:
                 raise ConditionsUnsupported(f"{self.where(path)}: has no conditional write") from error
             raise
 
+    def _swap(self, path: str, data: bytes, old: bytes) -> bool:
+        full = self._full(path)
+        try:
+            if self._local:
+                return disk.swap(full, data, old)
+            tag = self._fresh().info(full).get("ETag")
+            if self._fs.cat_file(full) != old:
+                return False
+            self._fs.pipe_file(full, data, **({"IfMatch": tag} if "s3" in self._fs.protocol else {}))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            # 412 Precondition Failed; see `_create`.
+            if error.errno == errno.EINVAL and self._fs.cat_file(full) != old:
+                return False
+            raise
+        return True
+
     @contextlib.contextmanager
     def _writing(self, path: str) -> Iterator[None]:
         try:
@@ -301,25 +325,6 @@ class Store:
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root or "/"
-
-    @contextlib.contextmanager
-    def _temporary(self, path: str, data: bytes) -> Iterator[str]:
-        """A temporary, fsynced file in the target's directory; on exit it is removed and the directory is fsynced."""
-        target = Path(self._full(path))
-        _make(target.parent)
-        # Not mkstemp, and no chmod: the file gets the mode that umask and default ACLs give it, also where chmod is
-        # refused.
-        name = str(target.with_name(f"{TEMPORARY}{secrets.token_hex(8)}"))
-        try:
-            with open(name, "xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield name
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-        _sync(target.parent)
 
 
 def stamp() -> str:
@@ -338,63 +343,3 @@ def local_path(url: str) -> str | None:
         return os.path.expanduser(url)
     scheme, _, path = url.partition("://")
     return path if scheme in {"file", "local"} else None
-
-
-def _try_again(function: Callable[[], T]) -> T:
-    """Call the function; again after a pause where a disk has an error that passes, e.g. a network file system."""
-    for pause_s in _PAUSES_S:
-        try:
-            return function()
-        except OSError as error:
-            if error.errno not in _PASSING:
-                raise
-            time.sleep(pause_s)
-    return function()
-
-
-def _retry_race(function: Callable[[], None]) -> None:
-    """Call the function; retry if another process removes or fills the directory at the same time.
-
-    This happens when two processes overwrite one chunk.
-    """
-    for left in reversed(range(_TRIES)):
-        try:
-            return function()
-        except OSError as error:
-            if not left or error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
-                raise
-
-
-def _link(name: str, target: str) -> None:
-    try:
-        os.link(name, target)
-    except OSError as error:
-        if error.errno in _NO_LINKS:
-            raise ConditionsUnsupported(f"{target}: this file system has no hard links") from error
-        raise
-
-
-def _make(directory: Path) -> None:
-    """Make a directory and its parents; fsync each parent."""
-    if directory.is_dir():
-        return
-    if directory.parent != directory:
-        _make(directory.parent)
-    try:
-        directory.mkdir(exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
-    _sync(directory.parent)
-
-
-def _sync(directory: Path) -> None:
-    # Without this fsync, a power failure may undo a rename although the file's bytes are safe. Some network file
-    # systems refuse to fsync a directory; they keep a rename anyway.
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EBADF}:
-            raise
-    finally:
-        os.close(handle)
