@@ -159,7 +159,7 @@ def test_both_published_forms_of_inference_load() -> None:
     later = loading.load(name, ["config.inference={}", *(f"config.inference.nuts_config.{s}" for s in settings)])
     config = shear_config.of(flat)
     assert config.inference == shear_config.of(later).inference
-    assert (config.method, config.settings.samples, config.settings.chains) == ("nuts", 400, 3)
+    assert (config.method, config.inference.settings.samples, config.inference.settings.chains) == ("nuts", 400, 3)
     assert family.remarks(flat) == ("inference.nuts_config.map_init is accepted for compatibility and not used",)
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from conftest import MANIFEST, SCENE, Write, load
 from lanewise.errors import ManifestError
-from lanewise.families.shear.config import SETTINGS
 from lanewise.families.shear.scene import Image, Noise
 from lanewise.families.shear.simulation_config import Planted
 from lanewise.manifest import loading, manifest, schema
 from lanewise.manifest.document import Document
+from lanewise.methods.inference import SETTINGS
 from lanewise.operations import doctor, plan_summary, status
 
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in Path("schemas").iterdir())
