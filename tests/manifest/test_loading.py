@@ -19,6 +19,8 @@ from lanewise.manifest import loading
         ({"inputs": "*.h5"}, "inputs", "a key of kind heterodyne; images of kind shear stand under 'observations'"),
         ({"sweep": {"grid": {"a": [1]}}}, "sweep", "a key of kind heterodyne; kind shear runs over the truths"),
         ({"output": ...}, "", "expected the key 'output'"),
+        ({"config": ...}, "", "expected the key 'config'"),
+        ({"config": ..., "kind": "calibration", "shear": ...}, "", "expected the key 'config'"),
         ({"batch__size": "4"}, "batch.size", "expected an integer ≥ 1, got '4' (a string); write it without quotes"),
         ({"batch__sise": 4}, "batch.sise", "unknown key; did you mean 'size'?"),
         ({"shear__grid": []}, "shear.grid", "expected at least 1 element, got 0"),

@@ -14,7 +14,7 @@ from lanewise.errors import Complaint, LanewiseError
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest, Rung
 from lanewise.manifest.plan import Planned
-from lanewise.manifest.problem import LaneInference, Membership, Observation, Problem
+from lanewise.manifest.problem import Data, LaneInference, Membership, Observation, Problem
 from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Outputs, Solver
 
 if TYPE_CHECKING:
@@ -42,12 +42,15 @@ class Lanes(Generic[ConfigT, ResultT]):
         observe: simulates or reads one realization's data.
         problem: the density, the same for all members and realizations of a campaign.
         membership: how realizations of several members end; None: each has one member, whose result is its own.
+        complete: adds to a result with draws what follows from them, e.g. functions of the latents. It gets the
+            prepared arrays of the data, too. None: nothing is added. Without effect where there is a membership.
     """
 
     inference: Callable[[ConfigT], LaneInference]
     observe: Callable[[ConfigT, Planned], Observation]
     problem: Callable[[ConfigT], Problem]
     membership: Callable[[ConfigT], Membership[ConfigT, ResultT] | None] = _one_member
+    complete: Callable[[ConfigT, ResultT, Data], ResultT] | None = None
 
 
 def _nothing(_: object) -> tuple[()]:
@@ -88,10 +91,14 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
             MachineError if this machine lacks the device that the manifest requires.
         check_config: all complaints about the config; default: those of its schema.
         resolve_config: the config with its files found and pinned to their content.
+        config_inside: there is no key `config`: the config is in the family's own keys, and `parse_config` gets the
+            resolved manifest.
         check_extent: complaints about the family's own keys that the schema cannot express.
         resolve: the manifest with its files found and pinned; the caller inlines the config. May raise ManifestError.
         parse_extent: `Manifest.extent` from a resolved manifest.
         check_campaign: contradictions between manifest and config, as (path in the manifest, complaint) pairs.
+        trial: complaints that only a trial of the density can find, as (path in the manifest, complaint) pairs; it may
+            import JAX. `validate`, `plan` and `run` ask for it.
         remarks: warnings about a valid manifest: keys without effect, a degenerate posterior.
         no_extension: what to do instead of `lanewise extend`; empty if the campaign can be extended.
         ladders: method → changes that `lanewise retry` tries for a realization that did not converge.
@@ -113,10 +120,12 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     solver: Callable[[Manifest], Solver] | None = None
     check_config: Callable[[Document], Sequence[Complaint]] | None = None
     resolve_config: Callable[[Document], Mapping[str, Any]] = _as_it_stands
+    config_inside: bool = False
     check_extent: Callable[[Document], Sequence[Complaint]] = _nothing
     resolve: Callable[[Document], Mapping[str, Any]] = _as_it_stands
     parse_extent: Callable[[Mapping[str, Any]], object] = _nothing
     check_campaign: Callable[[Manifest], Sequence[tuple[Path, str]]] = _nothing
+    trial: Callable[[Manifest], Sequence[tuple[Path, str]]] = _nothing
     remarks: Callable[[Manifest], Sequence[str]] = _nothing
     no_extension: Callable[[Manifest], str] = _can_be_extended
     ladders: Mapping[str, Ladder] = field(default_factory=dict)

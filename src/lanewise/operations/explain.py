@@ -38,7 +38,7 @@ def settings(source: str, overrides: Sequence[str] = ()) -> list[Setting]:
     if variable := index_variable():
         doc = doc.override(("batch", "index"), yaml_text.parse(os.environ[variable], variable).value, variable)
     family = registry.family(doc.value["kind"])
-    whole = schema.manifest(family.kind, registry.kinds(), family.keys)
+    whole = schema.manifest(family.kind, registry.kinds(), family.keys, config_inside=family.config_inside)
     found = list(_walk(doc, whole, whole, ()))
     if config is not None:
         inside = _walk(config, family.config_schema, family.config_schema, ())

@@ -74,12 +74,12 @@ def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) ->
         paths: top-level keys with lists of paths, relative to the working directory.
     """
     value = dict(doc.value)
-    if isinstance(value["config"], str) and target:
+    if isinstance(value.get("config"), str) and target:
         value["config"] = _relative(value["config"], target)
     for key in paths if target else ():
         value[key] = [_relative(path, target or "") for path in value[key]]
     family = registry.family(value["kind"])
-    whole = schema.manifest(family.kind, registry.kinds(), family.keys)
+    whole = schema.manifest(family.kind, registry.kinds(), family.keys, config_inside=family.config_inside)
     # The schema for editors describes only lanewise's own families.
     known = family.kind in schema.load("manifest")["properties"]["kind"]["enum"]
     lines = [
