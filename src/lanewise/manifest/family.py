@@ -138,6 +138,10 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
 AnyFamily = Family[Any, Any, Any]
 
 
+def _no_files(_: Document) -> Mapping[str, bytes]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Starter:
     """Makes a first manifest from flags, for `lanewise init KIND` and `lanewise run KIND`.
@@ -146,9 +150,12 @@ class Starter:
         manifest: returns the manifest; its parameters are the flags, annotated for typer; its docstring is the help.
         example: a command line.
         several: flag → whether a word is one of its values, for flags that take several words.
-        paths: keys of the manifest with lists of paths, which the flags give relative to the working directory.
+        paths: dotted keys of the manifest with a path, or a list of paths, which the flags give relative to the
+            working directory.
         single: whether `lanewise run KIND`, outside a cluster, ends with NoResult if an input cannot be reached or all
             realizations failed; else it ends as `lanewise run MANIFEST`.
+        beside: files that a manifest names and that `lanewise init` writes where they are missing: path, relative to
+            the working directory → content.
     """
 
     manifest: Callable[..., Document]
@@ -156,6 +163,7 @@ class Starter:
     several: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
     single: bool = False
+    beside: Callable[[Document], Mapping[str, bytes]] = _no_files
 
 
 @dataclass(frozen=True)
