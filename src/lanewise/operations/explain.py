@@ -52,6 +52,8 @@ def _walk(doc: Document, branch: Mapping[str, Any], root: Mapping[str, Any], pat
     for key, part in branch.get("properties", {}).items():
         below = schema.resolved(part, root)
         here = (*path, key)
+        if "kinds" in part and root is branch and doc.value.get("kind") not in part["kinds"]:
+            continue  # a key of another kind
         if key.endswith(_SETTINGS) and key not in value and key.removesuffix(_SETTINGS) not in _methods(value):
             continue  # defaults of an unused method
         if path == () and key == "config":
