@@ -157,17 +157,23 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
-    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "model", "inference"})
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "model", "inference", "calibration"})
     idle += _idle("shear-config", manifests, "config", set())
     others = {"shear", "realizations", "acceptance"}
-    idle += _idle("manifest", [HETERODYNE], "", {*others, "convergence", "batch.width", "model", "inference"})
+    counted = {"calibration": {"count": 100}}
+    idle += _idle(
+        "manifest", [HETERODYNE], "", {*others, "convergence", "batch.width", "model", "inference", "calibration"}
+    )
     idle += _idle("heterodyne-config", [HETERODYNE], "config", set())
     model = yaml_text.parse(Path(write_model(tmp_path)).read_text(), "m.yaml").value
     place = {
         "model": str(tmp_path / "model.py:model"),
         "inputs": {**model["inputs"], "table": str(tmp_path / "stars.csv")},
     }
-    models = [{**model, **place, "inference": {"method": method}} for method in (*SETTINGS, "auto")]
+    models = [
+        {**model, **place, **(counted if method != "map" else {}), "inference": {"method": method}}
+        for method in (*SETTINGS, "auto")
+    ]
     idle += _idle("manifest", models, "", {*others, "config", "inputs", "model", "sweep"})
     assert idle == []
 

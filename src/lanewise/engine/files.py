@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -85,16 +85,18 @@ class LaneOutputs:
     Attributes:
         latents: names of the latents that have columns in the summary.
         columns: columns of the summary, in order; unknown values are empty. Default: the columns that have values.
+        posterior: the content of posterior.nc; default: `posterior_nc` of every latent.
     """
 
     latents: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    posterior: Callable[[Result], bytes] | None = None
 
     def files(self, result: Result, /) -> dict[str, bytes]:
         """The files of a realization's directory by name; convergence.json is last and marks it complete."""
         found = {}
         if result.posterior:
-            found["posterior.nc"] = posterior_nc(result)
+            found["posterior.nc"] = (self.posterior or posterior_nc)(result)
         if result.truth:
             found["truth.json"] = _json({"run_id": result.run_id, "seed": result.seed, **result.truth})
         found["convergence.json"] = _json(convergence(result))

@@ -14,17 +14,19 @@ import numpy as np
 from lanewise.errors import DataError
 from lanewise.families.model import tables
 from lanewise.families.model.tables import Column, Table
+from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
-KEY = "inputs"
+KEY, CALIBRATION = "inputs", "calibration"
 # The role of a realization's `DataSet`.
 DATA = "data"
 # Rows are padded to powers of two, from this on; above `_FINE`, to two sizes per factor of two.
 _FEWEST, _FINE = 8, 64
 _LONGEST_NAME = 180
-_TAKEN = {"summary.csv", "summary.parquet", "report.html", "stats"}
+_SIMULATED = "sim+"
+_TAKEN = {"calibration.csv", "summary.csv", "summary.parquet", "report.html", "stats"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,38 @@ class DataSet:
             found.update(f"{name}\0{column.whole}\0{values.dtype.str}\0{values.shape}\0".encode())
             found.update(values.tobytes())
         return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A simulated data set: as this one, with truths and observed columns drawn from the model."""
+
+    template: DataSet
+
+    @property
+    def content(self) -> list[str]:
+        """That of the data set, marked."""
+        return ["drawn", self.template.content]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The data sets of a campaign, and the number of simulated ones with the seed of the first."""
+
+    inputs: Inputs
+    count: int = 0
+    base_seed: int = 42
+
+
+def extent_of(manifest: Manifest) -> Extent:
+    """The data sets of a campaign of kind model."""
+    assert isinstance(manifest.extent, Extent)
+    return manifest.extent
+
+
+def parse_extent(value: Mapping[str, Any]) -> Extent:
+    """The data sets of a resolved manifest."""
+    return Extent(parse(value[KEY]), **value.get(CALIBRATION, {}))
 
 
 def parse(value: Mapping[str, Any]) -> Inputs:
@@ -244,10 +278,19 @@ def padded(n_rows: int) -> int:
     return 3 * size // 4 if size > _FINE and n_rows <= 3 * size // 4 else size
 
 
-def realizations(inputs: Inputs) -> Iterator[Single]:
-    """Every data set as a realization; its seed follows from its id, whatever else the table holds."""
-    for one in all_of(inputs):
+def realizations(extent: Extent) -> Iterator[Single]:
+    """Every data set, whose seed follows from its id, whatever else the table holds; then the simulated ones."""
+    every = all_of(extent.inputs)
+    for one in every:
         yield Single(run_id(one.id), seed(one.id), {}, {DATA: one})
+    for at in range(extent.count):
+        number = extent.base_seed + at
+        yield Single(f"{_SIMULATED}{number}", number, {}, {DATA: Drawn(every[at % len(every)])})
+
+
+def is_simulated(name: str) -> bool:
+    """Whether this is the run id of a simulated data set; a sign + in an id is escaped."""
+    return name.startswith(_SIMULATED)
 
 
 def run_id(identifier: str) -> str:

@@ -10,7 +10,7 @@ from lanewise.errors import Complaint, DataError, ManifestError
 from lanewise.families.model import code, datasets
 from lanewise.families.model import config as model_config
 from lanewise.families.model.config import ModelConfig
-from lanewise.families.model.datasets import DATA, DataSet, Inputs
+from lanewise.families.model.datasets import DATA, DataSet, Drawn
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Manifest
@@ -68,13 +68,11 @@ def resolve(manifest: Document) -> Mapping[str, Any]:
     }
 
 
-def parse_extent(value: Mapping[str, Any]) -> Inputs:
-    """The data sets of a resolved manifest."""
-    return datasets.parse(value[datasets.KEY])
-
-
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
-    """The table has the columns, and an id in every row."""
+    """The table has the columns, and an id in every row; a calibration has draws to rank the truths among."""
+    if datasets.extent_of(manifest).count and manifest.config.method == "map":
+        message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
+        return [(("inference", "method"), message)]
     try:
         for one in datasets.all_of(model_config.of(manifest).inputs):
             datasets.run_id(one.id)
@@ -94,12 +92,16 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         examine(config)
     except DataError as error:
         return [((code.KEY,), str(error))]
-    return ()
+    if not datasets.extent_of(manifest).count:
+        return ()
+    from lanewise.families.model import simulated
+
+    return [((datasets.CALIBRATION,), text) for text in simulated.complaints(config)]
 
 
 def realizations(manifest: Manifest) -> Sequence[Single]:
     """Every data set."""
-    return tuple(datasets.realizations(model_config.of(manifest).inputs))
+    return tuple(datasets.realizations(datasets.extent_of(manifest)))
 
 
 def no_extension(manifest: Manifest) -> str:
@@ -134,9 +136,13 @@ def inference(config: ModelConfig) -> LaneInference:
 
 
 def observe(config: ModelConfig, planned: Planned) -> Observation:
-    """The arrays of one data set."""
+    """The arrays of one data set, or of a simulated one."""
     assert isinstance(planned, Single)
     one = planned.sources[DATA]
+    if isinstance(one, Drawn):
+        from lanewise.families.model import simulated
+
+        return simulated.observe(config, one, planned.seed)
     assert isinstance(one, DataSet)
     return datasets.observe(one)
 
@@ -163,7 +169,7 @@ FAMILY: Family[ModelConfig, Result, Record] = Family(
     parse_config=model_config.parse,
     check_extent=check_extent,
     resolve=resolve,
-    parse_extent=parse_extent,
+    parse_extent=datasets.parse_extent,
     check_campaign=check_campaign,
     trial=trial,
     realizations=realizations,

@@ -18,15 +18,11 @@ from lanewise.families.model.datasets import identifier_of
 SUMMARY_PARQUET = "summary.parquet"
 _ELEMENT = re.compile(r"(.+)\[([^\[\]]+)\]")
 _QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
-_STORED = LaneOutputs(())
 
 
 def files(result: Result) -> dict[str, bytes]:
     """The files of a data set's directory by name; convergence.json is last and marks it complete."""
-    found = _STORED.files(result)
-    if "posterior.nc" in found:
-        found["posterior.nc"] = posterior_nc(result, arrays(result.posterior), {"id": identifier_of(result.run_id)})
-    return found
+    return _STORED.files(result)
 
 
 def summary_row(result: Result) -> dict[str, Any]:
@@ -100,3 +96,10 @@ def _dims(labels: Mapping[str, tuple[str, ...]], shapes: Mapping[str, tuple[int,
         return f"{name}_dim_{k}" if dim in taken or labels[name].count(dim) > 1 else dim
 
     return {name: tuple(named(name, k, dim) for k, dim in enumerate(of)) for name, of in labels.items()}
+
+
+def _posterior(result: Result) -> bytes:
+    return posterior_nc(result, arrays(result.posterior), {"id": identifier_of(result.run_id)})
+
+
+_STORED = LaneOutputs((), posterior=_posterior)

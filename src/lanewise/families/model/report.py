@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lanewise.families.calibration.results import CalibrationResults
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
 
@@ -93,21 +94,28 @@ def _element(name: str, usable: pd.DataFrame) -> Element:
     return Element(name, len(means), low, centre, high, sd, rhat, ess)
 
 
-def render(survey: Survey, summary: pd.DataFrame, plots: Mapping[str, tuple[str, bytes]], context: Context) -> str:
+def render(
+    survey: Survey,
+    summary: pd.DataFrame,
+    plots: Mapping[str, tuple[str, bytes]],
+    context: Context,
+    calibrated: CalibrationResults | None = None,
+) -> str:
     """The report as HTML.
 
     Args:
         summary: the table of `summary.csv`.
         plots: name → caption and SVG.
         context: facts about the campaign that are not in the numbers.
+        calibrated: ranks and coverage of the simulated data sets; None if the campaign has none.
     """
     page = environment("lanewise.families.model")
     page.filters |= {"percent": percent}
-    shown = [Plot(caption, inline(name, svg), wide=True) for name, (caption, svg) in plots.items()]
+    shown = {name: Plot(caption, inline(name, svg), wide=True) for name, (caption, svg) in plots.items()}
     rows: list[dict[str, Any]] = [
         {str(key): value for key, value in row.items()}
         for row in summary.astype(object).where(summary.notna(), None).head(ROWS_SHOWN).to_dict("records")
     ]
     return page.get_template("report.html.j2").render(
-        s=survey, rows=rows, n_rows=len(summary), context=context, plots=shown, rows_shown=ROWS_SHOWN
+        s=survey, r=calibrated, rows=rows, n_rows=len(summary), context=context, plots=shown, rows_shown=ROWS_SHOWN
     )
