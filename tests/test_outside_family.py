@@ -101,4 +101,4 @@ def test_without_it_the_kind_is_not_known(lanewise: Lanewise, tmp_path: Path) ->
     path.write_text("apiVersion: lanewise/v1\nkind: toy\nname: toy\nconfig: {sigma: 1}\noutput: {url: x}\n")
     code, _, err = lanewise("validate", str(path))
     assert code == 65
-    assert "expected one of shear, calibration, heterodyne, got 'toy' (a string)" in err
+    assert "expected one of shear, calibration, heterodyne, model, got 'toy' (a string)" in err

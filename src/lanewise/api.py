@@ -55,7 +55,11 @@ class Campaign:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Warnings about a valid manifest, e.g. of keys without effect."""
+        """Warnings about a valid manifest, e.g. of keys without effect.
+
+        Raises:
+            ManifestError: a trial of the density finds that it cannot be inferred.
+        """
         return run.remarks(self.record)
 
     def run(
@@ -117,8 +121,6 @@ class Campaign:
         """
         import arviz
 
-        from lanewise.engine.files import posterior_nc
-
         chunk = next((chunk for chunk in self.plan.chunks if run_id in chunk.run_ids), None)
         if chunk is None:
             raise UsageError(f"{run_id}: is not in the plan; `lanewise plan` shows the run ids")
@@ -129,7 +131,7 @@ class Campaign:
         if not isinstance(found, Result) or not found.posterior:
             raise UsageError(f"{run_id}: has no posterior; {found.reason}")
         with tempfile.NamedTemporaryFile(suffix=".nc") as file:
-            file.write(posterior_nc(found))
+            file.write(registry.family(self.manifest.kind).outputs().files(found)["posterior.nc"])
             file.flush()
             opened = arviz.from_netcdf(file.name)
             return opened.load() if hasattr(opened, "load") else opened

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conftest import CALIBRATED, MANIFEST, SCENE, Lanewise
+from families.model.campaigns import write as write_model
 from lanewise.manifest import registry
 
 FIT = {"candidates": 32, "starts": 4, "hops": 2, "polish": 2, "agreement": 1, "rounds": 1, "reduced_chi2_max": 9.0}
@@ -26,6 +27,12 @@ MANIFESTS: dict[str, dict[str, Any]] = {
         "convergence": {"ess_min": 20},
     },
     "heterodyne": {"config": {"fit": FIT}, "inputs": "data/*.h5"},
+    "model": {
+        "model": "model.py:model",
+        "inputs": {"table": "stars.csv", "id": "star", "columns": ["x", "y"]},
+        "inference": {"method": "laplace", "laplace_config": {"samples": 400}},
+        "batch": {"size": 3, "width": 2},
+    },
 }
 OWN_KEYS = ("shear", "realizations", "batch")
 NOT_CONVERGED, USAGE, INVALID = 2, 64, 65
@@ -43,12 +50,12 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("retry M", {}),
     ("extract M", {}),
     ("extract M --output summary.csv", {}),
-    ("stats M", {"calibration": USAGE, "heterodyne": USAGE}),
-    ("stats summary.csv --output-dir stats", {"heterodyne": INVALID}),
+    ("stats M", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
+    ("stats summary.csv --output-dir stats", {"heterodyne": INVALID, "model": INVALID}),
     ("aggregate M --wait --deadline 1", {}),
     ("aggregate M --strict", {"shear": 4, "calibration": 4}),
-    ("aggregate M --figures", {"shear": USAGE, "calibration": USAGE}),
-    ("plan M --no-memory --target-sigma-m 0.1", {"calibration": USAGE, "heterodyne": USAGE}),
+    ("aggregate M --figures", {"shear": USAGE, "calibration": USAGE, "model": USAGE}),
+    ("plan M --no-memory --target-sigma-m 0.1", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
     ("verify M", {}),
     ("export M --layout directories -o unpacked", {}),
     ("clean M --dry-run", {}),
@@ -57,22 +64,29 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("doctor M --json", {}),
     ("tune M --widest 1", {"heterodyne": USAGE}),
     # The files are this machine's.
-    ("render kubernetes M --image i --set output.url=s3://bucket/run", {"heterodyne": USAGE}),
+    ("render kubernetes M --image i --set output.url=s3://bucket/run", {"heterodyne": USAGE, "model": USAGE}),
     ("render slurm M --chunks-per-task 2", {}),
-    ("extend M --count 1", {"heterodyne": USAGE}),
+    ("extend M --count 1", {"heterodyne": USAGE, "model": USAGE}),
     ("run M --overwrite", {}),
     ("init KIND FLAGS", {}),
     ("init KIND FLAGS -o written.yaml", {}),
     ("run KIND FLAGS --batch-size 1 --output-dir flagged --set FAST WIDTH", {}),
 ]
-FLAGS = {"shear": "--shear-grid 0.01", "calibration": "--n-realizations 1", "heterodyne": "--data data/het_s42.h5"}
+FLAGS = {
+    "shear": "--shear-grid 0.01",
+    "calibration": "--n-realizations 1",
+    "heterodyne": "--data data/het_s42.h5",
+    "model": "--model model.py:model --table stars.csv --id star --columns x y --method laplace",
+}
 WIDTH = {
     "shear": "--set batch.width=4",
     "calibration": "--set batch.width=1 --set convergence.ess_min=20",
     "heterodyne": "",
+    "model": "--set batch.width=2",
 }
 # The small config of the manifest, so that the same compiled programs serve.
 FAST = {kind: f"config={json.dumps(content.get('config', SCENE))}" for kind, content in MANIFESTS.items()}
+FAST["model"] = "inference.laplace_config.samples=400"
 
 
 @pytest.fixture(scope="module", params=sorted(MANIFESTS))
@@ -82,6 +96,9 @@ def campaign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(kind)
     content = {key: part for key, part in copy.deepcopy(MANIFEST).items() if key not in OWN_KEYS}
     content |= {"kind": kind, "output": {"url": "results"}, **MANIFESTS[kind]}
+    if kind == "model":
+        write_model(folder)
+        del content["config"]
     (folder / "M.yaml").write_text(yaml.safe_dump(content))
     return kind, folder
 

@@ -14,11 +14,13 @@ from lanewise.manifest import loading
     ("changes", "field", "message"),
     [
         ({"apiVersion": "v2"}, "apiVersion", "expected 'lanewise/v1'"),
-        ({"kind": "sheer"}, "kind", "heterodyne, got 'sheer' (a string); did you mean 'shear'?"),
+        ({"kind": "sheer"}, "kind", "model, got 'sheer' (a string); did you mean 'shear'?"),
         ({"name": "Level 0"}, "name", "lower-case letters"),
         ({"inputs": "*.h5"}, "inputs", "a key of kind heterodyne; images of kind shear stand under 'observations'"),
         ({"sweep": {"grid": {"a": [1]}}}, "sweep", "a key of kind heterodyne; kind shear runs over the truths"),
         ({"output": ...}, "", "expected the key 'output'"),
+        ({"config": ...}, "", "expected the key 'config'"),
+        ({"config": ..., "kind": "calibration", "shear": ...}, "", "expected the key 'config'"),
         ({"batch__size": "4"}, "batch.size", "expected an integer ≥ 1, got '4' (a string); write it without quotes"),
         ({"batch__sise": 4}, "batch.sise", "unknown key; did you mean 'size'?"),
         ({"shear__grid": []}, "shear.grid", "expected at least 1 element, got 0"),
@@ -43,7 +45,7 @@ from lanewise.manifest import loading
         ({"config__psf__sigma": float("nan")}, "config.psf.sigma", "expected a finite number, got nan"),
         ({"shear__grid": [float("inf")]}, "shear.grid[0]", "expected a finite number, got inf"),
         ({"acceptance": {"max_abs_m": float("inf")}}, "acceptance.max_abs_m", "expected a finite number"),
-        ({"kind": ["shear"]}, "kind", "expected one of shear, calibration, heterodyne, got a list of 1"),
+        ({"kind": ["shear"]}, "kind", "expected one of shear, calibration, heterodyne, model, got a list of 1"),
         ({"realizations__count": 10**22}, "realizations.count", "expected an integer ≥ 1 and ≤ 1e+07"),
         ({"realizations__count": 6 * 10**6}, "realizations.count", "12000000 realizations; a campaign has at most"),
         ({"config__gal__shear__g2": 0.01}, "shear", "the config fixes gal.shear.g2 at 0.01, the truths are 0"),
@@ -159,7 +161,7 @@ def test_both_published_forms_of_inference_load() -> None:
     later = loading.load(name, ["config.inference={}", *(f"config.inference.nuts_config.{s}" for s in settings)])
     config = shear_config.of(flat)
     assert config.inference == shear_config.of(later).inference
-    assert (config.method, config.settings.samples, config.settings.chains) == ("nuts", 400, 3)
+    assert (config.method, config.inference.settings.samples, config.inference.settings.chains) == ("nuts", 400, 3)
     assert family.remarks(flat) == ("inference.nuts_config.map_init is accepted for compatibility and not used",)
 
 

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from conftest import MANIFEST, SCENE, Write, load
+from families.model.campaigns import write as write_model
 from lanewise.errors import ManifestError
-from lanewise.families.shear.config import SETTINGS
+from lanewise.families.model import config as model_config
 from lanewise.families.shear.scene import Image, Noise
 from lanewise.families.shear.simulation_config import Planted
-from lanewise.manifest import loading, manifest, schema
+from lanewise.manifest import loading, manifest, schema, yaml_text
 from lanewise.manifest.document import Document
+from lanewise.methods.inference import SETTINGS
 from lanewise.operations import doctor, plan_summary, status
 
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in Path("schemas").iterdir())
@@ -157,11 +159,25 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
-    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep"})
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "model", "inference", "calibration"})
     idle += _idle("shear-config", manifests, "config", set())
-    idle += _idle("manifest", [HETERODYNE], "", {"shear", "realizations", "convergence", "acceptance", "batch.width"})
+    others = {"shear", "realizations", "acceptance"}
+    counted = {"calibration": {"count": 100}}
+    idle += _idle(
+        "manifest", [HETERODYNE], "", {*others, "convergence", "batch.width", "model", "inference", "calibration"}
+    )
     flow = {**HETERODYNE["config"], "model": {"type": "laminar_flow", "gap": 1e6}}
     idle += _idle("heterodyne-config", [HETERODYNE, {**HETERODYNE, "config": flow}], "config", set())
+    model = yaml_text.parse(Path(write_model(tmp_path)).read_text(), "m.yaml").value
+    place = {
+        "model": str(tmp_path / "model.py:model"),
+        "inputs": {**model["inputs"], "table": str(tmp_path / "stars.csv")},
+    }
+    models = [
+        {**model, **place, **(counted if method != "map" else {}), "inference": {"method": method}}
+        for method in (*SETTINGS, "auto")
+    ]
+    idle += _idle("manifest", models, "", {*others, "config", "inputs", "model", "sweep"})
     assert idle == []
 
 
@@ -242,6 +258,17 @@ def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
         (Planted, scene["simulation"]["properties"]["bias"]["properties"]),
         *((kind, inference[f"{name}_config"]["properties"]) for name, kind in SETTINGS.items()),
     ]
+    # Kind model has the same settings, and defaults of its own.
+    own = whole["inference"]["properties"]
+    assert {name: set(own[f"{name}_config"]["properties"]) for name in SETTINGS} == {
+        name: {field.name for field in dataclasses.fields(kind)} for name, kind in SETTINGS.items()
+    }
+    defaults = {"code": {"path": "", "function": "", "sha256": ""}, "table": {"path": "", "sha256": ""}}
+    parsed = model_config.parse({"model": defaults["code"], "inputs": {"table": defaults["table"]}}).inference
+    for name in SETTINGS:
+        stated = {key: part["default"] for key, part in own[f"{name}_config"]["properties"].items()}
+        assert stated == dataclasses.asdict(getattr(parsed, name)), name
+    assert parsed.method == own["method"]["default"]
     for kind, properties in pairs:
         for field in dataclasses.fields(kind):
             assert field.name in properties, f"{kind.__name__}.{field.name}"

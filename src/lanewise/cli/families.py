@@ -105,6 +105,9 @@ def _init(starter: Starter, manifest: Document, output: OutputOption = None, for
     from lanewise.operations.starter import text
     from lanewise.storage.record import open_record
 
+    for path, data in starter.beside(manifest).items():
+        if not Path(path).exists():
+            Path(path).write_bytes(data)
     # `run` must accept what `init` writes.
     open_record(manifest)
     content = text(manifest, output, starter.paths)

@@ -30,7 +30,7 @@ from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk, Plan, Realization
-from lanewise.manifest.problem import Membership, Observation, Problem
+from lanewise.manifest.problem import Data, Membership, Observation, Problem
 from lanewise.manifest.protocols import Keeper
 from lanewise.manifest.status import LaneStatus
 
@@ -73,7 +73,9 @@ class Engine:
         if problem is None:
             self._membership = lanes.membership(config)
             self._problem, self.stages = programs.of_family(manifest.kind, config, sequential)
+            self._complete = lanes.complete
         else:
+            self._complete = None
             self._problem, self._membership = problem, membership
             reduce = membership.reduce if membership else None
             self.stages = programs.stages(self._inference, problem, reduce, sequential=sequential)
@@ -299,13 +301,20 @@ class Engine:
             return self._blank(work, place, seen.status, seen.reason, seen.truth)
         fits = {part.member: work.found[part] for part in work.data.parts(place) if part in work.found}
         if self._membership is None:
-            (fit,) = fits.values()
-            result = fit.result
+            ((member, fit),) = fits.items()
+            result = self._completed(fit.result, work.data.arrays(MemberAt(place, member)))
         else:
             blank = self._blank(work, place, LaneStatus.OK, "", seen.truth)
             old = self._before.get(blank.run_id)
             result = members.combined(self._membership, self._manifest.config, blank, fits, old, len(seen.members))
         return uninformative.mark_uninformative(result, self._problem.prior_widths)
+
+    def _completed(self, result: Result, data: Data | Unusable) -> Result:
+        """The result with what the family adds to its draws."""
+        if self._complete is None or not result.posterior or isinstance(data, Unusable):
+            return result
+        completed: Result = self._complete(self._manifest.config, result, data)
+        return completed
 
     def _blank(self, work: _Work, place: int, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
         """A result without draws and diagnostics."""

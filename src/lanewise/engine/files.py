@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -85,16 +85,18 @@ class LaneOutputs:
     Attributes:
         latents: names of the latents that have columns in the summary.
         columns: columns of the summary, in order; unknown values are empty. Default: the columns that have values.
+        posterior: the content of posterior.nc; default: `posterior_nc` of every latent.
     """
 
     latents: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    posterior: Callable[[Result], bytes] | None = None
 
     def files(self, result: Result, /) -> dict[str, bytes]:
         """The files of a realization's directory by name; convergence.json is last and marks it complete."""
         found = {}
         if result.posterior:
-            found["posterior.nc"] = posterior_nc(result)
+            found["posterior.nc"] = (self.posterior or posterior_nc)(result)
         if result.truth:
             found["truth.json"] = _json({"run_id": result.run_id, "seed": result.seed, **result.truth})
         found["convergence.json"] = _json(convergence(result))
@@ -170,19 +172,33 @@ class LaneOutputs:
         return found
 
 
-def posterior_nc(result: Result) -> bytes:
-    """posterior.nc: netCDF-4 with the groups posterior and sample_stats, readable by ArviZ before and since 1.0."""
-    n_chains, n_draws = result.shape
+# Name → the names of its axes after chain and draw, and values of shape (chain, draw, …).
+Arrays = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
+
+
+def posterior_nc(result: Result, arrays: Arrays | None = None, attributes: Mapping[str, str] | None = None) -> bytes:
+    """posterior.nc: netCDF-4 with the groups posterior and sample_stats, readable by ArviZ before and since 1.0.
+
+    Args:
+        arrays: the posterior as arrays; default: one of shape (chain, draw) for each name.
+        attributes: of the file.
+    """
+    chosen = {name: ((), draws) for name, draws in result.posterior.items()} if arrays is None else arrays
+    stats: Arrays = {name: ((), values) for name, values in _sample_stats(result).items()}
     buffer = io.BytesIO()
     with h5netcdf.File(buffer, "w") as file:
-        file.attrs["inference_method"] = result.method
-        for name, variables in (("posterior", result.posterior), ("sample_stats", _sample_stats(result))):
+        file.attrs.update({"inference_method": result.method, **(attributes or {})})
+        for name, variables in (("posterior", chosen), ("sample_stats", stats)):
             group = file.create_group(name)
             group.attrs["inference_method"] = result.method
-            group.dimensions = {"chain": n_chains, "draw": n_draws}
-            group.create_variable("chain", ("chain",), data=np.arange(n_chains))
-            group.create_variable("draw", ("draw",), data=np.arange(n_draws))
-            _write(group, ("chain", "draw"), variables)
+            sizes = dict(zip(("chain", "draw"), result.shape, strict=True))
+            for axes, values in variables.values():
+                sizes |= dict(zip(axes, values.shape[2:], strict=True))
+            group.dimensions = sizes
+            for axis, size in sizes.items():
+                group.create_variable(axis, (axis,), data=np.arange(size))
+            for key, (axes, values) in variables.items():
+                _write(group, ("chain", "draw", *axes), {key: values})
     return buffer.getvalue()
 
 

@@ -100,7 +100,7 @@ def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *
         init=SharedOut(over_lanes(init, sequential=sequential)),
         advance=SharedOut(over_lanes(advance, sequential=sequential)),
         finish=SharedOut(over_lanes(functools.partial(method.finish, problem), sequential=sequential)),
-        constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(n)")),
+        constrain=jax.jit(jnp.vectorize(problem.constrain, signature="(n)->(m)")),
         flaw=SharedOut(over_lanes(flaw, sequential=sequential, at_once=_FLAW_LANES)),
         joined=jax.jit(_joined),
         reduce=SharedOut(over_lanes(left, sequential=sequential)) if reduce else None,

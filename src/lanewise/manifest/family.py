@@ -14,7 +14,7 @@ from lanewise.errors import Complaint, LanewiseError
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Config, Manifest, Rung
 from lanewise.manifest.plan import Chunk, Planned
-from lanewise.manifest.problem import LaneInference, Membership, Observation, Problem
+from lanewise.manifest.problem import Data, LaneInference, Membership, Observation, Problem
 from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Needs, Outputs, Solver
 
 if TYPE_CHECKING:
@@ -42,12 +42,15 @@ class Lanes(Generic[ConfigT, ResultT]):
         observe: simulates or reads one realization's data.
         problem: the density, the same for all members and realizations of a campaign.
         membership: how realizations of several members end; None: each has one member, whose result is its own.
+        complete: adds to a result with draws what follows from them, e.g. functions of the latents. It gets the
+            prepared arrays of the data, too. None: nothing is added. Without effect where there is a membership.
     """
 
     inference: Callable[[ConfigT], LaneInference]
     observe: Callable[[ConfigT, Planned], Observation]
     problem: Callable[[ConfigT], Problem]
     membership: Callable[[ConfigT], Membership[ConfigT, ResultT] | None] = _one_member
+    complete: Callable[[ConfigT, ResultT, Data], ResultT] | None = None
 
 
 def _nothing(_: object) -> tuple[()]:
@@ -89,10 +92,14 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
         needs: memory and time of a chunk, for a family with a solver; None if they cannot be predicted.
         check_config: all complaints about the config; default: those of its schema.
         resolve_config: the config with its files found and pinned to their content.
+        config_inside: there is no key `config`: the config is in the family's own keys, and `parse_config` gets the
+            resolved manifest.
         check_extent: complaints about the family's own keys that the schema cannot express.
         resolve: the manifest with its files found and pinned; the caller inlines the config. May raise ManifestError.
         parse_extent: `Manifest.extent` from a resolved manifest.
         check_campaign: contradictions between manifest and config, as (path in the manifest, complaint) pairs.
+        trial: complaints that only a trial of the density can find, as (path in the manifest, complaint) pairs; it may
+            import JAX. `validate`, `plan` and `run` ask for it.
         remarks: warnings about a valid manifest: keys without effect, a degenerate posterior.
         no_extension: what to do instead of `lanewise extend`; empty if the campaign can be extended.
         ladders: method → changes that `lanewise retry` tries for a realization that did not converge.
@@ -115,10 +122,12 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     needs: Callable[[Manifest, Chunk], Needs | None] | None = None
     check_config: Callable[[Document], Sequence[Complaint]] | None = None
     resolve_config: Callable[[Document], Mapping[str, Any]] = _as_it_stands
+    config_inside: bool = False
     check_extent: Callable[[Document], Sequence[Complaint]] = _nothing
     resolve: Callable[[Document], Mapping[str, Any]] = _as_it_stands
     parse_extent: Callable[[Mapping[str, Any]], object] = _nothing
     check_campaign: Callable[[Manifest], Sequence[tuple[Path, str]]] = _nothing
+    trial: Callable[[Manifest], Sequence[tuple[Path, str]]] = _nothing
     remarks: Callable[[Manifest], Sequence[str]] = _nothing
     no_extension: Callable[[Manifest], str] = _can_be_extended
     ladders: Mapping[str, Ladder] = field(default_factory=dict)
@@ -131,6 +140,10 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
 AnyFamily = Family[Any, Any, Any]
 
 
+def _no_files(_: Document) -> Mapping[str, bytes]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Starter:
     """Makes a first manifest from flags, for `lanewise init KIND` and `lanewise run KIND`.
@@ -139,9 +152,12 @@ class Starter:
         manifest: returns the manifest; its parameters are the flags, annotated for typer; its docstring is the help.
         example: a command line.
         several: flag → whether a word is one of its values, for flags that take several words.
-        paths: keys of the manifest with lists of paths, which the flags give relative to the working directory.
+        paths: dotted keys of the manifest with a path, or a list of paths, which the flags give relative to the
+            working directory.
         single: whether `lanewise run KIND`, outside a cluster, ends with NoResult if an input cannot be reached or all
             realizations failed; else it ends as `lanewise run MANIFEST`.
+        beside: files that a manifest names and that `lanewise init` writes where they are missing: path, relative to
+            the working directory → content.
     """
 
     manifest: Callable[..., Document]
@@ -149,6 +165,7 @@ class Starter:
     several: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
     single: bool = False
+    beside: Callable[[Document], Mapping[str, bytes]] = _no_files
 
 
 @dataclass(frozen=True)

@@ -42,16 +42,19 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     value = doc.value if isinstance(doc.value, dict) else {}
     kind = str(value.get("kind"))
     family = registry.family(kind) if kind in registry.kinds() else None
-    unsound = schema.complaints(doc, schema.manifest(kind, registry.kinds(), family.keys if family else {}))
+    inside = family is not None and family.config_inside
+    keys = family.keys if family else {}
+    unsound = schema.complaints(doc, schema.manifest(kind, registry.kinds(), keys, config_inside=inside))
     if family is not None and not unsound:
         unsound += family.check_extent(doc)
     if family is not None and config_doc is not None:
         check = family.check_config or (lambda config: schema.complaints(config, family.config_schema))
         complaints += check(config_doc)
     complaints += unsound
-    if complaints or config_doc is None or family is None:
+    if complaints or family is None or (config_doc is None and not inside):
         raise ManifestError(complaints)
-    resolved, config = family.resolve(doc), family.resolve_config(config_doc)
+    resolved = family.resolve(doc)
+    config = resolved if config_doc is None else family.resolve_config(config_doc)
     loaded = Manifest(
         kind=value["kind"],
         name=value["name"],
@@ -64,7 +67,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         output=typed.build(Output, value["output"]),
         resources=typed.build(Resources, value.get("resources", {})),
         source=doc.source,
-        content={**resolved, "config": config},
+        content=resolved if inside else {**resolved, "config": config},
         document=doc,
     )
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:

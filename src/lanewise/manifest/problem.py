@@ -96,12 +96,13 @@ class Membership(Generic[ConfigT, ResultT]):
 class Problem(Protocol):
     """The inference problem of one member; the engine maps it over lanes.
 
-    A position is an unconstrained vector of shape (n,), n = len(names).
+    A position is an unconstrained vector of shape (n,), the latents are one of shape (m,), m = len(names). Often n = m;
+    a simplex has one number more than its position, for example.
     """
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Latents, in the order of the position."""
+        """Latents, in the order of `constrain`."""
 
     @property
     def remedy(self) -> str:
@@ -118,7 +119,7 @@ class Problem(Protocol):
         """Start position, shape (n,)."""
 
     def constrain(self, position: jax.Array) -> jax.Array:
-        """The latents in their own units, shape (n,)."""
+        """The latents in their own units, shape (m,)."""
 
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density with respect to the *position*, up to a constant [nats]."""
@@ -126,8 +127,12 @@ class Problem(Protocol):
     def log_jacobian(self, position: jax.Array) -> jax.Array:
         """log |d latents / d position|; with it, a mode can be found in the latents' own coordinates."""
 
-    def curvature(self, position: jax.Array, data: Data) -> jax.Array:
-        """A positive semi-definite approximation of −∇² log density + ∇² log jacobian, shape (n, n)."""
+    @property
+    def curvature(self) -> Callable[[jax.Array, Data], jax.Array] | None:
+        """Of position and data: a positive semi-definite approximation of −∇² log density + ∇² log jacobian, (n, n).
+
+        None: the methods use the Hessian, made positive; see `methods.mode.made_positive`.
+        """
 
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Error of the fast model against the accurate one at this position, in units of the tolerance.

@@ -36,13 +36,16 @@ def load(name: str) -> dict[str, Any]:
     return schema
 
 
-def manifest(kind: str, kinds: Sequence[str], keys: Mapping[str, Any]) -> Mapping[str, Any]:
+def manifest(
+    kind: str, kinds: Sequence[str], keys: Mapping[str, Any], *, config_inside: bool = False
+) -> Mapping[str, Any]:
     """The schema of manifests of one kind.
 
     Args:
         kind: the family; if it is not installed, the result is the schema of lanewise's own families.
         kinds: the installed families.
         keys: schema of the family's own keys; lanewise's own families have theirs in manifest.schema.json.
+        config_inside: as `Family.config_inside`.
     """
     whole = load("manifest")
     ours = whole["properties"]["kind"]
@@ -50,10 +53,12 @@ def manifest(kind: str, kinds: Sequence[str], keys: Mapping[str, Any]) -> Mappin
     if kind in ours["enum"] or kind not in kinds:
         return {**whole, "properties": every}
     common = {name: part for name, part in every.items() if "kinds" not in part}
+    if config_inside:
+        del common["config"]
     return {
         **{name: part for name, part in whole.items() if name != "allOf"},
         "properties": {**common, **keys.get("properties", {})},
-        "required": [*whole["required"], *keys.get("required", ())],
+        "required": [*whole["required"], *([] if config_inside else ["config"]), *keys.get("required", ())],
         "definitions": keys.get("definitions", {}),
     }
 

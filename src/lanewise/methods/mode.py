@@ -52,13 +52,47 @@ class Mode(NamedTuple):
 
 def of_latents(problem: Problem, data: Data) -> Hill:
     """The posterior density with respect to the latents: its mode does not depend on the choice of the position."""
-    return Hill(lambda u: problem.log_density(u, data) - problem.log_jacobian(u), lambda u: problem.curvature(u, data))
+
+    def log_density(u: jax.Array) -> jax.Array:
+        return problem.log_density(u, data) - problem.log_jacobian(u)
+
+    curvature = problem.curvature
+    return _by_hessian(log_density) if curvature is None else Hill(log_density, lambda u: curvature(u, data))
 
 
 def of_position(problem: Problem, data: Data) -> Hill:
     """The posterior density with respect to the position, as for samplers; it includes the log Jacobian."""
+
+    def log_density(u: jax.Array) -> jax.Array:
+        return problem.log_density(u, data)
+
+    curvature = problem.curvature
+    if curvature is None:
+        return _by_hessian(log_density)
     log_jacobian_hessian = jax.hessian(problem.log_jacobian)
-    return Hill(lambda u: problem.log_density(u, data), lambda u: problem.curvature(u, data) - log_jacobian_hessian(u))
+    return Hill(log_density, lambda u: curvature(u, data) - log_jacobian_hessian(u))
+
+
+def _by_hessian(log_density: Callable[[jax.Array], jax.Array]) -> Hill:
+    hessian = jax.hessian(log_density)
+    return Hill(log_density, lambda u: made_positive(-hessian(u)))
+
+
+def made_positive(matrix: jax.Array) -> jax.Array:
+    """A positive definite matrix in place of a symmetric one; the same up to rounding where it is safely positive.
+
+    In units in which every diagonal element is ±1, each eigenvalue is replaced by its absolute value, at least √ε:
+    a step then leads uphill also at a saddle, and stays finite on a plateau.
+
+    Source:
+        Dauphin et al. 2014, arXiv:1406.2572, for the absolute values.
+    """
+    diagonal = jnp.abs(jnp.diag(matrix))
+    size = jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = jnp.linalg.eigh(matrix / size / size[:, None])
+    least = float(np.sqrt(np.finfo(matrix.dtype).eps))
+    found: jax.Array = (vectors * jnp.maximum(jnp.abs(values), least)) @ vectors.T * size * size[:, None]
+    return found
 
 
 def start(hill: Hill, position: jax.Array) -> Mode:

@@ -38,7 +38,7 @@ def settings(source: str, overrides: Sequence[str] = ()) -> list[Setting]:
     if variable := index_variable():
         doc = doc.override(("batch", "index"), yaml_text.parse(os.environ[variable], variable).value, variable)
     family = registry.family(doc.value["kind"])
-    whole = schema.manifest(family.kind, registry.kinds(), family.keys)
+    whole = schema.manifest(family.kind, registry.kinds(), family.keys, config_inside=family.config_inside)
     found = list(_walk(doc, whole, whole, ()))
     if config is not None:
         inside = _walk(config, family.config_schema, family.config_schema, ())
@@ -52,6 +52,8 @@ def _walk(doc: Document, branch: Mapping[str, Any], root: Mapping[str, Any], pat
     for key, part in branch.get("properties", {}).items():
         below = schema.resolved(part, root)
         here = (*path, key)
+        if "kinds" in part and root is branch and doc.value.get("kind") not in part["kinds"]:
+            continue  # a key of another kind
         if key.endswith(_SETTINGS) and key not in value and key.removesuffix(_SETTINGS) not in _methods(value):
             continue  # defaults of an unused method
         if path == () and key == "config":

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from lanewise.errors import UsageError
+from lanewise.errors import ManifestError, UsageError
 from lanewise.machine.progress import Reporter
 from lanewise.manifest import registry, yaml_text
 from lanewise.manifest.plan import Chunk, Computed
@@ -42,9 +42,10 @@ def run(
     left = [index for index in asked if index not in committed]
     replaced = commits.survey(record.store, asked)[0] if overwrite else {}
     n_workers = min(n_workers, len(left))
+    found = remarks(record)
     solver = chunks.solver(record) if n_workers == 1 else None
     _keep_manifest(record)
-    for remark in remarks(record):
+    for remark in found:
         progress.say("remark", remark)
     if left and not record.store.conditional:
         text = f"{record.store.url}: has no conditional writes; of two commits of one chunk, the lower attempt is valid"
@@ -64,8 +65,15 @@ def run(
 
 
 def remarks(record: Record) -> tuple[str, ...]:
-    """Warnings about a valid manifest, e.g. of keys without effect."""
-    found = tuple(registry.family(record.manifest.kind).remarks(record.manifest))
+    """Warnings about a valid manifest, e.g. of keys without effect.
+
+    Raises:
+        ManifestError: a trial of the density finds that it cannot be inferred.
+    """
+    manifest, family = record.manifest, registry.family(record.manifest.kind)
+    if complaints := family.trial(manifest):
+        raise ManifestError([manifest.document.complaint(path, message) for path, message in complaints])
+    found = tuple(family.remarks(manifest))
     n = len(record.plan.realizations)
     if record.manifest.output.layout == "directories" and n > _MANY_DIRECTORIES:
         remedy = "output.layout: packed writes one file per chunk, and `lanewise export` unpacks it"

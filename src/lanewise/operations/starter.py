@@ -72,15 +72,15 @@ def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) ->
 
     Args:
         target: file that it is written to; paths in the manifest become relative to it.
-        paths: top-level keys with lists of paths, relative to the working directory.
+        paths: dotted keys with a path, or a list of paths, relative to the working directory.
     """
     value = dict(doc.value)
-    if isinstance(value["config"], str) and target:
+    if isinstance(value.get("config"), str) and target:
         value["config"] = _relative(value["config"], target)
-    for key in paths if target else ():
-        value[key] = [_relative(path, target or "") for path in value[key]]
+    for path in paths if target else ():
+        value = _with_relative(value, path.split("."), target or "")
     family = registry.family(value["kind"])
-    whole = schema.manifest(family.kind, registry.kinds(), family.keys)
+    whole = schema.manifest(family.kind, registry.kinds(), family.keys, config_inside=family.config_inside)
     # The schema for editors describes only lanewise's own families.
     known = family.kind in schema.load("manifest")["properties"]["kind"]["enum"]
     lines = [
@@ -94,6 +94,7 @@ def text(doc: Document, target: str | None = None, paths: Sequence[str] = ()) ->
         if isinstance(value[key], dict):
             lines += ["", f"# {_first_sentence(part)}", f"{key}:"]
             branch, root = (family.config_schema,) * 2 if key == "config" else (part, whole)
+            branch = next((one for one in branch.get("anyOf", ()) if "properties" in one), branch)
             lines += _block(value[key], branch, root, 1)
         else:
             lines += _aligned([(f"{key}: {yaml_text.flow(value[key])}", _first_sentence(part))])
@@ -125,6 +126,17 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
 def _first_sentence(part: Mapping[str, Any]) -> str:
     text: str = part.get("description", "")
     return text.split(". ", maxsplit=1)[0].rstrip(".")
+
+
+def _with_relative(value: dict[str, Any], steps: Sequence[str], target: str) -> dict[str, Any]:
+    """The mapping with the paths at a dotted key relative to the folder of the file `target`."""
+    key, *below = steps
+    there = value.get(key)
+    if isinstance(there, dict):
+        return {**value, key: _with_relative(there, below, target)}
+    if isinstance(there, list):
+        return {**value, key: [_relative(path, target) for path in there]}
+    return value if there is None else {**value, key: _relative(there, target)}
 
 
 def _relative(path: str, target: str) -> str:

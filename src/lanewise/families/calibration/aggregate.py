@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from lanewise.families.calibration import figures, ranks, report
@@ -35,11 +37,17 @@ def aggregate(record: Record) -> CalibrationResults:
         damaged=record.damaged_chunks(damaged),
         asked=record.manifest.realizations,
     )
+    plots = write(record, results, found)
+    record.store.put(REPORT, report.render(results, summary, plots, context(record, summary)).encode())
+    return results
+
+
+def write(record: Record, results: CalibrationResults, found: ranks.Ranks) -> Mapping[str, bytes]:
+    """Write ranks, numbers and plots; returns the plots, name → SVG."""
     record.store.put(f"{STATS}/{RANKS}", frame_csv(found.table))
     plots = figures.figures(results, found)
     write_stats(record.store, STATS, CALIBRATION_RESULTS, results, plots)
-    record.store.put(REPORT, report.render(results, summary, plots, context(record, summary)).encode())
-    return results
+    return plots
 
 
 def conclude(record: Record) -> Conclusion:

@@ -9,7 +9,7 @@ import pandas as pd
 from lanewise.families.calibration.results import CalibrationResults, said
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
 
-_CAPTIONS = {
+CAPTIONS = {
     "ecdf": "Where the truths stand among the draws: the ECDF of their ranks minus that of uniform ones. The grey band "
     "holds a calibrated posterior everywhere at once in 95 of 100 campaigns.",
     "ranks": "The same ranks in bins. Grey: where a single bin stays with 95 %. A ∪ says that posteriors are too "
@@ -33,7 +33,7 @@ def render(results: CalibrationResults, summary: pd.DataFrame, figures: Mapping[
     return page.get_template("report.html.j2").render(
         r=results,
         context=context,
-        plots=[Plot(_CAPTIONS[name], inline(name, svg), wide=True) for name, svg in figures.items()],
+        plots=[Plot(CAPTIONS[name], inline(name, svg), wide=True) for name, svg in figures.items()],
         methods=", ".join(f"{method} ({n})" for method, n in methods.items()),
         rows_shown=ROWS_SHOWN,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lanewise.families.shear import scene
@@ -12,33 +12,10 @@ from lanewise.families.shear.priors import Parameter, Prior
 from lanewise.families.shear.scene import Galaxy, Image, Psf, PsfImage
 from lanewise.families.shear.simulation_config import Simulation
 from lanewise.manifest import typed
-from lanewise.manifest.family import climbed
 from lanewise.manifest.manifest import Manifest, Rung
-from lanewise.methods import STAGES, settings
+from lanewise.methods.inference import SETTINGS, Inference
 
 _FLAT = ("warmup", "samples", "chains", "dense_mass", "map_init")
-
-
-@dataclass(frozen=True)
-class Inference:
-    """The method and its settings."""
-
-    method: str = "nuts"
-    precision: str = "float64"
-    rng_seed: int = 0
-    map: settings.MapSettings = field(default_factory=settings.MapSettings)
-    laplace: settings.LaplaceSettings = field(default_factory=settings.LaplaceSettings)
-    vi: settings.ViSettings = field(default_factory=settings.ViSettings)
-    importance: settings.ImportanceSettings = field(default_factory=settings.ImportanceSettings)
-    hmc: settings.HmcSettings = field(default_factory=settings.HmcSettings)
-    nuts: settings.NutsSettings = field(default_factory=settings.NutsSettings)
-    auto: settings.AutoSettings = field(default_factory=settings.AutoSettings)
-
-
-# Method → the type of its settings.
-SETTINGS: dict[str, Any] = {
-    one.name: one.default_factory for one in fields(Inference) if one.default_factory is not MISSING
-}
 
 
 @dataclass(frozen=True)
@@ -101,39 +78,24 @@ class ShearConfig:
         return self.inference.method
 
     @property
-    def settings(self) -> Any:
-        """Settings of the method."""
-        return getattr(self.inference, self.method)
-
-    @property
-    def stages(self) -> tuple[tuple[str, Any], ...]:
-        """The methods that run, in their order, with their settings."""
-        return tuple((name, getattr(self.inference, name)) for name in STAGES.get(self.method, (self.method,)))
-
-    @property
     def precision(self) -> str:
         """`float32` or `float64`."""
         return self.inference.precision
 
     def climbed(self, rung: Rung) -> ShearConfig:
         """With another method and the settings that the config has for it, or with other settings of its method."""
-        if rung.method is not None:
-            return replace(self, inference=replace(self.inference, method=rung.method))
-        return replace(self, inference=replace(self.inference, **{self.method: climbed(self.settings, rung)}))
+        return replace(self, inference=self.inference.climbed(rung))
 
     @property
     def content(self) -> Mapping[str, Any]:
         """Every setting that can change a number, defaults filled in, without the settings of other methods."""
-        inference = {
-            "method": self.method,
-            "precision": self.inference.precision,
-            "rng_seed": self.inference.rng_seed,
-            **asdict(self.settings),
-        }
-        if self.method in STAGES:
-            inference["stages"] = {name: asdict(settings) for name, settings in self.stages}
         image = {**asdict(self.image), "renderer": "fourier"}
-        found = {"image": image, "psf": self.psf.content, "gal": self.galaxy.content, "inference": inference}
+        found = {
+            "image": image,
+            "psf": self.psf.content,
+            "gal": self.galaxy.content,
+            "inference": self.inference.content,
+        }
         different = self.simulation.content
         return {**found, "simulation": different} if different else found
 

@@ -218,8 +218,7 @@ def forecast(record: Record, target: float) -> Sequence[Forecast]:
 
 def inference(config: ShearConfig) -> LaneInference:
     """Methods, settings and precision."""
-    chosen = config.inference
-    return LaneInference(config.method, chosen.precision, chosen.rng_seed, config.stages, chosen.auto.khat_max)
+    return config.inference.for_lanes
 
 
 def observe(config: ShearConfig, planned: Planned) -> Observation:

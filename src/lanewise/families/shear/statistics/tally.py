@@ -51,8 +51,8 @@ class Tally:
 
 
 def with_truth(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which realizations have a known true shear: images from files may come without."""
-    return rows[["g1_true", "g2_true"]].notna().all(axis=1)
+    """Which realizations have a known true shear: images from files may come without. All, where there is no shear."""
+    return rows[[name for name in ("g1_true", "g2_true") if name in rows]].notna().all(axis=1)
 
 
 def tally(rows: pd.DataFrame, *, n_used: int, n_missing: int, n_missing_without_truth: int = 0) -> Tally:
@@ -84,5 +84,7 @@ def excluded(rows: pd.DataFrame, reasons: Sequence[str]) -> tuple[Excluded, ...]
     columns = ("run_id", "g1_true", "g2_true", "seed", "status")
     return tuple(
         Excluded(str(run_id), float(g1), float(g2), int(seed), str(status), reason)
-        for run_id, g1, g2, seed, status, reason in zip(*(rows[c] for c in columns), reasons, strict=True)
+        for run_id, g1, g2, seed, status, reason in zip(
+            *(rows.reindex(columns=list(columns))[c] for c in columns), reasons, strict=True
+        )
     )

@@ -1,0 +1,98 @@
+"""The summary and the report of a model campaign."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from lanewise.errors import NOT_CONVERGED
+from lanewise.families.calibration import report as calibrations
+from lanewise.families.model import calibration, datasets, figures, report
+from lanewise.families.model import outputs as of_data_sets
+from lanewise.families.model.datasets import identifier_of
+from lanewise.families.model.report import Survey
+from lanewise.manifest.protocols import Conclusion, DamagedChunk
+from lanewise.report import context as contexts
+from lanewise.report.page import REPORT
+from lanewise.report.tables import SUMMARY, frame_csv
+from lanewise.statistics import verdict as verdicts
+from lanewise.storage.record import Record
+
+CALIBRATION = "calibration.csv"
+# Reasons that the command line prints.
+_REASONS = 5
+# Columns that stand first, in this order; those of the model's sites follow.
+_FIRST = ("id", "run_id", "status", "method_used", "khat", "divergences", "retries", "reason")
+
+
+def collect(record: Record) -> pd.DataFrame:
+    """The summary of all committed data sets, independent of the order they were committed in.
+
+    Raises:
+        Damaged: a commit, or what it names, is missing or changed.
+    """
+    rows, damaged = record.rows()
+    for error in damaged.values():
+        raise error
+    return _table([row for row in rows if not datasets.is_simulated(row["run_id"])])
+
+
+def conclude(record: Record) -> Conclusion:
+    """Write summary, calibration and report of the committed chunks; a damaged chunk counts as missing."""
+    rows, damaged = record.rows()
+    summary = _table([row for row in rows if not datasets.is_simulated(row["run_id"])])
+    record.store.put(SUMMARY, frame_csv(summary))
+    record.store.put(of_data_sets.SUMMARY_PARQUET, of_data_sets.parquet(summary))
+    found = survey(record, summary, record.damaged_chunks(damaged))
+    plots, calibrated = figures.of_sites(found, summary), None
+    if datasets.extent_of(record.manifest).count:
+        simulated = _table([row for row in rows if datasets.is_simulated(row["run_id"])])
+        record.store.put(CALIBRATION, frame_csv(simulated))
+        calibrated, more = calibration.concluded(record, simulated, damaged)
+        plots |= {name: (calibrations.CAPTIONS[name], picture) for name, picture in more.items()}
+    page = report.render(found, summary, plots, contexts.context(record), calibrated)
+    record.store.put(REPORT, page.encode())
+    lines = [found.headline]
+    lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]
+    if len(found.not_ok) > _REASONS:
+        lines.append(f"  … and {len(found.not_ok) - _REASONS} more in {SUMMARY}")
+    code = 0 if found.complete else NOT_CONVERGED
+    if calibrated is not None:
+        lines += verdicts.lines(calibrated.verdict)
+        code = code or verdicts.EXIT_CODES[calibrated.verdict.verdict]
+    missing = frozenset(one.run_id for _, one in record.missing({row["run_id"] for row in rows}))
+    return Conclusion(found, tuple(lines), code, missing, found.damaged)
+
+
+def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, ...] = ()) -> Survey:
+    """The outcome of the campaign so far.
+
+    Args:
+        summary: the table of the committed data sets.
+    """
+    bad, there = summary[summary["status"] != "ok"], set(summary["run_id"])
+    missing = [
+        identifier_of(one.run_id)
+        for one in record.plan.realizations
+        if one.run_id not in there and not datasets.is_simulated(one.run_id)
+    ]
+    return Survey(
+        n_planned=len(summary) + len(missing),
+        statuses=dict(sorted(Counter(summary["status"]).items())),
+        methods=dict(sorted(Counter(summary["method_used"]).items())),
+        elements=report.elements(summary),
+        not_ok=tuple(zip(bad["id"], bad["status"], bad["reason"], strict=True)),
+        missing=tuple(missing),
+        damaged=damaged,
+    )
+
+
+def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    if frame.empty:
+        return pd.DataFrame(columns=list(_FIRST))
+    # Undefined everywhere, e.g. divergences of importance: an empty column of numbers.
+    empty = [name for name in frame.columns if frame[name].isna().all()]
+    frame[empty] = frame[empty].astype(float)
+    return frame[[*_FIRST, *(name for name in frame.columns if name not in _FIRST)]]

@@ -1,0 +1,44 @@
+"""What follows from the draws of a data set: its deterministic sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+
+from lanewise.engine.results import Result
+from lanewise.families.model import trial
+from lanewise.families.model.config import ModelConfig
+from lanewise.manifest.problem import Data
+
+
+def complete(config: ModelConfig, result: Result, data: Data) -> Result:
+    """The result with the constant elements of its latents, and the deterministic sites, for every draw."""
+    density, compute = _deterministics(config)
+    shape = result.shape
+    more = {name: np.full(shape, value) for name, value in density.constants.items()}
+    if density.deterministics:
+        flat = {name: np.ravel(draws).astype(config.precision) for name, draws in result.posterior.items()}
+        arrays = {name: one if one.dtype == bool else one.astype(config.precision) for name, one in data.items()}
+        found = jax.device_get(compute(flat, arrays))
+        more |= {
+            name: np.asarray(values[:, at], np.float64).reshape(shape)
+            for variable, values in zip(density.deterministics, found, strict=True)
+            for at, name in enumerate(variable.flat)
+        }
+    return replace(result, posterior={**result.posterior, **more})
+
+
+@lru_cache(maxsize=4)
+def _deterministics(config: ModelConfig) -> tuple[Any, Callable[..., Any]]:
+    density = trial.examine(config)
+
+    def of(flat: Any, arrays: Any) -> Any:
+        values = density.unflattened(flat)
+        return jax.vmap(lambda one: density.deterministic(one, arrays))(values)
+
+    return density, jax.jit(of)

@@ -1,0 +1,121 @@
+"""The report of a model campaign: one HTML file. It needs no network and no other file, and contains no path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lanewise.families.calibration.results import CalibrationResults
+from lanewise.manifest.protocols import DamagedChunk
+from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
+
+_MEAN = "_mean"
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of a site over all data sets with draws.
+
+    Attributes:
+        n: number of data sets.
+        low, centre, high: 5 %, 50 % and 95 % of the posterior means over the data sets.
+        sd: median of the posterior standard deviations.
+        rhat: largest R̂; ess: smallest effective sample size; None where undefined.
+    """
+
+    name: str
+    n: int
+    low: float
+    centre: float
+    high: float
+    sd: float | None
+    rhat: float | None
+    ess: float | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The outcome of a model campaign.
+
+    Attributes:
+        n_planned: number of data sets.
+        statuses, methods: status, or method that computed it → number of committed data sets.
+        elements: the model's sites.
+        not_ok: id, status and reason of each committed data set that is not ok.
+        missing: ids of data sets that are not committed, or whose chunk is damaged.
+        damaged: committed chunks that cannot be read.
+    """
+
+    n_planned: int
+    statuses: Mapping[str, int]
+    methods: Mapping[str, int]
+    elements: tuple[Element, ...]
+    not_ok: tuple[tuple[str, str, str], ...]
+    missing: tuple[str, ...]
+    damaged: tuple[DamagedChunk, ...] = ()
+
+    @property
+    def n_ok(self) -> int:
+        """Number of data sets whose posterior can be used."""
+        return self.statuses.get("ok", 0)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every data set is ok."""
+        return self.n_ok == self.n_planned
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        parts = [f"{n} {status.replace('_', ' ')}" for status, n in self.statuses.items() if status != "ok"]
+        parts += [f"{len(self.missing)} missing"] * bool(self.missing)
+        return f"{self.n_ok} of {self.n_planned} data sets converged" + (f"; {', '.join(parts)}" if parts else "")
+
+
+def elements(summary: pd.DataFrame) -> tuple[Element, ...]:
+    """The model's sites over the data sets that are ok."""
+    usable = summary[summary["status"] == "ok"]
+    names = [column.removesuffix(_MEAN) for column in usable.columns if column.endswith(_MEAN)]
+    return tuple(_element(name, usable) for name in names if usable[f"{name}{_MEAN}"].notna().any())
+
+
+def _element(name: str, usable: pd.DataFrame) -> Element:
+    means = usable[f"{name}{_MEAN}"].dropna().astype(float)
+    low, centre, high = (float(means.quantile(q)) for q in (0.05, 0.5, 0.95))
+
+    def extreme(column: str, how: str) -> float | None:
+        values = usable[column].dropna().astype(float) if column in usable else pd.Series(dtype=float)
+        return None if values.empty else float(getattr(values, how)())
+
+    sd, rhat, ess = extreme(f"{name}_sd", "median"), extreme(f"rhat_{name}", "max"), extreme(f"ess_{name}", "min")
+    return Element(name, len(means), low, centre, high, sd, rhat, ess)
+
+
+def render(
+    survey: Survey,
+    summary: pd.DataFrame,
+    plots: Mapping[str, tuple[str, bytes]],
+    context: Context,
+    calibrated: CalibrationResults | None = None,
+) -> str:
+    """The report as HTML.
+
+    Args:
+        summary: the table of `summary.csv`.
+        plots: name → caption and SVG.
+        context: facts about the campaign that are not in the numbers.
+        calibrated: ranks and coverage of the simulated data sets; None if the campaign has none.
+    """
+    page = environment("lanewise.families.model")
+    page.filters |= {"percent": percent}
+    shown = {name: Plot(caption, inline(name, svg), wide=True) for name, (caption, svg) in plots.items()}
+    rows: list[dict[str, Any]] = [
+        {str(key): value for key, value in row.items()}
+        for row in summary.astype(object).where(summary.notna(), None).head(ROWS_SHOWN).to_dict("records")
+    ]
+    return page.get_template("report.html.j2").render(
+        s=survey, r=calibrated, rows=rows, n_rows=len(summary), context=context, plots=shown, rows_shown=ROWS_SHOWN
+    )
