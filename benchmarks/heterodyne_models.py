@@ -1,5 +1,7 @@
 """How often the data of each model prefer it: ΔBIC for independent noise, that of the composite likelihood for speckle.
 
+The rows "speckle, BIC" judge data with speckle noise by the BIC of independent noise.
+
     python benchmarks/heterodyne_models.py --count 100 --log FILE     # continues where FILE ends
 
 Each data set has the example truth of its model and its own noise. All three models are fitted to it.
@@ -24,6 +26,8 @@ from lanewise.families.heterodyne.nlsq.fit import fit
 from lanewise.machine import device
 
 GAP = 2e6
+# Noise of the data, and the noise for which the models are judged.
+NOISES = ("independent", "speckle", "speckle, BIC")
 DETECTOR = simulate.Detector(pixels=4000, modes=3, flux=5.0)
 FIT = {"candidates": 64, "starts": 8, "polish": 4, "agreement": 2, "hops": 8, "rounds": 2}
 
@@ -34,7 +38,11 @@ def data_of(name: ModelName, noise: str, seed: int) -> TwoTimeData:
         22, 9 / 22, phi=(-40.0, 0.0, 40.0), model=MODELS[name], definitions=Definitions(gap=GAP), noise=0.005
     )
     truth = MODELS[name].example
-    c2 = speckle.simulate(truth, where, DETECTOR, seed) if noise == "speckle" else simulate.simulate(truth, where, seed)
+    c2 = (
+        speckle.simulate(truth, where, DETECTOR, seed)
+        if noise.startswith("speckle")
+        else simulate.simulate(truth, where, seed)
+    )
     return TwoTimeData(c2, where.q, where.dt, np.array(where.phi))
 
 
@@ -49,7 +57,7 @@ def todo(count: int, done: list[dict[str, Any]]) -> Iterator[tuple[ModelName, st
     """What is not in the log yet."""
     known = {(one["truth"], one["noise"], one["seed"]) for one in done}
     for seed in range(count):
-        for noise in ("independent", "speckle"):
+        for noise in NOISES:
             yield from ((name, noise, seed) for name in MODELS if (name, noise, seed) not in known)
 
 
@@ -67,7 +75,7 @@ def main() -> None:
             done.append({"truth": name, "noise": noise, "seed": seed, "deltas": dict(found.deltas), "best": found.best})
             print(json.dumps(done[-1]), file=log, flush=True)
     print(f"{'data of':15}{'noise':13}{'n':>4}  preferred (times), and the smallest criterion of the runner-up")
-    for noise in ("independent", "speckle"):
+    for noise in NOISES:
         for name in MODELS:
             rows = [one for one in done if (one["truth"], one["noise"]) == (name, noise)]
             margins = [sorted(one["deltas"].values())[1] for one in rows if one["best"] == name]
