@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image
+.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image gpu-check
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,3 +61,6 @@ lock: ## Pin every dependency again (needs uv)
 	$(LOCK) -c requirements-dev.lock -o requirements.lock
 	$(LOCK) -c requirements.lock --extra cuda12 -o requirements-cuda12.lock
 	$(LOCK) -c requirements.lock --extra cuda13 -o requirements-cuda13.lock
+
+gpu-check: ## What this GPU does with the shipped scenes (docs/performance.md); QUICK=--quick for a reduced form
+	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(QUICK)
