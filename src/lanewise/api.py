@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import html
+import inspect
+import os
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lanewise.engine.results import Result
-from lanewise.errors import UsageError
+from lanewise.errors import NotConverged, UsageError
 from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest import registry
 from lanewise.manifest.document import Document
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
+from lanewise.manifest.status import listed
 from lanewise.operations import retry, run
 from lanewise.operations.chunks import Outcome
 from lanewise.operations.retry import Retried
+from lanewise.operations.starter import as_name
 from lanewise.storage import commits
 from lanewise.storage.checkpoints import Policy
 from lanewise.storage.record import Record, open_record
-from lanewise.storage.store import Store
+from lanewise.storage.store import HOME, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# A DataFrame's table, and failures that an error names.
+_TABLE, _TOLD = f"{HOME}/table.parquet", 5
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,13 @@ class Campaign:
         """One row per committed realization, with the columns of summary.csv."""
         return registry.family(self.manifest.kind).collect(self.record)
 
+    def _repr_html_(self) -> str:
+        """Name, counts and place, for a notebook."""
+        counts = Counter(str(status) for status in self.summary.get("status", ()))
+        told = listed(counts) or "nothing committed yet"
+        n, url = len(self.plan.realizations), html.escape(self.manifest.output.url)
+        return f"<b>{self.manifest.name}</b>: {n} realizations ({told}), in <code>{url}</code>"
+
     def posterior(self, run_id: str) -> Any:
         """One realization's posterior for ArviZ: an InferenceData before ArviZ 1.0, a DataTree since.
 
@@ -148,3 +165,83 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Campaign:
         ManifestError: the manifest or its config is invalid; holds every complaint.
     """
     return Campaign(open_record(source, overrides))
+
+
+def fit(
+    model: str | Callable[..., Any],
+    table: str | pd.DataFrame,
+    *,
+    id: str | None = None,
+    columns: Sequence[str] | Mapping[str, str] = (),
+    scalars: Sequence[str] | Mapping[str, str] = (),
+    method: str = "auto",
+    url: str | None = None,
+    batch_size: int = 256,
+    workers: int = 1,
+    allow_failures: bool = False,
+    progress: Reporter | None = None,
+) -> Campaign:
+    """Infer a NumPyro model for every data set of a table; what is computed already in `url` is not computed again.
+
+    Args:
+        model: `file.py:function`, or a function of a file that can be found.
+        table: path or URL of a table, or a DataFrame, which is kept with the results.
+        id: column that tells data sets apart; None: each row is a data set.
+        columns, scalars: columns with one value per row, or per data set; see docs/model.md.
+        url: where the results go; default: results/ and the name of the function.
+        allow_failures: return the campaign also if data sets failed or did not converge.
+
+    Raises:
+        NotConverged: data sets are not ok; the campaign is kept all the same.
+        ManifestError: model or table cannot be inferred.
+        UsageError: the function is in no file, as in a notebook.
+    """
+    named = model if isinstance(model, str) else _in_file(model)
+    name = as_name(named.rpartition(":")[2]) or "model"
+    url = url or f"results/{name}"
+    if not isinstance(table, str):
+        store = Store(url)
+        store.put(_TABLE, table.to_parquet(index=False))
+        table = store.where(_TABLE)
+    inputs = {"table": table, "id": id, "columns": columns, "scalars": scalars}
+    manifest = {
+        "apiVersion": "lanewise/v1",
+        "kind": "model",
+        "name": name,
+        "model": named,
+        "inputs": {key: _plain(part) for key, part in inputs.items() if part},
+        "inference": {"method": method},
+        "batch": {"size": batch_size},
+        "output": {"url": url},
+    }
+    campaign = load(Document("lanewise.fit", manifest))
+    outcome = campaign.run(workers=workers, progress=progress)
+    if outcome.errors:
+        raise outcome.errors[0]
+    campaign.aggregate()
+    bad = campaign.summary.query("status != 'ok'")
+    if len(bad) and not allow_failures:
+        told = "; ".join(f"{row['id']}: {row['reason']}" for _, row in bad.head(_TOLD).iterrows())
+        raise NotConverged(
+            f"{len(bad)} of {len(campaign.plan.realizations)} data sets are not ok: {told}; "
+            f"allow_failures=True returns the others, lanewise.load('{url}') opens them"
+        )
+    return campaign
+
+
+def _in_file(model: Callable[..., Any]) -> str:
+    """`file:function` of a function.
+
+    Raises:
+        UsageError: it is in no file.
+    """
+    file = inspect.getsourcefile(model)
+    if file is None or not os.path.isfile(file):
+        raise UsageError(f"{model.__name__}: is in no file; save it, e.g. by %%writefile mymodel.py, and import it")
+    return f"{os.path.abspath(file)}:{model.__name__}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    return dict(value) if isinstance(value, Mapping) else list(value)

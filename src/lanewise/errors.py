@@ -6,6 +6,7 @@
 | ManifestError     | 65   | the manifest or the config is invalid; carries every complaint at once   |
 | DataError         | 65   | an input file cannot be read as what the config says it is               |
 | ResultsDiffer     | 65   | the output holds results of another identity                             |
+| NotConverged      | 2    | `lanewise.fit`: some data sets are not ok                                |
 | NoResult          | 1    | a run has no result at all: none of its data could be made or read       |
 | ChunkImpossible   | 70   | the chunk fails on every machine of this kind                            |
 | StorageError      | 74   | storage cannot be reached, read or written                               |
@@ -89,6 +90,12 @@ class DataError(LanewiseError):
 
 class NoResult(LanewiseError):
     """A run has no result at all, because none of its data could be made or read; the text says why."""
+
+
+class NotConverged(LanewiseError):
+    """Some data sets of `lanewise.fit` are not ok; the text names the first ones with their reasons."""
+
+    exit_code = NOT_CONVERGED
 
 
 class ResultsDiffer(LanewiseError):
