@@ -232,6 +232,7 @@ def test_a_torn_file_stops_no_other_and_is_explained_everywhere(place: Path, sur
     assert invoke("aggregate", manifest(place, "survey"), *QUICK, "--strict").exit_code == 2
 
 
+@pytest.mark.slow
 def test_fits_whose_starts_disagree_climb_the_ladder_and_keep_their_names(place: Path, tmp_path: Path) -> None:
     # Three searches in one round: two of them agree at best.
     hasty = ["candidates=64", "starts=4", "polish=3", "agreement=3", "hops=0", "rounds=1"]
@@ -308,6 +309,7 @@ def test_nothing_published_holds_a_clock_host_path_or_attempt(place: Path, surve
         assert not [s for s in secrets if s.encode() in data], name
 
 
+@pytest.mark.slow
 def test_the_sweep_that_ships_runs_over_start_frame(place: Path) -> None:
     path = manifest(place, "sweep")
     compiled = descents.descend._cache_size()  # type: ignore[attr-defined]  # JAX's own, not published
@@ -326,6 +328,7 @@ def test_the_sweep_that_ships_runs_over_start_frame(place: Path) -> None:
     assert "What the data determine, over data.start_frame" in page
 
 
+@pytest.mark.slow
 def test_the_seeds_that_ship_agree_and_the_report_says_so(place: Path) -> None:
     # Another seed must not need luck: the settings are those that ship.
     path = manifest(place, "seeds")

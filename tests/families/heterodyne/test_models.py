@@ -233,6 +233,7 @@ def test_data_prefer_their_own_model(name: ModelName) -> None:
     assert min(found.deltas[one] for one in others) > 10
 
 
+@pytest.mark.slow
 def test_under_speckle_noise_superfluous_unknowns_cost_their_effective_number() -> None:
     where = simulate.Experiment(40, 9 / 40, phi=(-40.0, 0.0, 40.0), model=MODELS["static"])
     detector = simulate.Detector(pixels=4000, modes=3, flux=5.0)

@@ -246,6 +246,7 @@ def weighted(levels: np.ndarray, seed: int, errors: Any = "auto") -> FitResult:
     return fit(data, {"fit": QUICK, "errors": errors})
 
 
+@pytest.mark.slow
 def test_noise_of_angles_and_ages_weights_the_fit() -> None:
     frame = np.arange(100)
     of_angle = np.broadcast_to(np.array([0.005, 0.01, 0.02])[:, None, None], (3, 100, 100))

@@ -139,6 +139,7 @@ def test_results_do_not_depend_on_chunks_neighbours_or_the_order_of_rows(tmp_pat
         assert tree(tmp_path / "results" / name) == tree(tmp_path / "other" / name)
 
 
+@pytest.mark.slow
 def test_workers_leave_the_same_bytes(tmp_path: Path) -> None:
     path = write(tmp_path, batch={"size": 2, "width": 2})
     load(path).run()

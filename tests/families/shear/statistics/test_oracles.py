@@ -116,6 +116,7 @@ def test_a_ring_takes_the_shape_noise_out() -> None:
     assert found.pairs.c.error_realised == pytest.approx(found.c.error_realised, rel=0.05)
 
 
+@pytest.mark.slow
 def test_planted_biases_come_back_from_pairs_with_arms_missing_at_random() -> None:
     """m = .01, c = .05, one arm in ten lost; jackknife errors hold them 68 ± 5 % of 200 campaigns.
 
