@@ -202,13 +202,6 @@ def whole(inputs: Inputs) -> frozenset[str]:
     return frozenset(name for name, source in pairs if table.column(source).whole)
 
 
-def units(inputs: Inputs) -> dict[str, str]:
-    """Name in `data` → unit, of those that have one."""
-    table = _table(inputs.files[0])
-    pairs = (*inputs.columns, *inputs.scalars)
-    return {name: unit for name, source in pairs if (unit := table.column(source).unit)}
-
-
 def observe(one: DataSet) -> Observation:
     """The arrays of a data set: columns of shape (row, …), scalars of shape ().
 
