@@ -82,6 +82,17 @@ class Record:
         read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
         return read, dict(sorted(damaged.items()))
 
+    def intact_rows(self) -> list[dict[str, Any]]:
+        """`rows` of a record without damage.
+
+        Raises:
+            Damaged: a commit, or what it names, is missing or changed.
+        """
+        rows, damaged = self.rows()
+        for error in damaged.values():
+            raise error
+        return rows
+
     def missing(self, there: Collection[str]) -> list[tuple[int, Realization]]:
         """Realizations of the plan that are not among these run ids, with the index of their chunk.
 

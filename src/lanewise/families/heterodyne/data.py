@@ -193,12 +193,11 @@ def shape(one: Input, chosen: Selection) -> tuple[int, int]:
     try:
         with archive.opened(raw, inputs.local(one.path)) as file:
             catalogue = beamlines.catalogue(file, chosen)
-            each = [choice.choose_q(catalogue, q)[1] for q in choice.each_q(catalogue, chosen.q)]
-            indices = [at for candidates in each for at in choice.choose_phi(catalogue, candidates, chosen.phi)[1]]
-            first, last = choice.window(_same_length(catalogue, indices), chosen.start_frame, chosen.end_frame)
+            each = [_chosen(catalogue, q, chosen) for q in choice.each_q(catalogue, chosen.q)]
     except Unreadable as error:
         raise DataError(f"{one.path}: {error}") from None
-    return len(indices), (last - first + 1) // chosen.bin_frames
+    n_frames = max(last - first + 1 for *_, (first, last) in each)
+    return sum(len(indices) for _, _, indices, _ in each), n_frames // chosen.bin_frames
 
 
 def joined(parts: Sequence[TwoTimeData]) -> TwoTimeData:
@@ -256,11 +255,19 @@ def _selection(chosen: Selection, more: Mapping[str, Any]) -> Selection:
     return replace(chosen, **{key: getattr(others, key) for key in more})
 
 
-def _one(file: Archive, catalogue: Catalogue, q: float | None, chosen: Selection) -> TwoTimeData:
+def _chosen(
+    catalogue: Catalogue, q: float | None, chosen: Selection
+) -> tuple[float, np.ndarray, list[int], tuple[int, int]]:
+    """q, angles and indices of the chosen matrices, and the first and last frame of the window."""
     matched_q, candidates = choice.choose_q(catalogue, q)
     angles, indices = choice.choose_phi(catalogue, candidates, chosen.phi)
-    n_frames = _same_length(catalogue, indices)
-    first, last = choice.window(n_frames, chosen.start_frame, chosen.end_frame)
+    window = choice.window(_same_length(catalogue, indices), chosen.start_frame, chosen.end_frame)
+    return matched_q, angles, indices, window
+
+
+def _one(file: Archive, catalogue: Catalogue, q: float | None, chosen: Selection) -> TwoTimeData:
+    matched_q, angles, indices, (first, last) = _chosen(catalogue, q, chosen)
+    n_frames = catalogue.n_frames(indices[0])
     notes = list(catalogue.notes)
     dt = timing.time_step(catalogue.times(n_frames, notes), catalogue.frame, n_frames, chosen, notes)
     raw = np.stack(

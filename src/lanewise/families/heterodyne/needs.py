@@ -6,13 +6,14 @@ import contextlib
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import data, tasks
-from lanewise.families.heterodyne.tasks import Task
+from lanewise.families.heterodyne.config import Selection
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import Needs
+from lanewise.storage.inputs import Input
 
 # Peak resident memory [bytes] of a process without data and per entry of the matrices of the fits at the same time; and
-# time [s] to load compiled programs and per entry, of one core. Measured with 3 matrices of 500 to 2000 frames.
+# time [s] to load compiled programs and per entry, of one core. Measured with 3 matrices of 500 and 1000 frames.
 _PROCESS_BYTES = 0.8 * 2**30
 _BYTES, _SPECKLE_BYTES = 105, 250
 _START_S, _FIT_S, _SPECKLE_S = 8.0, 1.9e-5, 5.5e-5
@@ -23,24 +24,28 @@ def of_chunk(manifest: Manifest, chunk: Chunk) -> Needs | None:
 
     Fits with `errors: auto` are counted as those for speckle noise.
     """
-    found = [size for task in map(tasks.of, chunk.realizations) if (size := _size(task)) is not None]
+    planned = [tasks.of(realization) for realization in chunk.realizations]
+    # The points of a sweep share their file, which is opened once.
+    shapes = {selection: _shape(*selection) for selection in ((task.input, task.config.data) for task in planned)}
+    found = [(shape, task) for task in planned if (shape := shapes[task.input, task.config.data]) is not None]
     if not found:
         return None
     at_once = min(manifest.resources.cpus, len(found))
-    entries = sorted((n_phi * n_frames**2, speckle) for n_phi, n_frames, speckle in found)
-    memory = sum(n * (_SPECKLE_BYTES if speckle else _BYTES) for n, speckle in entries[-at_once:])
-    time = sum(n * (_SPECKLE_S if speckle else _FIT_S) for n, speckle in entries)
-    n_phi, n_frames, _ = max(found, key=lambda one: one[0] * one[1] ** 2)
+    entries = [n_matrices * n_frames**2 for (n_matrices, n_frames), _ in found]
+    speckle = [task.config.errors.noise != "independent" for _, task in found]
+    memory = sorted(n * (_SPECKLE_BYTES if one else _BYTES) for n, one in zip(entries, speckle, strict=True))
+    time = sum(n * (_SPECKLE_S if one else _FIT_S) for n, one in zip(entries, speckle, strict=True))
+    n_matrices, n_frames = found[entries.index(max(entries))][0]
+    fits = "fit" if at_once == 1 else "fits"
     return Needs(
-        host_bytes=round(_PROCESS_BYTES + memory),
+        host_bytes=round(_PROCESS_BYTES + sum(memory[-at_once:])),
         seconds=_START_S + time / at_once,
-        what=f"{at_once} {'fit' if at_once == 1 else 'fits'} at a time, the largest of {n_phi}×{n_frames}×{n_frames}",
+        what=f"{at_once} {fits} at a time, the largest of {n_matrices}×{n_frames}×{n_frames}",
         remedy="fit fewer at a time (resources.cpus), average frames (data.bin_frames), or raise resources.memory",
     )
 
 
-def _size(task: Task) -> tuple[int, int, bool] | None:
-    """Angles, frames, and whether the errors may be those of speckle noise."""
+def _shape(one: Input, chosen: Selection) -> tuple[int, int] | None:
     with contextlib.suppress(DataError):
-        return *data.shape(task.input, task.config.data), task.config.errors.noise != "independent"
+        return data.shape(one, chosen)
     return None

@@ -36,10 +36,7 @@ def collect(record: Record) -> pd.DataFrame:
     Raises:
         Damaged: a commit, or what it names, is missing or changed.
     """
-    rows, damaged = record.rows()
-    for error in damaged.values():
-        raise error
-    return table(record, rows)
+    return table(record, record.intact_rows())
 
 
 def table(record: Record, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

