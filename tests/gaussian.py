@@ -28,6 +28,8 @@ class GaussianProblem:
     """y = MIX θ + noise, θ ~ N(0, PRIOR²); position and latents are the same."""
 
     names = ("g1", "g2")
+    model: str = ""
+    finer: GaussianProblem | None = None
     remedy = "there is none"
     prior_widths: Mapping[str, float] = types.MappingProxyType({"g1": PRIOR, "g2": PRIOR})
 

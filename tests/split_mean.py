@@ -70,6 +70,7 @@ class SplitConfig:
 
 class SplitProblem:
     names = ("mean",)
+    model, finer = "", None
     remedy = "there is no other form of the model"
     prior_widths: Mapping[str, float] = {"mean": 1.0}
 

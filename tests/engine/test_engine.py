@@ -297,6 +297,28 @@ def test_a_fit_outside_the_fast_models_range_is_not_believed(write: Write, metho
     assert result.posterior
 
 
+class _Rough(GaussianProblem):
+    """A model that suffices where g1 < 0, with a finer one."""
+
+    model: str = "rough"
+    finer: GaussianProblem | None = GaussianProblem()
+
+    def flaw(self, position: jax.Array, data: Any) -> jax.Array:
+        return jnp.where(position[0] < 0, 0.5, 2.0)
+
+
+@pytest.mark.parametrize("method", ["map", "auto"])
+def test_lanes_for_which_the_model_is_too_rough_get_the_finer_one(write: Write, method: str) -> None:
+    campaign = _campaign(write, method, shear__grid=[-0.9, 0.9])
+    fine = _run(campaign)
+    engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_Rough())
+    found = [result for chunk in campaign.plan.chunks for result in engine.run(chunk)]
+    assert [result.model for result in found] == ["rough" if r.truth["g1"] < 0 else "" for r in found]
+    assert {result.status for result in found} == {LaneStatus.OK}
+    for one, other in zip(found, fine, strict=True):
+        _assert_same_bits(one, replace(other, model=one.model))
+
+
 class _Blind(GaussianProblem):
     """The data say nothing of g1, and of g2 only where they say so."""
 

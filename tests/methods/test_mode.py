@@ -20,6 +20,7 @@ class Simplex:
     """Counts of a multinomial with a flat Dirichlet prior: three latents, a position of two."""
 
     names = ("p[0]", "p[1]", "p[2]")
+    model, finer = "", None
     remedy = "there is none"
     prior_widths: Mapping[str, float] = {}
     curvature = None

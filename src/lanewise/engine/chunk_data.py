@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,14 +66,19 @@ class ChunkData:
         problem: Problem,
         n_kept: int,
     ) -> None:
-        self._problem, self._n_kept = problem, n_kept
+        self._n_kept = n_kept
         self._observations = [self._observed(observe, realization) for realization in realizations]
-        self._arrays: OrderedDict[MemberAt, Mapping[str, np.ndarray]] = OrderedDict()
-        self._unusable: dict[MemberAt, Unusable] = {}
+        self._prepare_by(problem)
         for place, seen in enumerate(self._observations):
             # One member: an error in its data is the realization's, and is found before anything is computed.
             if isinstance(seen, Observation) and len(seen.members) == 1:
                 self.arrays(MemberAt(place, 0))
+
+    def prepared_by(self, problem: Problem) -> ChunkData:
+        """The same observations, with arrays that another problem prepares."""
+        found = copy.copy(self)
+        found._prepare_by(problem)
+        return found
 
     def observation(self, place: int) -> Observation | Unusable:
         """The realization's observation, or why there is none."""
@@ -112,6 +118,11 @@ class ChunkData:
         parts = self.parts(place)
         found = max(parts, key=self.rows) if parts else None
         return None if found is None or isinstance(self.arrays(found), Unusable) else found
+
+    def _prepare_by(self, problem: Problem) -> None:
+        self._problem = problem
+        self._arrays: OrderedDict[MemberAt, Mapping[str, np.ndarray]] = OrderedDict()
+        self._unusable: dict[MemberAt, Unusable] = {}
 
     def _observed(
         self, observe: Callable[[Realization], Observation], realization: Realization

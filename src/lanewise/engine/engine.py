@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ from lanewise.engine.members import Fit
 from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
 from lanewise.engine.rounds import Rounds
+from lanewise.engine.work import Work
 from lanewise.errors import ChunkImpossible, DataError
 from lanewise.machine import device
 from lanewise.machine.progress import Reporter, Silent
@@ -68,6 +69,7 @@ class Engine:
         config, lanes = manifest.config, registry.lanes(manifest.kind)
         self._inference = lanes.inference(config)
         sequential = device.prepare(manifest.resources.device, self._inference.precision) and not side_by_side
+        self._sequential = sequential
         self._observe = observe or (lambda realization: lanes.observe(config, realization.planned))
         self.stages: tuple[Stage, ...]
         if problem is None:
@@ -98,19 +100,33 @@ class Engine:
             ChunkImpossible: a single lane does not fit into the device's memory.
         """
         self._widths = []
-        work = _Work(chunk, self._data(chunk.realizations), progress or Silent(), keeper)
-        unsettled = [
+        work = Work(chunk, self._problem, self._data(chunk.realizations), progress or Silent(), keeper)
+        parts = [
             part
             for place, realization in enumerate(chunk.realizations)
             for part in work.data.parts(place)
             if not members.is_kept(self._before.get(realization.run_id), part.member)
         ]
-        for number, stage in enumerate(self.stages):
+        self._infer(work, self.stages, parts)
+        return [self._result(work, place) for place in range(len(chunk.realizations))]
+
+    def _infer(self, work: Work, stages: Sequence[Stage], parts: Sequence[MemberAt]) -> None:
+        """Fit members stage by stage; those for which the model is not accurate enough, again with a finer one."""
+        unsettled = list(parts)
+        for number, stage in enumerate(stages):
             work.found |= self._run_stage(work, number, stage, unsettled)
             unsettled = [part for part in unsettled if not self._settled(work.found[part])]
             if not unsettled:
                 break
-        return [self._result(work, place) for place in range(len(chunk.realizations))]
+        if flawed := [part for part in parts if work.found[part].flaw > 1]:
+            reduce = self._membership.reduce if self._membership else None
+            if (finer := programs.finer(work.problem, self._inference, reduce, self._sequential)) is None:
+                return
+            # The finer model needs more memory: a width that it halves is not that of the next chunk.
+            width = self._width
+            problem, finer_stages = finer
+            self._infer(replace(work, problem=problem, data=work.data.prepared_by(problem)), finer_stages, flawed)
+            self._width = width
 
     def footprint(self, chunk: Chunk, width: int | None = None) -> tuple[int, int] | None:
         """Memory of a block of lanes, and of what one realization leaves [bytes], from compilation alone.
@@ -167,7 +183,7 @@ class Engine:
             return False
         return fit.khat is None or fit.khat < self._inference.khat_max
 
-    def _run_stage(self, work: _Work, number: int, stage: Stage, parts: Sequence[MemberAt]) -> dict[MemberAt, Fit]:
+    def _run_stage(self, work: Work, number: int, stage: Stage, parts: Sequence[MemberAt]) -> dict[MemberAt, Fit]:
         """The fits of these members by one method."""
         units = [Unit(*part, chain) for part in parts for chain in range(stage.method.units)]
         lanes: dict[Unit, Lane] = {}
@@ -205,7 +221,7 @@ class Engine:
         return saved.width
 
     def _fitted(
-        self, work: _Work, number: int, stage: Stage, block: Sequence[Unit], rounds: Rounds
+        self, work: Work, number: int, stage: Stage, block: Sequence[Unit], rounds: Rounds
     ) -> dict[Unit, Lane] | None:
         """A block's lanes; None if they do not fit into memory. On return, the memory that they used is free."""
 
@@ -235,7 +251,7 @@ class Engine:
         stacked = blocks.stacked(arrays, self._inference.precision)
         return Inputs(lane_keys, stacked, jax.device_put(np.arange(width) < len(block)))
 
-    def _halve(self, work: _Work, first: int, width: int) -> None:
+    def _halve(self, work: Work, first: int, width: int) -> None:
         """Halve the width, and record it for later runs on this kind of device."""
         chunk, keeper = work.chunk, work.keeper
         if width == 1:
@@ -246,12 +262,13 @@ class Engine:
         if keeper:
             keeper.blocks.pop(first, None)
         self._width = width // 2
-        widths.record(self._settings, self._width)
+        if work.problem is self._problem:
+            widths.record(self._settings, self._width)
         text = f"chunk {chunk.index}: no memory for {width} lanes; trying {self._width}, recorded for this device"
         work.progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
 
     def _fits(
-        self, work: _Work, stage: Stage, parts: Sequence[MemberAt], lanes: Mapping[Unit, Lane]
+        self, work: Work, stage: Stage, parts: Sequence[MemberAt], lanes: Mapping[Unit, Lane]
     ) -> dict[MemberAt, Fit]:
         """The fits of members from their lanes; members without usable data have none."""
         own = {
@@ -262,7 +279,7 @@ class Engine:
         ended = [part for part, fit in begun.items() if fit.usable and fit.result.status < LaneStatus.NON_FINITE]
         if stage.program.reduce is not None:
             return begun | {
-                part: self._marked(members.reduced(begun[part], own[part], self._manifest.convergence), own[part])
+                part: self._marked(work, members.reduced(begun[part], own[part], self._manifest.convergence), own[part])
                 for part in ended
             }
         assessed = assess(
@@ -273,28 +290,29 @@ class Engine:
             criteria=self._manifest.convergence,
         )
         return begun | {
-            part: self._marked(Fit.of(result), own[part]) for part, result in zip(ended, assessed, strict=True)
+            part: self._marked(work, Fit.of(result), own[part]) for part, result in zip(ended, assessed, strict=True)
         }
 
-    def _begun(self, work: _Work, stage: Stage, part: MemberAt, lanes: Sequence[Lane]) -> Fit:
+    def _begun(self, work: Work, stage: Stage, part: MemberAt, lanes: Sequence[Lane]) -> Fit:
         """A fit with the worst status of a member's lanes, and no draws."""
         if (none := work.data.unusable(part)) is not None:
             return Fit(self._blank(work, part.place, none.status, none.reason, none.truth), usable=False)
         worst = max(lane.status for lane in lanes)
         seen = work.data.observation(part.place)
         reason = "" if worst is LaneStatus.OK else worst.sentence
-        return Fit(replace(self._blank(work, part.place, worst, reason, seen.truth), method=stage.name))
+        blank = self._blank(work, part.place, worst, reason, seen.truth)
+        return Fit(replace(blank, method=stage.name, model=work.problem.model))
 
-    def _marked(self, fit: Fit, lanes: Sequence[Lane]) -> Fit:
-        """FAILED if the fast model's error is too large."""
+    def _marked(self, work: Work, fit: Fit, lanes: Sequence[Lane]) -> Fit:
+        """The fit with its lanes' flaw; FAILED if the model's error is too large."""
         flaw = max(lane.flaw for lane in lanes)
         if flaw <= 1:
-            return fit
-        error = f"The fit ended where the fast model's error is {flaw:.2g} times what is tolerable"
-        reason = f"{error}; {self._problem.remedy}."
-        return replace(fit, result=replace(fit.result, status=LaneStatus.FAILED, reason=reason))
+            return replace(fit, flaw=flaw)
+        error = f"The fit ended where the model's error is {flaw:.2g} times what is tolerable"
+        reason = f"{error}; {work.problem.remedy}."
+        return replace(fit, flaw=flaw, result=replace(fit.result, status=LaneStatus.FAILED, reason=reason))
 
-    def _result(self, work: _Work, place: int) -> Result:
+    def _result(self, work: Work, place: int) -> Result:
         """A realization's result from the fits of its members; UNINFORMATIVE if it is as wide as the prior."""
         seen = work.data.observation(place)
         if isinstance(seen, Unusable):
@@ -316,7 +334,7 @@ class Engine:
         completed: Result = self._complete(self._manifest.config, result, data)
         return completed
 
-    def _blank(self, work: _Work, place: int, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
+    def _blank(self, work: Work, place: int, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
         """A result without draws and diagnostics."""
         realization = work.chunk.realizations[place]
         return Result(
@@ -326,52 +344,4 @@ class Engine:
             reason=reason,
             method=self._inference.method,
             truth=truth,
-        )
-
-
-@dataclass
-class _Work:
-    """The state of a chunk while it is computed.
-
-    Attributes:
-        found: the fits of members by the last method that inferred them.
-        units_before, rounds_before: units and rounds of the finished stages and blocks.
-        told: total number of rounds that was last reported.
-    """
-
-    chunk: Chunk
-    data: ChunkData
-    progress: Reporter
-    keeper: Keeper | None
-    found: dict[MemberAt, Fit] = field(default_factory=dict)
-    units_before: int = 0
-    rounds_before: int = 0
-    told: int = 0
-
-    def usable(self, group: Sequence[tuple[int, Unit]], begin: int, width: int) -> tuple[list[Unit], int]:
-        """The next units of a group whose data can be used, at most `width`, and where the search ended."""
-        block: list[Unit] = []
-        at = begin
-        while at < len(group) and len(block) < width:
-            _, unit = group[at]
-            if not isinstance(self.data.arrays(unit.part), Unusable):
-                block.append(unit)
-            at += 1
-        return block, at
-
-    def begin(self, first: int, block: Sequence[Unit], width: int, n_rounds: int, n_blocks: int) -> Rounds:
-        """The rounds of a block; its stage has `n_blocks` left, with this one."""
-        total = self.rounds_before + n_rounds * n_blocks
-        if total != self.told:
-            self.progress.begin(f"chunk {self.chunk.index}", total)
-            self.told = total
-        return Rounds(
-            first=first,
-            units=np.array(block),
-            width=width,
-            before=self.rounds_before,
-            of_block=n_rounds,
-            total=total,
-            progress=self.progress,
-            keeper=self.keeper,
         )

@@ -35,6 +35,7 @@ def convergence(result: Result) -> dict[str, Any]:
         "status": result.status.word,
         "reason": result.reason,
         "method_used": result.method,
+        "model_used": result.model or None,
         "tries": [asdict(one) for one in result.tries],
         **({} if result.members is None else {"members": _members_told(result.members)}),
     }
@@ -210,6 +211,7 @@ def _record(result: Result) -> dict[str, Any]:
         "status": result.status.word,
         "reason": result.reason,
         "method": result.method,
+        "model": result.model,
         "truth": dict(result.truth),
         "laplace_std": dict(result.laplace_std),
         "diagnostics": asdict(result.diagnostics),

@@ -23,11 +23,13 @@ class Fit:
         result: status, reason and method; draws and diagnostics, unless the lanes left a record in their place.
         usable: whether the member's data could be made and used.
         record: array per name, shape (chain, …).
+        flaw: the largest of its lanes; see `Problem.flaw`.
     """
 
     result: Result
     usable: bool = True
     record: Mapping[str, np.ndarray] = field(default_factory=dict)
+    flaw: float = 0.0
 
     @classmethod
     def of(cls, result: Result) -> Fit:

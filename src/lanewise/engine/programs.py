@@ -61,6 +61,16 @@ def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tup
     return problem, stages(lanes.inference(config), problem, reduce, sequential=sequential)
 
 
+@functools.lru_cache(maxsize=4)
+def finer(
+    problem: Problem, inference: LaneInference, reduce: Reduce | None, sequential: bool
+) -> tuple[Problem, tuple[Stage, ...]] | None:
+    """The problem with a more accurate model, and its stages; cached as `of_family`. None if there is none."""
+    if (accurate := problem.finer) is None:
+        return None
+    return accurate, stages(inference, accurate, reduce, sequential=sequential)
+
+
 def stages(
     inference: LaneInference, problem: Problem, reduce: Reduce | None = None, *, sequential: bool
 ) -> tuple[Stage, ...]:

@@ -66,6 +66,7 @@ class Result:
         laplace_std: per latent, its standard deviation in the Laplace approximation, if the method has one.
         tries: every attempt, including the first run; empty without retries.
         members: what the members left, and their status; None for a realization with one member.
+        model: which of several models of the data was used, see `Problem.model`; empty if there is only one.
     """
 
     run_id: str
@@ -80,6 +81,7 @@ class Result:
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     tries: tuple[Try, ...] = ()
     members: Members | None = None
+    model: str = ""
 
     @property
     def member_counts(self) -> Mapping[str, int]:

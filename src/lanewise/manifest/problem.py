@@ -100,13 +100,24 @@ class Problem(Protocol):
     a simplex has one number more than its position, for example.
     """
 
+    def __hash__(self) -> int:
+        """Hash: equal problems share compiled programs."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """Latents, in the order of `constrain`."""
 
     @property
+    def model(self) -> str:
+        """Which of several models of the data this is, for the record; empty if there is only one."""
+
+    @property
+    def finer(self) -> Problem | None:
+        """The same problem with a more accurate model, for lanes with a `flaw` above 1; None if there is none."""
+
+    @property
     def remedy(self) -> str:
-        """Remedy for a `flaw` above 1; the end of a sentence."""
+        """Remedy for a `flaw` above 1 if there is no finer model; the end of a sentence."""
 
     @property
     def prior_widths(self) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ from lanewise.manifest.problem import Data
 
 class ToyProblem:
     names = ("mean",)
+    model, finer = "", None
     remedy = "there is no other form of the model"
 
     def __init__(self, sigma: float) -> None:

@@ -25,6 +25,7 @@ class ModelProblem:
         DataError: the model cannot be inferred; see `trial`.
     """
 
+    model, finer = "", None
     remedy = "there is no other form of the model"
     prior_widths: Mapping[str, float] = {}
     # The methods use the Hessian.

@@ -358,6 +358,9 @@ def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(
     if accuracy == "answer":
         error = min(error, float(np.linalg.norm(difference / sigma)) / 0.1)
     assert float(flaw(moved)) == pytest.approx(error, rel=0.3)
+    # The engine fits such a lane again with a finer grid, which is accurate there.
+    assert problem.finer is not None
+    assert float(jax.jit(problem.finer.flaw)(moved, {})) < 1
 
 
 @pytest.mark.parametrize("ellipticity", [{"e1": NORMAL, "e2": NORMAL}, {"e1": 0.0, "e2": 0.0}])

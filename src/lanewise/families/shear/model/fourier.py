@@ -86,6 +86,10 @@ class Grid:
     oversampling: int
     levels: int = 0
 
+    def __str__(self) -> str:
+        """In words, e.g. `padding 2, oversampling 1, 0 refinements`."""
+        return f"padding {self.padding}, oversampling {self.oversampling}, {self.levels} refinements"
+
 
 class GridRenderer:
     """Images by one inverse transform of a padded, finer grid."""

@@ -13,13 +13,14 @@ import numpy as np
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.detection import Finder
-from lanewise.families.shear.model.fourier import GridRenderer
+from lanewise.families.shear.model.fourier import Grid, GridRenderer
 from lanewise.families.shear.model.likelihood import choose
 from lanewise.families.shear.model.render import (
     SHIFT_TOLERANCE,
     TOLERANCE,
     better,
     choose_grid,
+    finer,
     in_precision,
     is_strict,
 )
@@ -31,11 +32,14 @@ from lanewise.manifest.problem import Data
 class ShearProblem:
     """Posterior of a rendered galaxy with Gaussian pixel noise and the config's priors.
 
+    Args:
+        grid: of the renderer; default: the cheapest whose predicted error does not matter.
+
     The latents x and y count from the lower left corner, as everything that a user sees. Inside they are offsets from
     the middle of the stamp, which float32 resolves better.
 
     Attributes:
-        grid: the renderer's grid, chosen by its predicted error.
+        grid: the renderer's grid.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
     variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model; `centre`, the
@@ -43,7 +47,8 @@ class ShearProblem:
     at which the search for the mode starts [pixel from the middle].
     """
 
-    def __init__(self, config: ShearConfig) -> None:
+    def __init__(self, config: ShearConfig, grid: Grid | None = None) -> None:
+        self._config = config
         self._middle = config.image.middle
         position = [cast("Prior", config.parameters[axis]) for axis in "xy"]
         # A Normal prior is evaluated at the distance from its mean, which may differ from image to image.
@@ -61,7 +66,7 @@ class ShearProblem:
         self._dtype = jnp.dtype(config.inference.precision)
         # Sizes, indices and fractions outside their domain have no image; `_complete` replaces them by these values.
         self._guarded = {name: value for name, value in config.galaxy.centres.items() if quantity(name) in GUARDED}
-        self.grid = choose_grid(config)
+        self.grid = grid or choose_grid(config)
         self._likelihood = choose(config, self.grid)
         # A fit may end far from the points at which the grid's error was predicted, so `flaw` measures it there. It
         # allows ten times the tolerance of the prediction; float32 is accurate enough for that.
@@ -73,6 +78,17 @@ class ShearProblem:
     def names(self) -> tuple[str, ...]:
         """Names of the latents, in the order of the position."""
         return self._latents.names
+
+    @property
+    def model(self) -> str:
+        """The grid in words."""
+        return str(self.grid)
+
+    @cached_property
+    def finer(self) -> ShearProblem | None:
+        """With the next finer grid, see `render.finer`."""
+        grid = finer(self._config, self.grid)
+        return None if grid is None else ShearProblem(self._config, grid)
 
     @property
     def remedy(self) -> str:

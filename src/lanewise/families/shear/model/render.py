@@ -104,6 +104,20 @@ def _shift(config: ShearConfig, draw: Callable[..., jax.Array], at: Mapping[str,
     return float(np.max(shift / np.array(limits)))
 
 
+def finer(config: ShearConfig, grid: Grid) -> Grid | None:
+    """The grid for fits that end where the error of `grid` is too large; None if there is none.
+
+    The cheapest strict grid, which is chosen for the images themselves, then the most accurate of all. With
+    `image.padding: 1` the config rules both out.
+    """
+    if config.image.padding == 1:
+        return None
+    strict = dataclasses.replace(config, image=dataclasses.replace(config.image, accuracy="strict"))
+    ladder = list(dict.fromkeys([choose_grid(config), choose_grid(strict), _grids(config.image.padding or 2)[-1]]))
+    above = ladder[ladder.index(grid) + 1 :]
+    return above[0] if above else None
+
+
 def better(grid: Grid) -> Grid:
     """A more accurate grid: its error is negligible if that of `grid` is above the tolerance."""
     return Grid(2, 2, 1) if grid.padding == 1 else Grid(grid.padding, 2, grid.levels + 2)
