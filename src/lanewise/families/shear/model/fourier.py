@@ -181,7 +181,7 @@ class ModeLikelihood:
         conjugate_phase = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)
         self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x)) * conjugate_phase
         self._scale = image.pixel_scale
-        self._log_likelihood = _with_gradient(self._terms)
+        self._log_likelihood = _with_gradient(self._value, self._terms)
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The whitened modes of `image` about its centre, computed once on the host in double precision."""
@@ -205,14 +205,25 @@ class ModeLikelihood:
     def _numbers(self, p: Mapping[str, Any]) -> _Numbers:
         return _Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
 
+    def _value(self, numbers: _Numbers, re: jax.Array, im: jax.Array) -> jax.Array:
+        """The log likelihood."""
+        amplitude = self._transfer * self._light.transform(
+            _squared_wave_numbers(numbers.ellipse, self._kx, self._ky), numbers.parts
+        )
+        cos, sin = _phase(self._kx * numbers.x, self._ky * numbers.y)
+        residual_re, residual_im = re - amplitude * cos, im + amplitude * sin
+        found: jax.Array = -0.5 * jnp.sum(residual_re * residual_re + residual_im * residual_im)
+        return found
+
     def _terms(self, numbers: _Numbers, re: jax.Array, im: jax.Array) -> tuple[jax.Array, _Numbers]:
         """The log likelihood and its derivative with respect to each of the numbers."""
         kx, ky = self._kx, self._ky
         shape, slope, by_parts = self._light.slopes(_squared_wave_numbers(numbers.ellipse, kx, ky), numbers.parts)
         amplitude = self._transfer * shape
         cos, sin = _phase(kx * numbers.x, ky * numbers.y)
-        residual_re, residual_im = re - amplitude * cos, im + amplitude * sin
-        in_phase, in_quadrature = residual_re * cos - residual_im * sin, residual_re * sin + residual_im * cos
+        # The residual of each mode, turned by the phase of the model, where the model is its amplitude. With a gradient
+        # this saves half of the time; the value alone is a tenth slower than by `_value`.
+        in_phase, in_quadrature = re * cos - im * sin - amplitude, re * sin + im * cos
         by_amplitude = in_phase * self._transfer
         by_t = by_amplitude * slope
         by_phase = -in_quadrature * amplitude
@@ -225,25 +236,21 @@ class ModeLikelihood:
             ky @ jnp.sum(by_phase, axis=1),
             jax.tree.map(lambda by_number: jnp.sum(by_amplitude * by_number), by_parts),
         )
-        return -0.5 * jnp.sum(residual_re * residual_re + residual_im * residual_im), gradient
+        return -0.5 * jnp.sum(in_phase * in_phase + in_quadrature * in_quadrature), gradient
 
 
-def _with_gradient(terms: Any) -> Any:
-    """A function of (numbers, re, im) that uses the gradient from `terms`, which returns (value, gradient)."""
+def _with_gradient(value: Any, terms: Any) -> Any:
+    """The function `value` of (numbers, re, im), with the gradient of `terms`, which returns (value, gradient)."""
+    found = jax.custom_jvp(value)
 
-    @jax.custom_jvp
-    def value(numbers: _Numbers, re: jax.Array, im: jax.Array) -> jax.Array:
-        found: jax.Array = terms(numbers, re, im)[0]
-        return found
-
-    @value.defjvp
+    @found.defjvp
     def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         # No derivative with respect to the data is needed.
-        found, gradient = terms(*primals)
+        at, gradient = terms(*primals)
         leaves = zip(jax.tree.leaves(gradient), jax.tree.leaves(tangents[0]), strict=True)
-        return found, sum(g * dot for g, dot in leaves)
+        return at, sum(g * dot for g, dot in leaves)
 
-    return value
+    return found
 
 
 def _squared_wave_numbers(ellipse: Ellipse, kx: jax.Array, ky: jax.Array) -> jax.Array:
