@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import galsim
 import jax
@@ -25,14 +25,13 @@ import numpy as np
 from lanewise.engine.lanes import over_lanes
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.image_simulator import simulate
-from lanewise.families.shear.model.fourier import Grid, GridRenderer
-from lanewise.families.shear.model.likelihood import PixelLikelihood, Renderer
+from lanewise.families.shear.model.grid import Grid, GridRenderer
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.machine import device
 from lanewise.manifest.plan import Single
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from jax_galsim_renderer import jax_galsim
+from jax_galsim_renderer import Renderer, jax_galsim
 
 NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
 SIZE = {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}
@@ -41,9 +40,22 @@ TIGHT = galsim.GSParams(folding_threshold=1e-5, maxk_threshold=1e-7, kvalue_accu
 SIGMA = 1.2e-3
 FORMS: dict[str, tuple[int, Callable[[shear_config.ShearConfig], Renderer]]] = {
     "modes": (1, lambda config: GridRenderer(config, Grid(1, 1))),
-    "padded grid": (2, lambda config: GridRenderer(config, Grid(2, 1))),
+    "pixels": (2, lambda config: GridRenderer(config, Grid(2, 1))),
     "jax-galsim": (1, jax_galsim),
 }
+
+
+class Drawn:
+    """The likelihood of an image by any renderer."""
+
+    def __init__(self, render: Renderer) -> None:
+        self._render = render
+
+    def prepare(self, data: Any) -> Any:
+        return {"image": data["image"] / SIGMA}
+
+    def log_likelihood(self, p: Any, data: Any) -> jax.Array:
+        return -0.5 * jnp.sum((data["image"] - self._render(p) / SIGMA) ** 2)
 
 
 def scene(padding: int, precision: str) -> shear_config.ShearConfig:
@@ -73,7 +85,7 @@ def likelihoods(form: str, precision: str, batch: int, *, sequential: bool) -> C
     problem = ShearProblem(config)
     if form == "jax-galsim":
         # No config asks for it: the problem differs from that of a campaign in its likelihood alone.
-        problem._likelihood = PixelLikelihood(jax_galsim(config), SIGMA)
+        problem._likelihood = cast("Any", Drawn(jax_galsim(config)))
     members = [Single("r", 1 + k, {"g1": 0.02, "g2": 0.0}) for k in range(batch)]
     prepared = [problem.prepare(simulate(config, member).data) for member in members]
     dtype = config.inference.precision

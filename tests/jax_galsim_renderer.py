@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.light import intrinsic_shear
-from lanewise.families.shear.model.likelihood import Renderer
 from lanewise.families.shear.scene import Psf
 
 # JAX-GalSim checks its arguments by host callbacks, which raise where a sampler strays, and keep the program out of the
@@ -25,6 +24,9 @@ with warnings.catch_warnings():
 
 # A shear too small to change any pixel.
 _TINY_SHEAR = 1e-18
+
+# Parameters by name → image of shape (ny, nx) [flux per pixel].
+Renderer = Callable[[Mapping[str, Any]], jax.Array]
 
 
 def jax_galsim(config: ShearConfig, fft_size: int = 128) -> Renderer:

@@ -18,7 +18,7 @@ from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import psf_image, stamp_files
 from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.draw import draw
-from lanewise.families.shear.model.fourier import GridRenderer
+from lanewise.families.shear.model.grid import GridRenderer
 from lanewise.families.shear.model.render import STAMP
 from lanewise.families.shear.scene import PsfImage
 from lanewise.machine import device

@@ -62,7 +62,7 @@ def _renderer(config: ShearConfig) -> Callable[[Mapping[str, Any]], jax.Array]:
     """The careful renderer as one program: operation by operation, JAX would compile some eighty of them."""
     import jax
 
-    from lanewise.families.shear.model.fourier import GridRenderer
+    from lanewise.families.shear.model.grid import GridRenderer
     from lanewise.families.shear.model.render import CAREFUL
 
     # It outlives a caller's trace, so its arrays must not belong to that.

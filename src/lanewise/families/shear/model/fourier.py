@@ -6,14 +6,12 @@ transform (Parseval), so the data are transformed once and compared mode by mode
 costs about two transforms of the stamp.
 
 The periodic grid of the stamp itself is exact if the galaxy fits the stamp and the point-spread function ends before
-the Nyquist frequency. Otherwise a padded and finer grid is transformed back and cropped.
+the Nyquist frequency. Otherwise, and for noise that differs from pixel to pixel, images are drawn; see `grid`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +21,6 @@ import numpy as np
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf
 from lanewise.families.shear.model.light import Ellipse, Light, Part
-from lanewise.families.shear.model.refine import Patch, Windows
 from lanewise.manifest.problem import Data
 
 # Modes whose transfer is below this are left out: they contain noise only. The transfer is 1 at k = 0.
@@ -61,87 +58,15 @@ def _band(config: ShearConfig, shape: tuple[int, int], spacing: float) -> _Band:
     return _Band(rows, columns, kx[columns], ky[rows], full[np.ix_(rows, columns)])
 
 
-def _array(values: np.ndarray, dtype: Any) -> jax.Array:
-    """The values on the device, in this precision; complex values stay complex (transform of a PSF image).
+def on_device(values: Any, dtype: Any) -> Any:
+    """Arrays on the device, in this precision.
 
     They are rounded on the host, because a conversion by JAX would have to be compiled.
     """
-    found: jax.Array = jax.device_put(
-        values.astype(np.result_type(dtype, np.complex64) if np.iscomplexobj(values) else dtype)
-    )
-    return found
+    return jax.tree.map(lambda array: jax.device_put(array.astype(dtype)), values)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The grid of the renderer.
-
-    Attributes:
-        padding: size of the grid in stamps; reduces the wrap-around of light that leaves the stamp.
-        oversampling: grid points per pixel and axis; needed for modes beyond the Nyquist frequency.
-        levels: number of refinements around k = 0 (`refine`); needed for wings that extend beyond the grid.
-    """
-
-    padding: int
-    oversampling: int
-    levels: int = 0
-
-    def __str__(self) -> str:
-        """In words, e.g. `padding 2, oversampling 1, 0 refinements`."""
-        return f"padding {self.padding}, oversampling {self.oversampling}, {self.levels} refinements"
-
-
-class GridRenderer:
-    """Images by one inverse transform of a padded, finer grid."""
-
-    def __init__(self, config: ShearConfig, grid: Grid) -> None:
-        image, padding, oversampling = config.image, grid.padding, grid.oversampling
-        self._dtype = jnp.dtype(config.inference.precision)
-        self._light = Light(config, self._dtype)
-        self._shape = (image.size_y * padding * oversampling, image.size_x * padding * oversampling)
-        self._step = oversampling
-        self._crop = (image.size_y, image.size_x)
-        self._scale = image.pixel_scale
-        band = _band(config, self._shape, image.pixel_scale / oversampling)
-        self._kx, self._ky = _array(band.kx, self._dtype), _array(band.ky, self._dtype)
-        # In rfft2 the rows with ky ≥ 0 come first, then those with ky < 0. The rows outside the band lie between them.
-        self._positive = int(np.count_nonzero(band.rows < (self._shape[0] + 1) // 2))
-        # Flux per pixel, sampled at pixel centres: flux per grid point times oversampling².
-        windows = Windows((image.size_y * self._scale, image.size_x * self._scale), padding, grid.levels)
-        kept = band.transfer * windows.outside(band.kx, band.ky) * oversampling**2
-        self._transfer = _array(kept, self._dtype)
-        patches = windows.patches(functools.partial(transfer, config), self._scale**2)
-        self._patches = [Patch(*(_array(part, self._dtype) for part in patch)) for patch in patches]
-
-    def __call__(self, p: Mapping[str, Any]) -> jax.Array:
-        """The image, shape (ny, nx) [flux per pixel]."""
-        kx, ky = self._kx, self._ky
-        ellipse, parts = self._light.ellipse(p), self._light.parts(p)
-        grids = [(kx, ky), *((patch.kx, patch.ky) for patch in self._patches)]
-        forms = [_squared_wave_numbers(ellipse, *grid) for grid in grids]
-        # One call for all grids: a series is a long program, and this way it is compiled once.
-        flat = self._light.transform(jnp.concatenate([form.ravel() for form in forms]), parts)
-        pieces = jnp.split(flat, np.cumsum([form.size for form in forms])[:-1])
-        transforms = [piece.reshape(form.shape) for piece, form in zip(pieces, forms, strict=True)]
-        x, y = ((size - 1) / 2 + p[axis] for size, axis in zip(self._crop[::-1], "xy", strict=True))
-        cos, sin = _phase(kx * x * self._scale, ky * y * self._scale)
-        image = self._inverse(self._transfer * transforms[0] * jax.lax.complex(cos, -sin))
-        columns, rows = jnp.arange(self._crop[1]), jnp.arange(self._crop[0])
-        for patch, transform in zip(self._patches, transforms[1:], strict=True):
-            image += patch.draw(transform, x=(columns - x) * self._scale, y=(rows - y) * self._scale)
-        return image
-
-    def _inverse(self, modes: jax.Array) -> jax.Array:
-        """The stamp, from its modes inside the band by an inverse transform; shape (ny, nx)."""
-        above, below = modes[: self._positive], modes[self._positive :]
-        rows, columns = self._shape[0] - modes.shape[0], self._shape[1] // 2 + 1 - modes.shape[1]
-        between = jnp.zeros((rows, modes.shape[1]), modes.dtype)
-        full = jnp.pad(jnp.concatenate([above, between, below]), ((0, 0), (0, columns)))
-        found: jax.Array = jnp.fft.irfft2(full, self._shape)
-        return found[:: self._step, :: self._step][: self._crop[0], : self._crop[1]]
-
-
-class _Numbers(NamedTuple):
+class Numbers(NamedTuple):
     """The quantities that the modes depend on: the ellipse, the centre [arcsec] and the components."""
 
     ellipse: Ellipse
@@ -173,15 +98,15 @@ class ModeLikelihood:
             multiplicity[-1] = 1.0
         whiten = np.sqrt(multiplicity) / (sigma * np.sqrt(image.size_x * image.size_y))
         kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
-        self._kx, self._ky = _array(kx, self._dtype), _array(ky, self._dtype)
+        self._kx, self._ky = on_device(kx, self._dtype), on_device(ky, self._dtype)
         size = np.abs(self._band.transfer)
-        self._transfer = _array(size * self._whiten, self._dtype)
+        self._transfer = on_device(size * self._whiten, self._dtype)
         centre_x, centre_y = ((size - 1) / 2 * image.pixel_scale for size in (image.size_x, image.size_y))
         # The phase of a PSF image is removed from the data, so that the transfer is real; the noise stays white.
         conjugate_phase = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)
         self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x)) * conjugate_phase
         self._scale = image.pixel_scale
-        self._log_likelihood = _with_gradient(self._value, self._terms)
+        self._log_likelihood = with_gradient(self._value, self._terms)
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The whitened modes of `image` about its centre, computed once on the host in double precision."""
@@ -197,49 +122,42 @@ class ModeLikelihood:
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """The whitened modes of the model for Gauss–Newton, real parts first, shape (2 n_ky n_kx,)."""
         numbers = self._numbers(p)
-        t = _squared_wave_numbers(numbers.ellipse, self._kx, self._ky)
+        t = squared_wave_numbers(numbers.ellipse, self._kx, self._ky)
         amplitude = self._transfer * self._light.transform(t, numbers.parts)
-        cos, sin = _phase(self._kx * numbers.x, self._ky * numbers.y)
+        cos, sin = phase(self._kx * numbers.x, self._ky * numbers.y)
         return jnp.concatenate([(amplitude * cos).ravel(), (amplitude * sin).ravel()])
 
-    def _numbers(self, p: Mapping[str, Any]) -> _Numbers:
-        return _Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
+    def _numbers(self, p: Mapping[str, Any]) -> Numbers:
+        return Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
 
-    def _value(self, numbers: _Numbers, re: jax.Array, im: jax.Array) -> jax.Array:
+    def _value(self, numbers: Numbers, re: jax.Array, im: jax.Array) -> jax.Array:
         """The log likelihood."""
         amplitude = self._transfer * self._light.transform(
-            _squared_wave_numbers(numbers.ellipse, self._kx, self._ky), numbers.parts
+            squared_wave_numbers(numbers.ellipse, self._kx, self._ky), numbers.parts
         )
-        cos, sin = _phase(self._kx * numbers.x, self._ky * numbers.y)
+        cos, sin = phase(self._kx * numbers.x, self._ky * numbers.y)
         residual_re, residual_im = re - amplitude * cos, im + amplitude * sin
         found: jax.Array = -0.5 * jnp.sum(residual_re * residual_re + residual_im * residual_im)
         return found
 
-    def _terms(self, numbers: _Numbers, re: jax.Array, im: jax.Array) -> tuple[jax.Array, _Numbers]:
+    def _terms(self, numbers: Numbers, re: jax.Array, im: jax.Array) -> tuple[jax.Array, Numbers]:
         """The log likelihood and its derivative with respect to each of the numbers."""
         kx, ky = self._kx, self._ky
-        shape, slope, by_parts = self._light.slopes(_squared_wave_numbers(numbers.ellipse, kx, ky), numbers.parts)
+        shape, slope, by_parts = self._light.slopes(squared_wave_numbers(numbers.ellipse, kx, ky), numbers.parts)
         amplitude = self._transfer * shape
-        cos, sin = _phase(kx * numbers.x, ky * numbers.y)
+        cos, sin = phase(kx * numbers.x, ky * numbers.y)
         # The residual of each mode, turned by the phase of the model, where the model is its amplitude. With a gradient
         # this saves half of the time; the value alone is a tenth slower than by `_value`.
         in_phase, in_quadrature = re * cos - im * sin - amplitude, re * sin + im * cos
         by_amplitude = in_phase * self._transfer
         by_t = by_amplitude * slope
         by_phase = -in_quadrature * amplitude
-        # Sums of by_t weighted by kx², kx ky and ky²; the last two reuse products with vectors.
-        by_t_kx = by_t @ kx
-        ellipse = Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ by_t_kx), (ky * ky) @ jnp.sum(by_t, axis=1))
-        gradient = _Numbers(
-            ellipse,
-            jnp.sum(by_phase @ kx),
-            ky @ jnp.sum(by_phase, axis=1),
-            jax.tree.map(lambda by_number: jnp.sum(by_amplitude * by_number), by_parts),
-        )
+        by_numbers = jax.tree.map(lambda by_number: jnp.sum(by_amplitude * by_number), by_parts)
+        gradient = Numbers(by_ellipse(by_t, kx, ky), *by_centre(by_phase, kx, ky), by_numbers)
         return -0.5 * jnp.sum(in_phase * in_phase + in_quadrature * in_quadrature), gradient
 
 
-def _with_gradient(value: Any, terms: Any) -> Any:
+def with_gradient(value: Any, terms: Any) -> Any:
     """The function `value` of (numbers, re, im), with the gradient of `terms`, which returns (value, gradient)."""
     found = jax.custom_jvp(value)
 
@@ -253,12 +171,23 @@ def _with_gradient(value: Any, terms: Any) -> Any:
     return found
 
 
-def _squared_wave_numbers(ellipse: Ellipse, kx: jax.Array, ky: jax.Array) -> jax.Array:
+def squared_wave_numbers(ellipse: Ellipse, kx: jax.Array, ky: jax.Array) -> jax.Array:
     """t = |Sᵀk|² r² of every mode, shape (len(ky), len(kx))."""
     return (ellipse.yy * ky * ky)[:, None] + ellipse.xx * kx * kx + (2 * ellipse.xy * ky)[:, None] * kx
 
 
-def _phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+def phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cosine and sine of y[:, None] + x by the addition theorems: len(x) + len(y) evaluations, not their product."""
     cx, sx, cy, sy = jnp.cos(x), jnp.sin(x), jnp.cos(y)[:, None], jnp.sin(y)[:, None]
     return cy * cx - sy * sx, sy * cx + cy * sx
+
+
+def by_ellipse(by_t: jax.Array, kx: jax.Array, ky: jax.Array) -> Ellipse:
+    """The derivative by the ellipse, from that by t of every mode, shape (len(ky), len(kx))."""
+    # Sums weighted by kx², kx ky and ky²; the last two reuse products with vectors.
+    return Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ (by_t @ kx)), (ky * ky) @ jnp.sum(by_t, axis=1))
+
+
+def by_centre(by_phase: jax.Array, kx: jax.Array, ky: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The derivatives by x and y, from that by the phase of every mode, shape (len(ky), len(kx))."""
+    return jnp.sum(by_phase @ kx), ky @ jnp.sum(by_phase, axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.detection import Finder
-from lanewise.families.shear.model.fourier import Grid, GridRenderer
+from lanewise.families.shear.model.grid import Grid, GridRenderer
 from lanewise.families.shear.model.likelihood import choose
 from lanewise.families.shear.model.render import (
     SHIFT_TOLERANCE,

@@ -7,13 +7,17 @@ image causes. With `strict`, and where the noise is not known or simulated image
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model.fourier import Grid, GridRenderer
+from lanewise.families.shear.model.grid import Grid, GridRenderer, Modes, modes_of, rectangles
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import DOMAINS, quantity
 
@@ -31,7 +35,10 @@ _STEP = 1e-4
 
 
 STAMP = Grid(1, 1)
-CAREFUL = Grid(3, 2, 4)
+CAREFUL = Grid(3, 8, 4)
+# Candidates. A padding below 1.5 leaves no room for the windows of refinements.
+_PADDINGS, _BANDS, _LEVELS = (1, 1.25, 1.5, 1.75, 2), (1, 1.25, 1.5, 1.75, 2, 3, 4, 8), (0, 2, 4)
+_PADDING_OF_LEVELS = 1.5
 
 
 def is_strict(config: ShearConfig) -> bool:
@@ -57,51 +64,70 @@ def in_precision(config: ShearConfig, precision: str) -> ShearConfig:
 
 
 def _choose(config: ShearConfig) -> Grid:
-    padding = config.image.padding
-    if padding == 1:
+    if config.image.padding == 1:
         return STAMP
-    grids = _grids(padding or 2)
-    if padding is None:
-        grids = (STAMP, Grid(1, 2), *grids)
     probes = list(_probes(config))
-    careful = jax.jit(GridRenderer(config, CAREFUL))
-    expected = [np.asarray(careful(p)) for p in probes]
-    strict = is_strict(config)
-    for grid in grids[:-1]:
-        render = jax.jit(GridRenderer(config, grid))
-        errors = [np.asarray(render(p)) - image for p, image in zip(probes, expected, strict=True)]
+    draw = _Drawing(config)
+    expected = [draw(p, CAREFUL) for p in probes]
+    shifts = [] if is_strict(config) else [_shifts(config, draw, p) for p in probes]
+    for grid in draw.grids:
+        errors = [draw(p, grid) - image for p, image in zip(probes, expected, strict=True)]
         relative = [np.abs(error).max() / image.max() for error, image in zip(errors, expected, strict=True)]
         if max(relative) < _PREDICTION_MARGIN * TOLERANCE:
             return grid
-        if strict:
-            continue
-        shifts = [_shift(config, careful, p, error) for p, error in zip(probes, errors, strict=True)]
-        if max(shifts) < _PREDICTION_MARGIN:
+        if shifts and max(of(error) for of, error in zip(shifts, errors, strict=True)) < _PREDICTION_MARGIN:
             return grid
-    return grids[-1]
+    return grid
 
 
-def _shift(config: ShearConfig, draw: Callable[..., jax.Array], at: Mapping[str, float], error: np.ndarray) -> float:
-    """Largest shift of an estimate by an error of the image, in units of its tolerance."""
+class _Drawing:
+    """Images on every candidate grid by the same compiled program: all their rectangles of modes get equal sizes.
+
+    Attributes:
+        grids: candidates, from cheap to accurate.
+    """
+
+    def __init__(self, config: ShearConfig) -> None:
+        renderer = GridRenderer(config, STAMP)
+        self._draw = jax.jit(lambda p, modes: renderer.image(renderer.numbers(p), (modes,)))
+        self._modes = functools.lru_cache(functools.partial(self._modes_of, config))
+        found = _by_cost(config)
+        self.grids = list(found)
+        sizes = [*found.values(), [each.size for each in rectangles(config, CAREFUL)]]
+        self._whole, self._refinement = (
+            tuple(map(max, *rectangle)) for rectangle in ([s[0] for s in sizes], [s[-1] for s in sizes if len(s) > 1])
+        )
+
+    def __call__(self, p: Mapping[str, Any], grid: Grid = CAREFUL) -> np.ndarray:
+        """The image, shape (ny, nx) [flux per pixel]."""
+        return np.asarray(sum(np.asarray(self._draw(p, modes)) for modes in self._modes(grid)))
+
+    def _modes_of(self, config: ShearConfig, grid: Grid) -> tuple[Modes, ...]:
+        return modes_of(config, grid, [self._whole, *[self._refinement] * grid.levels])
+
+
+def _shifts(config: ShearConfig, draw: Callable[..., Any], at: Mapping[str, float]) -> Callable[[np.ndarray], float]:
+    """The function from an error of the image to the largest shift of an estimate, in units of its tolerance."""
     priors, sigma = config.latents, config.image.noise.sigma
     assert sigma is not None
 
     def slope(name: str) -> np.ndarray:
         step = _STEP * max(abs(at[name]), 0.1)
-        ends = (np.asarray(draw({**at, name: at[name] + side * step})) for side in (1, -1))
-        return np.asarray((next(ends) - next(ends)).ravel() / (2 * step))
+        above, below = (np.asarray(draw({**at, name: at[name] + side * step})) for side in (1, -1))
+        return np.asarray((above - below).ravel() / (2 * step))
 
     jacobian = np.stack([slope(name) for name in priors], axis=1) / sigma
     widths = np.array([prior.high - prior.centre for prior in priors.values()])
     covariance = np.linalg.inv(jacobian.T @ jacobian + np.diag(widths**-2.0))
-    shift = np.abs(covariance @ jacobian.T @ (error.ravel() / sigma))
     tolerance = SHIFT_TOLERANCE * np.sqrt(np.diag(covariance))
     shear = max(float(np.hypot(at["g1"], at["g2"])), _PROBE_SHEAR)
-    limits = [
-        min(one, _BIAS_TOLERANCE * shear) if name in ("g1", "g2") else one
-        for name, one in zip(priors, tolerance, strict=True)
-    ]
-    return float(np.max(shift / np.array(limits)))
+    limits = np.array(
+        [
+            min(one, _BIAS_TOLERANCE * shear) if name in ("g1", "g2") else one
+            for name, one in zip(priors, tolerance, strict=True)
+        ]
+    )
+    return lambda error: float(np.max(np.abs(covariance @ jacobian.T @ (error.ravel() / sigma)) / limits))
 
 
 def finer(config: ShearConfig, grid: Grid) -> Grid | None:
@@ -113,19 +139,26 @@ def finer(config: ShearConfig, grid: Grid) -> Grid | None:
     if config.image.padding == 1:
         return None
     strict = dataclasses.replace(config, image=dataclasses.replace(config.image, accuracy="strict"))
-    ladder = list(dict.fromkeys([choose_grid(config), choose_grid(strict), _grids(config.image.padding or 2)[-1]]))
+    ladder = list(dict.fromkeys([choose_grid(config), choose_grid(strict), list(_by_cost(config))[-1]]))
     above = ladder[ladder.index(grid) + 1 :]
     return above[0] if above else None
 
 
 def better(grid: Grid) -> Grid:
     """A more accurate grid: its error is negligible if that of `grid` is above the tolerance."""
-    return Grid(2, 2, 1) if grid.padding == 1 else Grid(grid.padding, 2, grid.levels + 2)
+    return Grid(max(grid.padding, 2), grid.band + 0.5, grid.levels + (2 if grid.padding == 2 else 1))
 
 
-def _grids(padding: int) -> tuple[Grid, ...]:
-    """Candidate grids of one padding, from cheap to accurate."""
-    return tuple(Grid(padding, oversampling, levels) for levels in (0, 2, 4) for oversampling in (1, 2))
+def _by_cost(config: ShearConfig) -> dict[Grid, tuple[tuple[int, int], ...]]:
+    """Candidates from cheap to accurate, with the sizes of their rectangles of modes."""
+    paddings = (config.image.padding,) if config.image.padding else _PADDINGS
+    found: dict[tuple[float, Any], Grid] = {}
+    for grid in itertools.starmap(Grid, itertools.product(paddings, _BANDS, _LEVELS)):
+        if not grid.levels or grid.padding >= _PADDING_OF_LEVELS:
+            # Where the transfer ends before the band, a narrower band is the same grid.
+            found.setdefault((grid.padding, tuple(each.size for each in rectangles(config, grid))), grid)
+    sizes = {grid: sizes for (_, sizes), grid in found.items()}
+    return dict(sorted(sizes.items(), key=lambda item: sum(math.prod(size) for size in item[1])))
 
 
 def _probes(config: ShearConfig) -> list[dict[str, float]]:

@@ -1,0 +1,250 @@
+"""Images as sums over Fourier modes at the pixels of the stamp, by products of small matrices.
+
+The modes have the spacing of a stamp that is `padding` times as large, so that light repeats at that distance only, and
+extend to `band` times the Nyquist frequency. A fast Fourier transform would compute all pixels of the larger, finer
+stamp; the sum here is separable in x and y and computes those that are kept. A padding need not be an integer.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.fourier import (
+    Numbers,
+    by_centre,
+    by_ellipse,
+    on_device,
+    phase,
+    squared_wave_numbers,
+    transfer,
+)
+from lanewise.families.shear.model.light import Light
+from lanewise.families.shear.model.refine import Window, Windows
+
+# Modes whose transfer is below this are left out. The transfer is 1 at k = 0.
+_BAND_EDGE = 1e-9
+# The transfer is looked at up to here [Nyquist frequency].
+_FARTHEST = 8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The modes of which an image is the sum.
+
+    Attributes:
+        padding: distance of the light's periodic images [stamps].
+        band: largest wave number [Nyquist frequency]; above 1 for point-spread functions that are undersampled.
+        levels: number of refinements around k = 0 (`refine`); needed for wings that extend beyond the padding.
+    """
+
+    padding: float
+    band: float
+    levels: int = 0
+
+    def __str__(self) -> str:
+        """In words, e.g. `padding 1.25, modes up to 1.5 Nyquist, 0 refinements`."""
+        return f"padding {self.padding:g}, modes up to {self.band:g} Nyquist, {self.levels} refinements"
+
+
+class Modes(NamedTuple):
+    """A rectangle of modes, and the matrices that sum them at the pixels.
+
+    Attributes:
+        kx: wave numbers ≥ 0 [rad/arcsec], shape (n_kx,).
+        ky: wave numbers from −n to n steps [rad/arcsec], shape (2 n + 1,).
+        weight: factor from the galaxy's transform to flux per pixel, shape (2 n + 1, n_kx).
+        turn: cosine and sine of the phase of a complex weight, whose size `weight` then is; None if it is real.
+        across: cosines and −sines of kx x, shape (nx, 2 n_kx).
+        even, odd: of ky y for ky ≥ 0, cosines and −sines, and sines and cosines, shape (ny, 2 (n + 1)).
+    """
+
+    kx: Any
+    ky: Any
+    weight: Any
+    turn: tuple[Any, Any] | None
+    across: Any
+    even: Any
+    odd: Any
+
+    def image(self, re: jax.Array, im: jax.Array) -> jax.Array:
+        """Σ re cos(k·x) − im sin(k·x) at every pixel, shape (ny, nx)."""
+        (re_even, re_odd), (im_even, im_odd) = _folded(re), _folded(im)
+        rows_cos = self.even @ jnp.concatenate([re_even, im_odd])
+        rows_sin = self.odd @ jnp.concatenate([re_odd, im_even])
+        found: jax.Array = jnp.concatenate([rows_cos, rows_sin], axis=1) @ self.across.T
+        return found
+
+    def adjoint(self, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The transpose of `image`: the derivatives of Σ image · self.image(re, im) by re and im."""
+        rows = image @ self.across
+        re_even, im_odd = jnp.split(self.even.T @ rows[:, : len(self.kx)], 2)
+        re_odd, im_even = jnp.split(self.odd.T @ rows[:, len(self.kx) :], 2)
+        return _unfolded(re_even, re_odd), _unfolded(im_even, im_odd)
+
+    def phase(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Cosine and sine of k·(x, y) less the weight's phase, of every mode; x, y [arcsec]."""
+        cos, sin = phase(self.kx * x, self.ky * y)
+        if self.turn is None:
+            return cos, sin
+        return cos * self.turn[0] + sin * self.turn[1], sin * self.turn[0] - cos * self.turn[1]
+
+
+def _folded(modes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sums and differences of the modes at ky and −ky, for ky ≥ 0; shape (n + 1, n_kx)."""
+    n = modes.shape[0] // 2
+    below = jnp.pad(modes[:n][::-1], ((1, 0), (0, 0)))
+    return modes[n:] + below, modes[n:] - below
+
+
+def _unfolded(even: jax.Array, odd: jax.Array) -> jax.Array:
+    """The transpose of `_folded`, shape (2 n + 1, n_kx)."""
+    return jnp.concatenate([(even - odd)[1:][::-1], even + odd])
+
+
+class GridRenderer:
+    """Images of a config's galaxies; x, y are offsets from the middle of the stamp [pixel]."""
+
+    def __init__(self, config: ShearConfig, grid: Grid) -> None:
+        self._dtype = jnp.dtype(config.inference.precision)
+        self._light = Light(config, self._dtype)
+        self._scale = config.image.pixel_scale
+        self._modes: tuple[Modes, ...] = on_device(modes_of(config, grid), self._dtype)
+
+    def __call__(self, p: Mapping[str, Any]) -> jax.Array:
+        """The image, shape (ny, nx) [flux per pixel]."""
+        return self.image(self.numbers(p), self._modes)
+
+    def numbers(self, p: Mapping[str, Any]) -> Numbers:
+        """What the modes depend on, for these parameters."""
+        return Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
+
+    def image(self, numbers: Numbers, modes: Sequence[Modes] | None = None) -> jax.Array:
+        """The image for these numbers; `modes` replace those of the grid."""
+        modes = self._modes if modes is None else modes
+        # One call for all modes: a series is a long program, and this way it is compiled once.
+        shapes = _split(self._light.transform(_flat(modes, numbers), numbers.parts), modes)
+        found = []
+        for each, shape in zip(modes, shapes, strict=True):
+            amplitude = each.weight * shape
+            cos, sin = each.phase(numbers.x, numbers.y)
+            found.append(each.image(amplitude * cos, -amplitude * sin))
+        return functools.reduce(jnp.add, found)
+
+    def with_gradient(self, numbers: Numbers) -> tuple[jax.Array, Callable[[jax.Array], Numbers]]:
+        """The image; and the derivatives of Σ weight · image by the numbers, as a function of the weight of a pixel."""
+        modes = self._modes
+        shape, slope, by_parts = self._light.slopes(_flat(modes, numbers), numbers.parts)
+        each = list(zip(modes, _split(shape, modes), _split(slope, modes), strict=True))
+        amplitudes = [one.weight * unit for one, unit, _ in each]
+        phases = [one.phase(numbers.x, numbers.y) for one in modes]
+        image = functools.reduce(
+            jnp.add,
+            (one.image(a * cos, -a * sin) for one, a, (cos, sin) in zip(modes, amplitudes, phases, strict=True)),
+        )
+
+        def pull(weight: jax.Array) -> Numbers:
+            by_amplitudes, ellipses, centres = [], [], []
+            for (one, _, slope), amplitude, (cos, sin) in zip(each, amplitudes, phases, strict=True):
+                by_re, by_im = one.adjoint(weight)
+                by_amplitude = (by_re * cos - by_im * sin) * one.weight
+                by_amplitudes.append(by_amplitude.ravel())
+                ellipses.append(by_ellipse(by_amplitude * slope, one.kx, one.ky))
+                centres.append(by_centre(-(by_re * sin + by_im * cos) * amplitude, one.kx, one.ky))
+            flat = jnp.concatenate(by_amplitudes)
+            ellipse, (x, y) = (jax.tree.map(lambda *parts: sum(parts), *found) for found in (ellipses, centres))
+            return Numbers(ellipse, x, y, jax.tree.map(lambda by_number: jnp.sum(flat * by_number), by_parts))
+
+        return image, pull
+
+
+def modes_of(config: ShearConfig, grid: Grid, sizes: Sequence[tuple[int, int]] = ()) -> tuple[Modes, ...]:
+    """The modes of the grid and of its refinements, as arrays of the host.
+
+    Args:
+        sizes: (n_ky, n_kx) of each rectangle, at least that of `rectangles`; further modes have no weight. With equal
+            sizes, one compiled program draws on several grids.
+    """
+    found = rectangles(config, grid)
+    return tuple(_modes(config, each, size) for each, size in zip(found, sizes or [r.size for r in found], strict=True))
+
+
+class Rectangle(NamedTuple):
+    """Modes at whole steps of k, for 0 ≤ kx and |ky| up to an end.
+
+    Attributes:
+        size: (n_ky, n_kx), numbers of wave numbers ≥ 0.
+        step: (step_y, step_x) [rad/arcsec].
+    """
+
+    size: tuple[int, int]
+    step: tuple[float, float]
+    window: Window
+
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """kx and ky [rad/arcsec]."""
+        (n_y, n_x), (step_y, step_x) = self.size, self.step
+        return step_x * np.arange(n_x), step_y * np.arange(1 - n_y, n_y)
+
+
+def rectangles(config: ShearConfig, grid: Grid) -> list[Rectangle]:
+    """The modes of the grid up to where the transfer ends, and those of its refinements."""
+    extent = config.image.size_y * config.image.pixel_scale, config.image.size_x * config.image.pixel_scale
+    nyquist = np.pi / config.image.pixel_scale
+    step_y, step_x = steps = tuple(2 * np.pi / (grid.padding * size) for size in extent)
+    # A mode at the end itself is taken in spite of rounding.
+    n_y, n_x = (
+        int(min(end, nyquist * grid.band) / step * (1 + 1e-9)) + 1
+        for end, step in zip(_ends(config), steps, strict=True)
+    )
+    windows = Windows(extent, grid.padding, grid.levels)
+    return [Rectangle((n_y, n_x), (step_y, step_x), windows.outside), *itertools.starmap(Rectangle, windows.levels)]
+
+
+@functools.lru_cache(maxsize=4)
+def _ends(config: ShearConfig) -> tuple[float, float]:
+    """Largest |ky| and |kx| at which the transfer matters [rad/arcsec]."""
+    k = np.linspace(0, _FARTHEST * np.pi / config.image.pixel_scale, 16 * _FARTHEST + 1)
+    size = np.maximum(*(np.abs(transfer(config, k, sign * k)) for sign in (1, -1))) > _BAND_EDGE
+    # The first step outside.
+    end_y, end_x = (k[min(np.flatnonzero(size.any(axis=axis))[-1] + 1, len(k) - 1)] for axis in (1, 0))
+    return float(end_y), float(end_x)
+
+
+def _modes(config: ShearConfig, rectangle: Rectangle, size: tuple[int, int]) -> Modes:
+    (step_y, step_x), scale = rectangle.step, config.image.pixel_scale
+    kx, ky = rectangle._replace(size=size).axes
+    # The image is real: a mode with kx > 0 also counts for its conjugate at −k.
+    area = step_x * step_y / (2 * np.pi) ** 2 * scale**2
+    weight = transfer(config, kx, ky) * np.where(kx > 0, 2.0, 1.0) * area * rectangle.window(kx, ky)
+    kept_x, kept_y = rectangle.axes
+    weight = np.where((np.abs(ky) <= kept_y[-1])[:, None] & (kx <= kept_x[-1]), weight, 0)
+    turn = None
+    if np.iscomplexobj(weight):
+        angle, weight = np.angle(weight), np.abs(weight)
+        turn = np.cos(angle), np.sin(angle)
+    x, y = ((np.arange(n) - (n - 1) / 2) * scale for n in (config.image.size_x, config.image.size_y))
+    phase_x, phase_y = np.outer(x, kx), np.outer(y, ky[size[0] - 1 :])
+    across = np.concatenate([np.cos(phase_x), -np.sin(phase_x)], axis=1)
+    even = np.concatenate([np.cos(phase_y), -np.sin(phase_y)], axis=1)
+    odd = np.concatenate([np.sin(phase_y), np.cos(phase_y)], axis=1)
+    return Modes(kx, ky, weight, turn, across, even, odd)
+
+
+def _flat(modes: Sequence[Modes], numbers: Numbers) -> jax.Array:
+    found = [squared_wave_numbers(numbers.ellipse, each.kx, each.ky).ravel() for each in modes]
+    return jnp.concatenate(found) if len(found) > 1 else found[0]
+
+
+def _split(flat: jax.Array, modes: Sequence[Modes]) -> list[jax.Array]:
+    ends = np.cumsum([each.weight.size for each in modes])[:-1]
+    return [piece.reshape(each.weight.shape) for piece, each in zip(jnp.split(flat, ends), modes, strict=True)]
