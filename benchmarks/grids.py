@@ -66,13 +66,13 @@ def engine(scene: str, accuracy: str, method: str, count: int, batch: int, *, pa
     loaded = loading.load(Document("grids", content))
     planned = planning.build(loaded)
     grid = choose_grid(shear_config.of(loaded))
-    return Engine(loaded, planned), planned.chunks, f"{grid.padding}, {grid.oversampling}, {grid.levels}"
+    return Engine(loaded, planned), planned.chunks, f"{grid.padding:g}, {grid.band:g}, {grid.levels}"
 
 
 def times(rounds: int) -> None:
     """Print ms per realization."""
     methods = {"answer": ("auto", "hmc", "map"), "strict": ("auto", "map")}
-    print(f"{'scene':28}{'accuracy':10}{'grid':9}" + "".join(f"{name:>9}" for name in SETTINGS))
+    print(f"{'scene':28}{'accuracy':10}{'grid':11}" + "".join(f"{name:>9}" for name in SETTINGS))
     made = {
         (scene, accuracy, method): engine(scene, accuracy, method, 16, 16)
         for scene in SCENES
@@ -91,7 +91,7 @@ def times(rounds: int) -> None:
         for accuracy in methods:
             cells = [spent.get((scene, accuracy, method)) for method in SETTINGS]
             shown = "".join(f"{np.median(cell):9.1f}" if cell else f"{'–':>9}" for cell in cells)
-            print(f"{scene:28}{accuracy:10}{made[scene, accuracy, 'map'][2]:9}{shown}", flush=True)
+            print(f"{scene:28}{accuracy:10}{made[scene, accuracy, 'map'][2]:11}{shown}", flush=True)
 
 
 def answers(lanes: int, pairs: int) -> None:
