@@ -1,27 +1,33 @@
-"""Speed and accuracy in one run, compared with the ancestor, JAX-GalSim and the time of one Fourier transform.
+"""Speed and accuracy in one run, compared with the ancestor, JAX-GalSim, BPD's recipe and one Fourier transform.
 
-    python benchmarks/compare.py --ancestor PYTHON [--only gradient sampling batch start] [--batch 1 4 16]
+    python benchmarks/compare.py --peers PYTHON [--only gradient sampling bpd batch growth start] [--batch 1 4 16]
 
-PYTHON is the interpreter of an environment with the ancestor, shine-wl 0.0.3 (`pip install shine-wl==0.0.3`). Without
-it the rows of the ancestor are left out. There is one scene, S/N 100: 48 × 48, Exponential × Gaussian, six latents.
-Both sides use float32 and the same images.
+PYTHON is the interpreter of an environment with the ancestor, shine-wl 0.0.3, and with blackjax 1.7
+(`pip install shine-wl==0.0.3 blackjax==1.7`). Without it the rows of peers are left out. Scenes have S/N 100 and six
+latents: `narrow` (48 × 48, Exponential × Gaussian), `published` (the config of the published NUTS runs), `moffat` (PSF
+of FWHM .9″, β 2.5), and without a peer `sersic` (free index) and `strict` (Moffat, with exact images). Both sides use
+float32 and the same images.
 
 - gradient: value and gradient of the likelihood per galaxy; see renderer.py.
 - sampling: effective draws of g1 per second over all realizations, and modes per second. The times of lanewise are
   whole runs of the engine on compiled programs, with fit, warm-up and diagnostics. The rate of the ancestor is that of
   its draws alone. Its warm-up and compilation are printed, but not counted. The two sides take turns.
+- bpd: 63 × 63 pixels, the standard problem of LSSTDESC/BPD, and its recipe; see bpd.py.
 - batch: time per realization as a function of the lane width.
+- growth: time per realization as a function of the stamp's size and of the number of latents.
 - start: tracing and compilation, cold and from the cache, in separate processes; see startup.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,22 +47,59 @@ from lanewise.machine import device
 from lanewise.manifest.plan import Realization
 from lanewise.manifest.problem import Observation
 
-NORMAL = {"type": "Normal", "mean": 0.0, "sigma": 0.2}
-SCENE: dict[str, Any] = {
-    "image": {
-        "pixel_scale": 0.263,
-        "size_x": 48,
-        "size_y": 48,
-        "n_objects": 1,
-        "fft_size": 128,
-        "noise": {"type": "Gaussian", "sigma": 1.2e-3},
-    },
-    "psf": {"type": "Gaussian", "sigma": 0.382},
-    "gal": {
-        "type": "Exponential",
-        "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.3},
-        "half_light_radius": {"type": "LogNormal", "mean": 0.5, "sigma": 0.1},
-        "shear": {"type": "G1G2", "g1": NORMAL, "g2": NORMAL},
+
+def normal(sigma: float) -> dict[str, Any]:
+    """A Normal prior about 0."""
+    return {"type": "Normal", "mean": 0.0, "sigma": sigma}
+
+
+def log_normal(mean: float, sigma: float) -> dict[str, Any]:
+    """A LogNormal prior."""
+    return {"type": "LogNormal", "mean": mean, "sigma": sigma}
+
+
+def around(middle: float) -> dict[str, Any]:
+    """A centre within half a pixel of the middle of the stamp [pixel from the lower left]."""
+    bounds = {f"{axis}_{side}": middle + sign * 0.5 for axis in "xy" for side, sign in (("min", -1), ("max", 1))}
+    return {"type": "Uniform", **bounds}
+
+
+IMAGE = {"pixel_scale": 0.263, "size_x": 48, "size_y": 48, "n_objects": 1, "fft_size": 128, "noise": {"sigma": 1.2e-3}}
+GALAXY: dict[str, Any] = {
+    "type": "Exponential",
+    "flux": log_normal(1.0, 0.3),
+    "half_light_radius": log_normal(0.5, 0.1),
+    "shear": {"type": "G1G2", "g1": normal(0.2), "g2": normal(0.2)},
+}
+GAUSSIAN, MOFFAT = {"type": "Gaussian", "sigma": 0.382}, {"type": "Moffat", "sigma": 0.9, "beta": 2.5}
+SERSIC = {**GALAXY, "type": "Sersic", "n": {"type": "Uniform", "min": 0.8, "max": 4.0}}
+# The published NUTS config: wide priors on flux and size, a narrow one on the centre.
+PUBLISHED = {
+    **GALAXY,
+    "flux": log_normal(1.0, 0.5),
+    "half_light_radius": log_normal(0.5, 0.3),
+    "shear": {"type": "G1G2", "g1": normal(0.05), "g2": normal(0.05)},
+    "position": around(24.0),
+}
+# The standard problem of LSSTDESC/BPD. Its ellipticity is a shear of a round galaxy here; the prior's factor
+# (1 − e²)² is left out on both sides. The images have the centres of the priors: a flux of 1000, S/N 100, and .5″.
+ROUND = {
+    "type": "Exponential",
+    "flux": {"type": "LogUniform", "min": 1e-3, "max": 1e9},
+    "half_light_radius": {"type": "LogUniform", "min": 0.025, "max": 10.0},
+    "shear": {"g1": normal(0.3), "g2": normal(0.3)},
+    "position": {"type": "Normal", "sigma": 0.5},
+}
+SCENES: dict[str, dict[str, Any]] = {
+    "narrow": {"image": IMAGE, "psf": GAUSSIAN, "gal": GALAXY},
+    "published": {"image": IMAGE, "psf": GAUSSIAN, "gal": PUBLISHED},
+    "moffat": {"image": IMAGE, "psf": MOFFAT, "gal": GALAXY},
+    "sersic": {"image": IMAGE, "psf": MOFFAT, "gal": SERSIC},
+    "strict": {"image": {**IMAGE, "accuracy": "strict"}, "psf": MOFFAT, "gal": GALAXY},
+    "63px": {
+        "image": {"pixel_scale": 0.2, "size_x": 63, "size_y": 63, "noise": {"sigma": 1.0}},
+        "psf": {"type": "Gaussian", "sigma": 0.8 / 2.3548},
+        "gal": ROUND,
     },
 }
 MAP_INIT = {"enabled": True, "num_steps": 200, "learning_rate": 0.01}
@@ -65,18 +108,29 @@ OURS: dict[str, dict[str, Any]] = {"nuts": {"nuts_config": {"warmup": 100, "samp
 THEIRS = {"warmup": 500, "samples": 1000, "chains": 1, "dense_mass": False, "map_init": MAP_INIT, "rng_seed": 42}
 # Draws of the ancestor in one turn: some ten seconds and more.
 TURN = {1: 400, 4: 150, 16: 50}
+BPD_GALAXIES = 2
+ANCESTORS_SCENES = ("narrow", "published", "moffat")
 
 
 class Side:
     """A method of lanewise on a set of realizations, compiled."""
 
-    def __init__(self, scratch: Path, method: str, batch: int, precision: str = "float32", **settings: Any) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        method: str,
+        batch: int,
+        precision: str = "float32",
+        *,
+        scene: Mapping[str, Any] = SCENES["narrow"],
+        **settings: Any,
+    ) -> None:
         inference = {"method": method, "precision": precision, **(settings or OURS.get(method, {}))}
         manifest = {
             "apiVersion": "lanewise/v1",
             "kind": "shear",
             "name": "compare",
-            "config": {**SCENE, "inference": inference},
+            "config": {**scene, "inference": inference},
             "shear": {"grid": [0.02]},
             "realizations": {"count": batch},
             "batch": {"size": batch, "width": batch},
@@ -111,9 +165,13 @@ class Side:
 class Ancestor:
     """The process of the ancestor, which answers commands."""
 
-    def __init__(self, python: str, scratch: Path, images: np.ndarray) -> None:
+    def __init__(self, python: str, scratch: Path, images: np.ndarray, scene: Mapping[str, Any]) -> None:
         config, stack = scratch / "ancestor.yaml", scratch / "images.npy"
-        config.write_text(yaml.safe_dump({**SCENE, "inference": THEIRS}))
+        galaxy = dict(scene["gal"])
+        if "position" in galaxy:
+            # Its centres count from the centre of the first pixel.
+            galaxy["position"] = {k: v if k == "type" else v - 0.5 for k, v in galaxy["position"].items()}
+        config.write_text(yaml.safe_dump({**scene, "gal": galaxy, "inference": THEIRS}))
         np.save(stack, images)
         program = str(Path(__file__).with_name("ancestor.py"))
         # Not our packages: its environment has its own.
@@ -167,37 +225,42 @@ class Score:
         self.rates.append(bulk / seconds)
 
 
-def effective(results: list[Result]) -> tuple[float, float]:
-    """ESS of g1 and of its squared deviation; for weighted draws the ESS of the weights."""
-    draws = np.stack([one.posterior["g1"] for one in results])
-    stated = [one.diagnostics.ess.get("g1") for one in results]
+def effective(results: list[Result], name: str = "g1") -> tuple[float, float]:
+    """ESS of a latent and of its squared deviation; for weighted draws the ESS of the weights."""
+    draws = np.stack([one.posterior[name] for one in results])
+    stated = [one.diagnostics.ess.get(name) for one in results]
     found = diagnostics.summarise(draws)
     # A method of independent draws states its own size; that of chains is the one just found.
     bulk = sum(own if own is not None else new for own, new in zip(stated, found.ess, strict=True))
     return float(bulk), float(np.minimum(found.ess_sd, stated if None not in stated else np.inf).sum())
 
 
-def cost(config: Any, image: np.ndarray, values: dict[str, float]) -> float:
+def cost(config: Any, image: np.ndarray, values: dict[str, float], scene: Mapping[str, Any]) -> float:
     """Minus the log posterior density with respect to the latents, up to a constant; in float64."""
     residual = (image - np.asarray(draw(config, **values))) / config.image.noise.sigma
-    found = 0.5 * np.sum(residual**2) + sum(0.5 * (values[g] / 0.2) ** 2 for g in ("g1", "g2"))
-    for name, median, sigma in (("flux", 1.0, 0.3), ("half_light_radius", 0.5, 0.1)):
-        found += 0.5 * (np.log(values[name] / median) / sigma) ** 2 + np.log(values[name])
+    galaxy = scene["gal"]
+    found = 0.5 * np.sum(residual**2)
+    found += sum(0.5 * (values[g] / galaxy["shear"][g]["sigma"]) ** 2 for g in ("g1", "g2"))
+    for name in ("flux", "half_light_radius"):
+        found += 0.5 * (np.log(values[name] / galaxy[name]["mean"]) / galaxy[name]["sigma"]) ** 2 + np.log(values[name])
     return float(found)
 
 
-def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) -> None:
-    """lanewise and the ancestor's NUTS and MAP, in turns."""
+def compare_sampling(scene_name: str, python: str | None, batch: int, turns: int, scratch: Path) -> None:
+    """lanewise and the ancestor's NUTS and MAP on a scene, in turns."""
+    scene = SCENES[scene_name]
     names = ("nuts", "hmc", "importance", "auto")
-    sides = {name: Side(scratch, name, batch) for name in names}
-    modes = Side(scratch, "map", batch)
-    truth = Side(scratch, "nuts", batch, "float64", nuts_config={"warmup": 200, "samples": 1000, "chains": 2})
+    sides = {name: Side(scratch, name, batch, scene=scene) for name in names}
+    modes = Side(scratch, "map", batch, scene=scene)
+    truth = Side(
+        scratch, "nuts", batch, "float64", scene=scene, nuts_config={"warmup": 200, "samples": 1000, "chains": 2}
+    )
     _, reference = truth.run()
     expected = np.array([np.mean(one.posterior["g1"]) for one in reference])
     wide = np.array([np.std(one.posterior["g1"]) for one in reference])
     scores = {name: Score() for name in names}
     mode_seconds: list[float] = []
-    ancestor = Ancestor(python, scratch, modes.images) if python else None
+    ancestor = Ancestor(python, scratch, modes.images, scene) if python and scene_name in ANCESTORS_SCENES else None
     began = ancestor.ask("map", warmup=THEIRS["warmup"] if batch == 1 else 100) if ancestor else {}
     their_draws: list[np.ndarray] = []
     their_seconds: list[float] = []
@@ -226,7 +289,10 @@ def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) 
             f"  not counted: compilation {compiling:.1f} s, MAP {began['map_s']:.1f} s, "
             f"warm-up {began['warmup_s']:.1f} s ({began['warmup_steps']} leapfrogs); {len(chain[0, 0])} draws"
         )
-    print(f"\nbatch {batch:20d}   s a run   ESS g1 /s    ×   ESS (g1−ḡ1)² /s    ×   mean off [σ]   width off")
+    print(
+        f"\n{f'{scene_name}, batch {batch}':26s}   s a run   ESS g1 /s    ×   ESS (g1−ḡ1)² /s    ×   mean off [σ]   "
+        "width off"
+    )
     for name, score in scores.items():
         rate, squared = score.bulk / score.seconds, score.squared / score.seconds
         ratios = (rate * theirs.seconds / theirs.bulk, squared * theirs.seconds / theirs.squared) if theirs else (1, 1)
@@ -238,12 +304,12 @@ def compare_sampling(python: str | None, batch: int, turns: int, scratch: Path) 
     ours = float(np.median(mode_seconds)) / batch
     print(f"map: {ours * 1e3:.2f} ms a realization", end="")
     if ancestor:
-        _compare_modes(modes, began, ours)
+        _compare_modes(modes, began, ours, scene)
         ancestor.close()
     print(flush=True)
 
 
-def _compare_modes(modes: Side, began: dict[str, Any], ours: float) -> None:
+def _compare_modes(modes: Side, began: dict[str, Any], ours: float, scene: Mapping[str, Any]) -> None:
     """Time per mode, and the density at the modes."""
     device.prepare("auto", "float64")
     batch = len(modes.seen)
@@ -255,7 +321,7 @@ def _compare_modes(modes: Side, began: dict[str, Any], ours: float) -> None:
         # Its centres count from the centre of the first pixel.
         found |= {axis: found[axis] + 0.5 for axis in "xy"}
         mine = {name: float(result.posterior[name].item()) for name in names.values()}
-        gains.append(cost(modes.config, image, found) - cost(modes.config, image, mine))
+        gains.append(cost(modes.config, image, found, scene) - cost(modes.config, image, mine, scene))
     theirs = began["map_s"] / batch
     print(
         f"; ancestor ({MAP_INIT['num_steps']} Adam steps, compiled) {theirs * 1e3:.1f} ms: {theirs / ours:.0f} ×; its "
@@ -274,10 +340,57 @@ def compare_batches(widths: list[int], scratch: Path) -> None:
         print(f"{method:32s}" + "".join(f"{one:9.2f}" for one in each) + f"   best/widest {each.min() / each[-1]:.2f}")
 
 
+def compare_growth(scratch: Path) -> None:
+    """Time per realization for stamps of 32 to 128 pixels, and for 2 to 7 latents."""
+    narrow = SCENES["narrow"]
+    fixed = {"flux": 1.0, "half_light_radius": 0.5}
+    sizes = {str(n): {**narrow, "image": {**IMAGE, "size_x": n, "size_y": n}} for n in (32, 48, 63, 64, 96, 128)}
+    latents = {
+        "4": {**narrow, "gal": {**GALAXY, **fixed}},
+        "5": {**narrow, "gal": {**GALAXY, "flux": 1.0}},
+        "6": narrow,
+        "7": {**narrow, "gal": SERSIC},
+        "8": {**narrow, "gal": {**GALAXY, "ellipticity": {"e1": normal(0.2), "e2": normal(0.2)}}},
+    }
+    for what, scenes in (("pixels a side", sizes), ("latents (7: with a Sersic index)", latents)):
+        print(f"\nms a realization, batch 16, {what:34s}" + "".join(f"{name:>9}" for name in scenes))
+        for method in ("map", "hmc", "importance", "auto"):
+            sides = [Side(scratch, method, 16, scene=scene) for scene in scenes.values()]
+            spent = np.array([[side.run()[0] / 16 for side in sides] for _ in range(3)])
+            print(f"{method:62s}" + "".join(f"{one:9.2f}" for one in np.median(spent, axis=0) * 1e3), flush=True)
+
+
+def compare_bpd(python: str | None, scratch: Path) -> None:
+    """Seconds per galaxy and 300 effective draws, by lanewise and by the recipe of BPD, on the same images."""
+    print("\n63 × 63 pixels, BPD's standard problem        s per galaxy and 300 effective draws of g1    ×")
+    theirs: float | None = None
+    for precision in ("float32", "float64"):
+        for method in ("auto", "hmc", "nuts"):
+            side = Side(scratch, method, 16, precision, scene=SCENES["63px"])
+            runs = [side.run() for _ in range(3)]
+            seconds = float(np.median([took for took, _ in runs]))
+            own = 300 * seconds / min(effective(runs[0][1], "g1"))
+            if theirs is None and python:
+                np.save(scratch / "bpd.npy", side.images[:BPD_GALAXIES])
+                program = [python, str(Path(__file__).with_name("bpd.py")), str(scratch / "bpd.npy")]
+                environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+                said = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+                answer = json.loads(said.stdout)
+                theirs = answer["seconds_per_300"]
+                print(f"{'BPD recipe, float64: ' + answer['versions']:46s} {theirs:12.3f}")
+                mine = [(np.mean(r.posterior["g1"]), np.std(r.posterior["g1"])) for r in runs[0][1][:BPD_GALAXIES]]
+                for (mean, width), (m, w) in zip(answer["g1"], mine, strict=True):
+                    print(f"  g1: {mean:+.4f} ± {width:.4f} there, {m:+.4f} ± {w:.4f} here")
+                print(f"  not counted: compilation {answer['compile_s']:.0f} s")
+            ratio = f"{theirs / own:9.0f}" if theirs else ""
+            print(f"{f'{method}, {precision}':46s} {own:12.5f} {ratio:>38}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("gradient", "sampling", "batch", "start")
-    parser.add_argument("--ancestor", metavar="PYTHON", help="of an environment with shine-wl 0.0.3")
+    parts = ("gradient", "sampling", "bpd", "batch", "growth", "start")
+    parser.add_argument("--peers", metavar="PYTHON", help="of an environment with shine-wl 0.0.3 and blackjax 1.7")
+    parser.add_argument("--scene", nargs="+", choices=[one for one in SCENES if one != "63px"], default=["narrow"])
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16], help="of the comparison with the ancestor")
     parser.add_argument("--width", type=int, nargs="+", default=[1, 4, 16, 64, 256])
@@ -288,10 +401,14 @@ def main() -> None:
         if "gradient" in asked.only:
             renderer.measure([16, 64, 256], "float32", rounds=9)
         if "sampling" in asked.only:
-            for batch in asked.batch:
-                compare_sampling(asked.ancestor, batch, asked.turns, Path(scratch))
+            for scene, batch in itertools.product(asked.scene, asked.batch):
+                compare_sampling(scene, asked.peers, batch, asked.turns, Path(scratch))
+        if "bpd" in asked.only:
+            compare_bpd(asked.peers, Path(scratch))
         if "batch" in asked.only:
             compare_batches(asked.width, Path(scratch))
+        if "growth" in asked.only:
+            compare_growth(Path(scratch))
         if "start" in asked.only:
             startup.measure()
 

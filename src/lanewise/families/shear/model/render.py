@@ -50,9 +50,10 @@ def is_strict(config: ShearConfig) -> bool:
 def choose_grid(config: ShearConfig) -> Grid:
     """The cheapest grid whose predicted error is tolerable around the centres of the priors.
 
-    The prediction compares with the grid CAREFUL at the prior's centre, and at 1σ of the prior on size, a shear of 0.1
-    and a centre two pixels off. It runs in float64 for every precision of the campaign, because float32 cannot resolve
-    a millionth of the peak. `ShearProblem.flaw` checks fits that end farther out.
+    The prediction compares with the grid CAREFUL at the prior's centre, and at a shear of 0.1 and a centre two pixels
+    off; there a strict grid must also hold at 1σ of the prior on size. It runs in float64 for every precision of the
+    campaign, because float32 cannot resolve a millionth of the peak. `ShearProblem.flaw` checks where each fit ends, and
+    the engine repeats those that end where the grid is too rough.
     """
     with jax.enable_x64(True):
         return _choose(in_precision(config, "float64"))
@@ -167,7 +168,7 @@ def _probes(config: ShearConfig) -> list[dict[str, float]]:
     wide = {name: _widest(name, prior) for name, prior in priors.items() if quantity(name) in _SIZE_QUANTITIES}
     shear = {"g1": _PROBE_SHEAR, "g2": _PROBE_SHEAR / 2}
     offset = {"x": _PROBE_OFFSET_PIXELS, "y": -_PROBE_OFFSET_PIXELS}
-    return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, **wide}]
+    return [{**centre, "x": 0.3, "y": 0.4}, {**centre, **shear, **offset, **(wide if is_strict(config) else {})}]
 
 
 def _widest(name: str, prior: Prior) -> float:
