@@ -52,8 +52,8 @@ def choose_grid(config: ShearConfig) -> Grid:
 
     The prediction compares with the grid CAREFUL at the prior's centre, and at a shear of 0.1 and a centre two pixels
     off; there a strict grid must also hold at 1σ of the prior on size. It runs in float64 for every precision of the
-    campaign, because float32 cannot resolve a millionth of the peak. `ShearProblem.flaw` checks where each fit ends, and
-    the engine repeats those that end where the grid is too rough.
+    campaign, because float32 cannot resolve a millionth of the peak. `ShearProblem.flaw` checks where each fit ends;
+    the engine repeats those for which the grid is too rough.
     """
     with jax.enable_x64(True):
         return _choose(in_precision(config, "float64"))
