@@ -66,6 +66,7 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("render kubernetes M --image i --set output.url=s3://bucket/run", {"heterodyne": USAGE, "model": USAGE}),
     ("render slurm M --chunks-per-task 2", {}),
     ("extend M --count 1", {"heterodyne": USAGE, "model": USAGE}),
+    ("rechunk M --size 4", {}),
     ("run M --overwrite", {}),
     ("init KIND FLAGS", {}),
     ("init KIND FLAGS -o written.yaml", {}),
