@@ -65,6 +65,9 @@ Write = Callable[..., str]
 Lanewise = Callable[..., tuple[int, str, str]]
 
 
+QUICK_XLA = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+)
 # Compiled programs are kept for later sessions, but no longer than this.
 KEPT_S = 7 * 24 * 3600
 
@@ -86,10 +89,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
         sys.dont_write_bytecode = False
-    # XLA's newer emitter of fused loops takes two fifths of all compiling on a CPU. The quick tests do without it; the
-    # slow ones, those of the container, and those under `XLA_FLAGS= make test` compile as users do.
+    # XLA's newer emitter of fused loops and LLVM's expensive passes take half of all compiling on a CPU. The quick
+    # tests do without them; the slow ones, those of the container, and those under `XLA_FLAGS= make test` compile as
+    # users do.
     if "not slow" in config.option.markexpr:
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+        os.environ.setdefault("XLA_FLAGS", QUICK_XLA)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
     if config.getoption("numprocesses", default=None):
         # ArviZ writes a file at its first import of the day; of two workers that do so at once, one fails.

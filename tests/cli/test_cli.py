@@ -139,9 +139,9 @@ def test_the_plan_gives_ranges_of_chunks_and_the_ids_of_one(lanewise: Lanewise, 
     rule = {"points": [[0.01, 0.0]], "paired": False, "ring": False}
     assert told["stretches"] == [
         {"first": 0, "n_realizations": 9, "first_chunk": 0, "n_chunks": 5, "size": 2}
-        | {"rule": {**rule, "count": 9, "base_seed": 42}},
+        | {"rule": {**rule, "count": 9, "base_seed": 42}, "offset": 0},
         {"first": 9, "n_realizations": 1, "first_chunk": 5, "n_chunks": 1, "size": 2}
-        | {"rule": {**rule, "count": 1, "base_seed": 51}},
+        | {"rule": {**rule, "count": 1, "base_seed": 51}, "offset": 0},
     ]
     assert told["chunks"] == [
         {"first": 0, "last": 1, "n_realizations": 4, "committed": False},

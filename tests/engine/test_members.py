@@ -93,7 +93,7 @@ def _bits(result: Result, member: int) -> dict[str, bytes]:
         *[(n, {"method": "importance"}, True) for n in SIZES],
         (3, {"method": "importance"}, False),
         (40, NUTS, True),
-        (3, NUTS, False),
+        pytest.param(3, NUTS, False, marks=pytest.mark.slow),
     ],
 )
 def test_members_of_several_sizes_give_the_posterior_of_all_numbers(
@@ -317,7 +317,7 @@ class _Killed(BaseException):
     """In the place of SIGKILL: nothing catches it."""
 
 
-@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_every_write_members_end_in_the_same_bits(
     campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, every: int
 ) -> None:

@@ -94,9 +94,9 @@ def test_the_plan_is_the_list_of_its_realizations(write: Write, campaign: Mappin
     assert [[one.planned for one in chunk.realizations] for chunk in plan.chunks] == chunks
     assert [chunk.index for chunk in plan.chunks] == list(range(len(chunks)))
     assert [plan.n_in(index) for index in range(len(chunks))] == list(map(len, chunks))
-    assert [plan.begin(index) for index in range(len(chunks) + 1)] == [
-        sum(map(len, chunks[:index])) for index in range(len(chunks) + 1)
-    ]
+    before = [sum(map(len, chunks[:index])) for index in range(len(chunks) + 1)]
+    assert [plan.n_before(index) for index in range(len(chunks) + 1)] == before
+    assert [plan.begin(index) for index in range(len(chunks))] == before[:-1]
     assert plan.largest == max(map(len, chunks))
     assert len({one.run_id for one in plan.realizations}) == len(expected)
     for part in plan.stretches:

@@ -142,6 +142,8 @@ _VALUES: dict[str, list[Any]] = {
 }
 _ELSEWHERE = (
     "observations",
+    # Ranges must fit to the realizations; see test_rechunk.
+    "batch.kept",
     "config.gal.components",
     "config.simulation.gal.components",
     # Images are simulated with no image of a PSF.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,22 @@ def test_publication_that_is_cut_off_is_told_and_completed_by_the_next_run(write
     found = upkeep.verify(load(path).record)
     assert (found.findings, found.incomplete, found.n_files) == ((), (), 16)
     assert not directories.marked(load(path).store, load(path).plan.chunks[0])
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(7200, False), (60, True)])
+def test_mark_of_a_writer_that_was_killed_long_ago_is_removed_by_the_next_run(
+    write: Write, age_s: float, *, stays: bool
+) -> None:
+    path = write()
+    load(path).run()
+    store, chunk = load(path).store, load(path).plan.chunks[0]
+    mark = f"{commits.CHUNKS}/{chunk.name}/20200101T000000-00000000.incomplete"
+    store.put(mark, b"incomplete")
+    written = store.now() - age_s
+    os.utime(f"{store.url}/{mark}", (written, written))
+    load(path).run()
+    assert directories.marked(store, chunk) is stays
+    assert upkeep.verify(load(path).record).findings == ()
 
 
 @pytest.mark.parametrize("theirs", [1, 2, 3])

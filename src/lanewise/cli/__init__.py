@@ -33,6 +33,7 @@ for _command in (
     runs.status,
     runs.retry,
     manifests.extend,
+    manifests.rechunk,
     upkeep.verify,
     upkeep.export,
     upkeep.clean,

@@ -69,7 +69,7 @@ def aggregate(
     draw = family.figures
     if figures and draw is None:
         raise errors.UsageError(f"--figures: kind {record.manifest.kind} has no figures of single realizations")
-    total = len(record.plan.chunks)
+    total = len(record.plan.indices)
     if wait:
         with progress.reporter() as reporter:
             reporter.begin("chunks committed", total)

@@ -1,4 +1,4 @@
-"""Commands on the manifest: `validate`, `plan` and `extend`."""
+"""Commands on the manifest: `validate`, `plan`, `extend` and `rechunk`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
     campaign = load(manifest, overrides)
     for remark in campaign.remarks:
         print(f"{manifest}: {remark}")
-    print(f"{manifest}: valid; {len(campaign.plan.realizations)} realizations in {len(campaign.plan.chunks)} chunks")
+    print(f"{manifest}: valid; {len(campaign.plan.realizations)} realizations in {len(campaign.plan.indices)} chunks")
 
 
 def plan(
@@ -100,5 +100,26 @@ def extend(
     before, after = campaign.plan, practice.write(campaign.record, count)
     print(
         f"{campaign.manifest.source}: {len(before.realizations)} → {len(after.realizations)} realizations, "
-        f"{len(before.chunks)} → {len(after.chunks)} chunks\nnext: lanewise run {manifest}"
+        f"{len(before.indices)} → {len(after.indices)} chunks\nnext: lanewise run {manifest}"
     )
+
+
+def rechunk(
+    manifest: CampaignArgument,
+    size: Annotated[int, typer.Option("--size", min=1, help="Realizations per chunk from now on.")],
+    overrides: SetOption = None,
+) -> None:
+    """Change the number of realizations per chunk; what is committed stays as it is.
+
+    Writes batch.size and batch.kept into the manifest. The realizations that are not committed are divided anew; their
+    chunks get new indices. Stop all processes first, and render Jobs again afterwards.
+    """
+    from lanewise.operations import rechunk as practice
+
+    if any(pair.startswith("batch") for pair in overrides or ()):
+        raise errors.UsageError("rechunk --set batch…: expected none, rechunk writes these keys; edit the manifest")
+    campaign = load(manifest, overrides)
+    after = practice.write(campaign.record, size)
+    kept = sum(len(one.chunks) for one in after.kept)
+    open_ = f"{len(after.indices) - kept} chunks of at most {size} realizations are open"
+    print(f"{campaign.manifest.source}: {kept} committed chunks stay, {open_}\nnext: lanewise run {manifest}")

@@ -72,7 +72,7 @@ def _slurm(
     record = open_record(manifest, overrides or ())
     done = record.commits()
     n_chunks = len(record.plan.chunks)
-    open_ = [index for index in range(n_chunks) if index not in done]
+    open_ = [index for index in record.plan.indices if index not in done]
     words = [manifest, *(part for pair in overrides or () for part in ("--set", pair))]
     _write(script(record.manifest, n_chunks, open_, site, words, os.getcwd()), output, "bash")
 

@@ -7,7 +7,8 @@ about manifest and config at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import fsspec
 
@@ -15,7 +16,17 @@ from lanewise.errors import Complaint, ManifestError, UsageError
 from lanewise.manifest import registry, schema, typed, yaml_text
 from lanewise.manifest.document import Document
 from lanewise.manifest.locations import beside
-from lanewise.manifest.manifest import Acceptance, Batch, Convergence, Manifest, Output, Realizations, Resources
+from lanewise.manifest.manifest import (
+    Acceptance,
+    Batch,
+    Convergence,
+    Kept,
+    Manifest,
+    Output,
+    Realizations,
+    Resources,
+)
+from lanewise.manifest.ranges import Range
 
 _INTO_CONFIG = "config."
 # Keys that a machine or a cluster may set; none of them changes a number.
@@ -61,7 +72,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         config=family.parse_config(config),
         extent=family.parse_extent(resolved),
         realizations=typed.build(Realizations, value.get("realizations", {})),
-        batch=typed.build(Batch, value.get("batch", {})),
+        batch=_batch(value.get("batch", {})),
         convergence=typed.build(Convergence, value.get("convergence", {})),
         acceptance=typed.build(Acceptance, value.get("acceptance", {})),
         output=typed.build(Output, value["output"]),
@@ -73,6 +84,13 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:
         raise ManifestError(complaints)
     return loaded
+
+
+def _batch(value: Mapping[str, Any]) -> Batch:
+    kept = value.get("kept", {})
+    ranges = tuple(Range(*map(int, one)) for one in kept.get("ranges", ()))
+    own = {key: part for key, part in value.items() if key != "kept"}
+    return typed.build(Batch, own, kept=Kept(int(kept.get("below", 0)), ranges))
 
 
 def documents(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Protocol, Self
 
 from lanewise.manifest.document import Document
+from lanewise.manifest.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,31 @@ class Realizations:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Chunks that were committed before `lanewise rechunk` changed the size of the others.
+
+    Attributes:
+        below: the indices of all chunks of that time are below this one.
+        ranges: those that were committed, ascending.
+    """
+
+    below: int = 0
+    ranges: tuple[Range, ...] = ()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As the manifest says it; a range is [first chunk, first realization, realizations, size]."""
+        return {"below": self.below, "ranges": [list(astuple(one)) for one in self.ranges]}
+
+
+@dataclass(frozen=True)
 class Batch:
     """`size`: realizations per chunk; `width`: lanes in flight; `index`: default for the chunk to run."""
 
     size: int = 1
     width: int = 16
     index: int | None = None
+    kept: Kept = Kept()
 
 
 @dataclass(frozen=True)

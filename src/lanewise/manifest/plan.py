@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from functools import cached_property, partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from lanewise.manifest import identity
 from lanewise.manifest.manifest import Config
+from lanewise.manifest.ranges import Range, Union
 
 T = TypeVar("T")
 
@@ -182,22 +183,35 @@ class Plan:
     `chunks` and `realizations` are computed item by item: `len`, one chunk or one realization cost the same in every
     campaign. Only a loop over all of them costs what the campaign costs.
 
+    After a change of the chunk size, the chunks that were committed keep their indices. The other indices of that time
+    are void: their chunks have no realizations. Those of the new chunks follow.
+
     Attributes:
         stretches: the realizations of the first request, then of each extension. Each begins a new chunk.
-        size: realizations per chunk; the last chunk of a stretch may have fewer.
+        size: realizations per chunk; the last chunk of a range may have fewer.
         width: lanes in flight on the device.
         settings: settings that all realizations share, including the family's name (`kind`).
+        kept: committed chunks of other sizes, ascending.
+        first_new: index of the first chunk of the others.
     """
 
     stretches: tuple[Sequence[Planned], ...]
     size: int
     width: int
     settings: Mapping[str, Any]
+    kept: tuple[Range, ...] = ()
+    first_new: int = 0
 
     @property
     def chunks(self) -> Computed[Chunk]:
-        """Every chunk, in order."""
-        return Computed(self.first_chunks[-1], self._chunk)
+        """Every chunk by its index, also void ones."""
+        last = self.ranges[-1].chunks.stop if self.ranges else 0
+        return Computed(max(self.first_new, last), self._chunk)
+
+    @cached_property
+    def indices(self) -> Union:
+        """Indices of the chunks that have realizations."""
+        return Union(one.chunks for one in self.ranges)
 
     @property
     def realizations(self) -> Computed[Realization]:
@@ -205,23 +219,69 @@ class Plan:
         return Computed(self._firsts[-1], self._realization)
 
     @cached_property
-    def first_chunks(self) -> tuple[int, ...]:
-        """Index of the first chunk of each stretch; at the end, the number of chunks."""
-        return tuple(accumulate((-(-len(one) // self.size) for one in self.stretches), initial=0))
+    def ranges(self) -> tuple[Range, ...]:
+        """The chunks as ranges, ascending by their indices."""
+        found, chunk = list(self.kept), self.first_new
+        kept = sorted((one.first, one.first + one.n) for one in self.kept)
+        for begin, end in pairwise(self._firsts):
+            inside = [span for span in kept if begin <= span[0] < end]
+            for first, after in zip([begin, *(b for _, b in inside)], [*(a for a, _ in inside), end], strict=True):
+                if first < after:
+                    found.append(Range(chunk, first, after - first, self.size))
+                    chunk = found[-1].chunks.stop
+        return tuple(found)
+
+    def fault(self) -> str | None:
+        """What is wrong with the kept chunks; None if they are ranges of these realizations."""
+        if any(not one.n or not one.size for one in self.kept):
+            return "a range has no realizations, or chunks of none; restore what was there"
+        end = 0
+        for one in sorted(self.kept, key=lambda kept: kept.first):
+            if (
+                one.first < end
+                or one.first + one.n > self._firsts[min(self._stretch(one.first) + 1, len(self.stretches))]
+            ):
+                return f"range {list(astuple(one))} is not of realizations of this manifest; restore what was there"
+            end = one.first + one.n
+        numbers = [bound for one in self.kept for bound in (one.chunks.start, one.chunks.stop)]
+        if numbers != sorted(numbers) or max(numbers, default=0) > self.first_new:
+            return "the chunks of the ranges overlap, descend or are not below `below`; restore what was there"
+        return None
 
     @property
     def largest(self) -> int:
-        """Realizations of the largest chunk."""
-        return min(self.size, max(map(len, self.stretches)))
+        """Realizations of the largest chunk of the present size."""
+        return max(min(one.size, one.n) for one in self._present)
+
+    @property
+    def sample(self) -> Chunk:
+        """The first chunk of the present size."""
+        return self.chunks[self._present[0].chunk]
+
+    def stretch_of(self, one: Range) -> tuple[Sequence[Planned], int]:
+        """The stretch of a range, and the place of its first realization there."""
+        at = self._stretch(one.first)
+        return self.stretches[at], one.first - self._firsts[at]
+
+    def order(self, indices: Iterable[int]) -> list[int]:
+        """Indices of chunks in the order of their realizations."""
+        return sorted(indices, key=self.begin)
 
     def begin(self, index: int) -> int:
-        """Index of a chunk's first realization; of the chunk after the last one, the number of realizations."""
-        stretch = bisect_right(self.first_chunks, index) - 1
-        return self._firsts[stretch] + (index - self.first_chunks[stretch]) * self.size
+        """Index of the first realization of a chunk that is not void."""
+        return self._range(index).places(index).start
+
+    def n_before(self, index: int) -> int:
+        """Realizations of the chunks with smaller indices."""
+        at = bisect_right(self._numbers, index) - 1
+        if at < 0:
+            return 0
+        one = self.ranges[at]
+        return self._totals[at] + min((index - one.chunk) * one.size, one.n)
 
     def n_in(self, index: int) -> int:
-        """Realizations of a chunk."""
-        return self.begin(index + 1) - self.begin(index)
+        """Realizations of a chunk; 0 if it is void."""
+        return self.n_before(index + 1) - self.n_before(index)
 
     def rule(self, index: int) -> str:
         """SHA-256 of what determines all identities of a chunk; empty if its realizations are listed.
@@ -229,26 +289,42 @@ class Plan:
         Equal rules give equal realizations. Equal realizations may have different rules, e.g. those of the first chunk
         of one shear with a small and with a large count.
         """
-        stretch, places = self._places(index)
+        places = self._range(index).places(index)
+        stretch = self._stretch(places.start)
         rule = self._rules[stretch]
-        return rule and identity.of({"stretch": rule, "first": places.start, "n": len(places)})
+        first = places.start - self._firsts[stretch]
+        return rule and identity.of({"stretch": rule, "first": first, "n": len(places)})
 
-    def _places(self, index: int) -> tuple[int, range]:
-        """The stretch of a chunk, and the places of its realizations there."""
-        stretch = bisect_right(self.first_chunks, index) - 1
-        begin = self.begin(index) - self._firsts[stretch]
-        return stretch, range(begin, begin + self.n_in(index))
+    @property
+    def _present(self) -> tuple[Range, ...]:
+        """The ranges of chunks of the present size; the kept ones if there are no others."""
+        return self.ranges[len(self.kept) :] or self.kept
+
+    def _range(self, index: int) -> Range:
+        return self.ranges[bisect_right(self._numbers, index) - 1]
+
+    def _stretch(self, realization: int) -> int:
+        return bisect_right(self._firsts, realization) - 1
 
     def _chunk(self, index: int) -> Chunk:
-        stretch, places = self._places(index)
-        return Chunk(index, Computed(len(places), partial(self._at, stretch, places.start)))
+        if index not in self.indices:
+            return Chunk(index, ())
+        places = self._range(index).places(index)
+        return Chunk(index, Computed(len(places), partial(_through, self._realization, places)))
 
     def _realization(self, index: int) -> Realization:
-        stretch = bisect_right(self._firsts, index) - 1
-        return self._at(stretch, 0, index - self._firsts[stretch])
+        stretch = self._stretch(index)
+        return Realization(self.stretches[stretch][index - self._firsts[stretch]], self.settings)
 
-    def _at(self, stretch: int, begin: int, at: int) -> Realization:
-        return Realization(self.stretches[stretch][begin + at], self.settings)
+    @cached_property
+    def _numbers(self) -> tuple[int, ...]:
+        """Index of the first chunk of each range."""
+        return tuple(one.chunk for one in self.ranges)
+
+    @cached_property
+    def _totals(self) -> tuple[int, ...]:
+        """Realizations of the ranges before each range."""
+        return tuple(accumulate((one.n for one in self.ranges), initial=0))
 
     @cached_property
     def _firsts(self) -> tuple[int, ...]:

@@ -35,9 +35,14 @@ def build(manifest: Manifest) -> Plan:
     """The plan of a manifest. It lists no realization that its family can compute.
 
     Raises:
-        ManifestError: two listed realizations would share a run id, or batch.index is not a chunk.
+        ManifestError: two listed realizations would share a run id, batch.index is not a chunk, or batch.kept does not
+            fit to the realizations.
     """
-    plan = Plan(tuple(_stretches(manifest)), manifest.batch.size, manifest.batch.width, settings(manifest))
+    batch = manifest.batch
+    kept = batch.kept
+    plan = Plan(tuple(_stretches(manifest)), batch.size, batch.width, settings(manifest), kept.ranges, kept.below)
+    if fault := plan.fault():
+        raise ManifestError([manifest.document.complaint(("batch", "kept"), fault)])
     n_chunks = len(plan.chunks)
     # Of a `Computed`, the family guarantees it.
     listed = Counter(one.run_id for part in plan.stretches if not isinstance(part, Computed) for one in part)
@@ -45,8 +50,9 @@ def build(manifest: Manifest) -> Plan:
         if n > 1:
             message = f"{n} realizations would share the directory {run_id}; put them into several campaigns"
             raise ManifestError([manifest.document.complaint((), message)])
-    if manifest.batch.index is not None and manifest.batch.index >= n_chunks:
-        message = f"expected a chunk from 0 to {n_chunks - 1}, got {manifest.batch.index}; lower it or remove it"
+    if batch.index is not None and batch.index not in plan.indices:
+        void = ", which has no realizations since the chunk size changed" if batch.index < n_chunks else ""
+        message = f"expected a chunk from 0 to {n_chunks - 1}, got {batch.index}{void}; change it or remove it"
         raise ManifestError([manifest.document.complaint(("batch", "index"), message)])
     return plan
 

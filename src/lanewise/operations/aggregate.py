@@ -22,9 +22,9 @@ def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None
         tell: called with the number of committed chunks.
     """
     end = time.monotonic() + deadline_s - waits.waited_s(record.store)
-    total = len(record.plan.chunks)
+    total = len(record.plan.indices)
     # A wait may last a day: read only the chunks that are not known to be committed. The aggregation reads all.
-    left: Collection[int] = range(total)
+    left: Collection[int] = record.plan.indices
     while True:
         # Waiting does not repair a damaged commit.
         done, damaged = record.survey(left) if left else ({}, {})
@@ -37,9 +37,10 @@ def wait(record: Record, deadline_s: float, tell: Callable[[int], None]) -> None
 
 def n_complete(record: Record, conclusion: Conclusion) -> int:
     """Number of chunks without a missing realization."""
+    plan = record.plan
     if not conclusion.missing:
-        return len(record.plan.chunks)
-    return sum(conclusion.missing.isdisjoint(chunk.run_ids) for chunk in record.plan.chunks)
+        return len(plan.indices)
+    return sum(conclusion.missing.isdisjoint(plan.chunks[index].run_ids) for index in plan.indices)
 
 
 def text(conclusion: Conclusion, manifest: str) -> str:

@@ -52,7 +52,7 @@ def predict(record: Record, record_bytes: int, committed: frozenset[int]) -> Dis
     if record.manifest.output.layout == "directories":
         each += _FILES_BYTES + _FILES_COPIES * record_bytes
     plan = record.plan
-    n_chunks = len(plan.chunks) - len(committed)
+    n_chunks = len(plan.indices) - len(committed)
     n_realizations = len(plan.realizations) - sum(map(plan.n_in, committed))
     disk = Disk(round(n_chunks * _CHUNK_BYTES + n_realizations * each), record.store.free_bytes)
     if disk.free_bytes is not None and disk.results_bytes > disk.free_bytes:

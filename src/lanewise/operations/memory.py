@@ -75,7 +75,7 @@ def predict(manifest: Manifest, plan: Plan) -> Memory | None:
     if registry.family(manifest.kind).lanes is None:
         return None
     engine, estimate = _engine(manifest, plan)
-    if (found := engine.footprint(plan.chunks[0])) is None:
+    if (found := engine.footprint(plan.sample)) is None:
         return None
     program_bytes, record_bytes = found
     draws = _COPIES * plan.largest * record_bytes
@@ -103,7 +103,7 @@ def of_solver(manifest: Manifest, plan: Plan) -> Needs | None:
         ManifestError: the chunk does not fit into resources.memory.
     """
     predict_needs = registry.family(manifest.kind).needs
-    found = predict_needs(manifest, plan.chunks[0]) if predict_needs else None
+    found = predict_needs(manifest, plan.sample) if predict_needs else None
     if found is None or found.host_bytes <= host.quantity_bytes(manifest.resources.memory):
         return found
     text = f"{found.what}: needs about {size_text(found.host_bytes)}, got {manifest.resources.memory}; {found.remedy}"
@@ -152,7 +152,7 @@ def _refuse(manifest: Manifest, key: str, text: str, remedy: str) -> NoReturn:
 def _width_within(limit: int, plan: Plan, engine: Engine, memory: Memory) -> int:
     """The largest width that fits into the limit [bytes], extrapolated from this width and its half; 0 if none fits."""
     half = max(memory.width // 2, 1)
-    found = engine.footprint(plan.chunks[0], half)
+    found = engine.footprint(plan.sample, half)
     if found is None or half == memory.width:
         return 0
     slope = (memory.device_bytes - found[0]) / (memory.width - half)

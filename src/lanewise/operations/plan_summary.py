@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,12 +43,14 @@ class PlannedChunk:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The realizations of the first request or of an extension.
+    """Realizations of the first request or of an extension, in chunks of one size.
 
     Attributes:
         first, first_chunk: index of its first realization and chunk.
         size: realizations per chunk; the last one may have fewer.
-        rule: what its realizations are computed from; None if they are listed, e.g. from files.
+        rule: what the realizations of the request or extension are computed from; None if they are listed, e.g. from
+            files.
+        offset: place of its first realization in the request or extension; above 0 only after `lanewise rechunk`.
     """
 
     first: int
@@ -56,6 +59,7 @@ class Stretch:
     n_chunks: int
     size: int
     rule: Mapping[str, Any] | None
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
         method=record.manifest.config.method,
         width=record.plan.width if registry.family(record.manifest.kind).lanes else None,
         n_realizations=len(record.plan.realizations),
-        n_chunks=len(record.plan.chunks),
+        n_chunks=len(record.plan.indices),
         stretches=tuple(_stretches(record.plan)),
         memory=needed,
         disk=space,
@@ -127,17 +131,22 @@ def _needs(record: Record, done: frozenset[int]) -> tuple[Memory | None, Disk | 
 
 
 def _stretches(plan: Plan) -> Iterator[Stretch]:
-    for planned, (first_chunk, after) in zip(plan.stretches, pairwise(plan.first_chunks), strict=True):
+    for one in plan.ranges:
+        planned, offset = plan.stretch_of(one)
         rule = planned.rule if isinstance(planned, Computed) else None
-        yield Stretch(plan.begin(first_chunk), len(planned), first_chunk, after - first_chunk, plan.size, rule)
+        yield Stretch(one.first, one.n, one.chunk, len(one.chunks), one.size, rule, offset)
 
 
 def _ranges(plan: Plan, done: Collection[int]) -> Iterator[ChunkRange]:
     """Ranges of equal state; `done` are the committed chunks."""
+    bounds = Counter(bound for one in plan.ranges for bound in (one.chunks.start, one.chunks.stop))
     begins = {index for index in done if index - 1 not in done}
     ends = {index + 1 for index in done if index + 1 not in done}
-    for first, after in pairwise(sorted({0, len(plan.chunks)} | begins | ends)):
-        yield ChunkRange(first, after - 1, plan.begin(after) - plan.begin(first), committed=first in begins)
+    # Two ranges that touch share a bound, where the state need not change.
+    for first, after in pairwise(sorted({one for one, n in bounds.items() if n == 1} | begins | ends)):
+        # Void chunks have no realizations.
+        if n := plan.n_before(after) - plan.n_before(first):
+            yield ChunkRange(first, after - 1, n, committed=first in done)
 
 
 def text(found: PlanSummary, plan: Plan) -> str:
@@ -153,7 +162,7 @@ def text(found: PlanSummary, plan: Plan) -> str:
         "",
     ]
     middle = found.n_chunks > _SHOWN
-    every = range(found.n_chunks)
+    every = plan.indices
     for index in [*every[: _SHOWN // 2], *every[-_SHOWN // 2 :]] if middle else every:
         committed = any(one.committed and one.first <= index <= one.last for one in found.chunks)
         lines.append(f"  chunk {index:>5}  {_state(committed)}  {_ids(plan.chunks[index].planned)}")
@@ -187,8 +196,9 @@ def chunk(record: Record, index: int) -> PlannedChunk:
         UsageError: the plan has no such chunk.
     """
     n_chunks = len(record.plan.chunks)
-    if not 0 <= index < n_chunks:
-        raise UsageError(f"--chunk: expected 0 to {n_chunks - 1}, got {index}")
+    if index not in record.plan.indices:
+        void = ", which has no realizations since the chunk size changed" if 0 <= index < n_chunks else ""
+        raise UsageError(f"--chunk: expected 0 to {n_chunks - 1}, got {index}{void}")
     found = (
         PlannedRealization(run_id=r.run_id, name=r.planned.name, seed=r.planned.seed, identity=r.identity)
         for r in record.plan.chunks[index].realizations

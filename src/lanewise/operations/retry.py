@@ -95,8 +95,8 @@ def dead(record: Record) -> list[int]:
     claimed = claims.survey(store)
     found = {claim.chunk for claim in claims.lost(claimed, done)}
     found |= {failure.chunk for failure in failures.survey(store)} - {claim.chunk for claim in claimed if claim.alive}
-    n_chunks = len(record.plan.chunks)
-    return sorted(index for index in found if index is not None and index < n_chunks and index not in done)
+    planned = record.plan.indices
+    return sorted(index for index in found if index is not None and index in planned and index not in done)
 
 
 def _chunk(

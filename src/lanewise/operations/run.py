@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from lanewise.errors import ManifestError, UsageError
+from lanewise.errors import ManifestError, ResultsDiffer, UsageError
 from lanewise.machine.progress import Reporter
 from lanewise.manifest import registry, yaml_text
-from lanewise.manifest.plan import Chunk, Computed
-from lanewise.operations import chunks, extend, workers
+from lanewise.manifest.plan import Chunk, Computed, Plan
+from lanewise.operations import chunks, extend, rechunk, workers
 from lanewise.operations.chunks import Outcome
 from lanewise.storage import commits, committing
 from lanewise.storage.checkpoints import Policy
@@ -36,7 +36,7 @@ def run(
     if overwrite and record.store.keeps:
         raise UsageError("--overwrite and --no-delete exclude each other: what is overwritten must be removed")
     planned = record.plan.chunks
-    asked = _asked(batch_index, len(planned))
+    asked = _asked(batch_index, record.plan)
     # Refuse damaged or foreign commits before any chunk is computed.
     committed = chunks.committed(record, asked, overwrite=overwrite)
     left = [index for index in asked if index not in committed]
@@ -81,13 +81,14 @@ def remarks(record: Record) -> tuple[str, ...]:
     return found
 
 
-def _asked(chosen: int | range | None, n_chunks: int) -> range:
+def _asked(chosen: int | range | None, plan: Plan) -> Sequence[int]:
     if chosen is None:
-        return range(n_chunks)
+        return plan.indices
+    n_chunks = len(plan.chunks)
     asked = range(chosen, chosen + 1) if isinstance(chosen, int) else chosen
     if asked and not 0 <= min(asked) <= max(asked) < n_chunks:
         raise UsageError(f"batch_index: expected 0 to {n_chunks - 1}, got {chosen}")
-    return asked
+    return [index for index in asked if index in plan.indices]
 
 
 def _missing(record: Record, asked: Collection[int], replaced: Mapping[int, str]) -> tuple[int, ...]:
@@ -98,17 +99,28 @@ def _missing(record: Record, asked: Collection[int], replaced: Mapping[int, str]
 
 def _withdraw_unplanned(record: Record) -> None:
     """Remove committed chunks that are not in the plan; call it when all chunks of the plan are committed."""
-    planned = range(len(record.plan.chunks))
+    planned = record.plan.indices
     for index in sorted(index for index in commits.indices(record.store) if index not in planned):
         committing.withdraw(record.store, Chunk(index, ()), keep=lambda: record.run_ids)
 
 
 def _keep_manifest(record: Record) -> None:
-    """Write the manifest beside the results, unless it, or an extension of it, is there already."""
+    """Write the manifest beside the results, unless it, or an extension of it, is there already.
+
+    Raises:
+        ResultsDiffer: the one that is there has other chunks since `lanewise rechunk`.
+    """
     store, text = record.store, yaml_text.dump(dict(record.manifest.content)).encode()
     with contextlib.suppress(FileNotFoundError):
-        kept = store.read(MANIFEST)
-        if kept != text and not extend.is_extended(kept.decode(), record.manifest):
+        there = store.read(MANIFEST)
+        if there == text:
+            return
+        if rechunk.is_rechunked(there.decode(), record.manifest):
+            raise ResultsDiffer(
+                f"{store.where(MANIFEST)}: has other chunks than {record.manifest.source} since `lanewise rechunk`; "
+                "use the manifest that was changed then, and render Jobs again"
+            )
+        if not extend.is_extended(there.decode(), record.manifest):
             store.put(MANIFEST, text)
         return
     if not store.conditional:

@@ -142,16 +142,16 @@ def status(record: Record, source: str) -> Status:
     Args:
         source: the manifest and its overrides, as on the command line.
     """
-    planned = record.plan.chunks
+    planned = record.plan.indices
     done, damaged = record.sound()
     not_ok, broken = _not_ok(record, done)
     damaged |= broken
-    claimed = [c for c in claims.survey(record.store) if c.chunk is None or c.chunk < len(planned)]
+    claimed = [c for c in claims.survey(record.store) if c.chunk is None or c.chunk in planned]
     alive = [claim for claim in claimed if claim.alive]
     at_work = {claim.chunk for claim in alive}
     lost = claims.lost(claimed, done)
-    failed = [one for one in failures.survey(record.store) if one.chunk not in done]
-    missing = tuple(index for index in range(len(planned)) if index not in done and index not in damaged)
+    failed = [one for one in failures.survey(record.store) if one.chunk in planned and one.chunk not in done]
+    missing = tuple(index for index in planned if index not in done and index not in damaged)
     counts = sum((Counter(commit.counts) for commit in done.values()), Counter[str]())
     members = sum((Counter(commit.members) for commit in done.values()), Counter[str]())
     n_left = sum(map(record.plan.n_in, missing))

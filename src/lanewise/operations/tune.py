@@ -74,7 +74,7 @@ def tune(manifest: Manifest, widest: int, tell: Callable[[Trial], None]) -> Tuni
         tried = replace(manifest, batch=replace(manifest.batch, width=width, index=None))
         plan = planning.build(tried)
         engine = Engine(tried, plan)
-        trials.append(Trial(width, _lanes_per_s(engine, plan.chunks[0], width)))
+        trials.append(Trial(width, _lanes_per_s(engine, plan.sample, width)))
         tell(trials[-1])
     rates = {trial.width: trial.lanes_per_s for trial in trials if trial.lanes_per_s is not None}
     if not rates:

@@ -63,14 +63,16 @@ class Verification:
 def verify(record: Record, progress: Reporter | None = None) -> Verification:
     """Compare size and SHA-256 of every committed file with its commit, and find commits of other campaigns.
 
+    A chunk that was committed by the manifest of before a `lanewise rechunk`, and after it, is a leftover for `clean`.
     Processes may write at the same time: what they replace or have not published yet is no finding.
     """
     progress, store, chunks = progress or Silent(), record.store, record.plan.chunks
     there = sorted(commits.indices(store))
-    planned = [index for index in there if index < len(chunks)]
+    planned = [index for index in there if index in record.plan.indices]
     foreign = tuple(
         Damage(f"{store.where(commits.COMMITS)}: chunk {index} is not in the plan of this manifest", foreign=True)
-        for index in there[len(planned) :]
+        for index in there
+        if index >= len(chunks)
     )
     progress.begin("chunks", len(planned))
     found = Verification(findings=foreign)
@@ -161,8 +163,9 @@ def clean(record: Record, older_than_s: float, *, dry_run: bool = False) -> list
     taken += old([f"{CLAIMS}/{name}" for name in store.names(CLAIMS)])
     taken += old([f"{WAITS}/{name}" for name in store.names(WAITS)])
     taken += old(store.leftovers())
-    done = {chunks[index].name for index in found}
-    taken += [f"{commits.CHECKPOINTS}/{name}" for name in store.names(commits.CHECKPOINTS) if name in done]
+    open_ = {chunks[index].name for index in record.plan.indices if index not in found}
+    ours = [name for name in store.names(commits.CHECKPOINTS) if name.isdecimal() and int(name) < len(chunks)]
+    taken += [f"{commits.CHECKPOINTS}/{name}" for name in ours if name not in open_]
     # A slow attempt may have committed since the first look.
     valid = {commit.attempt for commit in record.commits().values()}
     taken = [path for path in taken if _attempt(path) not in valid]
@@ -197,8 +200,10 @@ def _view_damage(store: Store, commit: Commit, view: Sequence[File]) -> Iterator
 
 
 def _orphans(store: Store, chunk: Chunk, commit: Commit | None) -> Iterator[str]:
-    """Commits and data of a chunk's attempts that are not valid; commits first."""
+    """Commits and data of a chunk's attempts that are not valid, all of a void chunk; commits first."""
     valid = commit.attempt if commit else None
+    if not chunk.planned and store.exists(commits.path_of(chunk)):
+        yield commits.path_of(chunk)
     for attempt in commits.attempts(store, chunk):
         if attempt != valid:
             yield commits.path_of(chunk, attempt)

@@ -59,7 +59,7 @@ def objects(manifest: Manifest, plan: Plan, site: Site) -> list[Object]:
 
 
 def _header(manifest: Manifest, plan: Plan) -> str:
-    chunks = f"{len(plan.chunks)} chunk{'s' if len(plan.chunks) > 1 else ''}"
+    chunks = f"{len(plan.indices)} chunk{'s' if len(plan.indices) > 1 else ''}"
     return (
         f"# Campaign {manifest.name}: {len(plan.realizations)} realizations in {chunks}.\n"
         "# Made by `lanewise render kubernetes`; render it again instead of editing it.\n"
@@ -87,7 +87,9 @@ def _config_map(manifest: Manifest, site: Site) -> Object:
 
 def _chunk_job(manifest: Manifest, plan: Plan, site: Site) -> Object:
     n_chunks = len(plan.chunks)
-    n_pods = min(-(-n_chunks // site.chunks_per_pod), _MOST_INDEXES)
+    # Kept chunks are committed: a pod that meets one reuses it.
+    n_present = (n_chunks - plan.first_new) or n_chunks
+    n_pods = min(-(-n_present // site.chunks_per_pod), _MOST_INDEXES)
     args = ["run", MANIFEST_PATH, "--cluster"]
     if n_pods < n_chunks:
         args += ["--index-from", "JOB_COMPLETION_INDEX", "--of", str(n_pods)]

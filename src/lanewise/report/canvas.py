@@ -38,7 +38,6 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": PALETTE["paper"],
     "legend.frameon": False,
     "legend.handletextpad": 0.1,
-    "savefig.facecolor": PALETTE["paper"],
     "xtick.color": PALETTE["muted"],
     "xtick.labelcolor": PALETTE["ink"],
     "ytick.color": PALETTE["muted"],
@@ -55,6 +54,7 @@ def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (
         size: width and height [inch].
     """
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with mpl.rc_context():
@@ -65,7 +65,9 @@ def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (
         draw(figure)
         _freeze_layout(figure)
         out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        # Not savefig, which draws everything twice; the layout is known.
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(out, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return out.getvalue()
 
 
@@ -73,9 +75,9 @@ def _freeze_layout(figure: Figure) -> None:
     """Round the places that a layout engine found: the last bits of its solver differ from process to process."""
     from matplotlib.transforms import Bbox
 
-    if figure.get_layout_engine() is None:
+    if (engine := figure.get_layout_engine()) is None:
         return
-    figure.draw_without_rendering()
+    engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))

@@ -197,8 +197,8 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     if dict(commit.realizations) == expected:
         return
     reasons = list(identity.differences(commit.settings, plan.settings)) or [
-        f"chunk {chunk.index} holds other realizations; batch.size differs, or the truths and seeds, or the inputs "
-        "and the sweep (to add realizations: lanewise extend)"
+        f"chunk {chunk.index} holds other realizations; batch.size differs (to change it: lanewise rechunk), or the "
+        "truths and seeds, or the inputs and the sweep (to add realizations: lanewise extend)"
     ]
     shown = "; ".join(reasons[:5])
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")

@@ -14,6 +14,8 @@ from lanewise.storage.store import Store, stamp
 
 # Suffix of the mark of directories that are not complete.
 _MARK = ".incomplete"
+# The writer of an older mark was killed: to write a chunk's directories takes seconds [s].
+_STALE_S = 3600.0
 
 
 def files_of(settings: Mapping[str, Any], results: Iterable[AnyResult]) -> Iterable[tuple[str, bytes]]:
@@ -41,20 +43,27 @@ def changing(store: Store, chunk: Chunk, attempt: str) -> Iterator[None]:
 
 def marked(store: Store, chunk: Chunk) -> bool:
     """Whether a process changes the chunk's directories, or was killed while it did."""
-    return any(size for name, size in store.sizes(f"{commits.CHUNKS}/{chunk.name}").items() if name.endswith(_MARK))
+    return bool(_marks(store, chunk))
 
 
 def publish(store: Store, chunk: Chunk, commit: Commit) -> None:
     """Write the directories of a committed chunk from its data, unless they are complete."""
     commit, view = commits.following(store, commit, lambda one: commits.view_of(store, one))
-    incomplete = marked(store, chunk)
+    marks = _marks(store, chunk)
+    incomplete = bool(marks)
     if view and not incomplete and _is_complete(store, chunk, view):
         return
     with changing(store, chunk, stamp()):
         commit = settle(store, chunk, commit, anew=incomplete)
-    # The mark of the process that made this commit and was killed before its directories were complete.
-    if incomplete:
-        _unmark(store, _mark(chunk, commit.attempt))
+    if not incomplete:
+        return
+    # The mark of the process that made this commit and was killed before its directories were complete, and the marks
+    # of others that were killed. A young one may be of a process that writes.
+    _unmark(store, _mark(chunk, commit.attempt))
+    stale_before = store.now() - _STALE_S
+    for path in marks:
+        if store.modified(path) < stale_before:
+            _unmark(store, path)
 
 
 def settle(
@@ -98,6 +107,12 @@ def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
             store.put(path, data)
 
     store.map(put, directories.values())
+
+
+def _marks(store: Store, chunk: Chunk) -> list[str]:
+    """Paths of a chunk's marks."""
+    folder = f"{commits.CHUNKS}/{chunk.name}"
+    return [f"{folder}/{name}" for name, size in store.sizes(folder).items() if size and name.endswith(_MARK)]
 
 
 def _mark(chunk: Chunk, attempt: str) -> str:

@@ -55,7 +55,7 @@ class Record:
     def survey(self, indices: Collection[int] | None = None) -> tuple[dict[int, Commit], dict[int, Damaged]]:
         """The commits like `commits`, and the errors of those that cannot be read, by chunk index."""
         chunks = self.plan.chunks
-        found, damaged = commits.survey(self.store, range(len(chunks)) if indices is None else indices)
+        found, damaged = commits.survey(self.store, self.plan.indices if indices is None else indices)
         for index, commit in found.items():
             commits.check(self.store, self.plan, chunks[index], commit)
         return found, damaged
@@ -76,7 +76,7 @@ class Record:
             except Damaged as error:
                 return error
 
-        indices = sorted(found)
+        indices = self.plan.order(found)
         parts = dict(zip(indices, self.store.map(of_chunk, indices), strict=True))
         damaged |= {index: part for index, part in parts.items() if isinstance(part, Damaged)}
         read = [row for part in parts.values() if not isinstance(part, Damaged) for row in part]
@@ -101,7 +101,13 @@ class Record:
         """
         if len(there) == len(self.plan.realizations):
             return []
-        return [(c.index, r) for c in self.plan.chunks for r in c.realizations if r.run_id not in there]
+        plan = self.plan
+        return [
+            (index, r)
+            for index in plan.order(plan.indices)
+            for r in plan.chunks[index].realizations
+            if r.run_id not in there
+        ]
 
     def damaged_chunks(self, damaged: Mapping[int, Damaged]) -> tuple[DamagedChunk, ...]:
         """Damaged chunks for results: without the output URL, which must not enter them."""

@@ -113,8 +113,8 @@ def test_an_exact_posterior_passes_and_covers() -> None:
 @pytest.mark.parametrize(("width", "offset"), [(0.5, 0), (2, 0), (1, 0.6)])
 def test_a_wrong_posterior_fails_at_the_fewest_realizations(width: float, offset: float) -> None:
     """What `FEWEST` promises: nearly every campaign of 100 finds a width wrong by two, or an offset of 0.6 σ."""
-    found = [judged(ranks_of(width, offset, FEWEST, seed=seed)).verdict.verdict for seed in range(40)]
-    assert found.count(Verdict.FAIL) >= 38
+    found = [judged(ranks_of(width, offset, FEWEST, seed=seed)).verdict.verdict for seed in range(20)]
+    assert found.count(Verdict.FAIL) >= 19
 
 
 def test_too_few_realizations_decide_nothing_but_a_gross_fault() -> None:
@@ -125,7 +125,7 @@ def test_too_few_realizations_decide_nothing_but_a_gross_fault() -> None:
 
 
 @pytest.mark.parametrize(("width", "offset"), [(1.4, 0), (1.25, 0), (0.8, 0), (1, 0.6)])
-@pytest.mark.parametrize(("n", "tried"), [(100, 60), pytest.param(448, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "tried"), [(100, 30), pytest.param(448, 60, marks=pytest.mark.slow)])
 def test_a_wrong_posterior_passes_no_more_often_than_is_said(n: int, tried: int, width: float, offset: float) -> None:
     """With 100 realizations, 36 % of the campaigns with widths 1.4 times too wide passed."""
     found = [judged(ranks_of(width, offset, n, seed=seed)) for seed in range(tried)]
@@ -138,9 +138,9 @@ def test_a_wrong_posterior_passes_no_more_often_than_is_said(n: int, tried: int,
 def test_calibrated_posteriors_pass_at_the_planned_number() -> None:
     """One latent: 90 % show its coverage, of which 2 % fail by p < .01 of two equal tests; 4 σ below."""
     n = n_needed(margin_of(Acceptance(), 96), 1)
-    found = [judged(ranks_of(1, 0, n, seed=seed)).verdict.verdict for seed in range(60)]
-    share = found.count(Verdict.PASS) / 60
-    assert share > 0.88 - 4 * np.sqrt(0.88 * 0.12 / 60)
+    found = [judged(ranks_of(1, 0, n, seed=seed)).verdict.verdict for seed in range(30)]
+    share = found.count(Verdict.PASS) / 30
+    assert share > 0.88 - 4 * np.sqrt(0.88 * 0.12 / 30)
 
 
 @pytest.mark.parametrize(("margin", "n_published"), [(0.05, 1100), (0.1, 280)])

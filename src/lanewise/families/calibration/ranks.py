@@ -66,10 +66,11 @@ def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int
     damaged: dict[int, Damaged] = {}
     likelihood = _LogLikelihood(record) if chosen else None
     holding = [chunk.index for chunk in record.plan.chunks if not chosen.isdisjoint(chunk.run_ids)]
-    for index, commit in sorted(record.survey(holding)[0].items()):
+    found = record.survey(holding)[0]
+    for index in record.plan.order(found):
         planned = {one.run_id: one.planned for one in record.plan.chunks[index].realizations}
         try:
-            results = commits.load_results(record.store, commit)
+            results = commits.load_results(record.store, found[index])
         except Damaged as error:
             damaged[index] = error
             continue

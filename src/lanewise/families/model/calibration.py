@@ -47,8 +47,9 @@ def _ranks(record: Record, counted: set[str]) -> Ranks:
     depth = n_ranks(record.manifest.convergence.ess_min)
     rows: list[dict[str, Any]] = []
     holding = [chunk.index for chunk in record.plan.chunks if not counted.isdisjoint(chunk.run_ids)]
-    for _, commit in sorted(record.survey(holding)[0].items()):
-        for result in commits.load_results(record.store, commit):
+    found = record.survey(holding)[0]
+    for index in record.plan.order(found):
+        for result in commits.load_results(record.store, found[index]):
             if isinstance(result, Result) and result.run_id in counted:
                 if not rows:  # antithetic chains can have more effective draws than draws
                     depth = min(depth, n_ranks(result.shape[0] * result.shape[1]))
