@@ -66,6 +66,8 @@ class Result:
         laplace_std: per latent, its standard deviation in the Laplace approximation, if the method has one.
         tries: every attempt, including the first run; empty without retries.
         members: what the members left, and their status; None for a realization with one member.
+        groups: further groups of posterior.nc: name of the group → variable → values. Their first axes are chain and
+            draw, but for those in `files.WITHOUT_DRAWS`.
     """
 
     run_id: str
@@ -80,6 +82,7 @@ class Result:
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     tries: tuple[Try, ...] = ()
     members: Members | None = None
+    groups: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def member_counts(self) -> Mapping[str, int]:

@@ -73,6 +73,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if datasets.extent_of(manifest).count and manifest.config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         return [(("inference", "method"), message)]
+    if model_config.of(manifest).outputs.any and manifest.config.method == "map":
+        return [((model_config.OUTPUTS,), "map leaves no draws; use a method that samples, such as auto")]
     try:
         for one in datasets.all_of(model_config.of(manifest).inputs):
             datasets.run_id(one.id)
@@ -89,9 +91,12 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     config = model_config.of(manifest)
     device.prepare("cpu" if manifest.resources.device == "cpu" else "auto", config.precision)
     try:
-        examine(config)
+        density = examine(config)
     except DataError as error:
         return [((code.KEY,), str(error))]
+    if config.outputs.any and density.factors == density.observed.keys():
+        message = "the model has factors only, and no log likelihood of a datum; write numpyro.sample(…, obs=…)"
+        return [((model_config.OUTPUTS,), message)]
     if not datasets.extent_of(manifest).count:
         return ()
     from lanewise.families.model import simulated
