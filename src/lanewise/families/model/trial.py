@@ -125,6 +125,8 @@ def _attempt(config: ModelConfig, call: Callable[[], Any]) -> Any:
     """
     try:
         return call()
+    except DataError:
+        raise
     except Exception as error:  # whatever the user's model raises
         where = codes.place(error, config.code)
         raise DataError(f"{where}: {_explained(error, config)}") from error
