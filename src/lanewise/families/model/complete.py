@@ -11,13 +11,16 @@ import jax
 import numpy as np
 
 from lanewise.engine.results import Result
-from lanewise.families.model import datasets, pointwise, trial
+from lanewise.families.model import datasets, modes, pointwise, trial
 from lanewise.families.model.config import ModelConfig
 from lanewise.manifest.problem import Data
+from lanewise.manifest.status import LaneStatus
 
 
 def complete(config: ModelConfig, result: Result, data: Data) -> Result:
     """The result with the constant elements of its latents and the deterministic sites for every draw, and groups.
+
+    It is not converged if its draws have missed a mode of the posterior.
 
     Simulated data sets of a calibration have no groups.
     """
@@ -36,7 +39,10 @@ def complete(config: ModelConfig, result: Result, data: Data) -> Result:
     groups: pointwise.Groups = {}
     if config.outputs.any and not datasets.is_simulated(result.run_id):
         groups = pointwise.groups(config, result, flat, arrays)
-    return replace(result, posterior={**result.posterior, **more}, groups=groups)
+    status, reason = result.status, result.reason
+    if status is LaneStatus.OK and (told := modes.missed(config, flat, arrays)):
+        status, reason = LaneStatus.NOT_CONVERGED, told
+    return replace(result, posterior={**result.posterior, **more}, groups=groups, status=status, reason=reason)
 
 
 @lru_cache(maxsize=4)
