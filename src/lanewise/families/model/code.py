@@ -115,6 +115,13 @@ def files(path: str) -> list[str]:
     return sorted(map(str, _trees(path)))
 
 
+def relative(path: str) -> dict[str, str]:
+    """The same files by path, and their paths relative to the folder of the file; the file itself is the first."""
+    folder = Path(path).resolve().parent
+    others = {file: Path(file).relative_to(folder).as_posix() for file in files(path)}
+    return {path: others.pop(str(Path(path).resolve())), **others}
+
+
 def _trees(path: str) -> dict[Path, ast.Module]:
     """The syntax tree of the file, and of each that it imports from its own folder."""
     if not os.path.isfile(path):

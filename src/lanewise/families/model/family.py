@@ -114,6 +114,11 @@ def no_extension(manifest: Manifest) -> str:
     return "kind model has no realizations to add; add data sets to its inputs, at the end"
 
 
+def files_of_code(manifest: Manifest) -> Mapping[str, str]:
+    """The model's file, and what it imports from its own folder; by path, their paths relative to that folder."""
+    return code.relative(model_config.of(manifest).code.path)
+
+
 def outputs() -> Outputs[Result]:
     """Posteriors in netCDF, diagnostics in JSON."""
     from lanewise.families.model import outputs as of_data_sets
@@ -183,5 +188,6 @@ FAMILY: Family[ModelConfig, Result, Record] = Family(
     conclude=conclude,
     lanes=Lanes(inference=inference, observe=observe, problem=problem, complete=complete),
     no_extension=no_extension,
+    code=files_of_code,
     ladders=LADDERS,
 )
