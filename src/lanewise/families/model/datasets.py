@@ -202,6 +202,15 @@ def whole(inputs: Inputs) -> frozenset[str]:
     return frozenset(name for name, source in pairs if table.column(source).whole)
 
 
+def labels(inputs: Inputs) -> dict[str, str]:
+    """Names in `data`, each with its unit as in `flux [mJy]`, where the table, or the first file, says one."""
+    table, found = _table(inputs.files[0]), {}
+    for name, source in (*inputs.columns, *inputs.scalars):
+        unit = table.column(source).unit
+        found[name] = f"{name} [{unit}]" if unit else name
+    return found
+
+
 def observe(one: DataSet) -> Observation:
     """The arrays of a data set: columns of shape (row, …), scalars of shape ().
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,8 +63,12 @@ def worst(summary: pd.DataFrame) -> list[str]:
     return list(tails.clip(upper=1 - tails).nsmallest(WORST).index)
 
 
-def of_predictions(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
-    """Data over the range that the posterior predicts, one panel per data set and the first observed site."""
+def of_predictions(results: Sequence[Result], labels: Mapping[str, str]) -> dict[str, tuple[str, bytes]]:
+    """Data over the range that the posterior predicts, one panel per data set and the first observed site.
+
+    Args:
+        labels: name in `data` → the name with its unit.
+    """
     if not results:
         return {}
     caption = (
@@ -72,10 +76,12 @@ def of_predictions(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
         "what is predicted. p: share of predicted data sets that scatter at least as much."
     )
     rows = -(-len(results) // 3)
-    return {"predictions": (caption, svg("predictions", partial(_predictions, results), (_WIDTH, 0.3 + 1.9 * rows)))}
+    return {
+        "predictions": (caption, svg("predictions", partial(_predictions, results, labels), (_WIDTH, 0.3 + 1.9 * rows)))
+    }
 
 
-def _predictions(results: Sequence[Result], figure: Figure) -> None:
+def _predictions(results: Sequence[Result], labels: Mapping[str, str], figure: Figure) -> None:
     rows = -(-len(results) // 3)
     height = 0.3 + 1.9 * rows
     axes = figure.subplots(rows, 3, squeeze=False).ravel()
@@ -84,13 +90,13 @@ def _predictions(results: Sequence[Result], figure: Figure) -> None:
         name, drawn = sorted(one.groups["posterior_predictive"].items())[0]
         seen = one.groups["observed_data"][name].ravel()
         low, high = np.quantile(drawn.reshape(-1, seen.size), _BAND, axis=0)
-        label, x = _abscissa(one, seen.size)
+        column, x = _abscissa(one, seen.size)
         order = np.argsort(x, kind="stable")
         panel.fill_between(x[order], low[order], high[order], color=PALETTE["g1"], alpha=0.25, linewidth=0)
         panel.plot(x, seen, ".", color=PALETTE["ink"], markersize=3)
         panel.set_title(f"{identifier_of(one.run_id)}: p = {predictive.tail(one):.3f}", fontsize=8.5, pad=3)
-        panel.set_xlabel(label, fontsize=7.5, labelpad=1)
-        panel.set_ylabel(name, fontsize=7.5, labelpad=1)
+        panel.set_xlabel(labels.get(column, column), fontsize=7.5, labelpad=1)
+        panel.set_ylabel(labels.get(name, name), fontsize=7.5, labelpad=1)
         panel.tick_params(labelsize=7)
     for panel in axes[len(results) :]:
         panel.set_visible(False)
