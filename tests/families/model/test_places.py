@@ -18,9 +18,17 @@ import pytest
 
 from conftest import S3, load, tree
 from families.model.campaigns import table, write
+from lanewise.families.model.datasets import padded
 from lanewise.storage.store import Store
 
 SIZES = (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "size"), [(1, 16), (16, 16), (17, 64), (64, 64), (65, 96), (97, 128), (128, 128), (129, 192), (193, 256)]
+)
+def test_few_sizes_serve_all_data_sets(n_rows: int, size: int) -> None:
+    assert padded(n_rows) == size
 
 
 def test_files_give_what_a_table_gives_and_the_report_has_their_units(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def of_predictions(results: Sequence[Result], labels: Mapping[str, str]) -> dict
     if not results:
         return {}
     caption = (
-        "Data (points) and the 5 % to 95 % of posterior predictive draws (band) of the data sets that look least like "
+        "Data (points) and the 5 % to 95 % of posterior predictive draws (bars) of the data sets that look least like "
         "what is predicted. p: share of predicted data sets that scatter at least as much."
     )
     rows = -(-len(results) // 3)
@@ -85,14 +85,13 @@ def _predictions(results: Sequence[Result], labels: Mapping[str, str], figure: F
     rows = -(-len(results) // 3)
     height = 0.3 + 1.9 * rows
     axes = figure.subplots(rows, 3, squeeze=False).ravel()
-    figure.subplots_adjust(0.06, 0.35 / height, 0.99, 1 - 0.25 / height, hspace=0.45, wspace=0.22)
+    figure.subplots_adjust(0.06, 0.35 / height, 0.99, 1 - 0.25 / height, hspace=0.5, wspace=0.3)
     for one, panel in zip(results, axes, strict=False):
         name, drawn = sorted(one.groups["posterior_predictive"].items())[0]
         seen = one.groups["observed_data"][name].ravel()
         low, high = np.quantile(drawn.reshape(-1, seen.size), _BAND, axis=0)
         column, x = _abscissa(one, seen.size)
-        order = np.argsort(x, kind="stable")
-        panel.fill_between(x[order], low[order], high[order], color=PALETTE["g1"], alpha=0.25, linewidth=0)
+        panel.vlines(x, low, high, color=PALETTE["g1"], alpha=0.35, linewidth=2.5)
         panel.plot(x, seen, ".", color=PALETTE["ink"], markersize=3)
         panel.set_title(f"{identifier_of(one.run_id)}: p = {predictive.tail(one):.3f}", fontsize=8.5, pad=3)
         panel.set_xlabel(labels.get(column, column), fontsize=7.5, labelpad=1)
