@@ -31,6 +31,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
         "model": "model.py:model",
         "inputs": {"table": "stars.csv", "id": "star", "columns": ["x", "y"]},
         "inference": {"method": "laplace", "laplace_config": {"samples": 400}},
+        "outputs": {"log_likelihood": True},
         "batch": {"size": 3, "width": 2},
     },
 }
@@ -55,6 +56,7 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("aggregate M --wait --deadline 1 --strict", {"shear": 4, "calibration": 4}),
     ("aggregate M --figures", {"shear": USAGE, "calibration": USAGE, "model": USAGE}),
     ("plan M --no-memory --target-sigma-m 0.1", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
+    ("compare M M", {"shear": USAGE, "calibration": USAGE, "heterodyne": USAGE}),
     ("verify M", {}),
     ("export M --layout directories -o unpacked", {}),
     ("clean M --dry-run", {}),

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,15 @@ def _weighted() -> Result:
     )
 
 
+def _with_groups(n: int) -> Result:
+    rng = np.random.default_rng(n)
+    drawn: dict[str, np.ndarray] = {
+        "y": rng.normal(size=(2, 5, n)).astype(np.float32),
+        "z": rng.normal(size=(2, 5, 2, n)),
+    }
+    return replace(_sampled(), groups={"log_likelihood": drawn, "observed_data": {"y": np.arange(n)}})
+
+
 def _failed() -> Result:
     return Result(
         "g1_+0.0200_g2_+0.0000_s44", 44, LaneStatus.NON_FINITE, "Not finite.", "nuts", {"g1": 0.02, "g2": 0.0}
@@ -99,7 +109,14 @@ def test_bytes_are_a_function_of_the_result() -> None:
 
 @pytest.mark.parametrize(
     "results",
-    [[_sampled(), _failed()], [_failed()], [_mode()], [_mode(), _failed()], [_weighted(), _failed(), _sampled()]],
+    [
+        [_with_groups(3), _failed(), _with_groups(4)],
+        [_sampled(), _failed()],
+        [_failed()],
+        [_mode()],
+        [_mode(), _failed()],
+        [_weighted(), _failed(), _sampled()],
+    ],
 )
 def test_what_is_packed_unpacks_to_the_same_files(results: list[Result]) -> None:
     unpacked = OUTPUTS.unpack(OUTPUTS.packed_nc(results))

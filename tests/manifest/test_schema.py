@@ -161,13 +161,12 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
-    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "model", "inference", "calibration"})
+    of_model = {"model", "inference", "calibration", "outputs"}
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", *of_model})
     idle += _idle("shear-config", manifests, "config", set())
     others = {"shear", "realizations", "acceptance"}
     counted = {"calibration": {"count": 100}}
-    idle += _idle(
-        "manifest", [HETERODYNE], "", {*others, "convergence", "batch.width", "model", "inference", "calibration"}
-    )
+    idle += _idle("manifest", [HETERODYNE], "", {*others, "convergence", "batch.width", *of_model})
     flow = {**HETERODYNE["config"], "model": {"type": "laminar_flow", "gap": 1e6}}
     idle += _idle("heterodyne-config", [HETERODYNE, {**HETERODYNE, "config": flow}], "config", set())
     model = yaml_text.parse(Path(write_model(tmp_path)).read_text(), "m.yaml").value
@@ -254,6 +253,7 @@ def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
         (manifest.Convergence, whole["convergence"]["properties"]),
         (manifest.Acceptance, whole["acceptance"]["properties"]),
         (manifest.Output, whole["output"]["properties"]),
+        (model_config.Outputs, whole["outputs"]["properties"]),
         (manifest.Resources, whole["resources"]["properties"]),
         (Image, scene["image"]["properties"]),
         (Noise, scene["image"]["properties"]["noise"]["properties"]),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import h5netcdf
 import numpy as np
 
+from lanewise.engine import flat
 from lanewise.engine.results import Diagnostics, Result, without_values
 from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
@@ -23,6 +23,8 @@ from lanewise.manifest.status import LaneStatus
 
 # Members whose reasons convergence.json names.
 _MEMBERS_TOLD = 20
+# Groups of posterior.nc whose arrays have no axes chain and draw.
+WITHOUT_DRAWS = frozenset({"observed_data", "constant_data", "loo", "loo_khat"})
 
 
 def convergence(result: Result) -> dict[str, Any]:
@@ -132,9 +134,11 @@ class LaneOutputs:
                     key: np.stack([_padded(part.get(key), (n_chains, n_draws), dtype) for part in parts])
                     for key, dtype in dtypes.items()
                 }
-                _write(group, ("realization", "chain", "draw"), stacked)
-            if several := [result.members for result in results if result.members is not None]:
-                _write_members(file.create_group("members"), several)
+                flat.write_variable(group, ("realization", "chain", "draw"), stacked)
+            if several := [_members_arrays(result.members) for result in results if result.members is not None]:
+                flat.write(file.create_group("members"), several)
+            if more := [_groups_arrays(result) for result in results if result.groups]:
+                flat.write(file.create_group("groups"), more)
         return buffer.getvalue()
 
     def unpack(self, data: bytes, /) -> list[Result]:
@@ -142,11 +146,10 @@ class LaneOutputs:
         found = []
         with h5netcdf.File(io.BytesIO(data), "r") as file:
             arrays = {
-                name: {key: _read(file[name][key]) for key in file[name].variables}
-                for name in ("posterior", "sample_stats", "members")
-                if name in file
+                name: {key: flat.read_variable(file[name][key]) for key in file[name].variables}
+                for name in ("posterior", "sample_stats")
             }
-            before: dict[str, int] = {}
+            of_each = {name: flat.Reader(file[name]) for name in ("members", "groups") if name in file}
             for index, record in enumerate(json.loads(text) for text in file["record"][:]):
                 n_chains, n_draws = record.pop("shape")
                 status = LaneStatus[record.pop("status").upper()]
@@ -159,6 +162,10 @@ class LaneOutputs:
                     for name, keys in record.pop("arrays").items()
                 )
                 told = record.pop("members", None)
+                groups = {
+                    group: {name: of_each["groups"].take(f"{group} {name}", shape) for name, shape in shapes.items()}
+                    for group, shapes in record.pop("groups", {}).items()
+                }
                 found.append(
                     Result(
                         **record,
@@ -167,7 +174,8 @@ class LaneOutputs:
                         stats=stats,
                         diagnostics=diagnostics,
                         tries=tries,
-                        members=None if told is None else _read_members(told, arrays["members"], before),
+                        members=None if told is None else _read_members(told, of_each["members"]),
+                        groups=groups,
                     )
                 )
         return found
@@ -178,7 +186,9 @@ Arrays = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
 
 
 def posterior_nc(result: Result, arrays: Arrays | None = None, attributes: Mapping[str, str] | None = None) -> bytes:
-    """posterior.nc: netCDF-4 with the groups posterior and sample_stats, readable by ArviZ before and since 1.0.
+    """posterior.nc: netCDF-4, readable by ArviZ before and since 1.0.
+
+    Its groups are posterior, sample_stats, and those of the result.
 
     Args:
         arrays: the posterior as arrays; default: one of shape (chain, draw) for each name.
@@ -190,17 +200,36 @@ def posterior_nc(result: Result, arrays: Arrays | None = None, attributes: Mappi
     with h5netcdf.File(buffer, "w") as file:
         file.attrs.update({"inference_method": result.method, **(attributes or {})})
         for name, variables in (("posterior", chosen), ("sample_stats", stats)):
-            group = file.create_group(name)
-            group.attrs["inference_method"] = result.method
             sizes = dict(zip(("chain", "draw"), result.shape, strict=True))
-            for axes, values in variables.values():
-                sizes |= dict(zip(axes, values.shape[2:], strict=True))
-            group.dimensions = sizes
-            for axis, size in sizes.items():
-                group.create_variable(axis, (axis,), data=np.arange(size))
-            for key, (axes, values) in variables.items():
-                _write(group, ("chain", "draw", *axes), {key: values})
+            of_draws = {key: (("chain", "draw", *axes), values) for key, (axes, values) in variables.items()}
+            _write_group(file, name, result.method, of_draws, sizes)
+        for name, part in result.groups.items():
+            first = () if name in WITHOUT_DRAWS else ("chain", "draw")
+            _write_group(file, name, result.method, {key: (_axes(key, one, first), one) for key, one in part.items()})
     return buffer.getvalue()
+
+
+def _axes(name: str, values: np.ndarray, first: tuple[str, ...]) -> tuple[str, ...]:
+    return (*first, *(f"{name}_dim_{k}" for k in range(values.ndim - len(first))))
+
+
+def _write_group(file: Any, name: str, method: str, variables: Arrays, sizes: Mapping[str, int] | None = None) -> None:
+    """Write a group of netCDF.
+
+    Args:
+        variables: name → the names of all axes, and values.
+        sizes: axis → size, of axes that the group has in any case.
+    """
+    group = file.create_group(name)
+    group.attrs["inference_method"] = method
+    every = dict(sizes or {})
+    for axes, values in variables.values():
+        every |= dict(zip(axes, values.shape, strict=True))
+    group.dimensions = every
+    for axis, size in every.items():
+        group.create_variable(axis, (axis,), data=np.arange(size))
+    for key, (axes, values) in variables.items():
+        flat.write_variable(group, axes, {key: values})
 
 
 def _record(result: Result) -> dict[str, Any]:
@@ -219,7 +248,16 @@ def _record(result: Result) -> dict[str, Any]:
         "shape": result.shape,
         "arrays": {"posterior": list(result.posterior), "sample_stats": list(result.stats)},
         **({} if result.members is None else {"members": _members_record(result.members)}),
+        **({"groups": _groups_record(result)} if result.groups else {}),
     }
+
+
+def _groups_record(result: Result) -> dict[str, Any]:
+    return {group: {name: array.shape for name, array in arrays.items()} for group, arrays in result.groups.items()}
+
+
+def _groups_arrays(result: Result) -> dict[str, np.ndarray]:
+    return {f"{group} {name}": array for group, arrays in result.groups.items() for name, array in arrays.items()}
 
 
 def _members_told(members: Members) -> dict[str, Any]:
@@ -233,33 +271,15 @@ def _members_record(members: Members) -> dict[str, Any]:
     return {"n": len(members.status), "reasons": {str(at): text for at, text in members.reasons.items()}, "of": shapes}
 
 
-def _write_members(group: Any, several: Sequence[Members]) -> None:
-    """Status and records of all realizations' members, each as one flat array: their shapes may differ."""
-    parts: dict[str, list[np.ndarray]] = {"status": [members.status for members in several]}
-    for members in several:
-        for name, array in members.record.items():
-            parts.setdefault(f"record_{name}", []).append(array.ravel())
-    for name, arrays in parts.items():
-        values = np.concatenate(arrays)
-        group.dimensions[name] = len(values)
-        _write(group, (name,), {name: values})
+def _members_arrays(members: Members) -> dict[str, np.ndarray]:
+    return {"status": members.status, **{f"record_{name}": array for name, array in members.record.items()}}
 
 
-def _read_members(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray], before: dict[str, int]) -> Members:
-    """The members of the next realization.
-
-    Args:
-        before: by variable, the number of values that earlier realizations have; it is updated.
-    """
-
-    def taken(name: str, shape: Sequence[int]) -> np.ndarray:
-        first, n = before.get(name, 0), math.prod(shape)
-        before[name] = first + n
-        return arrays[name][first : first + n].reshape(shape)
-
+def _read_members(told: Mapping[str, Any], arrays: flat.Reader) -> Members:
+    """The members of the next realization."""
     return Members(
-        taken("status", [told["n"]]),
-        {name: taken(f"record_{name}", shape) for name, shape in told["of"].items()},
+        arrays.take("status", [told["n"]]),
+        {name: arrays.take(f"record_{name}", shape) for name, shape in told["of"].items()},
         {int(at): text for at, text in told["reasons"].items()},
     )
 
@@ -275,20 +295,6 @@ def _padded(array: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype[An
     if array is not None:
         whole[: array.shape[0], : array.shape[1]] = array
     return whole
-
-
-def _write(group: Any, dimensions: tuple[str, ...], variables: Mapping[str, np.ndarray]) -> None:
-    for name, values in variables.items():
-        # netCDF has no booleans: xarray's convention is a byte with the attribute dtype.
-        stored = values.astype(np.int8) if values.dtype == bool else values
-        variable = group.create_variable(name, dimensions, data=stored)
-        if values.dtype == bool:
-            variable.attrs["dtype"] = "bool"
-
-
-def _read(variable: Any) -> np.ndarray:
-    values: np.ndarray = variable[...]
-    return values.astype(bool) if variable.attrs.get("dtype") == "bool" else values
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -67,6 +67,8 @@ class Result:
         tries: every attempt, including the first run; empty without retries.
         members: what the members left, and their status; None for a realization with one member.
         model: which of several models of the data was used, see `Problem.model`; empty if there is only one.
+        groups: further groups of posterior.nc: name of the group → variable → values. Their first axes are chain and
+            draw, but for those in `files.WITHOUT_DRAWS`.
     """
 
     run_id: str
@@ -82,6 +84,7 @@ class Result:
     tries: tuple[Try, ...] = ()
     members: Members | None = None
     model: str = ""
+    groups: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def member_counts(self) -> Mapping[str, int]:

@@ -67,6 +67,10 @@ def _of_lanes(manifest: Manifest) -> Mapping[str, Any]:
     return {"config": manifest.config.content, "convergence": convergence, "width": manifest.batch.width}
 
 
+def _no_code(_: Manifest) -> Mapping[str, str]:
+    return {}
+
+
 def _can_be_extended(_: Manifest) -> str:
     return ""
 
@@ -106,6 +110,8 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
         forecast: predicts the number of realizations that a standard error needs (`plan --target-sigma-m`).
         keys: JSON Schema of the family's own keys in the manifest: `properties`, `required`, `definitions`. Those of
             lanewise's own families are in schemas/manifest.schema.json, which editors read.
+        code: files of the user's code that a campaign needs: path on this machine → path relative to their folder.
+            `render kubernetes` mounts them where the pods do not have them.
         figures: draws a figure of every realization (`aggregate --figures`); yields its path, or the error.
     """
 
@@ -134,6 +140,7 @@ class Family(Generic[ConfigT, ResultT, RecordT]):
     keys: Mapping[str, Any] = field(default_factory=dict)
     forecast: Callable[[RecordT, float], Sequence[Forecast]] | None = None
     figures: Callable[[RecordT], Iterator[str | LanewiseError]] | None = None
+    code: Callable[[Manifest], Mapping[str, str]] = _no_code
 
 
 # A type checker cannot know the type behind an entry point.

@@ -20,6 +20,18 @@ def beside(file: str, path: str) -> str:
     return f"{split(file)[0].rstrip('/')}/{path}"
 
 
+def relocated(value: Any, places: Mapping[str, str]) -> Any:
+    """A resolved value with other paths of files that are pinned by their SHA-256; `places`: old path → new path."""
+    if isinstance(value, list):
+        return [relocated(part, places) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    moved = {key: relocated(part, places) for key, part in value.items()}
+    if {"path", "sha256"} <= value.keys():
+        moved["path"] = places.get(value["path"], value["path"])
+    return moved
+
+
 def pinned(value: Any) -> Iterator[str]:
     """The path of every file in a resolved value, e.g. of a manifest, that is pinned by its SHA-256."""
     if isinstance(value, list):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lanewise.machine import interrupts
@@ -14,7 +14,7 @@ from lanewise.manifest.manifest import Config, Manifest, Rung
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import AnyResult, Try
 from lanewise.manifest.status import LaneStatus
-from lanewise.operations import attempts, chunks
+from lanewise.operations import attempts, chunks, mend
 from lanewise.operations.attempts import ComputedChunk
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.checkpoints import Policy
@@ -46,11 +46,12 @@ class Retried:
 def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progress: Reporter) -> Retried:
     """Retry realizations with these statuses, chunk by chunk; chunks that failed or were lost are computed first.
 
-    A realization that failed or was not finite is computed once more without changes. A realization that did not
-    converge climbs the ladder of its method until it converges or the ladder ends. Of a realization with several
-    members, those with these statuses are computed again, and the others are kept. The data keep their seed, the keys
-    of the draws contain the number of the retry, and every attempt is recorded. A chunk's commit is replaced in one
-    step.
+    Realizations that were not ok and whose data have changed since are computed first, whatever their status, see
+    `mend`; they count as retried, and are not retried again. A realization that failed or was not finite is computed
+    once more without changes. A realization that did not converge climbs the ladder of its method until it converges
+    or the ladder ends. Of a realization with several members, those with these statuses are computed again, and the
+    others are kept. The data keep their seed, the keys of the draws contain the number of the retry, and every attempt
+    is recorded. A chunk's commit is replaced in one step.
 
     Raises:
         ResultsDiffer: the committed results are not of this manifest.
@@ -59,10 +60,11 @@ def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progr
     """
     errors: list[Exception] = []
     counts: Counter[str] = Counter()
-    n_tried = n_mended = 0
     statuses &= mendable(record.manifest)
     words = {status.word for status in statuses}
     with claims.held(record.store, progress) as claim:
+        anew = mend.mend(record, policy, claim)
+        n_tried, n_mended = len(anew), sum(status is LaneStatus.OK for status in anew.values())
         if lost := [record.plan.chunks[index] for index in dead(record)]:
             solver = chunks.solver(record)
             errors += chunks.compute(record, solver, lost, policy, overwrite=False, progress=claim).errors
@@ -71,7 +73,9 @@ def retry(record: Record, statuses: frozenset[LaneStatus], policy: Policy, progr
             if not words.isdisjoint({*commit.counts, *commit.members}):
                 interrupts.stop_here()
                 with interrupts.deferred():
-                    tried, mended, now = _chunk(record, record.plan.chunks[index], commit, statuses, policy, claim)
+                    tried, mended, now = _chunk(
+                        record, record.plan.chunks[index], commit, statuses, anew.keys(), policy, claim
+                    )
                 n_tried, n_mended = n_tried + tried, n_mended + mended
                 text = f"chunk {index}: {tried} retried, {mended} of them ok now"
                 progress.say("retried", text, chunk=index, tried=tried, mended=mended)
@@ -100,11 +104,23 @@ def dead(record: Record) -> list[int]:
 
 
 def _chunk(
-    record: Record, chunk: Chunk, commit: Commit, statuses: frozenset[LaneStatus], policy: Policy, claim: Claim
+    record: Record,
+    chunk: Chunk,
+    commit: Commit,
+    statuses: frozenset[LaneStatus],
+    leave: Collection[str],
+    policy: Policy,
+    claim: Claim,
 ) -> tuple[int, int, Commit]:
-    """Retry one chunk's realizations; returns how many were retried, how many are ok now, and the valid commit."""
+    """Retry one chunk's realizations; returns how many were retried, how many are ok now, and the valid commit.
+
+    Args:
+        leave: run ids that are not retried.
+    """
     commit, results = _loaded(record, commit)
-    wanted = [at for at, result in enumerate(results) if not statuses.isdisjoint(_statuses(result))]
+    wanted = [
+        at for at, one in enumerate(results) if not statuses.isdisjoint(_statuses(one)) and one.run_id not in leave
+    ]
     rungs = ladder_of(record.manifest)
     made: list[_Made] = []
     open_ = wanted

@@ -7,22 +7,33 @@ aggregation polls the commits in storage. It does not depend on the chunk Job, w
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lanewise.errors import NOT_CONVERGED, ChunkImpossible, ManifestError, UsageError
 from lanewise.machine import interrupts
-from lanewise.manifest import yaml_text
+from lanewise.manifest import registry, yaml_text
 from lanewise.manifest.document import Document
+from lanewise.manifest.locations import relocated
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Plan
 from lanewise.render import patches as patching
-from lanewise.render.site import WORKING_DIRECTORY, Site, check_inputs, check_output, pairs, parse_toleration
+from lanewise.render.site import (
+    WORKING_DIRECTORY,
+    Site,
+    check_inputs,
+    check_output,
+    pairs,
+    parse_toleration,
+    reachable,
+)
 from lanewise.storage import claims, waits
 
 Object = dict[str, Any]
 
 MANIFEST_PATH = "/etc/lanewise/manifest.yaml"
+_CODE = "/etc/lanewise/code"
 
 # With more indexes than this, Kubernetes limits what may fail, and how many pods may run: pods get several chunks.
 _MOST_INDEXES = 100_000
@@ -54,7 +65,7 @@ def objects(manifest: Manifest, plan: Plan, site: Site) -> list[Object]:
         UsageError: see `jobs`.
     """
     check_output(manifest, site)
-    check_inputs(manifest, site)
+    check_inputs(manifest, site, _code(manifest, site))
     return [_config_map(manifest, site), _chunk_job(manifest, plan, site), _aggregation_job(manifest, site)]
 
 
@@ -69,19 +80,34 @@ def _header(manifest: Manifest, plan: Plan) -> str:
     )
 
 
+def _code(manifest: Manifest, site: Site) -> dict[str, str]:
+    """The user's code that the pods do not have: path on this machine → path in the mounted folder."""
+    found = registry.family(manifest.kind).code(manifest)
+    return {} if all(reachable(path, site) for path in found) else dict(found)
+
+
+def _code_keys(code: Mapping[str, str]) -> dict[str, str]:
+    """Key in the ConfigMap → path in the mounted folder: keys have no slashes, and few other characters."""
+    return {f"code-{number}": path for number, path in enumerate(code.values())}
+
+
 def _config_map(manifest: Manifest, site: Site) -> Object:
-    text = yaml_text.dump(dict(manifest.content))
-    if (size := len(text.encode())) > _CONFIG_MAP_BYTES:
-        raise UsageError(
-            f"{manifest.source}: the manifest takes {size} bytes, a ConfigMap holds {_CONFIG_MAP_BYTES}; "
-            "split the campaign into several manifests"
-        )
+    code = _code(manifest, site)
+    content = relocated(dict(manifest.content), {path: f"{_CODE}/{name}" for path, name in code.items()})
+    data = {posixpath.basename(MANIFEST_PATH): yaml_text.dump(content)}
+    data |= {key: Path(path).read_text(encoding="utf-8") for key, path in zip(_code_keys(code), code, strict=True)}
+    if (size := sum(len(text.encode()) for text in data.values())) > _CONFIG_MAP_BYTES:
+        remedy = "split the campaign into several manifests"
+        if code:
+            remedy += ", or put the code into an image FROM lanewise, see docs/model.md"
+        what = "the manifest and its code take" if code else "the manifest takes"
+        raise UsageError(f"{manifest.source}: {what} {size} bytes, a ConfigMap holds {_CONFIG_MAP_BYTES}; {remedy}")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(manifest, site, "manifest"),
         "immutable": True,
-        "data": {posixpath.basename(MANIFEST_PATH): text},
+        "data": data,
     }
 
 
@@ -186,7 +212,7 @@ def _template(manifest: Manifest, site: Site, role: str, args: list[str], resour
     }
     spec["containers"] = [_container(site, args, resources)]
     spec["volumes"] = [
-        {"name": "manifest", "configMap": {"name": f"{manifest.name}-manifest"}},
+        {"name": "manifest", "configMap": {"name": f"{manifest.name}-manifest"} | _items(manifest, site)},
         {"name": "tmp", "emptyDir": {}},
     ]
     if site.claim:
@@ -194,6 +220,15 @@ def _template(manifest: Manifest, site: Site, role: str, args: list[str], resour
     annotations = pairs("--annotation", site.annotation)
     metadata = {"labels": _labels(manifest, site, role)} | ({"annotations": annotations} if annotations else {})
     return {"metadata": metadata, "spec": spec}
+
+
+def _items(manifest: Manifest, site: Site) -> Object:
+    """Where the keys of the ConfigMap are mounted, if there is code."""
+    name = posixpath.basename(MANIFEST_PATH)
+    folder = posixpath.relpath(_CODE, posixpath.dirname(MANIFEST_PATH))
+    keys = _code_keys(_code(manifest, site))
+    items = [{"key": name, "path": name}, *({"key": key, "path": f"{folder}/{path}"} for key, path in keys.items())]
+    return {"items": items} if keys else {}
 
 
 def _container(site: Site, args: list[str], resources: Object) -> Object:

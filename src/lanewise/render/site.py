@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -183,13 +184,16 @@ def check_output(manifest: Manifest, site: Site) -> None:
         )
 
 
-def check_inputs(manifest: Manifest, site: Site) -> None:
-    """Check that the pods can reach the data files that the manifest names.
+def check_inputs(manifest: Manifest, site: Site, mounted: Collection[str] = ()) -> None:
+    """Check that the pods can reach the files that the manifest names.
+
+    Args:
+        mounted: files that come with the ConfigMap.
 
     Raises:
         UsageError: a file is in memory, or on this machine's disk and not below the claim's mount.
     """
-    lost = [path for path in pinned(manifest.content) if not _reachable(path, site)]
+    lost = [path for path in pinned(manifest.content) if path not in mounted and not reachable(path, site)]
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise UsageError(
@@ -198,7 +202,8 @@ def check_inputs(manifest: Manifest, site: Site) -> None:
         )
 
 
-def _reachable(path: str, site: Site) -> bool:
+def reachable(path: str, site: Site) -> bool:
+    """Whether the pods have the file: at a URL, or below the claim's mount."""
     scheme, _, local = path.rpartition("://")
     if scheme not in {"", "file", "local"}:
         return scheme != "memory"

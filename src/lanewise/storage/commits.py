@@ -196,12 +196,26 @@ def check(store: Store, plan: Plan, chunk: Chunk, commit: Commit) -> None:
     expected = {r.run_id: r.identity for r in chunk.realizations}
     if dict(commit.realizations) == expected:
         return
-    reasons = list(identity.differences(commit.settings, plan.settings)) or [
-        f"chunk {chunk.index} holds other realizations; batch.size differs (to change it: lanewise rechunk), or the "
-        "truths and seeds, or the inputs and the sweep (to add realizations: lanewise extend)"
-    ]
+    if changed := sorted(with_other_data(plan, chunk, commit)):
+        names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        reasons = [
+            f"the data of {names} have changed since chunk {chunk.index} was computed; if they were not ok, "
+            "`lanewise retry` computes them again, and only them"
+        ]
+    else:
+        reasons = list(identity.differences(commit.settings, plan.settings)) or [
+            f"chunk {chunk.index} holds other realizations; batch.size differs (to change it: lanewise rechunk), or "
+            "the truths and seeds, or the inputs and the sweep (to add realizations: lanewise extend)"
+        ]
     shown = "; ".join(reasons[:5])
     raise ResultsDiffer(f"{store.url}: holds other results: {shown}; choose another output.url or --overwrite")
+
+
+def with_other_data(plan: Plan, chunk: Chunk, commit: Commit) -> frozenset[str]:
+    """Run ids of a chunk's realizations whose data have changed since its commit; empty if more than data differs."""
+    expected = {r.run_id: r.identity for r in chunk.realizations}
+    same = list(commit.realizations) == list(expected) and not any(identity.differences(commit.settings, plan.settings))
+    return frozenset(one for one in expected if commit.realizations[one] != expected[one]) if same else frozenset()
 
 
 def outputs_of(settings: Mapping[str, Any]) -> Outputs[Any]:

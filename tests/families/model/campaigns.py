@@ -30,9 +30,9 @@ def table(sizes: tuple[int, ...] = SIZES) -> str:
     return "\n".join(rows) + "\n"
 
 
-def write(folder: Path, model: str = MEAN, data: str | None = None, **changes: Any) -> str:
-    """Write model.py, stars.csv and m.yaml; returns the path of the manifest."""
-    (folder / "model.py").write_text(HEAD + textwrap.dedent(model))
+def write(folder: Path, source: str = MEAN, data: str | None = None, **changes: Any) -> str:
+    """Write model.py, stars.csv and m.yaml, with some keys replaced; returns the path of the manifest."""
+    (folder / "model.py").write_text(HEAD + textwrap.dedent(source))
     (folder / "stars.csv").write_text(table() if data is None else data)
     content: dict[str, Any] = {
         "apiVersion": "lanewise/v1",

@@ -13,8 +13,10 @@ import pytest
 
 from conftest import Lanewise, load, tree
 from families.model.campaigns import MEAN, SIZES, table, write
+from lanewise.engine.engine import Engine
 from lanewise.errors import ResultsDiffer
 from lanewise.families.model.outputs import arrays
+from lanewise.manifest.plan import Chunk
 
 
 def test_every_data_set_has_its_conjugate_posterior_whatever_its_size(tmp_path: Path) -> None:
@@ -40,11 +42,11 @@ def test_every_data_set_has_its_conjugate_posterior_whatever_its_size(tmp_path: 
     assert str(tmp_path) not in page
 
 
-def test_a_bad_data_set_is_an_outcome_of_its_own_and_its_neighbours_keep_their_bits(
-    tmp_path: Path, lanewise: Lanewise
+def test_bad_data_sets_are_outcomes_of_their_own_and_once_mended_retry_computes_only_them(
+    tmp_path: Path, lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = table((5, 7, 11, 5, 6))
-    lines = whole.splitlines()
+    long = table((5, 7, 11, 5, 6))
+    lines = long.splitlines()
     poisoned = "\n".join([lines[0], lines[1].rpartition(",")[0] + ",", *lines[2:]])
     empty = "\n".join("s1,," if line.startswith("s1,") else line for line in poisoned.splitlines())
     changes: dict[str, Any] = {"inputs": {"table": "stars.csv", "id": "star", "columns": ["x", "y"], "max_rows": 10}}
@@ -55,13 +57,32 @@ def test_a_bad_data_set_is_an_outcome_of_its_own_and_its_neighbours_keep_their_b
     assert "stars.csv, row 1 (star s0), column y: is missing; mend or remove it" in rows["reason"]["s0"]
     assert "stars.csv (star s1): is empty: no row has a value of x, y" in rows["reason"]["s1"]
     assert "stars.csv (star s2): has 11 rows, inputs.max_rows is 10" in rows["reason"]["s2"]
+    whole = "\n".join(line for line in lines if not line.startswith("s2,5.0000")) + "\n"
     alone = write(
         tmp_path, data=whole, **changes, batch={"size": 5, "width": 2}, output={"url": str(tmp_path / "other")}
     )
     load(alone).run()
     for name in ("s3", "s4"):
-        mine, other = (tree(tmp_path / of / name) for of in ("results", "other"))
-        assert mine == other
+        assert tree(tmp_path / "results" / name) == tree(tmp_path / "other" / name)
+    asked: list[tuple[str, ...]] = []
+    compute = Engine.run
+
+    def noted(by: Engine, chunk: Chunk, *rest: Any) -> Any:
+        asked.append(chunk.run_ids)
+        return compute(by, chunk, *rest)
+
+    monkeypatch.setattr(Engine, "run", noted)
+    path = write(tmp_path, data=whole, **changes, batch={"size": 5, "width": 2})
+    code, _, err = lanewise("run", path)
+    assert (code, "the data of s0, s1, s2 have changed since chunk 0 was computed" in err) == (65, True), err
+    code, out, _ = lanewise("retry", path)
+    assert (code, "3 realizations tried again, 3 of them ok now; 5 ok are committed" in out) == (0, True), out
+    assert tree(tmp_path / "results") == tree(tmp_path / "other")
+    assert asked == [("s0", "s1", "s2")]
+    assert load(path).run().reused == 1
+    write(tmp_path, data=whole.replace("s4,0.0000", "s4,0.0001"), **changes, batch={"size": 5, "width": 2})
+    code, _, err = lanewise("retry", path)
+    assert (code, "the data of s4 have changed, whose results in chunk 0 are ok" in err) == (65, True), err
 
 
 def test_an_edited_model_or_row_never_reuses_results_and_a_comment_does(tmp_path: Path) -> None:
@@ -83,7 +104,7 @@ def test_an_edited_model_or_row_never_reuses_results_and_a_comment_does(tmp_path
     assert load(path).run().reused == 1
     data = (tmp_path / "stars.csv").read_text()
     (tmp_path / "stars.csv").write_text(data.replace("s2,0.0000", "s2,0.0001"))
-    with pytest.raises(ResultsDiffer, match="holds other realizations"):
+    with pytest.raises(ResultsDiffer, match="the data of s2 have changed"):
         load(path).run()
 
 

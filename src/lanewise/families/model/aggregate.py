@@ -6,9 +6,10 @@ from collections import Counter
 
 import pandas as pd
 
+from lanewise.engine.results import Result
 from lanewise.errors import NOT_CONVERGED
 from lanewise.families.calibration import report as calibrations
-from lanewise.families.model import calibration, datasets, figures, report
+from lanewise.families.model import calibration, datasets, figures, predictive, report
 from lanewise.families.model import outputs as of_data_sets
 from lanewise.families.model.datasets import identifier_of
 from lanewise.families.model.report import Survey
@@ -17,13 +18,14 @@ from lanewise.report import context as contexts
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.statistics import verdict as verdicts
+from lanewise.storage import commits
 from lanewise.storage.record import Record
 
 CALIBRATION = "calibration.csv"
 # Reasons that the command line prints.
 _REASONS = 5
 # Columns that stand first, in this order; those of the model's sites follow.
-_FIRST = ("id", "run_id", "status", "method_used", "khat", "divergences", "retries", "reason")
+_FIRST = ("id", "run_id", "status", "method_used", "khat", "divergences", "retries", "reason", *predictive.COLUMNS)
 
 
 def collect(record: Record) -> pd.DataFrame:
@@ -42,13 +44,16 @@ def conclude(record: Record) -> Conclusion:
     record.store.put(SUMMARY, frame_csv(summary))
     record.store.put(of_data_sets.SUMMARY_PARQUET, of_data_sets.parquet(summary))
     found = survey(record, summary, record.damaged_chunks(damaged))
-    plots, calibrated = figures.of_sites(found, summary), None
+    labels = datasets.labels(datasets.extent_of(record.manifest).inputs)
+    worst = _results(record, figures.worst(summary))
+    plots = figures.of_sites(found, summary) | figures.of_predictions(worst, labels)
+    calibrated = None
     if datasets.extent_of(record.manifest).count:
         simulated = _table([row for row in rows if datasets.is_simulated(row["run_id"])])
         record.store.put(CALIBRATION, frame_csv(simulated))
         calibrated, more = calibration.concluded(record, simulated, damaged)
         plots |= {name: (calibrations.CAPTIONS[name], picture) for name, picture in more.items()}
-    page = report.render(found, summary, plots, contexts.context(record), calibrated)
+    page = report.render(found, summary, plots, contexts.context(record), tuple(labels.values()), calibrated)
     record.store.put(REPORT, page.encode())
     lines = [found.headline]
     lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]
@@ -60,6 +65,18 @@ def conclude(record: Record) -> Conclusion:
         code = code or verdicts.EXIT_CODES[calibrated.verdict.verdict]
     missing = frozenset(one.run_id for _, one in record.missing({row["run_id"] for row in rows}))
     return Conclusion(found, tuple(lines), code, missing, found.damaged)
+
+
+def _results(record: Record, run_ids: list[str]) -> list[Result]:
+    """The committed results of these run ids, in this order."""
+    holding = [chunk.index for chunk in record.plan.chunks if not set(run_ids).isdisjoint(chunk.run_ids)]
+    found = {
+        one.run_id: one
+        for commit in record.survey(holding)[0].values()
+        for one in commits.load_results(record.store, commit)
+        if isinstance(one, Result) and one.run_id in run_ids
+    }
+    return [found[run_id] for run_id in run_ids]
 
 
 def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, ...] = ()) -> Survey:
@@ -88,8 +105,9 @@ def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, .
 def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if frame.empty:
-        return pd.DataFrame(columns=list(_FIRST))
+        return pd.DataFrame(columns=[name for name in _FIRST if name not in predictive.COLUMNS])
     # Undefined everywhere, e.g. divergences of importance: an empty column of numbers.
     empty = [name for name in frame.columns if frame[name].isna().all()]
     frame[empty] = frame[empty].astype(float)
-    return frame[[*_FIRST, *(name for name in frame.columns if name not in _FIRST)]]
+    first = [name for name in _FIRST if name in frame]
+    return frame[[*first, *(name for name in frame.columns if name not in first)]]

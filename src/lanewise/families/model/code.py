@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lanewise.errors import Complaint, DataError, ManifestError
+from lanewise.families.model import own_density
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document
 from lanewise.manifest.locations import beside
@@ -114,6 +115,13 @@ def files(path: str) -> list[str]:
     return sorted(map(str, _trees(path)))
 
 
+def relative(path: str) -> dict[str, str]:
+    """The same files by path, and their paths relative to the folder of the file; the file itself is the first."""
+    folder = Path(path).resolve().parent
+    others = {file: Path(file).relative_to(folder).as_posix() for file in files(path)}
+    return {path: others.pop(str(Path(path).resolve())), **others}
+
+
 def _trees(path: str) -> dict[Path, ast.Module]:
     """The syntax tree of the file, and of each that it imports from its own folder."""
     if not os.path.isfile(path):
@@ -179,7 +187,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 @cache
 def load(code: Code) -> Callable[..., Any]:
-    """The function; its file is executed once per process and version.
+    """The function, or a model that has its density; its file is executed once per process and version.
 
     Raises:
         DataError: the code has changed since the campaign was planned, or the file cannot be executed.
@@ -207,7 +215,7 @@ def load(code: Code) -> Callable[..., Any]:
     except Exception as error:  # whatever the user's file raises
         raise DataError(f"{place(error, code)}: {type(error).__name__}: {error}") from error
     function: Callable[..., Any] = getattr(module, code.function)
-    return function
+    return own_density.as_model(code.path, function, vars(module)) if own_density.is_density(function) else function
 
 
 def place(error: BaseException, code: Code) -> str:

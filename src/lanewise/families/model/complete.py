@@ -1,4 +1,4 @@
-"""What follows from the draws of a data set: its deterministic sites."""
+"""What follows from the draws of a data set: its deterministic sites, and what is asked for under `outputs`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,38 @@ import jax
 import numpy as np
 
 from lanewise.engine.results import Result
-from lanewise.families.model import trial
+from lanewise.families.model import datasets, modes, pointwise, trial
 from lanewise.families.model.config import ModelConfig
 from lanewise.manifest.problem import Data
+from lanewise.manifest.status import LaneStatus
 
 
 def complete(config: ModelConfig, result: Result, data: Data) -> Result:
-    """The result with the constant elements of its latents, and the deterministic sites, for every draw."""
+    """The result with the constant elements of its latents and the deterministic sites for every draw, and groups.
+
+    It is not converged if its draws have missed a mode of the posterior.
+
+    Simulated data sets of a calibration have no groups.
+    """
     density, compute = _deterministics(config)
     shape = result.shape
     more = {name: np.full(shape, value) for name, value in density.constants.items()}
+    flat = {name: np.ravel(draws).astype(config.precision) for name, draws in result.posterior.items()}
+    arrays = {name: one if one.dtype == bool else one.astype(config.precision) for name, one in data.items()}
     if density.deterministics:
-        flat = {name: np.ravel(draws).astype(config.precision) for name, draws in result.posterior.items()}
-        arrays = {name: one if one.dtype == bool else one.astype(config.precision) for name, one in data.items()}
         found = jax.device_get(compute(flat, arrays))
         more |= {
             name: np.asarray(values[:, at], np.float64).reshape(shape)
             for variable, values in zip(density.deterministics, found, strict=True)
             for at, name in enumerate(variable.flat)
         }
-    return replace(result, posterior={**result.posterior, **more})
+    groups: pointwise.Groups = {}
+    if config.outputs.any and not datasets.is_simulated(result.run_id):
+        groups = pointwise.groups(config, result, flat, arrays)
+    status, reason = result.status, result.reason
+    if status is LaneStatus.OK and (told := modes.missed(config, flat, arrays)):
+        status, reason = LaneStatus.NOT_CONVERGED, told
+    return replace(result, posterior={**result.posterior, **more}, groups=groups, status=status, reason=reason)
 
 
 @lru_cache(maxsize=4)

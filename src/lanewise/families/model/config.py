@@ -13,8 +13,27 @@ from lanewise.manifest import typed
 from lanewise.manifest.manifest import Manifest, Rung
 from lanewise.methods.inference import SETTINGS, Inference
 
+OUTPUTS = "outputs"
 # R̂ needs several chains, and nobody has looked at the geometry of these posteriors before.
 _NUTS = {"warmup": 500, "samples": 500, "chains": 4, "max_tree_depth": 10}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What posterior.nc holds besides the posterior.
+
+    Attributes:
+        log_likelihood: of every datum and draw, and PSIS-LOO.
+        posterior_predictive: data drawn at every draw.
+    """
+
+    log_likelihood: bool = False
+    posterior_predictive: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether something is asked for."""
+        return self.log_likelihood or self.posterior_predictive
 
 
 @dataclass(frozen=True)
@@ -24,6 +43,7 @@ class ModelConfig:
     code: Code
     inputs: Inputs
     inference: Inference
+    outputs: Outputs = Outputs()
 
     @property
     def method(self) -> str:
@@ -50,6 +70,8 @@ class ModelConfig:
             "padding": self.inputs.padding,
             "max_rows": self.inputs.max_rows,
             "inference": self.inference.content,
+            # Only where something is asked for: other campaigns keep their identities.
+            **({"outputs": vars(self.outputs)} if self.outputs.any else {}),
         }
 
 
@@ -69,4 +91,5 @@ def parse(value: Mapping[str, Any]) -> ModelConfig:
         **{key: given[key] for key in ("precision", "rng_seed") if key in given},
         **{name: typed.build(kind, settings[name]) for name, kind in SETTINGS.items()},
     )
-    return ModelConfig(code.parse(value[code.KEY]), datasets.parse(value[datasets.KEY]), inference)
+    outputs = typed.build(Outputs, value.get(OUTPUTS, {}))
+    return ModelConfig(code.parse(value[code.KEY]), datasets.parse(value[datasets.KEY]), inference, outputs)

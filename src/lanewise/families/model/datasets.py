@@ -22,8 +22,9 @@ from lanewise.storage.inputs import Input
 KEY, CALIBRATION = "inputs", "calibration"
 # The role of a realization's `DataSet`.
 DATA = "data"
-# Rows are padded to powers of two, from this on; above `_FINE`, to two sizes per factor of two.
-_FEWEST, _FINE = 8, 64
+# Rows are padded to these numbers, or to two sizes per factor of two. For few rows a program costs more to compile
+# than the rows that a coarse grid adds.
+_FEW, _FINE = (16, 64), 64
 _LONGEST_NAME = 180
 _SIMULATED = "sim+"
 _TAKEN = {"calibration.csv", "summary.csv", "summary.parquet", "report.html", "stats"}
@@ -202,6 +203,15 @@ def whole(inputs: Inputs) -> frozenset[str]:
     return frozenset(name for name, source in pairs if table.column(source).whole)
 
 
+def labels(inputs: Inputs) -> dict[str, str]:
+    """Names in `data`, each with its unit as in `flux [mJy]`, where the table, or the first file, says one."""
+    table, found = _table(inputs.files[0]), {}
+    for name, source in (*inputs.columns, *inputs.scalars):
+        unit = table.column(source).unit
+        found[name] = f"{name} [{unit}]" if unit else name
+    return found
+
+
 def observe(one: DataSet) -> Observation:
     """The arrays of a data set: columns of shape (row, …), scalars of shape ().
 
@@ -267,8 +277,10 @@ def _where(one: DataSet, row: int | None = None) -> str:
 
 def padded(n_rows: int) -> int:
     """Number of rows that a data set is padded to; it depends on this data set alone."""
-    size = max(_FEWEST, 1 << (n_rows - 1).bit_length()) if n_rows > 1 else _FEWEST
-    return 3 * size // 4 if size > _FINE and n_rows <= 3 * size // 4 else size
+    if n_rows <= _FINE:
+        return next(size for size in _FEW if n_rows <= size)
+    size = 1 << (n_rows - 1).bit_length()
+    return 3 * size // 4 if n_rows <= 3 * size // 4 else size
 
 
 def realizations(extent: Extent) -> Iterator[Single]:

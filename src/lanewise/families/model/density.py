@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from numpyro import handlers
+from numpyro.distributions import Unit
 from numpyro.infer.util import potential_energy
 
 from lanewise.engine.chunk_data import MASK
@@ -28,6 +29,7 @@ class Density:
         deterministics: its deterministic sites, without those that have a value per row of a padded data set.
         rowwise: observed sites whose first axis is the row.
         observed: observed site → the name in `data` that it observes; empty if it is none as it stands.
+        factors: observed sites that are factors.
         whole: names in `data` that hold integers.
     """
 
@@ -36,6 +38,7 @@ class Density:
     deterministics: tuple[Variable, ...]
     rowwise: frozenset[str]
     observed: Mapping[str, str]
+    factors: frozenset[str]
     whole: frozenset[str]
 
     @cached_property
@@ -147,5 +150,7 @@ def build(
     """
     kept = tuple(one for name, one in structure.deterministics(sites).items() if name not in dropped)
     sources = {id(values): name for name, values in data.items()}
-    observed = {name: sources.get(id(site["value"]), "") for name, site in structure.observed(sites).items()}
-    return Density(model, tuple(structure.latents(sites)), kept, rowwise, observed, whole)
+    seen = structure.observed(sites)
+    observed = {name: sources.get(id(site["value"]), "") for name, site in seen.items()}
+    factors = frozenset(name for name, site in seen.items() if isinstance(site["fn"], Unit))
+    return Density(model, tuple(structure.latents(sites)), kept, rowwise, observed, factors, whole)

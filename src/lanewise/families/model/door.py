@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lanewise.families.model.compare import compare
 from lanewise.manifest.family import AnyFamily, Door, Starter
 
 
@@ -17,4 +18,4 @@ def _starter() -> Starter:
     return STARTER
 
 
-DOOR = Door(kind="model", load=_load, starter=_starter)
+DOOR = Door(kind="model", load=_load, starter=_starter, commands={"compare": compare})

@@ -73,6 +73,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if datasets.extent_of(manifest).count and manifest.config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         return [(("inference", "method"), message)]
+    if model_config.of(manifest).outputs.any and manifest.config.method == "map":
+        return [((model_config.OUTPUTS,), "map leaves no draws; use a method that samples, such as auto")]
     try:
         for one in datasets.all_of(model_config.of(manifest).inputs):
             datasets.run_id(one.id)
@@ -89,9 +91,12 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     config = model_config.of(manifest)
     device.prepare("cpu" if manifest.resources.device == "cpu" else "auto", config.precision)
     try:
-        examine(config)
+        density = examine(config)
     except DataError as error:
         return [((code.KEY,), str(error))]
+    if config.outputs.any and density.factors == density.observed.keys():
+        message = "the model has factors only, and no log likelihood of a datum; write numpyro.sample(…, obs=…)"
+        return [((model_config.OUTPUTS,), message)]
     if not datasets.extent_of(manifest).count:
         return ()
     from lanewise.families.model import simulated
@@ -107,6 +112,11 @@ def realizations(manifest: Manifest) -> Sequence[Single]:
 def no_extension(manifest: Manifest) -> str:
     """The remedy in place of `lanewise extend`."""
     return "kind model has no realizations to add; add data sets to its inputs, at the end"
+
+
+def files_of_code(manifest: Manifest) -> Mapping[str, str]:
+    """The model's file, and what it imports from its own folder; by path, their paths relative to that folder."""
+    return code.relative(model_config.of(manifest).code.path)
 
 
 def outputs() -> Outputs[Result]:
@@ -178,5 +188,6 @@ FAMILY: Family[ModelConfig, Result, Record] = Family(
     conclude=conclude,
     lanes=Lanes(inference=inference, observe=observe, problem=problem, complete=complete),
     no_extension=no_extension,
+    code=files_of_code,
     ladders=LADDERS,
 )

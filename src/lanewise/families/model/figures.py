@@ -1,13 +1,17 @@
-"""Figures of a model campaign: how the posterior means of each site are distributed over the data sets."""
+"""Figures of a model campaign: posterior means of each site over the data sets, and predictions of the worst ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from lanewise.engine.results import Result
+from lanewise.families.model import predictive
+from lanewise.families.model.datasets import identifier_of
 from lanewise.families.model.report import Element, Survey
 from lanewise.report.canvas import PALETTE, svg
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS, _WIDTH, _HEIGHT, _MOST = 4, 7.6, 1.6, 24  # [inch], panels
+# Data sets whose predictions are shown.
+WORST = 6
+_BAND = (0.05, 0.95)
 
 
 def of_sites(survey: Survey, summary: pd.DataFrame) -> dict[str, tuple[str, bytes]]:
@@ -45,3 +52,58 @@ def _panels(shown: Sequence[Element], usable: pd.DataFrame, figure: Figure) -> N
         panel.locator_params(axis="x", nbins=4)
     for panel in axes[len(shown) :]:
         panel.set_visible(False)
+
+
+def worst(summary: pd.DataFrame) -> list[str]:
+    """Run ids of the data sets that look least like what their posteriors predict; empty without predictions."""
+    if predictive.PPC not in summary:
+        return []
+    tails = summary.set_index("run_id")[predictive.PPC].dropna()
+    # Near 1, the data scatter less than predicted.
+    return list(tails.clip(upper=1 - tails).nsmallest(WORST).index)
+
+
+def of_predictions(results: Sequence[Result], labels: Mapping[str, str]) -> dict[str, tuple[str, bytes]]:
+    """Data over the range that the posterior predicts, one panel per data set and the first observed site.
+
+    Args:
+        labels: name in `data` → the name with its unit.
+    """
+    if not results:
+        return {}
+    caption = (
+        "Data (points) and the 5 % to 95 % of posterior predictive draws (bars) of the data sets that look least like "
+        "what is predicted. p: share of predicted data sets that scatter at least as much."
+    )
+    rows = -(-len(results) // 3)
+    return {
+        "predictions": (caption, svg("predictions", partial(_predictions, results, labels), (_WIDTH, 0.3 + 1.9 * rows)))
+    }
+
+
+def _predictions(results: Sequence[Result], labels: Mapping[str, str], figure: Figure) -> None:
+    rows = -(-len(results) // 3)
+    height = 0.3 + 1.9 * rows
+    axes = figure.subplots(rows, 3, squeeze=False).ravel()
+    figure.subplots_adjust(0.06, 0.35 / height, 0.99, 1 - 0.25 / height, hspace=0.5, wspace=0.3)
+    for one, panel in zip(results, axes, strict=False):
+        name, drawn = sorted(one.groups["posterior_predictive"].items())[0]
+        seen = one.groups["observed_data"][name].ravel()
+        low, high = np.quantile(drawn.reshape(-1, seen.size), _BAND, axis=0)
+        column, x = _abscissa(one, seen.size)
+        panel.vlines(x, low, high, color=PALETTE["g1"], alpha=0.35, linewidth=2.5)
+        panel.plot(x, seen, ".", color=PALETTE["ink"], markersize=3)
+        panel.set_title(f"{identifier_of(one.run_id)}: p = {predictive.tail(one):.3f}", fontsize=8.5, pad=3)
+        panel.set_xlabel(labels.get(column, column), fontsize=7.5, labelpad=1)
+        panel.set_ylabel(labels.get(name, name), fontsize=7.5, labelpad=1)
+        panel.tick_params(labelsize=7)
+    for panel in axes[len(results) :]:
+        panel.set_visible(False)
+
+
+def _abscissa(result: Result, n: int) -> tuple[str, np.ndarray]:
+    """The first column that is not observed and has a value per datum; else the number of the datum."""
+    for name, values in result.groups.get("constant_data", {}).items():
+        if values.shape == (n,):
+            return name, values
+    return "datum", np.arange(n, dtype=float)

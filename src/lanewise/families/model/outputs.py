@@ -13,6 +13,7 @@ import pandas as pd
 
 from lanewise.engine.files import Arrays, LaneOutputs, described, posterior_nc
 from lanewise.engine.results import Result
+from lanewise.families.model import predictive
 from lanewise.families.model.datasets import identifier_of
 
 SUMMARY_PARQUET = "summary.parquet"
@@ -26,8 +27,11 @@ def files(result: Result) -> dict[str, bytes]:
 
 
 def summary_row(result: Result) -> dict[str, Any]:
-    """The row of summary.csv: id, status, and for each element mean, sd, quantiles, R̂ and effective sample size."""
-    row = {"id": identifier_of(result.run_id), **described(result)}
+    """The row of summary.csv: id, status, and for each element mean, sd, quantiles, R̂ and effective sample size.
+
+    With what is asked for under `outputs`: `predictive.columns`.
+    """
+    row = {"id": identifier_of(result.run_id), **described(result), **predictive.columns(result)}
     for name, draws in result.posterior.items():
         row[f"{name}_mean"], row[f"{name}_sd"] = float(np.mean(draws)), result.width(name)
         if draws.size > 1:

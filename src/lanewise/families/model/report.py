@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ def render(
     summary: pd.DataFrame,
     plots: Mapping[str, tuple[str, bytes]],
     context: Context,
+    columns: Sequence[str] = (),
     calibrated: CalibrationResults | None = None,
 ) -> str:
     """The report as HTML.
@@ -107,6 +108,7 @@ def render(
         summary: the table of `summary.csv`.
         plots: name → caption and SVG.
         context: facts about the campaign that are not in the numbers.
+        columns: the columns of the data, with their units.
         calibrated: ranks and coverage of the simulated data sets; None if the campaign has none.
     """
     page = environment("lanewise.families.model")
@@ -117,5 +119,12 @@ def render(
         for row in summary.astype(object).where(summary.notna(), None).head(ROWS_SHOWN).to_dict("records")
     ]
     return page.get_template("report.html.j2").render(
-        s=survey, r=calibrated, rows=rows, n_rows=len(summary), context=context, plots=shown, rows_shown=ROWS_SHOWN
+        s=survey,
+        r=calibrated,
+        columns=columns,
+        rows=rows,
+        n_rows=len(summary),
+        context=context,
+        plots=shown,
+        rows_shown=ROWS_SHOWN,
     )

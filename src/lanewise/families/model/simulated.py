@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
-from numpyro.primitives import Messenger
 
 from lanewise.engine import chunk_data
 from lanewise.errors import DataError
@@ -20,18 +19,8 @@ from lanewise.families.model import datasets, trial
 from lanewise.families.model.config import ModelConfig
 from lanewise.families.model.datasets import Drawn
 from lanewise.families.model.density import Density
+from lanewise.families.model.unobserved import Unobserved
 from lanewise.manifest.problem import Observation
-
-
-class Unobserved(Messenger):  # type: ignore[misc]
-    """A model that draws what it observes."""
-
-    def process_message(self, message: Any) -> None:
-        """Take the value of an observed site away; a draw has its shape, also where the distribution is a scalar's."""
-        if message["type"] == "sample" and message["is_observed"]:
-            shape, fn = jnp.shape(message["value"]), message["fn"]
-            message["fn"] = fn.expand(shape[: len(shape) - fn.event_dim])
-            message["is_observed"], message["value"] = False, None
 
 
 @dataclass(frozen=True)

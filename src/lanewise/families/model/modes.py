@@ -1,0 +1,115 @@
+"""Whether a posterior has modes that its draws have not visited, told by a search from several starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.families.model import trial
+from lanewise.families.model.config import ModelConfig
+from lanewise.families.model.problem import ModelProblem
+from lanewise.methods import mode
+
+# Draws of the prior that are starts, beside the start of the method.
+_DRAWS = 7
+_GRADIENT_NORM, _ITERATIONS = 1e-2, 60
+# Modes are distinct if they are further from each other than this, in standard deviations of each.
+_APART = 4.0
+# A mode with at least this share of the mass is missed if it has less than this part of its share of the draws.
+_SHARE, _PART = 0.05, 0.2
+
+
+class Found(NamedTuple):
+    """Where the searches ended, and the draws.
+
+    Attributes:
+        position, value, hessian: of each search: (start, n), (start,), (start, n, n); the negative Hessian.
+        norm: its last gradient norm, (start,).
+        draws: positions of the draws, (draw, n).
+    """
+
+    position: np.ndarray
+    value: np.ndarray
+    hessian: np.ndarray
+    norm: np.ndarray
+    draws: np.ndarray
+
+
+def missed(config: ModelConfig, draws: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+    """A sentence if the posterior has a mode that the draws have missed; empty if not.
+
+    Args:
+        draws: each latent's draws, shape (draw,).
+        arrays: the data set as the density gets it.
+    """
+    names, search = _search(config)
+    found = Found(*(np.asarray(one, np.float64) for one in jax.device_get(search(draws, arrays))))
+    modes = _distinct(found)
+    if len(modes) < 2:
+        return ""
+    log_mass = np.array([found.value[k] - 0.5 * np.linalg.slogdet(found.hessian[k])[1] for k in modes])
+    mass = np.exp(log_mass - np.max(log_mass))
+    mass /= np.sum(mass)
+    near = np.stack(
+        [0.5 * np.linalg.slogdet(found.hessian[k])[1] - 0.5 * _squared(found, found.draws, k) for k in modes]
+    )
+    share = np.bincount(np.argmax(near, axis=0), minlength=len(modes)) / len(found.draws)
+    for at in np.argsort(-mass):
+        if mass[at] >= _SHARE and share[at] < _PART * mass[at]:
+            where = ", ".join(f"{name} = {value:.3g}" for name, value in names(found.position[modes[at]])[:4])
+            return (
+                f"The posterior has {len(modes)} modes, and {share[at]:.0%} of the draws are at the one near {where}, "
+                f"which has about {mass[at]:.0%} of the mass; use nuts with several chains, a prior that tells the "
+                "modes apart, or a parametrization without them."
+            )
+    return ""
+
+
+def _distinct(found: Found) -> list[int]:
+    """Numbers of searches that ended at modes far from each other, the highest first."""
+    kept: list[int] = []
+    for k in np.argsort(-found.value):
+        ended = np.isfinite(found.value[k]) and found.norm[k] <= _GRADIENT_NORM
+        if not ended or not np.all(np.isfinite(found.hessian[k])) or np.min(np.linalg.eigvalsh(found.hessian[k])) <= 0:
+            continue
+        pairs = ((k, other) for other in kept)
+        if all(
+            min(_squared(found, found.position[[a]], b)[0], _squared(found, found.position[[b]], a)[0]) > _APART**2
+            for a, b in pairs
+        ):
+            kept.append(int(k))
+    return kept
+
+
+def _squared(found: Found, positions: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance from a mode, in its standard deviations, shape (position,)."""
+    apart = positions - found.position[k]
+    squared: np.ndarray = np.einsum("ki,ij,kj->k", apart, found.hessian[k], apart)
+    return squared
+
+
+@lru_cache(maxsize=4)
+def _search(config: ModelConfig) -> tuple[Callable[[np.ndarray], list[tuple[str, float]]], Callable[..., Any]]:
+    density, problem = trial.examine(config), ModelProblem(config)
+
+    def of(flat: Any, arrays: Any) -> Any:
+        hill = mode.of_position(problem, arrays)
+        keys = jax.random.split(jax.random.key(1), _DRAWS)
+        drawn = jax.vmap(lambda key: density.prior_position(key, arrays))(keys)
+        starts = jnp.concatenate([problem.start(arrays)[None], drawn])
+        ends = jax.vmap(lambda at: mode.find(hill, at, _GRADIENT_NORM, _ITERATIONS))(starts)
+        hessians = jax.vmap(lambda at: -jax.hessian(hill.log_density)(at))(ends.position)
+        values = density.unflattened(flat)
+        draws = jax.vmap(lambda one: density.position(one, starts.dtype))(values)
+        return ends.position, ends.value, hessians, ends.gradient_norm, draws
+
+    def names(position: np.ndarray) -> list[tuple[str, float]]:
+        at = density.constrain(jnp.asarray(position, jnp.result_type(float)))
+        return list(zip(density.names, map(float, at), strict=True))
+
+    return names, jax.jit(of)
