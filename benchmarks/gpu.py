@@ -22,6 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +70,7 @@ def case(scene: str, method: str, precision: str, width: int, n: int) -> dict[st
         return hashlib.sha256(b"".join(result.posterior[k].tobytes() for k in sorted(result.posterior))).hexdigest()
 
     footprint = engine.footprint(chunk)
-    peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    memory = jax.devices()[0].memory_stats() or {}
     return {
         "device": str(jax.devices()[0].device_kind),
         "status": [result.status.word for result in results],
@@ -75,17 +78,48 @@ def case(scene: str, method: str, precision: str, width: int, n: int) -> dict[st
         "width": [{k: r.width(k) for k in r.posterior} for r in results],
         "ess": [{k: r.diagnostics.ess.get(k) for k in r.posterior} for r in results],
         "isolated": bits(alone) == bits(results[-1]),
+        "effective_per_s": _effective(results) / again,
         "compile_s": max(0.0, first - again),
         "ms_per_galaxy": 1e3 * again / n,
         "predicted_bytes": footprint and footprint[0],
-        "peak_bytes": peak,
+        "peak_bytes": memory.get("peak_bytes_in_use"),
+        "limit_bytes": memory.get("bytes_limit"),
         "widths_used": engine.made["width"]["used"],
     }
 
 
-def elsewhere(platforms: str, **asked: Any) -> dict[str, Any]:
-    """A case in a process of its own; of one that fails, the last lines of its errors."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, sys.path)])}
+def _effective(results: Any) -> float:
+    """Effective draws of all realizations, each by its worst parameter; 0 where nothing is drawn."""
+    return float(sum(min((ess for ess in r.diagnostics.ess.values() if ess), default=0.0) for r in results))
+
+
+def halving(whole: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    """Run out of the device's memory on purpose: the chunk must end with fewer lanes in flight.
+
+    Args:
+        whole: the same case with all of the memory. A third of what it was predicted to need is all that JAX gets now.
+    """
+    if "failed" in whole or not whole["limit_bytes"]:
+        return {"skipped": "the lanes failed, or the device shares the host's memory, which must not be exhausted"}
+    share = whole["predicted_bytes"] / 3 / whole["limit_bytes"]
+    found = elsewhere("", {"XLA_CLIENT_MEM_FRACTION": f"{share:.4f}"}, **asked)
+    if "failed" not in found and min(found["widths_used"]) >= asked["width"]:
+        found["failed"] = [f"all lanes ran in a third of the predicted {whole['predicted_bytes']} bytes"]
+    return {"share": share, **found}
+
+
+def elsewhere(platforms: str, extra: Mapping[str, str] | None = None, **asked: Any) -> dict[str, Any]:
+    """A case in a process of its own; of one that fails, the last lines of its errors.
+
+    Args:
+        platforms: JAX_PLATFORMS; empty: as it is.
+        extra: further variables of the environment.
+    """
+    environment = {
+        **os.environ,
+        **(extra or {}),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, sys.path)]),
+    }
     if platforms:
         environment["JAX_PLATFORMS"] = platforms
     command = [sys.executable, __file__, "--case", json.dumps(asked)]
@@ -130,7 +164,8 @@ def main() -> int:
         for method in [one for one in methods if (scene, one) != ("calibration", "map")]:
             for precision in _TOLERANCE:
                 asked = {"scene": scene, "method": method, "precision": precision, "width": n, "n": n}
-                here, cpu = elsewhere("", **asked), elsewhere("cpu", **asked)
+                with ThreadPoolExecutor(2) as both:
+                    here, cpu = both.map(partial(elsewhere, **asked), ("", "cpu"))
                 wrong = differences(here, cpu, precision)
                 report["agreement"].append({**asked, "device": here.get("device"), "wrong": wrong})
                 print(
@@ -141,14 +176,20 @@ def main() -> int:
         asked = {"scene": "level1", "method": methods[-1], "precision": "float32", "width": width, "n": width}
         report["lanes"].append({"lanes": width, **elsewhere("", **asked)})
         print(f"{width} lanes: {row(report['lanes'][-1])}", flush=True)
+    report["halving"] = halving(report["lanes"][-1], **asked)
+    print(f"memory halving: {report['halving'].get('skipped') or report['halving']}", flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "gpu.json").write_text(json.dumps(report, indent=1) + "\n")
-    head = "| lanes | device | compile [s] | per galaxy [ms] | memory predicted / peak [MiB] |\n|---|---|---|---|---|\n"
+    columns = ("lanes", "device", "compile [s]", "per galaxy [ms]", "effective draws / s", "predicted / peak [MiB]")
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     (options.output / "gpu.md").write_text(
-        head + "".join(f"| {one['width']} | {row(one)} |\n" for one in report["lanes"])
+        head + "".join(f"| {one['lanes']} | {row(one)} |\n" for one in report["lanes"])
     )
     print(f"written: {options.output}/gpu.json, gpu.md")
-    return int(any(one["wrong"] for one in report["agreement"]) or any("failed" in one for one in report["lanes"]))
+    return int(
+        any(one["wrong"] for one in report["agreement"])
+        or any("failed" in one for one in [*report["lanes"], report["halving"]])
+    )
 
 
 def row(one: dict[str, Any]) -> str:
@@ -156,7 +197,8 @@ def row(one: dict[str, Any]) -> str:
     if "failed" in one:
         return f"failed: {one['failed']}"
     sizes = " / ".join("–" if b is None else f"{b / 2**20:.0f}" for b in (one["predicted_bytes"], one["peak_bytes"]))
-    return f"{one['device']} | {one['compile_s']:.1f} | {one['ms_per_galaxy']:.2f} | {sizes}"
+    times = f"{one['compile_s']:.1f} | {one['ms_per_galaxy']:.2f} | {one['effective_per_s']:.0f}"
+    return f"{one['device']} | {times} | {sizes}"
 
 
 if __name__ == "__main__":
