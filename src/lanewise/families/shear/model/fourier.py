@@ -106,7 +106,7 @@ class ModeLikelihood:
         conjugate_phase = np.conj(self._band.transfer) / np.where(size > 0, size, 1.0)
         self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x)) * conjugate_phase
         self._scale = image.pixel_scale
-        self._log_likelihood = with_gradient(self._value, self._terms)
+        self._log_likelihood = _with_gradient(self._value, self._terms)
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The whitened modes of `image` about its centre, computed once on the host in double precision."""
@@ -153,11 +153,13 @@ class ModeLikelihood:
         by_t = by_amplitude * slope
         by_phase = -in_quadrature * amplitude
         by_numbers = jax.tree.map(lambda by_number: jnp.sum(by_amplitude * by_number), by_parts)
-        gradient = Numbers(by_ellipse(by_t, kx, ky), *by_centre(by_phase, kx, ky), by_numbers)
+        # Sums weighted by kx², kx ky and ky²; the last two reuse products with vectors.
+        ellipse = Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ (by_t @ kx)), (ky * ky) @ jnp.sum(by_t, axis=1))
+        gradient = Numbers(ellipse, jnp.sum(by_phase @ kx), ky @ jnp.sum(by_phase, axis=1), by_numbers)
         return -0.5 * jnp.sum(in_phase * in_phase + in_quadrature * in_quadrature), gradient
 
 
-def with_gradient(value: Any, terms: Any) -> Any:
+def _with_gradient(value: Any, terms: Any) -> Any:
     """The function `value` of (numbers, re, im), with the gradient of `terms`, which returns (value, gradient)."""
     found = jax.custom_jvp(value)
 
@@ -180,14 +182,3 @@ def phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cosine and sine of y[:, None] + x by the addition theorems: len(x) + len(y) evaluations, not their product."""
     cx, sx, cy, sy = jnp.cos(x), jnp.sin(x), jnp.cos(y)[:, None], jnp.sin(y)[:, None]
     return cy * cx - sy * sx, sy * cx + cy * sx
-
-
-def by_ellipse(by_t: jax.Array, kx: jax.Array, ky: jax.Array) -> Ellipse:
-    """The derivative by the ellipse, from that by t of every mode, shape (len(ky), len(kx))."""
-    # Sums weighted by kx², kx ky and ky²; the last two reuse products with vectors.
-    return Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ (by_t @ kx)), (ky * ky) @ jnp.sum(by_t, axis=1))
-
-
-def by_centre(by_phase: jax.Array, kx: jax.Array, ky: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The derivatives by x and y, from that by the phase of every mode, shape (len(ky), len(kx))."""
-    return jnp.sum(by_phase @ kx), ky @ jnp.sum(by_phase, axis=1)

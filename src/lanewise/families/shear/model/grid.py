@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,14 +20,12 @@ import numpy as np
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.fourier import (
     Numbers,
-    by_centre,
-    by_ellipse,
     on_device,
     phase,
     squared_wave_numbers,
     transfer,
 )
-from lanewise.families.shear.model.light import Light
+from lanewise.families.shear.model.light import Ellipse, Light
 from lanewise.families.shear.model.refine import Window, Windows
 
 # Modes whose transfer is below this are left out. The transfer is 1 at k = 0.
@@ -63,32 +61,23 @@ class Modes(NamedTuple):
         ky: wave numbers from −n to n steps [rad/arcsec], shape (2 n + 1,).
         weight: factor from the galaxy's transform to flux per pixel, shape (2 n + 1, n_kx).
         turn: cosine and sine of the phase of a complex weight, whose size `weight` then is; None if it is real.
-        across: cosines and −sines of kx x, shape (nx, 2 n_kx).
-        even, odd: of ky y for ky ≥ 0, cosines and −sines, and sines and cosines, shape (ny, 2 (n + 1)).
+        across, down: cosine and sine of kx x, shape (nx, n_kx), and of ky y, shape (ny, 2 n + 1), at the pixels.
     """
 
     kx: Any
     ky: Any
     weight: Any
     turn: tuple[Any, Any] | None
-    across: Any
-    even: Any
-    odd: Any
+    across: tuple[Any, Any]
+    down: tuple[Any, Any]
 
     def image(self, re: jax.Array, im: jax.Array) -> jax.Array:
         """Σ re cos(k·x) − im sin(k·x) at every pixel, shape (ny, nx)."""
-        (re_even, re_odd), (im_even, im_odd) = _folded(re), _folded(im)
-        rows_cos = self.even @ jnp.concatenate([re_even, im_odd])
-        rows_sin = self.odd @ jnp.concatenate([re_odd, im_even])
-        found: jax.Array = jnp.concatenate([rows_cos, rows_sin], axis=1) @ self.across.T
+        # No sums over ±ky and no stacked arrays, which would make the products smaller or fewer: XLA computes what goes
+        # into them again for every part, and a mode is a long series for some profiles.
+        (cos_x, sin_x), (cos_y, sin_y) = self.across, self.down
+        found: jax.Array = (cos_y @ re - sin_y @ im) @ cos_x.T - (sin_y @ re + cos_y @ im) @ sin_x.T
         return found
-
-    def adjoint(self, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The transpose of `image`: the derivatives of Σ image · self.image(re, im) by re and im."""
-        rows = image @ self.across
-        re_even, im_odd = jnp.split(self.even.T @ rows[:, : len(self.kx)], 2)
-        re_odd, im_even = jnp.split(self.odd.T @ rows[:, len(self.kx) :], 2)
-        return _unfolded(re_even, re_odd), _unfolded(im_even, im_odd)
 
     def phase(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Cosine and sine of k·(x, y) less the weight's phase, of every mode; x, y [arcsec]."""
@@ -96,18 +85,6 @@ class Modes(NamedTuple):
         if self.turn is None:
             return cos, sin
         return cos * self.turn[0] + sin * self.turn[1], sin * self.turn[0] - cos * self.turn[1]
-
-
-def _folded(modes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sums and differences of the modes at ky and −ky, for ky ≥ 0; shape (n + 1, n_kx)."""
-    n = modes.shape[0] // 2
-    below = jnp.pad(modes[:n][::-1], ((1, 0), (0, 0)))
-    return modes[n:] + below, modes[n:] - below
-
-
-def _unfolded(even: jax.Array, odd: jax.Array) -> jax.Array:
-    """The transpose of `_folded`, shape (2 n + 1, n_kx)."""
-    return jnp.concatenate([(even - odd)[1:][::-1], even + odd])
 
 
 class GridRenderer:
@@ -118,52 +95,34 @@ class GridRenderer:
         self._light = Light(config, self._dtype)
         self._scale = config.image.pixel_scale
         self._modes: tuple[Modes, ...] = on_device(modes_of(config, grid), self._dtype)
+        self._image = jax.custom_jvp(lambda numbers: self.image(numbers, self._modes))
+        self._image.defjvp(self._jvp)
 
     def __call__(self, p: Mapping[str, Any]) -> jax.Array:
         """The image, shape (ny, nx) [flux per pixel]."""
-        return self.image(self.numbers(p), self._modes)
+        return self._image(self.numbers(p))
 
     def numbers(self, p: Mapping[str, Any]) -> Numbers:
         """What the modes depend on, for these parameters."""
         return Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
 
-    def image(self, numbers: Numbers, modes: Sequence[Modes] | None = None) -> jax.Array:
-        """The image for these numbers; `modes` replace those of the grid."""
-        modes = self._modes if modes is None else modes
-        # One call for all modes: a series is a long program, and this way it is compiled once.
-        shapes = _split(self._light.transform(_flat(modes, numbers), numbers.parts), modes)
-        found = []
-        for each, shape in zip(modes, shapes, strict=True):
-            amplitude = each.weight * shape
+    def image(self, numbers: Numbers, modes: Sequence[Modes]) -> jax.Array:
+        """The image for these numbers as the sum of these modes, which may be others than those of the grid."""
+        return _sum(modes, self._light.transform(_flat(modes, numbers.ellipse), numbers.parts), numbers)
+
+    def _jvp(self, primals: tuple[Numbers], tangents: tuple[Numbers]) -> tuple[jax.Array, jax.Array]:
+        """The image and its change, from the analytic slopes of the modes."""
+        (numbers,), (by,), modes = primals, tangents, self._modes
+        shape, slope, by_parts = self._light.slopes(_flat(modes, numbers.ellipse), numbers.parts)
+        slopes = zip(jax.tree.leaves(by_parts), jax.tree.leaves(by.parts), strict=True)
+        growth = slope * _flat(modes, by.ellipse) + sum(derivative * dot for derivative, dot in slopes)
+        changes = []
+        for each, unit, grown in zip(modes, _split(shape, modes), _split(growth, modes), strict=True):
             cos, sin = each.phase(numbers.x, numbers.y)
-            found.append(each.image(amplitude * cos, -amplitude * sin))
-        return functools.reduce(jnp.add, found)
-
-    def with_gradient(self, numbers: Numbers) -> tuple[jax.Array, Callable[[jax.Array], Numbers]]:
-        """The image; and the derivatives of Σ weight · image by the numbers, as a function of the weight of a pixel."""
-        modes = self._modes
-        shape, slope, by_parts = self._light.slopes(_flat(modes, numbers), numbers.parts)
-        each = list(zip(modes, _split(shape, modes), _split(slope, modes), strict=True))
-        amplitudes = [one.weight * unit for one, unit, _ in each]
-        phases = [one.phase(numbers.x, numbers.y) for one in modes]
-        image = functools.reduce(
-            jnp.add,
-            (one.image(a * cos, -a * sin) for one, a, (cos, sin) in zip(modes, amplitudes, phases, strict=True)),
-        )
-
-        def pull(weight: jax.Array) -> Numbers:
-            by_amplitudes, ellipses, centres = [], [], []
-            for (one, _, slope), amplitude, (cos, sin) in zip(each, amplitudes, phases, strict=True):
-                by_re, by_im = one.adjoint(weight)
-                by_amplitude = (by_re * cos - by_im * sin) * one.weight
-                by_amplitudes.append(by_amplitude.ravel())
-                ellipses.append(by_ellipse(by_amplitude * slope, one.kx, one.ky))
-                centres.append(by_centre(-(by_re * sin + by_im * cos) * amplitude, one.kx, one.ky))
-            flat = jnp.concatenate(by_amplitudes)
-            ellipse, (x, y) = (jax.tree.map(lambda *parts: sum(parts), *found) for found in (ellipses, centres))
-            return Numbers(ellipse, x, y, jax.tree.map(lambda by_number: jnp.sum(flat * by_number), by_parts))
-
-        return image, pull
+            radial = each.weight * grown
+            turned = each.weight * unit * ((each.ky * by.y)[:, None] + each.kx * by.x)
+            changes.append(each.image(radial * cos - turned * sin, -radial * sin - turned * cos))
+        return _sum(modes, shape, numbers), functools.reduce(jnp.add, changes)
 
 
 def modes_of(config: ShearConfig, grid: Grid, sizes: Sequence[tuple[int, int]] = ()) -> tuple[Modes, ...]:
@@ -233,15 +192,24 @@ def _modes(config: ShearConfig, rectangle: Rectangle, size: tuple[int, int]) -> 
         angle, weight = np.angle(weight), np.abs(weight)
         turn = np.cos(angle), np.sin(angle)
     x, y = ((np.arange(n) - (n - 1) / 2) * scale for n in (config.image.size_x, config.image.size_y))
-    phase_x, phase_y = np.outer(x, kx), np.outer(y, ky[size[0] - 1 :])
-    across = np.concatenate([np.cos(phase_x), -np.sin(phase_x)], axis=1)
-    even = np.concatenate([np.cos(phase_y), -np.sin(phase_y)], axis=1)
-    odd = np.concatenate([np.sin(phase_y), np.cos(phase_y)], axis=1)
-    return Modes(kx, ky, weight, turn, across, even, odd)
+    phase_x, phase_y = np.outer(x, kx), np.outer(y, ky)
+    across, down = ((np.cos(phase), np.sin(phase)) for phase in (phase_x, phase_y))
+    return Modes(kx, ky, weight, turn, across, down)
 
 
-def _flat(modes: Sequence[Modes], numbers: Numbers) -> jax.Array:
-    found = [squared_wave_numbers(numbers.ellipse, each.kx, each.ky).ravel() for each in modes]
+def _sum(modes: Sequence[Modes], shape: jax.Array, numbers: Numbers) -> jax.Array:
+    """The image, from the galaxy's transform at all modes."""
+    images = []
+    for each, unit in zip(modes, _split(shape, modes), strict=True):
+        amplitude = each.weight * unit
+        cos, sin = each.phase(numbers.x, numbers.y)
+        images.append(each.image(amplitude * cos, -amplitude * sin))
+    return functools.reduce(jnp.add, images)
+
+
+def _flat(modes: Sequence[Modes], ellipse: Ellipse) -> jax.Array:
+    """t of all modes in one array: a series is a long program, and this way it is compiled once."""
+    found = [squared_wave_numbers(ellipse, each.kx, each.ky).ravel() for each in modes]
     return jnp.concatenate(found) if len(found) > 1 else found[0]
 
 
