@@ -167,6 +167,7 @@ def test_process_with_the_old_manifest_is_refused_and_one_that_runs_disturbs_not
     assert new.run().missing == ()
     assert upkeep.verify(new.record).findings == ()
     assert sum(status.status(new.record, path).realizations.counts.values()) == 4
+    assert new.retry().counts == {"ok": 4}
     gone = upkeep.clean(new.record, -60)
     assert gone[0] == commits.path_of(old.plan.chunks[2])
     assert upkeep.verify(new.record).n_files == 3 * 2 + 3 * 4

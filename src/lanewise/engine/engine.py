@@ -68,19 +68,19 @@ class Engine:
         self._before = before or {}
         config, lanes = manifest.config, registry.lanes(manifest.kind)
         self._inference = lanes.inference(config)
-        sequential = device.prepare(manifest.resources.device, self._inference.precision) and not side_by_side
-        self._sequential = sequential
+        one_by_one = device.prepare(manifest.resources.device, self._inference.precision)
+        self._sequential = one_by_one and not side_by_side
         self._observe = observe or (lambda realization: lanes.observe(config, realization.planned))
         self.stages: tuple[Stage, ...]
         if problem is None:
             self._membership = lanes.membership(config)
-            self._problem, self.stages = programs.of_family(manifest.kind, config, sequential)
+            self._problem, self.stages = programs.of_family(manifest.kind, config, self._sequential)
             self._complete = lanes.complete
         else:
             self._complete = None
             self._problem, self._membership = problem, membership
             reduce = membership.reduce if membership else None
-            self.stages = programs.stages(self._inference, problem, reduce, sequential=sequential)
+            self.stages = programs.stages(self._inference, problem, reduce, sequential=self._sequential)
         # A width that did not fit into a device of this kind is not tried again.
         self._width = min(plan.width, widths.find(plan.settings) or plan.width)
         self._widths: list[int] = []

@@ -117,7 +117,7 @@ def _chunk(
     Args:
         leave: run ids that are not retried.
     """
-    commit, results = _loaded(record, commit)
+    commit, results = commits.current_results(record.store, commit)
     wanted = [
         at for at, one in enumerate(results) if not statuses.isdisjoint(_statuses(one)) and one.run_id not in leave
     ]
@@ -142,7 +142,7 @@ def _chunk(
         if how.done:
             break
         # Another process has replaced the commit: add what it does not have.
-        commit, theirs = _loaded(record, commit)
+        commit, theirs = commits.current_results(record.store, commit)
         results = _noted(theirs, made)
         made = [one for one in made if results[one.at] is not theirs[one.at]]
     return len(wanted), mended, commit
@@ -157,13 +157,6 @@ class _Made:
     number: int
     rung: Rung | None
     of: ComputedChunk
-
-
-def _loaded(record: Record, commit: Commit) -> tuple[Commit, list[AnyResult]]:
-    """The results of the commit, or of the one that has replaced it; and that commit."""
-    store = record.store
-    now, results = commits.following(store, commit, lambda one: commits.results_of(store, one))
-    return now, list(results)
 
 
 def _noted(results: Sequence[AnyResult], made: Sequence[_Made]) -> list[AnyResult]:

@@ -245,9 +245,14 @@ def following(store: Store, commit: Commit, use: Callable[[Commit], T]) -> tuple
             commit = now
 
 
+def current_results(store: Store, commit: Commit) -> tuple[Commit, list[AnyResult]]:
+    """The results of a commit, or of the one that has replaced it since, and that commit; see `following`."""
+    return following(store, commit, lambda one: list(results_of(store, one)))
+
+
 def load_results(store: Store, commit: Commit) -> Sequence[AnyResult]:
-    """The results of a commit, or of the one that has replaced it since; see `following`."""
-    return following(store, commit, lambda one: results_of(store, one))[1]
+    """The results of a commit, or of the one that has replaced it since."""
+    return current_results(store, commit)[1]
 
 
 def results_of(store: Store, commit: Commit) -> Sequence[AnyResult]:
