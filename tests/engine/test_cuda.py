@@ -53,7 +53,9 @@ def lower(name: str, method: str, precision: str) -> None:
     config = scene(name, method, precision)
     problem = ShearProblem(config)
     # As on an accelerator: lanes side by side.
-    built = programs.build(methods.build(method, config.inference.settings), problem, sequential=False)
+    built = programs.build(
+        methods.build(method, config.inference.settings, sequential=False), problem, sequential=False
+    )
     image = np.zeros((24, 24))
     one = problem.prepare({"image": image, "weight": image + 1})
     data = {key: jnp.zeros((WIDTH, *value.shape), precision) for key, value in one.items()}

@@ -33,7 +33,7 @@ ALL: dict[str, Method[Any]] = {
 def test_every_method_is_registered_under_its_name() -> None:
     assert set(ALL) == set(methods.METHODS)
     for name, method in ALL.items():
-        assert type(methods.build(name, method_settings(name))) is type(method)
+        assert type(methods.build(name, method_settings(name), sequential=True)) is type(method)
 
 
 def method_settings(name: str) -> object:

@@ -75,7 +75,7 @@ def stages(
     inference: LaneInference, problem: Problem, reduce: Reduce | None = None, *, sequential: bool
 ) -> tuple[Stage, ...]:
     """The methods of a config, in the order in which they run; each is compiled at its first call."""
-    built = [(name, methods.build(name, settings)) for name, settings in inference.stages]
+    built = [(name, methods.build(name, settings, sequential=sequential)) for name, settings in inference.stages]
     return tuple(Stage(name, method, build(method, problem, reduce, sequential=sequential)) for name, method in built)
 
 

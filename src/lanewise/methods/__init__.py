@@ -17,16 +17,22 @@ METHODS = {
     "hmc": "lanewise.methods.hmc:Hmc",
     "nuts": "lanewise.methods.nuts:Nuts",
 }
+# Methods with another form for lanes that run side by side.
+SIDE_BY_SIDE = {"nuts": "lanewise.methods.refilled:RefilledNuts"}
 # A cascade of methods: each stage runs on the realizations that did not converge in the stages before.
 STAGES = {"auto": ("importance", "hmc", "nuts")}
 
 
-def build(name: str, settings: Any) -> Method[Any]:
+def build(name: str, settings: Any, *, sequential: bool) -> Method[Any]:
     """The method `name` with its settings. Importing it imports JAX.
+
+    Args:
+        sequential: the lanes run one after the other.
 
     Raises:
         KeyError: there is no such method.
     """
-    module, _, attribute = METHODS[name].partition(":")
+    path = METHODS[name] if sequential else SIDE_BY_SIDE.get(name, METHODS[name])
+    module, _, attribute = path.partition(":")
     method: Method[Any] = getattr(importlib.import_module(module), attribute)(settings)
     return method
