@@ -39,7 +39,7 @@ SCENE: dict[str, Any] = {
             "g2": {"type": "Normal", "mean": 0.0, "sigma": 0.2},
         },
     },
-    "inference": {"method": "map"},
+    "inference": {"method": "map", "precision": "float64"},
 }
 # A scene of every kind of latent, whose draws take no chains: one program for all campaigns of calibration.
 CALIBRATED: dict[str, Any] = {
@@ -49,7 +49,7 @@ CALIBRATED: dict[str, Any] = {
         "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
         "position": {"x_min": 0.45, "x_max": 0.55, "y_min": 0.45, "y_max": 0.55},
     },
-    "inference": {"method": "laplace", "laplace_config": {"samples": 200}},
+    "inference": {"method": "laplace", "precision": "float64", "laplace_config": {"samples": 200}},
 }
 MANIFEST: dict[str, Any] = {
     "apiVersion": "lanewise/v1",

@@ -24,7 +24,7 @@ SLIGHTLY, STRONGLY = BananaProblem(0.25), BananaProblem(1.5)
 
 
 def _run(write: Write, problem: BananaProblem, method: str, **changes: Any) -> list[Result]:
-    inference = {"method": method, **SETTINGS, **changes}
+    inference = {"method": method, "precision": "float64", **SETTINGS, **changes}
     campaign = load(write(config__inference=inference, realizations__count=1, batch__width=2, batch__size=2))
     engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=problem)
     return engine.run(campaign.plan.chunks[0])

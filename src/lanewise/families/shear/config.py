@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lanewise.families.shear import scene
+from lanewise.families.shear import brightness, scene
 from lanewise.families.shear import simulation_config as simulation
 from lanewise.families.shear.priors import Parameter, Prior
 from lanewise.families.shear.scene import Galaxy, Image, Psf, PsfImage
@@ -116,14 +116,21 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     unused = ["image.fft_size"] if "fft_size" in value["image"] else []
     unused += [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
     unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
+    psf, galaxy, simulated = scene.psf(value["psf"]), scene.galaxy(value["gal"], image), simulation.parse(value, image)
+    precision = inference.get("precision", "auto")
+    if precision == "auto":
+        # What is drawn may be brighter than what the model expects.
+        needed = [brightness.precision(image, psf, one) for one in (galaxy, simulated.galaxy) if one]
+        precision = max(needed)
     return ShearConfig(
         image=image,
-        psf=scene.psf(value["psf"]),
-        galaxy=scene.galaxy(value["gal"], image),
+        psf=psf,
+        galaxy=galaxy,
         inference=Inference(
-            **{key: inference[key] for key in ("method", "precision", "rng_seed") if key in inference},
+            precision=precision,
+            **{key: inference[key] for key in ("method", "rng_seed") if key in inference},
             **{name: typed.build(kind, given[name]) for name, kind in SETTINGS.items()},
         ),
         unused=tuple(unused),
-        simulation=simulation.parse(value, image),
+        simulation=simulated,
     )

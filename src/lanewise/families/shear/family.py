@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lanewise.engine.results import Result
 from lanewise.errors import Complaint
 from lanewise.families.shear import (
+    brightness,
     checks,
     observations,
     predictions,
@@ -33,6 +35,9 @@ from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Above this S/N, rounding in float32 exceeds the noise; a config that asks for it is refused.
+_FLOAT32_SIGNAL_TO_NOISE = 1e4
 
 
 def resolve_config(config: Document) -> Mapping[str, Any]:
@@ -118,16 +123,16 @@ def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
 
 
 def precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
-    """The precision of the likelihood must carry the S/N."""
+    """The precision of the likelihood must carry the S/N, if the config tells it."""
     if config.inference.precision != "float32":
         return
     place: Path = ("config", "inference", "precision")
-    signal = predictions.signal_to_noise(config)
-    if signal > predictions.FLOAT32_SIGNAL_TO_NOISE:
-        message = f"the S/N is about {signal:.0e}, and float32 carries {predictions.FLOAT32_SIGNAL_TO_NOISE:.0e}"
-        yield place, f"{message}; set float64"
-    elif not config.image.noise.simulated:
+    signal = brightness.signal_to_noise(config.image, config.psf, config.galaxy)
+    if not config.image.noise.simulated:
         yield place, "an estimate from an image without noise is as good as the arithmetic; set float64"
+    elif math.isfinite(signal) and signal > _FLOAT32_SIGNAL_TO_NOISE:
+        message = f"the S/N is about {signal:.0e}, and float32 carries {_FLOAT32_SIGNAL_TO_NOISE:.0e}"
+        yield place, f"{message}; set float64"
 
 
 def remarks(manifest: Manifest) -> Sequence[str]:

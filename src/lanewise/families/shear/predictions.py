@@ -1,7 +1,6 @@
-"""Estimates for a scene before a run: its S/N, the error of g from one image, and the light outside the stamp.
+"""Estimates for a scene before a run: the error of g from one image, and the light outside the stamp.
 
-They approximate the galaxy convolved with the point-spread function by a Gaussian of the same half-light radius, and
-are correct to about ten percent. They affect warnings to the user, never a number of the results.
+They are correct to about ten percent, and affect warnings to the user, never a number of the results.
 """
 
 from __future__ import annotations
@@ -11,15 +10,11 @@ from collections.abc import Iterator
 
 from scipy import special
 
-from lanewise.families.shear import psf_image
+from lanewise.families.shear import brightness
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.scene import Component, PsfImage
+from lanewise.families.shear.scene import Component
 
-# Half-light radius of a Gaussian in units of σ.
-_HALF_LIGHT = math.sqrt(2 * math.log(2))
 _SERSIC_INDEX = {"Gaussian": 0.5, "Exponential": 1.0, "DeVaucouleurs": 4.0}
-# Above this S/N, rounding in float32 exceeds the noise (measured: no loss up to 1e3; `level0` at 1e5 is lost).
-FLOAT32_SIGNAL_TO_NOISE = 1e4
 # The first as `statistics.validity.RESPONSE_MIN`, whose module every container would have to import.
 _SHRINKAGE, _LIGHT_OUTSIDE = 0.9, 0.05
 # A Gaussian of this width is already narrower inside the unit disc, by a tenth.
@@ -65,36 +60,21 @@ def _remedy(sigma: float) -> str:
     return f"a sigma of {sigma:.2g} or more avoids it"
 
 
-def signal_to_noise(config: ShearConfig) -> float:
-    """S/N of the flux if all other parameters are known: flux √Σp² / σ, p = image of unit flux; ∞ without σ."""
-    if not config.image.noise.sigma:
-        return math.inf
-    sigma_pixel = gaussian_sigma(config) / config.image.pixel_scale
-    # A profile smaller than a pixel puts all its flux into one pixel: Σp² ≤ 1.
-    squares = min(1.0, 1 / (4 * math.pi * sigma_pixel**2))
-    return config.galaxy.centres["flux"] * math.sqrt(squares) / config.image.noise.sigma
-
-
-def gaussian_sigma(config: ShearConfig) -> float:
-    """Standard deviation of the Gaussian that approximates the galaxy convolved with the PSF [arcsec]."""
-    return math.hypot(_galaxy_radius(config), _psf_radius(config)) / _HALF_LIGHT
-
-
 def shear_width(config: ShearConfig) -> float:
     """Standard error of g from one image [reduced shear].
 
     √2 / (S/N) divided by R² = r_galaxy² / (r_galaxy² + r_psf²), by which the point-spread function dilutes the shape.
     """
-    galaxy = _galaxy_radius(config)
-    response = galaxy**2 / (galaxy**2 + _psf_radius(config) ** 2)
-    return math.sqrt(2) / signal_to_noise(config) / response
+    galaxy = brightness.galaxy_radius(config.galaxy)
+    response = galaxy**2 / (galaxy**2 + brightness.psf_radius(config.psf) ** 2)
+    return math.sqrt(2) / brightness.signal_to_noise(config.image, config.psf, config.galaxy) / response
 
 
 def light_outside(config: ShearConfig) -> float:
     """Fraction of the galaxy's light outside the largest circle inside the stamp."""
     edge = min(config.image.size_x, config.image.size_y) * config.image.pixel_scale / 2
-    blur = math.hypot(1.0, _psf_radius(config) / _galaxy_radius(config))
-    return sum(share * _outside(config, part, edge / blur) for part, share in _shares(config))
+    blur = math.hypot(1.0, brightness.psf_radius(config.psf) / brightness.galaxy_radius(config.galaxy))
+    return sum(share * _outside(config, part, edge / blur) for part, share in brightness.shares(config.galaxy))
 
 
 def _kept_between(half: float) -> float:
@@ -113,27 +93,3 @@ def _outside(config: ShearConfig, part: Component, radius: float) -> float:
     index = config.galaxy.centres[part.shape] if part.shape else _SERSIC_INDEX[part.type]
     scale = special.gammaincinv(2 * index, 0.5)
     return float(special.gammaincc(2 * index, scale * ratio ** (1 / index)))
-
-
-def _galaxy_radius(config: ShearConfig) -> float:
-    """Half-light radius of the galaxy [arcsec]; for a sum, the mean weighted by flux."""
-    return sum(share * config.galaxy.centres[part.half_light_radius] for part, share in _shares(config))
-
-
-def _psf_radius(config: ShearConfig) -> float:
-    """Half-light radius of the point-spread function [arcsec]."""
-    psf = config.psf
-    if isinstance(psf, PsfImage):
-        return psf_image.half_light_radius(psf)
-    if psf.type == "Moffat":
-        # sigma is the full width at half maximum.
-        scale = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))
-        return scale * math.sqrt(2 ** (1 / (psf.beta - 1)) - 1)
-    return psf.sigma * _HALF_LIGHT
-
-
-def _shares(config: ShearConfig) -> list[tuple[Component, float]]:
-    """Each component with its fraction of the flux."""
-    parts = [part for _, part in config.galaxy.components]
-    given = {part: config.galaxy.centres[part.fraction] for part in parts if part.fraction}
-    return [(part, given.get(part, 1 - sum(given.values()))) for part in parts]

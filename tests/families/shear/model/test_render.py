@@ -39,6 +39,7 @@ def scene(**changes: Any) -> dict[str, Any]:
         "image": {"pixel_scale": 0.263, "size_x": 48, "size_y": 48, "noise": {"sigma": 1e-3}},
         "psf": {"type": "Gaussian", "sigma": 0.382},
         "gal": {"type": "Exponential", "flux": 1.0, "half_light_radius": 0.5, "shear": {"g1": NORMAL, "g2": NORMAL}},
+        "inference": {"precision": "float64"},
     }
     return {key: {**base[key], **changes.get(key, {})} for key in base}
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from lanewise.families.shear import predictions
+from lanewise.families.shear import brightness
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.priors import Prior
 
@@ -27,7 +27,7 @@ class Finder:
     """A matched filter: the shift of a Gaussian of the predicted size that lowers χ² most."""
 
     def __init__(self, config: ShearConfig) -> None:
-        sigma = predictions.gaussian_sigma(config) / config.image.pixel_scale
+        sigma = brightness.gaussian_sigma(config.psf, config.galaxy) / config.image.pixel_scale
         self._axes = tuple(
             _Axis(cast("Prior", config.parameters[axis]).shifted(-n / 2), n, sigma)
             for axis, n in (("x", config.image.size_x), ("y", config.image.size_y))

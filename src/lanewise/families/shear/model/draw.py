@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Array:
     """The noise-free image of a config's galaxy; differentiable in every parameter.
 
-    A config of precision float64 (the default) switches JAX's 64-bit mode on.
+    In float64, for which JAX's 64-bit mode is switched on, unless the config names a precision.
 
     Args:
         config: a parsed config, or the mapping that its YAML file holds.
@@ -40,21 +40,23 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
     from lanewise.families.shear.scene import DOMAINS, SHAPES, quantity
     from lanewise.manifest import schema
 
-    parsed = shear_config.parse(config) if isinstance(config, Mapping) else config
-    if parsed.inference.precision == "float64":
+    if isinstance(config, Mapping):
+        inference = {"precision": "float64", **config.get("inference", {})}
+        config = shear_config.parse({**config, "inference": inference})
+    if config.inference.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    values: dict[str, Any] = parsed.central(parsed.galaxy)
+    values: dict[str, Any] = config.central(config.galaxy)
     for name in parameters:
         if name not in values:
             raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")
     # The renderer fits a fixed shape at one value only. A caller may draw at another value, or differentiate by it.
     freed = tuple(
         (name, uniform(*DOMAINS[quantity(name)]) if name in parameters and quantity(name) in SHAPES.values() else p)
-        for name, p in parsed.galaxy.parameters
+        for name, p in config.galaxy.parameters
     )
-    parsed = dataclasses.replace(parsed, galaxy=dataclasses.replace(parsed.galaxy, parameters=freed))
+    config = dataclasses.replace(config, galaxy=dataclasses.replace(config.galaxy, parameters=freed))
     given = {**values, **parameters}
-    return _renderer(parsed)(given | {axis: given[axis] - middle for axis, middle in parsed.image.middle.items()})
+    return _renderer(config)(given | {axis: given[axis] - middle for axis, middle in config.image.middle.items()})
 
 
 @functools.lru_cache(maxsize=8)
