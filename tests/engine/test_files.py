@@ -1,20 +1,13 @@
 import dataclasses
 import json
-import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lanewise.engine import files as outputs
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.outputs import OUTPUTS
 from lanewise.manifest.status import LaneStatus
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import arviz
 
 
 def _sampled(n_chains: int = 2, n_draws: int = 5) -> Result:
@@ -77,29 +70,6 @@ def _failed() -> Result:
     return Result(
         "g1_+0.0200_g2_+0.0000_s44", 44, LaneStatus.NON_FINITE, "Not finite.", "nuts", {"g1": 0.02, "g2": 0.0}
     )
-
-
-def test_posterior_opens_with_arviz_and_holds_the_draws(tmp_path: Path) -> None:
-    result = _sampled()
-    path = tmp_path / "posterior.nc"
-    path.write_bytes(outputs.posterior_nc(result))
-    data = arviz.from_netcdf(path)
-    for name, draws in result.posterior.items():
-        np.testing.assert_array_equal(data.posterior[name].values, draws)
-        assert data.posterior[name].dims == ("chain", "draw")
-    diverging = data.sample_stats["diverging"].values
-    assert diverging.dtype == bool
-    np.testing.assert_array_equal(diverging, result.stats["diverging"])
-    assert data.posterior.attrs["inference_method"] == "nuts"
-
-
-def test_posterior_opens_with_netcdf4(tmp_path: Path) -> None:
-    netcdf4 = pytest.importorskip("netCDF4")
-    path = tmp_path / "posterior.nc"
-    path.write_bytes(outputs.posterior_nc(_sampled()))
-    with netcdf4.Dataset(path) as file:
-        assert file.inference_method == "nuts"
-        assert file["posterior/g1"].shape == (2, 5)
 
 
 def test_bytes_are_a_function_of_the_result() -> None:

@@ -16,6 +16,7 @@ import h5netcdf
 import numpy as np
 
 from lanewise.engine import flat
+from lanewise.engine.posterior_file import posterior_nc
 from lanewise.engine.results import Diagnostics, Result, without_values
 from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
@@ -23,8 +24,6 @@ from lanewise.manifest.status import LaneStatus
 
 # Members whose reasons convergence.json names.
 _MEMBERS_TOLD = 20
-# Groups of posterior.nc whose arrays have no axes chain and draw.
-WITHOUT_DRAWS = frozenset({"observed_data", "constant_data", "loo", "loo_khat"})
 
 
 def convergence(result: Result) -> dict[str, Any]:
@@ -181,57 +180,6 @@ class LaneOutputs:
         return found
 
 
-# Name → the names of its axes after chain and draw, and values of shape (chain, draw, …).
-Arrays = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
-
-
-def posterior_nc(result: Result, arrays: Arrays | None = None, attributes: Mapping[str, str] | None = None) -> bytes:
-    """posterior.nc: netCDF-4, readable by ArviZ before and since 1.0.
-
-    Its groups are posterior, sample_stats, and those of the result.
-
-    Args:
-        arrays: the posterior as arrays; default: one of shape (chain, draw) for each name.
-        attributes: of the file.
-    """
-    chosen = {name: ((), draws) for name, draws in result.posterior.items()} if arrays is None else arrays
-    stats: Arrays = {name: ((), values) for name, values in _sample_stats(result).items()}
-    buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
-        file.attrs.update({"inference_method": result.method, **(attributes or {})})
-        for name, variables in (("posterior", chosen), ("sample_stats", stats)):
-            sizes = dict(zip(("chain", "draw"), result.shape, strict=True))
-            of_draws = {key: (("chain", "draw", *axes), values) for key, (axes, values) in variables.items()}
-            _write_group(file, name, result.method, of_draws, sizes)
-        for name, part in result.groups.items():
-            first = () if name in WITHOUT_DRAWS else ("chain", "draw")
-            _write_group(file, name, result.method, {key: (_axes(key, one, first), one) for key, one in part.items()})
-    return buffer.getvalue()
-
-
-def _axes(name: str, values: np.ndarray, first: tuple[str, ...]) -> tuple[str, ...]:
-    return (*first, *(f"{name}_dim_{k}" for k in range(values.ndim - len(first))))
-
-
-def _write_group(file: Any, name: str, method: str, variables: Arrays, sizes: Mapping[str, int] | None = None) -> None:
-    """Write a group of netCDF.
-
-    Args:
-        variables: name → the names of all axes, and values.
-        sizes: axis → size, of axes that the group has in any case.
-    """
-    group = file.create_group(name)
-    group.attrs["inference_method"] = method
-    every = dict(sizes or {})
-    for axes, values in variables.values():
-        every |= dict(zip(axes, values.shape, strict=True))
-    group.dimensions = every
-    for axis, size in every.items():
-        group.create_variable(axis, (axis,), data=np.arange(size))
-    for key, (axes, values) in variables.items():
-        flat.write_variable(group, axes, {key: values})
-
-
 def _record(result: Result) -> dict[str, Any]:
     """A result without its arrays, JSON-ready."""
     return {
@@ -282,11 +230,6 @@ def _read_members(told: Mapping[str, Any], arrays: flat.Reader) -> Members:
         {name: arrays.take(f"record_{name}", shape) for name, shape in told["of"].items()},
         {int(at): text for at, text in told["reasons"].items()},
     )
-
-
-def _sample_stats(result: Result) -> dict[str, np.ndarray]:
-    widths = {f"laplace_std_{name}": np.full(result.shape, width) for name, width in result.laplace_std.items()}
-    return {**result.stats, **widths}
 
 
 def _padded(array: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:

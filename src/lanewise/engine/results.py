@@ -68,7 +68,7 @@ class Result:
         members: what the members left, and their status; None for a realization with one member.
         model: which of several models of the data was used, see `Problem.model`; empty if there is only one.
         groups: further groups of posterior.nc: name of the group → variable → values. Their first axes are chain and
-            draw, but for those in `files.WITHOUT_DRAWS`.
+            draw, but for those in `posterior_file.WITHOUT_DRAWS`.
     """
 
     run_id: str

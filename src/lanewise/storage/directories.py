@@ -106,7 +106,7 @@ def write(store: Store, files: Iterable[tuple[str, bytes]]) -> None:
         for path, data in directory:
             store.put(path, data)
 
-    store.map(put, directories.values())
+    store.map(put, directories.values(), writing=True)
 
 
 def _marks(store: Store, chunk: Chunk) -> list[str]:

@@ -214,9 +214,13 @@ class Store:
         """Full path or URL, for messages."""
         return f"{self.url}/{path}" if path else self.url
 
-    def map(self, function: Callable[[Item], T], items: Iterable[Item]) -> list[T]:
-        """Apply the function to each item; results in order. Remote stores use several threads."""
-        if self._local:
+    def map(self, function: Callable[[Item], T], items: Iterable[Item], *, writing: bool = False) -> list[T]:
+        """Apply the function to each item; results in order. Remote stores use several threads.
+
+        Args:
+            writing: the function writes: several threads also on disks, where they wait for fsync together.
+        """
+        if self._local and not writing:
             return [function(item) for item in items]
         return deadlines.side_by_side(function, items, _N_THREADS)
 

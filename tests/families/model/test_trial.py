@@ -18,9 +18,37 @@ WRONG = {
     "a site twice": ([MU, 'numpyro.sample("mu", dist.Normal(0, 1))', LIKELIHOOD], r"model\.py:9: .*`mu` duplicated"),
     "nothing observed": ([MU, LIKELIHOOD.replace(', obs=data["y"]', "")], r"model\.py: the model observes nothing"),
     "no latent": (["mu = 1.0", LIKELIHOOD], r"model\.py: the model has no latent"),
-    "a discrete latent": (
+    "a discrete latent without end": (
+        [MU, 'k = numpyro.sample("k", dist.Poisson(3.0))', LIKELIHOOD.replace("mu,", "mu + k,")],
+        r"model\.py:9: latent 'k' \(Poisson\) has too many values to sum over",
+    ),
+    "a discrete latent beside a vector without plate": (
         [MU, 'k = numpyro.sample("k", dist.Bernoulli(0.5))', LIKELIHOOD.replace("mu,", "mu + k,")],
-        r"model\.py:9: latent 'k' is discrete \(Bernoulli.*\).*MixtureSameFamily",
+        r"model\.py: a discrete latent is summed out, which needs a plate",
+    ),
+    "a branch on a discrete latent": (
+        [
+            MU,
+            'k = numpyro.sample("k", dist.Bernoulli(0.5))',
+            "mu = mu if k else -mu",
+            'with numpyro.plate("row", data["y"].shape[0]):',
+            f"    {LIKELIHOOD}",
+        ],
+        r"model\.py:10: branches on a value",
+    ),
+    "a site that needs the discrete latent": (
+        [
+            MU,
+            'k = numpyro.sample("k", dist.Bernoulli(0.5))',
+            'm = numpyro.deterministic("m", mu + k)',
+            'with numpyro.plate("row", data["y"].shape[0]):',
+            f"    {LIKELIHOOD.replace('mu,', 'm,')}",
+        ],
+        r"model\.py:10: 'm' depends on a discrete latent \(k\), which is summed out",
+    ),
+    "discrete latents alone": (
+        ['k = numpyro.sample("k", dist.Bernoulli(0.5))', LIKELIHOOD.replace("mu,", "k,")],
+        r"model\.py: the model has no continuous latent",
     ),
     "an improper prior": (
         ['mu = numpyro.sample("mu", dist.ImproperUniform(dist.constraints.real, (), ()))', LIKELIHOOD],

@@ -31,6 +31,8 @@ class Density:
         observed: observed site → the name in `data` that it observes; empty if it is none as it stands.
         factors: observed sites that are factors.
         whole: names in `data` that hold integers.
+        summed: discrete latent sites, over whose values the density is summed.
+        n_axes: number of axes that plates and batches of values take.
     """
 
     model: Model
@@ -40,6 +42,8 @@ class Density:
     observed: Mapping[str, str]
     factors: frozenset[str]
     whole: frozenset[str]
+    summed: tuple[str, ...]
+    n_axes: int
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -94,8 +98,14 @@ class Density:
         return jnp.concatenate(parts).astype(position.dtype)
 
     def log_density(self, position: jax.Array, arrays: Arrays) -> jax.Array:
-        """Log joint density with respect to the position [nats]."""
-        energy = potential_energy(self.masked(arrays), (self.data(arrays),), {}, self.parameters(position))
+        """Log joint density with respect to the position [nats], summed over the discrete latents."""
+        model, summed = self.masked(arrays), bool(self.summed)
+        if summed:
+            # Takes a second to import, and few models need it.
+            from numpyro.contrib.funsor import config_enumerate, enum
+
+            model = enum(config_enumerate(model), -1 - self.n_axes)
+        energy = potential_energy(model, (self.data(arrays),), {}, self.parameters(position), enum=summed)
         return -jnp.asarray(energy, position.dtype)
 
     def log_jacobian(self, position: jax.Array) -> jax.Array:
@@ -153,4 +163,6 @@ def build(
     seen = structure.observed(sites)
     observed = {name: sources.get(id(site["value"]), "") for name, site in seen.items()}
     factors = frozenset(name for name, site in seen.items() if isinstance(site["fn"], Unit))
-    return Density(model, tuple(structure.latents(sites)), kept, rowwise, observed, factors, whole)
+    summed = tuple(structure.discrete(sites))
+    latents = tuple(structure.latents(sites))
+    return Density(model, latents, kept, rowwise, observed, factors, whole, summed, structure.n_axes(sites))

@@ -97,6 +97,10 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if config.outputs.any and density.factors == density.observed.keys():
         message = "the model has factors only, and no log likelihood of a datum; write numpyro.sample(…, obs=…)"
         return [((model_config.OUTPUTS,), message)]
+    if config.outputs.log_likelihood and density.summed:
+        names = ", ".join(density.summed)
+        message = f"the sum over {names} leaves no log likelihood of a datum; write the sum as MixtureSameFamily"
+        return [((model_config.OUTPUTS, "log_likelihood"), message)]
     if not datasets.extent_of(manifest).count:
         return ()
     from lanewise.families.model import simulated

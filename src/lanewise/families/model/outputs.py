@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lanewise.engine.files import Arrays, LaneOutputs, described, posterior_nc
+from lanewise.engine.files import LaneOutputs, described
+from lanewise.engine.posterior_file import Arrays, posterior_nc
 from lanewise.engine.results import Result
 from lanewise.families.model import predictive
 from lanewise.families.model.datasets import identifier_of

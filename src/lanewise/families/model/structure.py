@@ -77,12 +77,29 @@ def trace(model: Model, data: Arrays, seed: int = 0) -> dict[str, Any]:
 
 
 def latents(sites: Mapping[str, Any]) -> Iterator[Latent]:
-    """The latent sites of a trace; their supports must have a bijection."""
-    for name, site in sites.items():
-        if site["type"] == "sample" and not site["is_observed"]:
+    """The continuous latent sites of a trace; their supports must have a bijection."""
+    for name, site in hidden(sites).items():
+        if not site["fn"].support.is_discrete:
             transform = biject_to(site["fn"].support)
             free = jnp.shape(transform.inv(site["value"]))
             yield Latent(variable(name, site), transform, free, _varying(transform, free))
+
+
+def discrete(sites: Mapping[str, Any]) -> dict[str, Any]:
+    """The discrete latent sites of a trace by name."""
+    return {name: site for name, site in hidden(sites).items() if site["fn"].support.is_discrete}
+
+
+def hidden(sites: Mapping[str, Any]) -> dict[str, Any]:
+    """The latent sites of a trace by name."""
+    return {name: site for name, site in sites.items() if site["type"] == "sample" and not site["is_observed"]}
+
+
+def n_axes(sites: Mapping[str, Any]) -> int:
+    """Number of axes, counted from the right, that plates and the batches of values take."""
+    plates = [-frame.dim for site in sites.values() for frame in site.get("cond_indep_stack", ())]
+    batches = [jnp.ndim(one["value"]) - one["fn"].event_dim for one in sites.values() if one["type"] == "sample"]
+    return int(max([0, *plates, *batches]))
 
 
 def deterministics(sites: Mapping[str, Any]) -> dict[str, Variable]:

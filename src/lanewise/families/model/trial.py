@@ -6,7 +6,7 @@ The model is traced on the first usable data set, and on the shortest and the lo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from lanewise.engine import chunk_data
 from lanewise.errors import DataError
 from lanewise.families.model import code as codes
 from lanewise.families.model import datasets, density, structure
+from lanewise.families.model.attempt import attempt
 from lanewise.families.model.config import ModelConfig
 from lanewise.families.model.density import Density
 from lanewise.families.model.structure import Model
@@ -58,6 +59,7 @@ def examine(config: ModelConfig) -> Density:
             f"{config.code.path}: the model has {len(found.names)} latents per data set, expected at most "
             f"{MOST_LATENTS}; use fewer, or make several data sets of one"
         )
+    _check_summed(config, found, data)
     _check_density(config, found, [_arrays(one) for one in usable])
     _check_padding(config, found, usable[0])
     return found
@@ -109,51 +111,12 @@ def _as_given(one: Observation | Mapping[str, np.ndarray], whole: frozenset[str]
 def _traced(config: ModelConfig, model: Model, data: Data) -> tuple[Data, dict[str, Any]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        sites = _attempt(config, lambda: structure.trace(model, data))
+        sites = attempt(config, lambda: structure.trace(model, data))
     for one in caught:
         if "float64" in str(one.message) and "not available" in str(one.message):
             text = "asks for float64, inference.precision is float32; remove the dtype, or set precision: float64"
             raise DataError(f"{config.code.path}: {text}")
     return data, sites
-
-
-def _attempt(config: ModelConfig, call: Callable[[], Any]) -> Any:
-    """The result of a call into the user's code; its error as a sentence.
-
-    Raises:
-        DataError: the code raised an error.
-    """
-    try:
-        return call()
-    except DataError:
-        raise
-    except Exception as error:  # whatever the user's model raises
-        where = codes.place(error, config.code)
-        raise DataError(f"{where}: {_explained(error, config)}") from error
-
-
-def _explained(error: Exception, config: ModelConfig) -> str:  # noqa: PLR0911 - one per error
-    text = str(error).splitlines()[0] if str(error) else ""
-    match error:
-        case jax.errors.TracerBoolConversionError():
-            return "branches on a value (`if`, `and`, `while`); write jnp.where or lax.cond, which all data sets share"
-        case jax.errors.NonConcreteBooleanIndexError():
-            return "selects by a condition, so shapes depend on values; write jnp.where, or numpyro.handlers.mask"
-        case jax.errors.TracerArrayConversionError():
-            return "gives a value to NumPy; write jnp in place of np"
-        case jax.errors.TracerIntegerConversionError() | jax.errors.ConcretizationTypeError():
-            return "needs the number behind a value, e.g. by float(), int() or range(); write it with jnp"
-        case KeyError() if error.args and error.args[0] not in config.inputs.names:
-            known = ", ".join(config.inputs.names)
-            return f"data has no {error.args[0]!r}; inputs.columns and inputs.scalars give {known} and mask"
-        case TypeError() if "positional argument" in text:
-            return f"{text}; lanewise calls the model with one argument, model(data)"
-        case NotImplementedError() if not text:
-            return "draws from a prior that cannot be drawn from, such as an improper one; give it a wide proper one"
-        case AssertionError() if "unique names" in text:
-            return f"{text}; give every site a name of its own"
-        case _:
-            return f"{type(error).__name__}: {text}"
 
 
 def _complaints(config: ModelConfig, sites: Mapping[str, Any]) -> Iterator[str]:
@@ -165,18 +128,19 @@ def _complaints(config: ModelConfig, sites: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}: numpyro.param '{name}' has no prior; write numpyro.sample with one"
         if site["type"] == "plate" and jnp.size(site["value"]) != site["args"][0]:
             yield f"{where}: plate '{name}' takes a random part of its data; leave out subsample_size"
-    hidden = {name: site for name, site in sampled.items() if not site["is_observed"]}
-    if not hidden:
+    hidden = structure.hidden(sites)
+    if not any(True for _ in structure.latents(sites)):
         remedy = "write numpyro.sample without obs for what is to be inferred"
-        yield f"{config.code.path}: the model has no latent; {remedy}"
+        kind = "continuous latent" if hidden else "latent"
+        yield f"{config.code.path}: the model has no {kind}; {remedy}"
     if len(hidden) == len(sampled):
         remedy = "pass it to the likelihood, e.g. numpyro.sample('y', …, obs=data['y'])"
         yield f"{config.code.path}: the model observes nothing, so its posterior is its prior; {remedy}"
     for name, site in hidden.items():
         where, kind = codes.site_place(config.code, name), type(site["fn"]).__name__
-        if site["fn"].support.is_discrete:
-            remedy = "sum it out, e.g. by numpyro.distributions.MixtureSameFamily or MixtureGeneral"
-            yield f"{where}: latent '{name}' is discrete ({kind}), and gradients need continuous ones; {remedy}"
+        if site["fn"].support.is_discrete and not site["fn"].has_enumerate_support:
+            remedy = "give it finitely many, or sum it out by hand, as NegativeBinomial2 does with a Poisson's rate"
+            yield f"{where}: latent '{name}' ({kind}) has too many values to sum over; {remedy}"
         elif kind == "Delta":
             yield f"{where}: latent '{name}' is a constant (Delta); write numpyro.deterministic, or the value itself"
     for name, site in structure.observed(sites).items():
@@ -205,14 +169,7 @@ def _observed(config: ModelConfig, name: str, site: Mapping[str, Any]) -> Iterat
 
 def _check_equal(config: ModelConfig, traces: Sequence[tuple[Data, Mapping[str, Any]]]) -> None:
     """Every data set has the same sites, and its latents the same shapes."""
-    forms = [
-        {
-            name: tuple(jnp.shape(site["value"]))
-            for name, site in sites.items()
-            if site["type"] == "sample" and not site["is_observed"]
-        }
-        for _, sites in traces
-    ]
+    forms = [{one.variable.name: one.variable.shape for one in structure.latents(sites)} for _, sites in traces]
     for form in forms[1:]:
         differ = sorted(name for name in {*forms[0], *form} if forms[0].get(name) != form.get(name))
         if differ:
@@ -231,10 +188,10 @@ def _rowwise(
     Raises:
         DataError: a latent does.
     """
-    rowwise, dropped = set(), []
+    rowwise, dropped, summed = set(), [], structure.discrete(sites)
     for other in padded:
         for name, site in sites.items():
-            if site["type"] not in ("sample", "deterministic"):
+            if site["type"] not in ("sample", "deterministic") or name in summed:
                 continue
             before = tuple(jnp.shape(site["value"]))
             if name not in other or before == tuple(jnp.shape(other[name]["value"])):
@@ -250,22 +207,45 @@ def _rowwise(
     return frozenset(rowwise), dropped
 
 
+def _check_summed(config: ModelConfig, found: Density, data: Data) -> None:
+    """No deterministic site depends on a discrete latent, which is summed out and so has no draws."""
+    if not found.summed:
+        return
+    prior = structure.trace(found.model, data)
+    values = {one.variable.name: prior[one.variable.name]["value"] for one in found.latents}
+    ends = []
+    for which in (0, -1):
+        at = {name: jnp.full_like(prior[name]["value"], _supported(prior[name])[which]) for name in found.summed}
+        sites = structure.trace(handlers.substitute(found.model, data={**values, **at}), data)
+        ends.append({one.name: np.asarray(sites[one.name]["value"]) for one in found.deterministics})
+    for name, first in ends[0].items():
+        if not np.array_equal(first, ends[1][name], equal_nan=True):
+            where = codes.site_place(config.code, name)
+            text = f"'{name}' depends on a discrete latent ({', '.join(found.summed)}), which is summed out"
+            raise DataError(f"{where}: {text}; leave the deterministic site out, or give an expectation")
+
+
+def _supported(site: Mapping[str, Any]) -> np.ndarray:
+    """The values that a discrete latent may have."""
+    return np.ravel(np.asarray(site["fn"].enumerate_support(expand=False)))
+
+
 def _check_density(config: ModelConfig, found: Density, usable: Sequence[Mapping[str, np.ndarray]]) -> None:
     """The density compiles, is finite where its priors are, has a gradient there, and no side effects."""
     arrays = {name: jnp.asarray(values) for name, values in usable[0].items()}
     key = jax.random.key(0)
-    prior = _attempt(config, lambda: [found.prior_position(jax.random.fold_in(key, at), arrays) for at in _SEEDS])
+    prior = attempt(config, lambda: [found.prior_position(jax.random.fold_in(key, at), arrays) for at in _SEEDS])
     for one in usable:
         _check_supports(config, found, one)
-    closed = _attempt(config, lambda: jax.make_jaxpr(found.log_density)(prior[0], arrays))
+    closed = attempt(config, lambda: jax.make_jaxpr(found.log_density)(prior[0], arrays))
     if closed.effects:
         raise DataError(
             f"{config.code.path}: prints or calls back out of the model (jax.debug, io_callback); remove it"
         )
     of = jax.jit(jax.value_and_grad(found.log_density))
-    values, slopes = zip(*_attempt(config, lambda: [of(at, arrays) for at in prior]), strict=True)
+    values, slopes = zip(*attempt(config, lambda: [of(at, arrays) for at in prior]), strict=True)
     # Not compiled, equal calls give equal bits: a change however small is seen.
-    twice = _attempt(config, lambda: [float(found.log_density(prior[0], arrays)) for _ in range(2)])
+    twice = attempt(config, lambda: [float(found.log_density(prior[0], arrays)) for _ in range(2)])
     if np.isfinite(twice[0]) and (
         twice[0] != twice[1] or abs(twice[0] - values[0]) > 1e-3 * max(1.0, abs(float(values[0])))
     ):
