@@ -37,7 +37,7 @@ test-slow: $(READY) ## The statistical and long tests
 test-emulator: $(READY) ## Storage of Google and Azure, by their emulators where they are installed (docs/storage.md)
 	$(BIN)/python -m pytest -m emulator -rs
 
-test-real: $(READY) ## On real parts: the rendered Job by its rules on S3, and a one-node Slurm where it is installed (docs/schedulers.md)
+test-real: $(READY) ## On real parts: the rendered Job by its rules on S3, with processes and containers, and a one-node Slurm (docs/schedulers.md)
 	$(BIN)/python -m pytest -m real -rs
 
 test-container: $(READY) ## Build the image and run a campaign in it (podman or docker)

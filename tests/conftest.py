@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import importlib
 import os
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from lanewise import api, cli
+from lanewise.engine import programs
 from lanewise.machine import interrupts
 from lanewise.manifest import planning
 
@@ -66,7 +68,7 @@ Lanewise = Callable[..., tuple[int, str, str]]
 
 
 QUICK_XLA = (
-    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 # Compiled programs are kept for later sessions, but no longer than this.
 KEPT_S = 7 * 24 * 3600
@@ -89,9 +91,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
         sys.dont_write_bytecode = False
-    # XLA's newer emitter of fused loops and LLVM's expensive passes take half of all compiling on a CPU. The quick
-    # tests do without them; the slow ones, those of the container, and those under `XLA_FLAGS= make test` compile as
-    # users do.
+    # XLA's newer emitter of fused loops and LLVM's passes take more than half of all compiling on a CPU. Quick tests do
+    # without; the slow ones, those of the container, and those under `XLA_FLAGS= make test` compile as users do.
     if "not slow" in config.option.markexpr:
         os.environ.setdefault("XLA_FLAGS", QUICK_XLA)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
@@ -108,7 +109,8 @@ def _no_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _caches(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests leave the user's caches alone unless one is named."""
+    """Tests leave the user's caches alone unless one is named, and keep the programs of all configs that they share."""
+    programs.of_family = functools.lru_cache(maxsize=32)(programs.of_family.__wrapped__)
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "jax-cache"))
 

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from lanewise.engine import programs
 from lanewise.engine.files import LaneOutputs
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.manifest import registry
 from lanewise.manifest.family import Door, Family, Lanes, climbed
 from lanewise.manifest.manifest import Manifest, Rung
 from lanewise.manifest.plan import Planned, Single
-from lanewise.manifest.problem import Data, LaneInference, Members, Membership, Observation
+from lanewise.manifest.problem import Data, LaneInference, Members, Membership, Observation, Reduce
 from lanewise.manifest.protocols import Conclusion
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.settings import ImportanceSettings, NutsSettings
@@ -197,12 +198,27 @@ FAMILY: Family[SplitConfig, Result, Record] = Family(
 DOOR = Door("split", load=lambda: FAMILY)
 
 
+_STAGES: dict[tuple[object, ...], tuple[programs.Stage, ...]] = {}
+_stages = programs.stages
+
+
+def _shared_stages(
+    inference: LaneInference, problem: SplitProblem, reduce: Reduce | None = None, *, sequential: bool
+) -> tuple[programs.Stage, ...]:
+    """The same programs for all campaigns and engines of equal settings, so that each is traced only once."""
+    key = (inference.stages, problem.sigma, reduce, sequential)
+    return _STAGES.setdefault(key, _stages(inference, problem, reduce, sequential=sequential))
+
+
 @contextmanager
 def installed() -> Iterator[None]:
     """The kind `split` among the installed families."""
     entry = EntryPoint("split", "split_mean:DOOR", registry.GROUP)
     entries = {**registry._entries(), "split": entry}
-    with mock.patch.object(registry, "_entries", return_value=entries):
+    with (
+        mock.patch.object(registry, "_entries", return_value=entries),
+        mock.patch.object(programs, "stages", _shared_stages),
+    ):
         yield
     for cached in (registry.door, registry.family):
         cached.cache_clear()

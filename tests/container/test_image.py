@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +16,7 @@ from lanewise.render.kubernetes import MANIFEST_PATH, jobs
 from lanewise.render.site import Site
 
 from .conftest import ROOT
-from .engine import CONFINED, Engine
+from .engine import CONFINED, Engine, pod_run
 
 pytestmark = pytest.mark.container
 
@@ -64,27 +63,6 @@ def test_rendered_jobs_carry_the_campaign_out(engine: Engine, image: str, work: 
         waiting.terminate()  # the engine hands it on to the container
     assert waiting.returncode == 0, out + err
     assert (work / "results/batched/report.html").exists()
-
-
-def pod_run(job: dict[str, Any], volumes: dict[str, Path], *more: str) -> list[str]:
-    """The engine's arguments for the only container of a Job's pod."""
-    pod = job["spec"]["template"]["spec"]
-    [container] = pod["containers"]
-    security = container["securityContext"]
-    args = ["run", "--rm", "--network", "none", "--workdir", container["workingDir"], *more]
-    args += ["--user", f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"]
-    args += ["--read-only"] if security["readOnlyRootFilesystem"] else []
-    args += [] if security["allowPrivilegeEscalation"] else ["--security-opt", "no-new-privileges"]
-    args += [f"--cap-drop={name}" for name in security["capabilities"]["drop"]]
-    # What a cluster fills in is the name of the node.
-    args += [f"--env={each['name']}={each.get('value', 'node-1')}" for each in container.get("env", [])]
-    for mount in container["volumeMounts"]:
-        if mount["name"] == "tmp":
-            args += ["--tmpfs", mount["mountPath"]]
-        else:
-            access = "ro" if mount.get("readOnly") else "rw"
-            args += ["-v", f"{volumes[mount['name']]}:{mount['mountPath']}:{access}"]
-    return [*args, container["image"], *container["args"]]
 
 
 @pytest.fixture

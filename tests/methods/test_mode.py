@@ -54,9 +54,10 @@ def _float64() -> None:
 
 def test_the_mode_and_widths_of_a_simplex_are_those_of_its_dirichlet() -> None:
     problem, method = Simplex(), Map(MapSettings())
-    state = method.init(problem, jax.random.key(0), DATA)
+    state = jax.jit(lambda key: method.init(problem, key, DATA))(jax.random.key(0))
+    advance = jax.jit(lambda state: method.advance(problem, state, DATA)[0])
     for _ in range(method.rounds):
-        state, _ = method.advance(problem, state, DATA)
+        state = advance(state)
     status, whole = method.finish(problem, state, DATA)
     assert int(status) == 1
     # The mode of Dirichlet(n + 1), and the inverse Hessian there: that of a multinomial, (diag p − p pᵀ) / Σn.

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from conftest import S3, Lanewise, Write, load
+from conftest import S3, SCENE, Lanewise, Write, load
 from lanewise.errors import InputUnreachable
 from lanewise.families.heterodyne import simulate
 from lanewise.families.shear import stamp_files
+from lanewise.families.shear.model.draw import draw
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
@@ -22,11 +23,12 @@ OBSERVED: dict[str, Any] = {"shear": ..., "realizations": ..., "observations": {
 
 @pytest.fixture
 def stamps(tmp_path: Path) -> list[Path]:
-    """Two images of noise."""
+    """Two images of a galaxy: a fit of noise alone may end where finer models are compiled, too."""
     stamp_files.load.cache_clear()
     paths = [tmp_path / f"stamp{number}.npy" for number in range(2)]
+    galaxy = draw(SCENE)
     for number, path in enumerate(paths):
-        np.save(path, np.random.default_rng(number).normal(scale=1e-3, size=(24, 24)))
+        np.save(path, galaxy + np.random.default_rng(number).normal(scale=1e-3, size=(24, 24)))
     return paths
 
 

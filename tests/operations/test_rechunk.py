@@ -27,7 +27,10 @@ def _changed(write: Write, first: int, then: int, committed: tuple[int, ...]) ->
     return path, load(path)
 
 
-@pytest.mark.parametrize(("first", "then", "committed"), [(1, 3, (0, 4)), (4, 1, (1,)), (2, 8, ())])
+@pytest.mark.parametrize(
+    ("first", "then", "committed"),
+    [(1, 3, (0, 4)), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, 1, (1,)), (2, 8, ())))],
+)
 def test_results_are_those_of_a_campaign_that_never_changed(
     write: Write, tmp_path: Path, first: int, then: int, committed: tuple[int, ...]
 ) -> None:

@@ -197,7 +197,9 @@ def test_a_rung_changes_what_it_says() -> None:
     assert all(rung.method is None for rung in LADDERS["map"])
 
 
-@pytest.mark.parametrize(("limit", "verdict"), [(0.05, "INVALID"), (0.2, "INCONCLUSIVE")])
+@pytest.mark.parametrize(
+    ("limit", "verdict"), [pytest.param(0.05, "INVALID", marks=pytest.mark.slow), (0.2, "INCONCLUSIVE")]
+)
 def test_with_one_of_ten_chunks_dead_a_campaign_never_passes_and_does_after_a_retry(
     write: Write,
     tmp_path: Path,

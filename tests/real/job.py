@@ -1,20 +1,31 @@
-"""A stand-in for Kubernetes' Job controller: it carries a rendered Indexed Job out, a process per pod.
+"""A stand-in for Kubernetes' Job controller: it carries a rendered Indexed Job out by its own rules.
 
-It reads completions, parallelism, backoffLimitPerIndex and podFailurePolicy from the Job itself. What is not here is
-what a node does: images, volumes, limits. The command, its arguments and its environment are those of the Job.
+It reads completions, parallelism, backoffLimitPerIndex and podFailurePolicy from the Job itself. What a pod is, a
+process or a container, is the caller's: see `Start`.
 """
 
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-Start = Callable[[int, dict[str, Any]], "subprocess.Popen[str]"]
+
+class Running(Protocol):
+    """What has been started for an index; `subprocess.Popen` is one."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send it to the main process."""
+
+
+# Starts the pod of an index, given the Job.
+Start = Callable[[int, dict[str, Any]], Running]
 # Disruptions are told by the controller, not by the exit code.
 DISRUPTED = "DisruptionTarget"
 
@@ -24,12 +35,13 @@ class Pod:
     """A running pod of an index; `disrupted`: an eviction has marked it."""
 
     index: int
-    process: subprocess.Popen[str]
+    process: Running
+    began: float = field(default_factory=time.monotonic)
     disrupted: bool = False
 
     def kill(self) -> None:
         """As the kernel does where memory is short."""
-        self.process.kill()
+        self.process.send_signal(signal.SIGKILL)
 
     def evict(self) -> None:
         """As a drained node does: a mark, and a signal."""
@@ -47,15 +59,14 @@ class Outcome:
     job_failed: bool = False
 
 
-def carry_out(job: Mapping[str, Any], start: Start, meanwhile: Callable[[list[Pod]], None], within_s: float) -> Outcome:
+def carry_out(job: dict[str, Any], start: Start, meanwhile: Callable[[list[Pod]], None], within_s: float) -> Outcome:
     """Run the Job to its end.
 
     Args:
-        start: starts the pod of an index, given the container of the template.
+        start: see `Start`.
         meanwhile: called again and again with the running pods; it makes the mishaps.
     """
     spec = job["spec"]
-    (container,) = spec["template"]["spec"]["containers"]
     assert spec["completionMode"] == "Indexed"
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     left, running, counted = list(range(spec["completions"])), list[Pod](), Counter[int]()
@@ -65,13 +76,12 @@ def carry_out(job: Mapping[str, Any], start: Start, meanwhile: Callable[[list[Po
             assert time.monotonic() < end, f"not over after {within_s} s: {found}"
             while left and not found.job_failed and len(running) < spec["parallelism"]:
                 index = left.pop(0)
-                running.append(Pod(index, start(index, container)))
+                running.append(Pod(index, start(index, job)))
             meanwhile(running)
-            for pod in [pod for pod in running if pod.process.poll() is not None]:
+            for pod, code in [(pod, code) for pod in running if (code := pod.process.poll()) is not None]:
                 running.remove(pod)
-                code = pod.process.returncode
                 # A container that a signal has ended exits with 128 and its number.
-                code = code if code >= 0 else 128 - code
+                code = code if code >= 0 else 128 - code  # noqa: PLW2901
                 found.codes.setdefault(pod.index, []).append(code)
                 if code == 0:
                     found.succeeded.add(pod.index)
@@ -87,8 +97,9 @@ def carry_out(job: Mapping[str, Any], start: Start, meanwhile: Callable[[list[Po
             time.sleep(0.02)
     finally:
         for pod in running:
-            pod.process.kill()
-            pod.process.wait()
+            pod.kill()
+            while pod.process.poll() is None:
+                time.sleep(0.02)
     return found
 
 

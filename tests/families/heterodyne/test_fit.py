@@ -390,6 +390,8 @@ def test_one_angle_leaves_drift_and_its_direction_open_and_says_so() -> None:
     assert abs(fixed.v.value - HEADLINE["v"]) < 4 * fixed.v.error
 
 
+# On the pairs alone: test_pairs_that_do_not_count_are_in_no_sum.
+@pytest.mark.slow
 def test_a_masked_frame_does_not_count_whatever_it_holds() -> None:
     data = reference("flat")
     broken = data.c2.copy()

@@ -162,6 +162,7 @@ def test_a_ring_needs_a_shape_that_the_model_does_not_hold(
         load(write(shear={"grid": [0.02], "ring": True}, config__gal__ellipticity=ellipticity))
 
 
+@pytest.mark.slow
 def test_an_exponential_fitted_by_a_gaussian_is_biased_as_computed_elsewhere(write: Write) -> None:
     """m = −0.0776 ± .001 of noise-free images at g = ±.02, a number from a computation of its own (NumPy).
 

@@ -67,8 +67,9 @@ def _campaign(tmp_path: Path, config: dict[str, Any], seed: int = 42) -> Any:
     return load(str(tmp_path / "manifest.yaml"))
 
 
-# The flat form is read into the same config: test_both_published_forms_of_inference_load.
-@pytest.mark.parametrize("name", [pytest.param("flat", marks=pytest.mark.slow), "nested"])
+# Both forms are read every day, test_both_published_forms_of_inference_load, and NUTS runs on problems that are known.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flat", "nested"])
 def test_a_config_of_each_published_form_runs_and_recovers_g(tmp_path: Path, name: str) -> None:
     # Half-chains of 100 draws scatter R̂ beyond its threshold of 1.05 in one of a few seeds, those of 300 do not.
     campaign = _campaign(tmp_path, _form(name, 100, 600, 2))

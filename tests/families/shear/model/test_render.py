@@ -330,10 +330,11 @@ def test_at_zero_shear_and_ellipticity_the_gradient_is_finite_and_that_of_finite
     [
         ({"position": {"x_min": 0.1, "x_max": 0.9}}, "x", 15.0),  # pixels off the centre
         ({"half_light_radius": {"type": "LogNormal", "mean": 0.5, "sigma": 0.1}}, "half_light_radius", 0.2),  # 1.2"
-        (
+        pytest.param(
             {"type": "Sersic", "n": 0.6, "half_light_radius": {"type": "LogNormal", "mean": 0.4, "sigma": 0.1}},
             "g1",
             0.9,
+            marks=pytest.mark.slow,
         ),
     ],
 )
