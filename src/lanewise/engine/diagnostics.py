@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy import fft, special
+from scipy import special
 
 Array = np.ndarray
 
@@ -177,6 +177,9 @@ def _first_lags(centred: Array) -> Array:
 
 def _all_lags(centred: Array) -> Array:
     """Autocovariance of all lags, mean over the chains, shape (quantity, lag)."""
+    # Few chains need it, and a run would wait for it to be imported.
+    from scipy import fft
+
     n = centred.shape[-1]
     size = fft.next_fast_len(2 * n, real=True)
     spectrum = fft.rfft(centred, size, axis=-1)

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from scipy import optimize
 
 from lanewise.families.shear.model.radial import RadialSeries
 from lanewise.families.shear.priors import Parameter
@@ -56,10 +55,8 @@ def _gaussian(t: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 _CLOSED = {
-    # (1 + x) exp(−x) = ½ at the half-light radius.
-    "Exponential": ClosedForm(
-        _exponential, float(optimize.brentq(lambda x: (1 + x) * math.exp(-x) - 0.5, 1, 2, xtol=1e-15))
-    ),
+    # The solution of (1 + x) exp(−x) = ½.
+    "Exponential": ClosedForm(_exponential, 1.6783469900166608),
     "Gaussian": ClosedForm(_gaussian, math.sqrt(2 * math.log(2))),
 }
 DE_VAUCOULEURS = 4.0
