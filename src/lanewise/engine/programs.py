@@ -83,7 +83,13 @@ def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *
     """Map the method over lanes; lanes that have stopped, and padding lanes, do not change."""
 
     def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
-        state = method.init(problem, key, data)
+        def begin() -> Any:
+            return method.init(problem, key, data)
+
+        def rest() -> Any:
+            return jax.tree.map(lambda leaf: _nought(leaf, key), jax.eval_shape(begin))
+
+        state = jax.lax.cond(active, begin, rest)
         # Padding lanes start with status OK.
         return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
 
@@ -115,6 +121,11 @@ def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *
         joined=jax.jit(_joined),
         reduce=SharedOut(over_lanes(left, sequential=sequential)) if reduce else None,
     )
+
+
+def _nought(leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
+    """Zeros with the shape of a leaf; random keys in place of zeros where it holds keys."""
+    return jnp.broadcast_to(key, leaf.shape) if leaf.dtype == key.dtype else jnp.zeros(leaf.shape, leaf.dtype)
 
 
 def _joined(parts: Any) -> Any:

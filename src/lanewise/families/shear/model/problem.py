@@ -69,8 +69,7 @@ class ShearProblem:
         self.grid = grid or choose_grid(config)
         self._likelihood = choose(config, self.grid)
         # A fit may end far from the points at which the grid's error was predicted, so `flaw` measures it there. It
-        # allows ten times the error of an image, which float32 resolves, and five times the shift of an estimate: its
-        # norm is an upper bound, three times the shift for the wings of a Moffat.
+        # allows ten times the error of an image, which float32 resolves, and twice the shift of an estimate.
         single = in_precision(config, "float32")
         self._check_renderers = GridRenderer(single, self.grid), GridRenderer(single, better(self.grid))
         self._sigma = None if is_strict(config) else config.image.noise.sigma
@@ -159,16 +158,30 @@ class ShearProblem:
     def flaw(self, position: jax.Array, data: Data) -> jax.Array:
         """Error of the image against that of a better grid, in units of the tolerance; a scalar.
 
-        A strict grid has a largest error relative to the peak. Else the norm of the whitened difference counts, too: no
-        estimate can shift by more of its standard deviations.
+        A strict grid has a largest error relative to the peak. Else the shift of the estimates counts, too: by the
+        Gauss-Newton step that the error causes, unless the norm of the whitened error, which no shift exceeds [standard
+        deviations], is small.
         """
-        p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
-        drawn, expected = (render(p) for render in self._check_renderers)
+        drawn, expected = (self._drawn(position, data, at) for at in (0, 1))
         error: jax.Array = jnp.max(jnp.abs(drawn - expected)) / jnp.max(jnp.abs(expected)) / (10 * TOLERANCE)
         if self._sigma is None:
             return error
-        shift = jnp.linalg.norm((drawn - expected) / self._sigma) / (5 * SHIFT_TOLERANCE)
-        return jnp.minimum(error, shift)
+        whitened = ((drawn - expected) / self._sigma).ravel()
+        least = jnp.minimum(error, jnp.linalg.norm(whitened) / (2 * SHIFT_TOLERANCE))
+
+        def shift() -> jax.Array:
+            slopes = jax.jacfwd(lambda u: self._drawn(u, data, 0).ravel())(position) / self._sigma
+            covariance = jnp.linalg.inv(self.curvature(position, data))
+            moved = covariance @ (slopes.T @ whitened.astype(slopes.dtype)) / jnp.sqrt(jnp.diag(covariance))
+            return jnp.max(jnp.abs(moved)).astype(least.dtype) / (2 * SHIFT_TOLERANCE)
+
+        found: jax.Array = jnp.minimum(least, jax.lax.cond(least > 1, shift, lambda: least))
+        return found
+
+    def _drawn(self, position: jax.Array, data: Data, which: int) -> jax.Array:
+        """The image on the grid (0) or on a better one (1), in float32, shape (ny, nx) [flux per pixel]."""
+        p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
+        return self._check_renderers[which](p)
 
     def _from_mean(self, position: jax.Array, data: Data) -> jax.Array:
         """The position with x and y less the mean of this image's Normal prior; as it is if they have bounds."""
