@@ -237,11 +237,11 @@ def _with_shortcomings(result: Result, shortcomings: Iterable[str]) -> Result:
 
 def _chain_shortcomings(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
     for name, value in found.rhat.items():
-        if value is None or value > criteria.rhat_max:
-            yield f"R̂ of {name} is {_show(value)}, the limit is {criteria.rhat_max:g}"
+        if value is None or value > criteria.rhat_max_of(name):
+            yield f"R̂ of {name} is {_show(value)}, the limit is {criteria.rhat_max_of(name):g}"
     for name, value in found.ess.items():
-        if value is None or value < criteria.ess_min:
-            yield f"the effective sample size of {name} is {_show(value)}, the minimum is {criteria.ess_min:g}"
+        if value is None or value < criteria.ess_min_of(name):
+            yield f"the effective sample size of {name} is {_show(value)}, the minimum is {criteria.ess_min_of(name):g}"
     if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
         yield f"{found.divergence_frac:.1%} of the transitions diverge, the limit is {criteria.divergence_frac_max:.1%}"
     for value in found.bfmi or ():
@@ -274,9 +274,9 @@ def _approximation_shortcomings(latents: np.ndarray, weights: np.ndarray, names:
 
 def _size_shortcomings(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
     """For independent draws; all latents have the same effective sample size."""
-    size = next(iter(found.ess.values()))
-    if size is None or size < criteria.ess_min:
-        yield f"the effective sample size is {_show(size)}, the minimum is {criteria.ess_min:g}"
+    size, least = next(iter(found.ess.values())), max(map(criteria.ess_min_of, found.ess))
+    if size is None or size < least:
+        yield f"the effective sample size is {_show(size)}, the minimum is {least:g}"
 
 
 def _show(value: float | None) -> str:

@@ -53,7 +53,8 @@ def conclude(record: Record) -> Conclusion:
         record.store.put(CALIBRATION, frame_csv(simulated))
         calibrated, more = calibration.concluded(record, simulated, damaged)
         plots |= {name: (calibrations.CAPTIONS[name], picture) for name, picture in more.items()}
-    page = report.render(found, summary, plots, contexts.context(record), tuple(labels.values()), calibrated)
+    columns, criteria = tuple(labels.values()), record.manifest.convergence
+    page = report.render(found, summary, plots, contexts.context(record), columns, criteria, calibrated)
     record.store.put(REPORT, page.encode())
     lines = [found.headline]
     lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]

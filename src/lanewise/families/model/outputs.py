@@ -36,7 +36,8 @@ def summary_row(result: Result) -> dict[str, Any]:
     for name, draws in result.posterior.items():
         row[f"{name}_mean"], row[f"{name}_sd"] = float(np.mean(draws)), result.width(name)
         if draws.size > 1:
-            row |= {f"{name}_{key}": float(np.quantile(draws, q)) for key, q in _QUANTILES.items()}
+            found = np.quantile(draws, list(_QUANTILES.values()))
+            row |= {f"{name}_{key}": float(value) for key, value in zip(_QUANTILES, found, strict=True)}
         row[f"rhat_{name}"] = result.diagnostics.rhat.get(name)
         row[f"ess_{name}"] = result.diagnostics.ess.get(name)
     return row
