@@ -42,11 +42,12 @@ def conclude(record: Record) -> Conclusion:
     rows, damaged = record.rows()
     summary = _table([row for row in rows if not datasets.is_simulated(row["run_id"])])
     record.store.put(SUMMARY, frame_csv(summary))
-    record.store.put(of_data_sets.SUMMARY_PARQUET, of_data_sets.parquet(summary))
+    inputs = datasets.extent_of(record.manifest).inputs
+    record.store.put(of_data_sets.SUMMARY_PARQUET, of_data_sets.parquet(summary, datasets.units(inputs)))
     found = survey(record, summary, record.damaged_chunks(damaged))
-    labels = datasets.labels(datasets.extent_of(record.manifest).inputs)
+    labels = datasets.labels(inputs)
     worst = _results(record, figures.worst(summary))
-    plots = figures.of_sites(found, summary) | figures.of_predictions(worst, labels)
+    plots = figures.of_sites(found, summary) | figures.of_predictions(worst)
     calibrated = None
     if datasets.extent_of(record.manifest).count:
         simulated = _table([row for row in rows if datasets.is_simulated(row["run_id"])])

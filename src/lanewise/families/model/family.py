@@ -113,6 +113,14 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     return [((datasets.CALIBRATION,), text) for text in simulated.complaints(config)]
 
 
+def remarks(manifest: Manifest) -> Sequence[str]:
+    """A warning where every data set is a chunk of its own, which no lane shares."""
+    n = len(datasets.all_of(model_config.of(manifest).inputs))
+    if manifest.batch.size > 1 or n == 1:
+        return ()
+    return (f"batch.size is 1, so the {n} data sets are computed one after the other; write batch: {{size: 256}}",)
+
+
 def realizations(manifest: Manifest) -> Sequence[Single]:
     """Every data set."""
     return tuple(datasets.realizations(datasets.extent_of(manifest)))
@@ -197,6 +205,7 @@ FAMILY: Family[ModelConfig, Result, Record] = Family(
     conclude=conclude,
     lanes=Lanes(inference=inference, observe=observe, problem=problem, complete=complete),
     no_extension=no_extension,
+    remarks=remarks,
     code=files_of_code,
     ladders=LADDERS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -53,13 +54,15 @@ def unpack(data: bytes) -> list[Result]:
     return _STORED.unpack(data)
 
 
-def parquet(frame: pd.DataFrame) -> bytes:
-    """The table as Parquet."""
+def parquet(frame: pd.DataFrame, units: Mapping[str, str]) -> bytes:
+    """The table as Parquet; its metadata have the units of the data, as JSON under `units`."""
     import pyarrow
     from pyarrow import parquet as format_of
 
     out = io.BytesIO()
-    format_of.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), out)
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "units": json.dumps(dict(units))})
+    format_of.write_table(table, out)
     return out.getvalue()
 
 
@@ -105,7 +108,8 @@ def _dims(labels: Mapping[str, tuple[str, ...]], shapes: Mapping[str, tuple[int,
 
 
 def _posterior(result: Result) -> bytes:
-    return posterior_nc(result, arrays(result.posterior), {"id": identifier_of(result.run_id)})
+    units = {"units": ", ".join(f"{name} [{unit}]" for name, unit in result.units.items())} if result.units else {}
+    return posterior_nc(result, arrays(result.posterior), {"id": identifier_of(result.run_id), **units})
 
 
 _STORED = LaneOutputs((), posterior=_posterior)
