@@ -56,3 +56,12 @@ def test_the_report_says_the_thresholds(tmp_path: Path) -> None:
 def test_a_site_that_is_not_there_is_told(tmp_path: Path, lanewise: Lanewise) -> None:
     code, _, err = lanewise("validate", write(tmp_path, convergence={"sites": {"mv": {"ess_min": 50}}}))
     assert (code, "convergence.sites.mv: the model has no latent 'mv'; known are mu" in err) == (65, True), err
+
+
+def test_a_reason_names_a_few_latents_and_counts_the_others(tmp_path: Path) -> None:
+    many = LINE.replace("jnp.zeros(2)", "jnp.zeros(9)")
+    campaign = load(write(tmp_path, many, table((5, 5)), inference=NUTS, convergence={"ess_min": 100000}))
+    campaign.run()
+    reason = campaign.summary["reason"][0]
+    assert reason.count("the minimum is 100000") == 6
+    assert "the effective sample size of 4 more latents misses its limit" in reason
