@@ -137,6 +137,7 @@ _VALUES: dict[str, list[Any]] = {
     "config.data.keys.phi": ["b"],
     "config.data.keys.t": ["b"],
     "sweep.grid": [{"data.start_frame": [1, 2]}],
+    "convergence.sites": [{"mu": {"ess_min": 50}}],
     "sweep.zip": [{"data.start_frame": [1, 2]}],
     "sweep.list": [[{"data.start_frame": 1}]],
 }
@@ -162,7 +163,7 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
     of_model = {"model", "inference", "calibration", "outputs"}
-    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", *of_model})
+    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "convergence.sites", *of_model})
     idle += _idle("shear-config", manifests, "config", set())
     others = {"shear", "realizations", "acceptance"}
     counted = {"calibration": {"count": 100}}

@@ -22,6 +22,8 @@ _KHAT_MAX = 0.7
 # Largest error of the mean of an approximation, in widths of the posterior, and of its width, relative. A mean off by
 # .2 leaves 67 % in the 68 % interval, a width 10 % too small 63 %.
 _SHIFT_MAX, _RATIO_MAX = 0.2, 0.1
+# Latents that a reason names for each threshold; convergence.json has the numbers of all.
+_TOLD = 6
 # Records that are not sampler statistics.
 _NOT_STATS = {"keep", "position", "latents"}
 
@@ -236,17 +238,25 @@ def _with_shortcomings(result: Result, shortcomings: Iterable[str]) -> Result:
 
 
 def _chain_shortcomings(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
-    for name, value in found.rhat.items():
-        if value is None or value > criteria.rhat_max:
-            yield f"R̂ of {name} is {_show(value)}, the limit is {criteria.rhat_max:g}"
-    for name, value in found.ess.items():
-        if value is None or value < criteria.ess_min:
-            yield f"the effective sample size of {name} is {_show(value)}, the minimum is {criteria.ess_min:g}"
+    high = [name for name, value in found.rhat.items() if value is None or value > criteria.rhat_max_of(name)]
+    for name in high[:_TOLD]:
+        yield f"R̂ of {name} is {_show(found.rhat[name])}, the limit is {criteria.rhat_max_of(name):g}"
+    yield from _and_more("R̂", high)
+    few = [name for name, value in found.ess.items() if value is None or value < criteria.ess_min_of(name)]
+    for name in few[:_TOLD]:
+        least = criteria.ess_min_of(name)
+        yield f"the effective sample size of {name} is {_show(found.ess[name])}, the minimum is {least:g}"
+    yield from _and_more("the effective sample size", few)
     if found.divergence_frac is not None and found.divergence_frac > criteria.divergence_frac_max:
         yield f"{found.divergence_frac:.1%} of the transitions diverge, the limit is {criteria.divergence_frac_max:.1%}"
     for value in found.bfmi or ():
         if value is None or value < criteria.bfmi_min:
             yield f"the BFMI of a chain is {_show(value)}, the minimum is {criteria.bfmi_min:g}"
+
+
+def _and_more(what: str, names: Sequence[str]) -> Iterator[str]:
+    if len(names) > _TOLD:
+        yield f"{what} of {len(names) - _TOLD} more latents misses its limit"
 
 
 def _weight_shortcomings(khat: float, limit: float) -> Iterator[str]:
@@ -274,9 +284,9 @@ def _approximation_shortcomings(latents: np.ndarray, weights: np.ndarray, names:
 
 def _size_shortcomings(found: Diagnostics, criteria: Convergence) -> Iterator[str]:
     """For independent draws; all latents have the same effective sample size."""
-    size = next(iter(found.ess.values()))
-    if size is None or size < criteria.ess_min:
-        yield f"the effective sample size is {_show(size)}, the minimum is {criteria.ess_min:g}"
+    size, least = next(iter(found.ess.values())), max(map(criteria.ess_min_of, found.ess))
+    if size is None or size < least:
+        yield f"the effective sample size is {_show(size)}, the minimum is {least:g}"
 
 
 def _show(value: float | None) -> str:

@@ -197,6 +197,7 @@ def _record(result: Result) -> dict[str, Any]:
         "arrays": {"posterior": list(result.posterior), "sample_stats": list(result.stats)},
         **({} if result.members is None else {"members": _members_record(result.members)}),
         **({"groups": _groups_record(result)} if result.groups else {}),
+        **({"units": dict(result.units)} if result.units else {}),
     }
 
 

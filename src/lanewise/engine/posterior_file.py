@@ -16,6 +16,8 @@ from lanewise.engine.results import Result
 
 # Groups whose arrays have no axes chain and draw.
 WITHOUT_DRAWS = frozenset({"observed_data", "constant_data", "loo", "loo_khat"})
+# Groups whose arrays have the units of the data.
+_OF_DATA = frozenset({"observed_data", "constant_data", "posterior_predictive"})
 # Name → the names of its axes after chain and draw, and values of shape (chain, draw, …).
 Arrays = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
 
@@ -34,13 +36,16 @@ def posterior_nc(result: Result, arrays: Arrays | None = None, attributes: Mappi
         # Numbers of dimensions are those of the file, not of a group.
         numbers = count()
         file.attrs.update({"inference_method": result.method, **(attributes or {})})
-        for name, variables in (("posterior", chosen), ("sample_stats", stats)):
+        for name, of_each in (("posterior", chosen), ("sample_stats", stats)):
             sizes = dict(zip(("chain", "draw"), result.shape, strict=True))
-            of_draws = {key: (("chain", "draw", *axes), values) for key, (axes, values) in variables.items()}
+            of_draws = {key: (("chain", "draw", *axes), values) for key, (axes, values) in of_each.items()}
             _write_group(file, name, numbers, of_draws, sizes)
         for name, part in result.groups.items():
             first = () if name in WITHOUT_DRAWS else ("chain", "draw")
-            _write_group(file, name, numbers, {key: (_axes(key, one, first), one) for key, one in part.items()})
+            variables = {key: (_axes(key, one, first), one) for key, one in part.items()}
+            group = _write_group(file, name, numbers, variables)
+            for key in part.keys() & result.units.keys() if name in _OF_DATA else ():
+                group[key].attrs["units"] = result.units[key]
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
@@ -52,8 +57,8 @@ def _axes(name: str, values: np.ndarray, first: tuple[str, ...]) -> tuple[str, .
 
 def _write_group(
     file: h5py.File, name: str, numbers: Iterator[int], variables: Arrays, sizes: Mapping[str, int] | None = None
-) -> None:
-    """Write a group of netCDF.
+) -> h5py.Group:
+    """Write a group of netCDF, and return it.
 
     Args:
         numbers: of dimensions; taken for those of this group.
@@ -78,6 +83,7 @@ def _write_group(
             variable.attrs["dtype"] = "bool"
         for k, axis in enumerate(axes):
             h5py.h5ds.attach_scale(variable.id, scales[axis].id, k)
+    return group
 
 
 def _sample_stats(result: Result) -> dict[str, np.ndarray]:

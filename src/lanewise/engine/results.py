@@ -69,6 +69,7 @@ class Result:
         model: which of several models of the data was used, see `Problem.model`; empty if there is only one.
         groups: further groups of posterior.nc: name of the group → variable → values. Their first axes are chain and
             draw, but for those in `posterior_file.WITHOUT_DRAWS`.
+        units: name of a column or an observed site → its unit, where the data say one.
     """
 
     run_id: str
@@ -85,6 +86,7 @@ class Result:
     members: Members | None = None
     model: str = ""
     groups: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def member_counts(self) -> Mapping[str, int]:

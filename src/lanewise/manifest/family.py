@@ -63,7 +63,7 @@ def _as_it_stands(document: Document) -> Mapping[str, Any]:
 
 
 def _of_lanes(manifest: Manifest) -> Mapping[str, Any]:
-    convergence = vars(manifest.convergence)
+    convergence = manifest.convergence.content
     return {"config": manifest.config.content, "convergence": convergence, "width": manifest.batch.width}
 
 

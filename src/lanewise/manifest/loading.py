@@ -25,6 +25,7 @@ from lanewise.manifest.manifest import (
     Output,
     Realizations,
     Resources,
+    SiteConvergence,
 )
 from lanewise.manifest.ranges import Range
 
@@ -73,7 +74,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
         extent=family.parse_extent(resolved),
         realizations=typed.build(Realizations, value.get("realizations", {})),
         batch=_batch(value.get("batch", {})),
-        convergence=typed.build(Convergence, value.get("convergence", {})),
+        convergence=_convergence(value.get("convergence", {})),
         acceptance=typed.build(Acceptance, value.get("acceptance", {})),
         output=typed.build(Output, value["output"]),
         resources=typed.build(Resources, value.get("resources", {})),
@@ -84,6 +85,11 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     if complaints := [doc.complaint(path, message) for path, message in family.check_campaign(loaded)]:
         raise ManifestError(complaints)
     return loaded
+
+
+def _convergence(value: Mapping[str, Any]) -> Convergence:
+    sites = tuple((name, typed.build(SiteConvergence, one)) for name, one in sorted(value.get("sites", {}).items()))
+    return typed.build(Convergence, {key: part for key, part in value.items() if key != "sites"}, sites=sites)
 
 
 def _batch(value: Mapping[str, Any]) -> Batch:

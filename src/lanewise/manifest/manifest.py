@@ -53,13 +53,45 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class SiteConvergence:
+    """Thresholds of one site; None: that of every latent."""
+
+    rhat_max: float | None = None
+    ess_min: float | None = None
+
+
+@dataclass(frozen=True)
 class Convergence:
-    """Thresholds of a converged sampled realization."""
+    """Thresholds of a converged sampled realization.
+
+    Attributes:
+        sites: thresholds of single sites by name.
+    """
 
     rhat_max: float = 1.05
     ess_min: float = 100
     divergence_frac_max: float = 0.01
     bfmi_min: float = 0.3
+    sites: tuple[tuple[str, SiteConvergence], ...] = ()
+
+    def rhat_max_of(self, latent: str) -> float:
+        """Largest R̂ of a latent, such as `theta[school=2]`, an element of the site `theta`."""
+        own = self._own(latent).rhat_max
+        return self.rhat_max if own is None else own
+
+    def ess_min_of(self, latent: str) -> float:
+        """Smallest effective sample size of a latent."""
+        own = self._own(latent).ess_min
+        return self.ess_min if own is None else own
+
+    def _own(self, latent: str) -> SiteConvergence:
+        return dict(self.sites).get(latent.partition("[")[0], SiteConvergence())
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Every threshold, for identities; `sites` only where there are any: other campaigns keep theirs."""
+        every = {name: value for name, value in vars(self).items() if name != "sites"}
+        return {**every, "sites": {name: vars(one) for name, one in self.sites}} if self.sites else every
 
 
 @dataclass(frozen=True)

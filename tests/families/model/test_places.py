@@ -32,8 +32,8 @@ def test_few_sizes_serve_all_data_sets(n_rows: int, size: int) -> None:
 
 
 def test_files_give_what_a_table_gives_and_the_report_has_their_units(tmp_path: Path) -> None:
-    load(write(tmp_path, data=table(SIZES))).run()
-    rows = pd.read_csv(tmp_path / "stars.csv")
+    load(write(tmp_path, data=table(SIZES).replace("x,y", "x,y [mJy]"))).run()
+    rows = pd.read_csv(tmp_path / "stars.csv").rename(columns={"y [mJy]": "y"})
     (tmp_path / "data").mkdir()
     for name, part in rows.groupby("star"):
         with h5py.File(tmp_path / "data" / f"{name}.h5", "w") as file:

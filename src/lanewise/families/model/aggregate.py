@@ -42,18 +42,20 @@ def conclude(record: Record) -> Conclusion:
     rows, damaged = record.rows()
     summary = _table([row for row in rows if not datasets.is_simulated(row["run_id"])])
     record.store.put(SUMMARY, frame_csv(summary))
-    record.store.put(of_data_sets.SUMMARY_PARQUET, of_data_sets.parquet(summary))
+    inputs = datasets.extent_of(record.manifest).inputs
+    record.store.put(of_data_sets.SUMMARY_PARQUET, of_data_sets.parquet(summary, datasets.units(inputs)))
     found = survey(record, summary, record.damaged_chunks(damaged))
-    labels = datasets.labels(datasets.extent_of(record.manifest).inputs)
+    labels = datasets.labels(inputs)
     worst = _results(record, figures.worst(summary))
-    plots = figures.of_sites(found, summary) | figures.of_predictions(worst, labels)
+    plots = figures.of_sites(found, summary) | figures.of_predictions(worst)
     calibrated = None
     if datasets.extent_of(record.manifest).count:
         simulated = _table([row for row in rows if datasets.is_simulated(row["run_id"])])
         record.store.put(CALIBRATION, frame_csv(simulated))
         calibrated, more = calibration.concluded(record, simulated, damaged)
         plots |= {name: (calibrations.CAPTIONS[name], picture) for name, picture in more.items()}
-    page = report.render(found, summary, plots, contexts.context(record), tuple(labels.values()), calibrated)
+    columns, criteria = tuple(labels.values()), record.manifest.convergence
+    page = report.render(found, summary, plots, contexts.context(record), columns, criteria, calibrated)
     record.store.put(REPORT, page.encode())
     lines = [found.headline]
     lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]

@@ -42,7 +42,10 @@ def complete(config: ModelConfig, result: Result, data: Data) -> Result:
     status, reason = result.status, result.reason
     if status is LaneStatus.OK and (told := modes.missed(config, flat, arrays)):
         status, reason = LaneStatus.NOT_CONVERGED, told
-    return replace(result, posterior={**result.posterior, **more}, groups=groups, status=status, reason=reason)
+    units = datasets.units(config.inputs)
+    units |= {site: units[column] for site, column in density.observed.items() if column in units}
+    posterior = {**result.posterior, **more}
+    return replace(result, posterior=posterior, groups=groups, status=status, reason=reason, units=units)
 
 
 @lru_cache(maxsize=4)

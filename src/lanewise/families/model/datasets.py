@@ -203,13 +203,17 @@ def whole(inputs: Inputs) -> frozenset[str]:
     return frozenset(name for name, source in pairs if table.column(source).whole)
 
 
+def units(inputs: Inputs) -> dict[str, str]:
+    """Name in `data` → its unit, where the table, or the first file, says one."""
+    table = _table(inputs.files[0])
+    found = {name: table.column(source).unit for name, source in (*inputs.columns, *inputs.scalars)}
+    return {name: unit for name, unit in found.items() if unit}
+
+
 def labels(inputs: Inputs) -> dict[str, str]:
-    """Names in `data`, each with its unit as in `flux [mJy]`, where the table, or the first file, says one."""
-    table, found = _table(inputs.files[0]), {}
-    for name, source in (*inputs.columns, *inputs.scalars):
-        unit = table.column(source).unit
-        found[name] = f"{name} [{unit}]" if unit else name
-    return found
+    """Names in `data`, each with its unit as in `flux [mJy]`, where there is one."""
+    known = units(inputs)
+    return {name: f"{name} [{known[name]}]" if name in known else name for name in inputs.names}
 
 
 def observe(one: DataSet) -> Observation:

@@ -11,6 +11,7 @@ from lanewise.families.model import code, datasets
 from lanewise.families.model import config as model_config
 from lanewise.families.model.config import ModelConfig
 from lanewise.families.model.datasets import DATA, DataSet, Drawn
+from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Manifest
@@ -94,6 +95,10 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
         density = examine(config)
     except DataError as error:
         return [((code.KEY,), str(error))]
+    own, sites = dict(manifest.convergence.sites), [one.variable.name for one in density.latents]
+    if unknown := [name for name in own if name not in sites]:
+        message = f"the model has no latent '{unknown[0]}'; {schema.nearest(unknown[0], sites)}"
+        return [(("convergence", "sites", unknown[0]), message)]
     if config.outputs.any and density.factors == density.observed.keys():
         message = "the model has factors only, and no log likelihood of a datum; write numpyro.sample(…, obs=…)"
         return [((model_config.OUTPUTS,), message)]
@@ -106,6 +111,14 @@ def trial(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     from lanewise.families.model import simulated
 
     return [((datasets.CALIBRATION,), text) for text in simulated.complaints(config)]
+
+
+def remarks(manifest: Manifest) -> Sequence[str]:
+    """A warning where every data set is a chunk of its own, which no lane shares."""
+    n = len(datasets.all_of(model_config.of(manifest).inputs))
+    if manifest.batch.size > 1 or n == 1:
+        return ()
+    return (f"batch.size is 1, so the {n} data sets are computed one after the other; write batch: {{size: 256}}",)
 
 
 def realizations(manifest: Manifest) -> Sequence[Single]:
@@ -192,6 +205,7 @@ FAMILY: Family[ModelConfig, Result, Record] = Family(
     conclude=conclude,
     lanes=Lanes(inference=inference, observe=observe, problem=problem, complete=complete),
     no_extension=no_extension,
+    remarks=remarks,
     code=files_of_code,
     ladders=LADDERS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,12 +63,8 @@ def worst(summary: pd.DataFrame) -> list[str]:
     return list(tails.clip(upper=1 - tails).nsmallest(WORST).index)
 
 
-def of_predictions(results: Sequence[Result], labels: Mapping[str, str]) -> dict[str, tuple[str, bytes]]:
-    """Data over the range that the posterior predicts, one panel per data set and the first observed site.
-
-    Args:
-        labels: name in `data` → the name with its unit.
-    """
+def of_predictions(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
+    """Data over the range that the posterior predicts, one panel per data set and the first observed site."""
     if not results:
         return {}
     caption = (
@@ -76,12 +72,10 @@ def of_predictions(results: Sequence[Result], labels: Mapping[str, str]) -> dict
         "what is predicted. p: share of predicted data sets that scatter at least as much."
     )
     rows = -(-len(results) // 3)
-    return {
-        "predictions": (caption, svg("predictions", partial(_predictions, results, labels), (_WIDTH, 0.3 + 1.9 * rows)))
-    }
+    return {"predictions": (caption, svg("predictions", partial(_predictions, results), (_WIDTH, 0.3 + 1.9 * rows)))}
 
 
-def _predictions(results: Sequence[Result], labels: Mapping[str, str], figure: Figure) -> None:
+def _predictions(results: Sequence[Result], figure: Figure) -> None:
     rows = -(-len(results) // 3)
     height = 0.3 + 1.9 * rows
     axes = figure.subplots(rows, 3, squeeze=False).ravel()
@@ -94,11 +88,15 @@ def _predictions(results: Sequence[Result], labels: Mapping[str, str], figure: F
         panel.vlines(x, low, high, color=PALETTE["g1"], alpha=0.35, linewidth=2.5)
         panel.plot(x, seen, ".", color=PALETTE["ink"], markersize=3)
         panel.set_title(f"{identifier_of(one.run_id)}: p = {predictive.tail(one):.3f}", fontsize=8.5, pad=3)
-        panel.set_xlabel(labels.get(column, column), fontsize=7.5, labelpad=1)
-        panel.set_ylabel(labels.get(name, name), fontsize=7.5, labelpad=1)
+        panel.set_xlabel(_label(one, column), fontsize=7.5, labelpad=1)
+        panel.set_ylabel(_label(one, name), fontsize=7.5, labelpad=1)
         panel.tick_params(labelsize=7)
     for panel in axes[len(results) :]:
         panel.set_visible(False)
+
+
+def _label(result: Result, name: str) -> str:
+    return f"{name} [{result.units[name]}]" if name in result.units else name
 
 
 def _abscissa(result: Result, n: int) -> tuple[str, np.ndarray]:

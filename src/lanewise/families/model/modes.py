@@ -72,18 +72,17 @@ def missed(config: ModelConfig, draws: Mapping[str, Any], arrays: Mapping[str, A
 
 def _distinct(found: Found) -> list[int]:
     """Numbers of searches that ended at modes far from each other, the highest first."""
+    finite = np.isfinite(found.value) & np.all(np.isfinite(found.hessian), axis=(1, 2))
+    ended = np.flatnonzero(finite & (found.norm <= _GRADIENT_NORM))
+    ended = ended[np.linalg.eigvalsh(found.hessian[ended])[:, 0] > 0]
+    apart = found.position[ended, None] - found.position[ended]
+    squared = np.einsum("abi,bij,abj->ab", apart, found.hessian[ended], apart)
+    far = np.minimum(squared, squared.T) > _APART**2
     kept: list[int] = []
-    for k in np.argsort(-found.value):
-        ended = np.isfinite(found.value[k]) and found.norm[k] <= _GRADIENT_NORM
-        if not ended or not np.all(np.isfinite(found.hessian[k])) or np.min(np.linalg.eigvalsh(found.hessian[k])) <= 0:
-            continue
-        pairs = ((k, other) for other in kept)
-        if all(
-            min(_squared(found, found.position[[a]], b)[0], _squared(found, found.position[[b]], a)[0]) > _APART**2
-            for a, b in pairs
-        ):
-            kept.append(int(k))
-    return kept
+    for at in np.argsort(-found.value[ended]):
+        if np.all(far[at, kept]):
+            kept.append(int(at))
+    return [int(k) for k in ended[kept]]
 
 
 def _squared(found: Found, positions: np.ndarray, k: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ def summary_row(result: Result) -> dict[str, Any]:
     for name, draws in result.posterior.items():
         row[f"{name}_mean"], row[f"{name}_sd"] = float(np.mean(draws)), result.width(name)
         if draws.size > 1:
-            row |= {f"{name}_{key}": float(np.quantile(draws, q)) for key, q in _QUANTILES.items()}
+            found = np.quantile(draws, list(_QUANTILES.values()))
+            row |= {f"{name}_{key}": float(value) for key, value in zip(_QUANTILES, found, strict=True)}
         row[f"rhat_{name}"] = result.diagnostics.rhat.get(name)
         row[f"ess_{name}"] = result.diagnostics.ess.get(name)
     return row
@@ -52,13 +54,15 @@ def unpack(data: bytes) -> list[Result]:
     return _STORED.unpack(data)
 
 
-def parquet(frame: pd.DataFrame) -> bytes:
-    """The table as Parquet."""
+def parquet(frame: pd.DataFrame, units: Mapping[str, str]) -> bytes:
+    """The table as Parquet; its metadata have the units of the data, as JSON under `units`."""
     import pyarrow
     from pyarrow import parquet as format_of
 
     out = io.BytesIO()
-    format_of.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), out)
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "units": json.dumps(dict(units))})
+    format_of.write_table(table, out)
     return out.getvalue()
 
 
@@ -104,7 +108,8 @@ def _dims(labels: Mapping[str, tuple[str, ...]], shapes: Mapping[str, tuple[int,
 
 
 def _posterior(result: Result) -> bytes:
-    return posterior_nc(result, arrays(result.posterior), {"id": identifier_of(result.run_id)})
+    units = {"units": ", ".join(f"{name} [{unit}]" for name, unit in result.units.items())} if result.units else {}
+    return posterior_nc(result, arrays(result.posterior), {"id": identifier_of(result.run_id), **units})
 
 
 _STORED = LaneOutputs((), posterior=_posterior)

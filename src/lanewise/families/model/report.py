@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lanewise.families.calibration.results import CalibrationResults
+from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
 
@@ -94,12 +95,23 @@ def _element(name: str, usable: pd.DataFrame) -> Element:
     return Element(name, len(means), low, centre, high, sd, rhat, ess)
 
 
+def thresholds(of: Convergence) -> str:
+    """What a sampled data set must meet, in words."""
+    parts = [f"R̂ ≤ {of.rhat_max:g} and effective sample size ≥ {of.ess_min:g} for every latent"]
+    for name, own in of.sites:
+        limits = [] if own.rhat_max is None else [f"R̂ ≤ {own.rhat_max:g}"]
+        limits += [] if own.ess_min is None else [f"effective sample size ≥ {own.ess_min:g}"]
+        parts.append(f"for {name} {' and '.join(limits)}")
+    return ", but ".join([parts[0], ", ".join(parts[1:])] if parts[1:] else parts)
+
+
 def render(
     survey: Survey,
     summary: pd.DataFrame,
     plots: Mapping[str, tuple[str, bytes]],
     context: Context,
-    columns: Sequence[str] = (),
+    columns: Sequence[str],
+    criteria: Convergence,
     calibrated: CalibrationResults | None = None,
 ) -> str:
     """The report as HTML.
@@ -109,6 +121,7 @@ def render(
         plots: name → caption and SVG.
         context: facts about the campaign that are not in the numbers.
         columns: the columns of the data, with their units.
+        criteria: thresholds of a data set that is ok.
         calibrated: ranks and coverage of the simulated data sets; None if the campaign has none.
     """
     page = environment("lanewise.families.model")
@@ -122,6 +135,7 @@ def render(
         s=survey,
         r=calibrated,
         columns=columns,
+        thresholds=thresholds(criteria),
         rows=rows,
         n_rows=len(summary),
         context=context,
