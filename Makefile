@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image gpu-check
+.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image gpu-wheels gpu-check gpu-programs
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -62,5 +62,28 @@ lock: ## Pin every dependency again (needs uv)
 	$(LOCK) -c requirements.lock --extra cuda12 -o requirements-cuda12.lock
 	$(LOCK) -c requirements.lock --extra cuda13 -o requirements-cuda13.lock
 
+# The Python of the machine with the GPU.
+GPU_PYTHON ?= 3.12
+# What gpu.py imports beside JAX and what comes with it.
+GPU_NEEDS := annotated-doc|attrs|fsspec|h5netcdf|h5py|jsonschema|jsonschema-specifications|multipledispatch|numpyro
+GPU_NEEDS := $(GPU_NEEDS)|packaging|platformdirs|pyyaml|referencing|rpds-py|shellingham|tqdm|typer|typing-extensions
+WHEELS := results/gpu/wheels
+SITE := results/gpu/site
+
+gpu-wheels: ## Fetch what gpu-check needs and a machine with JAX alone lacks, into results/gpu/wheels; GPU_PYTHON=3.12
+	rm -rf $(WHEELS)
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--python-version $(GPU_PYTHON) \
+		$(foreach year,17 24 27 28 31 34,--platform manylinux_2_$(year)_x86_64) --platform manylinux2014_x86_64 \
+		--dest $(WHEELS) $$(grep -oE '^($(GPU_NEEDS))==[^ ]+' requirements.lock)
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEELS) .
+	du -sh $(WHEELS)
+
+gpu-programs: $(READY) ## Launches per step and memory of the programs compiled for a GPU, on a machine without one
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/gpu-compiler \
+		jax-cuda12-pjrt==$$($(BIN)/python -c 'import jaxlib; print(jaxlib.__version__)') nvidia-cuda-nvcc-cu12
+	$(BIN)/python benchmarks/gpu_programs.py --packages build/gpu-compiler
+
 gpu-check: ## What this GPU does with the shipped scenes (docs/performance.md); QUICK=--quick for a reduced form
-	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(QUICK)
+	if [ -d $(WHEELS) ]; then $(PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target $(SITE) $(WHEELS)/*.whl; fi
+	PYTHONPATH=src:$(SITE) $(PYTHON) benchmarks/gpu.py $(QUICK)

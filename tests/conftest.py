@@ -68,7 +68,7 @@ Lanewise = Callable[..., tuple[int, str, str]]
 
 
 QUICK_XLA = (
-    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 )
 # Compiled programs are kept for later sessions, but no longer than this.
 KEPT_S = 7 * 24 * 3600
@@ -91,7 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
         sys.dont_write_bytecode = False
-    # XLA's newer emitter of fused loops and LLVM's passes take more than half of all compiling on a CPU. Quick tests do
+    # XLA's newer emitter of fused loops and LLVM's expensive passes take half of all compiling on a CPU. Quick tests do
     # without; the slow ones, those of the container, and those under `XLA_FLAGS= make test` compile as users do.
     if "not slow" in config.option.markexpr:
         os.environ.setdefault("XLA_FLAGS", QUICK_XLA)

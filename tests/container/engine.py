@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,14 @@ class Engine:
     def start(self, *args: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            [self.command, *args], env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+            [self.command, *args],
+            env=self.environment,
+            # podman's monitor leaves a file `oom` where it was started when a container runs out of memory.
+            cwd=tempfile.gettempdir(),
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
         )
 
     def run(self, *args: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:

@@ -85,6 +85,11 @@ def test_stopped_container_exits_143(engine: Engine, running: str) -> None:
     assert engine.must("inspect", "--format", "{{.State.ExitCode}}", running).strip() == "143"
 
 
+def test_container_beyond_its_memory_limit_exits_137(engine: Engine, image: str, work: Path) -> None:
+    done = engine.run("run", *CONFINED, "--memory", "100m", "-v", f"{work}:/work", image, "run", SHIPPED)
+    assert done.returncode == 137, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [

@@ -58,6 +58,23 @@ def render(site: Site = SITE, overrides: tuple[str, ...] = BUCKET) -> list[dict[
     return list(yaml.safe_load_all(jobs(*campaign(*overrides), site)))
 
 
+# The oldest that is promised, two between, and the newest whose schema is here.
+VERSIONS = ["1.31", "1.33", "1.36", kubernetes_validate.latest_version()]
+FITTED = replace(
+    SITE,
+    uid=2000,
+    label=["azure.workload.identity/use=true", "team=y"],
+    annotation=["example.org/note=any text: 1e3"],
+    priority_class="low",
+    pull_secret=["registry"],
+    ephemeral_storage="10Gi",
+    pod_deadline_s=3600,
+    ttl_s=86400,
+    queue="gpus",
+    aggregate_queue="small",
+)
+
+
 def pod(job: dict[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = job["spec"]["template"]["spec"]
     return spec
@@ -69,9 +86,11 @@ def container(job: dict[str, Any]) -> dict[str, Any]:
     return only
 
 
-@pytest.mark.parametrize("version", ["1.31", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
-    ("site", "overrides"), [(SITE, BUCKET), (EVERYTHING, BUCKET), (CLAIMED, ())], ids=["plain", "everything", "claim"]
+    ("site", "overrides"),
+    [(SITE, BUCKET), (EVERYTHING, BUCKET), (CLAIMED, ()), (FITTED, BUCKET)],
+    ids=["plain", "everything", "claim", "fitted"],
 )
 def test_strict_schema_of_every_promised_version_accepts_the_objects(
     version: str, site: Site, overrides: tuple[str, ...]
@@ -233,21 +252,6 @@ def test_the_sites_wishes_reach_both_pods_and_the_queue_only_the_chunks() -> Non
             {"key": "nvidia.com/gpu", "operator": "Equal", "value": "present", "effect": "NoSchedule"},
             {"key": "spot", "operator": "Exists"},
         ]
-
-
-FITTED = replace(
-    SITE,
-    uid=2000,
-    label=["azure.workload.identity/use=true", "team=y"],
-    annotation=["example.org/note=any text: 1e3"],
-    priority_class="low",
-    pull_secret=["registry"],
-    ephemeral_storage="10Gi",
-    pod_deadline_s=3600,
-    ttl_s=86400,
-    queue="gpus",
-    aggregate_queue="small",
-)
 
 
 def test_pods_fit_the_rules_of_their_cluster() -> None:
@@ -443,6 +447,9 @@ def test_overlays_give_the_objects_that_the_command_renders(monkeypatch: pytest.
         kustomization = yaml.safe_load((ROOT / f"k8s/overlays/{name}/kustomization.yaml").read_text(encoding="utf-8"))
         changes = [yaml_text.parse(one["patch"], name) for one in kustomization["patches"]]
         assert patches.apply(base, changes) == expected, name
+        for each in expected:
+            for version in VERSIONS:
+                assert version.startswith(kubernetes_validate.validate(each, version, strict=True)), name
         if shutil.which("kubectl"):
             command = ["kubectl", "kustomize", f"k8s/overlays/{name}"]
             built = subprocess.run(command, capture_output=True, text=True, check=True).stdout
