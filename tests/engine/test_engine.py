@@ -266,7 +266,7 @@ class _Skewed(GaussianProblem):
 
 
 def test_an_approximation_that_is_off_is_not_converged(write: Write) -> None:
-    inference = {"method": "laplace", "laplace_config": {"samples": 10_000}}
+    inference = {"method": "laplace", "precision": "float64", "laplace_config": {"samples": 10_000}}
     campaign = load(write(config__inference=inference, realizations__count=1))
     engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_Skewed())
     for result in engine.run(campaign.plan.chunks[0]):

@@ -81,7 +81,7 @@ def test_a_trajectory_equals_numpyros(step_size: float, dense: bool) -> None:
     np.testing.assert_allclose(branch.weight, theirs.weight, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("dense_mass", [False, True])
+@pytest.mark.parametrize("dense_mass", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_lanes_that_are_refilled_have_the_draws_of_those_that_wait(dense_mass: bool) -> None:
     device.prepare("cpu", "float64")
     # The last round is half full; lanes are of different widths, so that their trajectories differ in length.

@@ -40,9 +40,10 @@ def stacked(arrays: Sequence[Mapping[str, np.ndarray]], dtype: str) -> Mapping[s
     """The lanes' arrays on the device, in the precision of the campaign; masks stay boolean."""
     # On the host: outside a program, JAX would compile each operation on its own.
     found = {name: np.stack([each[name] for each in arrays]) for name in arrays[0]}
-    return {
-        name: jax.device_put(stack if stack.dtype == bool else stack.astype(dtype)) for name, stack in found.items()
-    }
+    # What a float32 cannot hold becomes infinite, and its lane non-finite.
+    with np.errstate(over="ignore"):
+        cast = {name: stack if stack.dtype == bool else stack.astype(dtype) for name, stack in found.items()}
+    return {name: jax.device_put(stack) for name, stack in cast.items()}
 
 
 def run(stage: Stage, inputs: Inputs, n_lanes: int, rounds: Rounds) -> list[Lane]:
