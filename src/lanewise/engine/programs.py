@@ -82,25 +82,23 @@ def stages(
 def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *, sequential: bool) -> Program:
     """Map the method over lanes; lanes that have stopped, and padding lanes, do not change."""
 
+    # With jit, what is asked for its shapes and what runs are traced once.
+    begin = jax.jit(lambda key, data: method.init(problem, key, data))
+    move = jax.jit(lambda state, data: method.advance(problem, state, data))
+
     def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
-        def begin() -> Any:
-            return method.init(problem, key, data)
+        def rest(key: jax.Array, data: Any) -> Any:
+            return jax.tree.map(lambda leaf: _nought(leaf, key), jax.eval_shape(begin, key, data))
 
-        def rest() -> Any:
-            return jax.tree.map(lambda leaf: _nought(leaf, key), jax.eval_shape(begin))
-
-        state = jax.lax.cond(active, begin, rest)
+        state = jax.lax.cond(active, begin, rest, key, data)
         # Padding lanes start with status OK.
         return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
 
     def advance(state: Any, data: Any) -> Any:
-        def move(state: Any) -> Any:
-            return method.advance(problem, state, data)
+        def rest(state: Any, data: Any) -> Any:
+            return state, noughts(move, state, data)
 
-        def rest(state: Any) -> Any:
-            return state, noughts(move, state)
-
-        return jax.lax.cond(state.status == LaneStatus.RUNNING, move, rest, state)
+        return jax.lax.cond(state.status == LaneStatus.RUNNING, move, rest, state, data)
 
     def flaw(position: jax.Array, data: Any, active: jax.Array) -> jax.Array:
         found: jax.Array = jax.lax.cond(

@@ -25,6 +25,9 @@ def round_of(
         the records is the transition.
     """
 
+    # With jit, what is asked for its shapes and what runs are traced once.
+    transition = jax.jit(transition)
+
     def rest(state: State) -> tuple[State, Record]:
         return state, noughts(transition, state)
 
