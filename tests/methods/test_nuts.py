@@ -18,7 +18,10 @@ from lanewise.manifest.plan import Single
 
 @pytest.mark.slow
 def test_a_lane_equals_numpyros_own_nuts() -> None:
-    loaded = loading.load("manifests/snr100-nuts.yaml", ["realizations.count=1", "shear.grid=[0.02]", "batch.width=4"])
+    loaded = loading.load(
+        "manifests/snr100-nuts.yaml",
+        ["realizations.count=1", "shear.grid=[0.02]", "batch.width=4", "config.inference.precision=float64"],
+    )
     built = planning.build(loaded)
     (ours,) = Engine(loaded, built).run(built.chunks[0])
     # The other side draws with JAX-GalSim, so that renderer and likelihood are compared too.
