@@ -38,11 +38,14 @@ class Reader:
 def write_variable(group: Any, dimensions: tuple[str, ...], variables: Mapping[str, np.ndarray]) -> None:
     """Write arrays of these dimensions."""
     for name, values in variables.items():
-        # netCDF has no booleans: xarray's convention is a byte with the attribute dtype.
-        stored = values.astype(np.int8) if values.dtype == bool else values
-        variable = group.create_variable(name, dimensions, data=stored)
-        if values.dtype == bool:
-            variable.attrs["dtype"] = "bool"
+        data, attributes = stored(values)
+        group.create_variable(name, dimensions, data=data).attrs.update(attributes)
+
+
+def stored(values: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+    """The values as a netCDF file has them, and the attributes that say so."""
+    # netCDF has no booleans: xarray's convention is a byte with the attribute dtype.
+    return (values.astype(np.int8), {"dtype": "bool"}) if values.dtype == bool else (values, {})
 
 
 def read_variable(variable: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from itertools import count
 import h5py
 import numpy as np
 
+from lanewise.engine import flat
 from lanewise.engine.results import Result
 
 # Groups whose arrays have no axes chain and draw.
@@ -76,11 +77,9 @@ def _write_group(
         scales[axis].make_scale(axis)
         scales[axis].attrs["_Netcdf4Dimid"] = np.int32(next(numbers))
     for key, (axes, values) in variables.items():
-        # netCDF has no booleans: xarray's convention is a byte with the attribute dtype.
-        stored = values.astype(np.int8) if values.dtype == bool else values
-        variable = group.create_dataset(key, data=stored, track_order=True)
-        if values.dtype == bool:
-            variable.attrs["dtype"] = "bool"
+        data, of_values = flat.stored(values)
+        variable = group.create_dataset(key, data=data, track_order=True)
+        variable.attrs.update(of_values)
         for k, axis in enumerate(axes):
             h5py.h5ds.attach_scale(variable.id, scales[axis].id, k)
     return group

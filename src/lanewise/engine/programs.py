@@ -87,16 +87,13 @@ def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *
     move = jax.jit(lambda state, data: method.advance(problem, state, data))
 
     def init(key: jax.Array, data: Any, active: jax.Array) -> Any:
-        def rest(key: jax.Array, data: Any) -> Any:
-            return jax.tree.map(lambda leaf: _nought(leaf, key), jax.eval_shape(begin, key, data))
-
-        state = jax.lax.cond(active, begin, rest, key, data)
+        state = jax.lax.cond(active, begin, lambda *arguments: noughts(begin, *arguments), key, data)
         # Padding lanes start with status OK.
         return state._replace(status=jnp.where(active, state.status, jnp.int32(LaneStatus.OK)))
 
     def advance(state: Any, data: Any) -> Any:
         def rest(state: Any, data: Any) -> Any:
-            return state, noughts(move, state, data)
+            return state, noughts(move, state, data)[1]
 
         return jax.lax.cond(state.status == LaneStatus.RUNNING, move, rest, state, data)
 
@@ -119,11 +116,6 @@ def build(method: Method[Any], problem: Problem, reduce: Reduce | None = None, *
         joined=jax.jit(_joined),
         reduce=SharedOut(over_lanes(left, sequential=sequential)) if reduce else None,
     )
-
-
-def _nought(leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
-    """Zeros with the shape of a leaf; random keys in place of zeros where it holds keys."""
-    return jnp.broadcast_to(key, leaf.shape) if leaf.dtype == key.dtype else jnp.zeros(leaf.shape, leaf.dtype)
 
 
 def _joined(parts: Any) -> Any:

@@ -7,7 +7,6 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from lanewise.manifest.problem import Data, Problem
 
@@ -65,11 +64,7 @@ class Method(Protocol[State]):
         ...
 
 
-def noughts(function: Callable[..., tuple[Any, Any]], *arguments: Any) -> Any:
-    """Zeros with the shapes of the records that a step would return; the step is not computed.
-
-    Args:
-        function: a step that returns a state and records.
-    """
-    records = jax.eval_shape(function, *arguments)[1]
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), records)
+def noughts(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Zeros, also as random keys, with the shapes of what the function would return; it is not computed."""
+    shapes = jax.eval_shape(function, *arguments)
+    return jax.tree.map(lambda leaf: jax.lax.full(leaf.shape, 0, leaf.dtype), shapes)

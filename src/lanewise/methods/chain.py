@@ -29,7 +29,7 @@ def round_of(
     transition = jax.jit(transition)
 
     def rest(state: State) -> tuple[State, Record]:
-        return state, noughts(transition, state)
+        return state, noughts(transition, state)[1]
 
     def one(state: State, _: None) -> tuple[State, Record]:
         moved: tuple[State, Record] = jax.lax.cond(state.step < total, transition, rest, state)

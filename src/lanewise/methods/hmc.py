@@ -17,11 +17,10 @@ from lanewise.manifest.status import LaneStatus
 from lanewise.methods import chain, whitening
 from lanewise.methods.base import Kind, Record
 from lanewise.methods.settings import HmcSettings
+from lanewise.methods.trees import DIVERGENT
 from lanewise.methods.whitening import Whitening
 
 _STEPS_PER_ROUND = 50
-# A trajectory with a larger energy error is divergent; the same limit as in NUTS.
-_DIVERGENT = 1000.0
 
 
 class HmcState(NamedTuple):
@@ -94,7 +93,7 @@ class Hmc:
                 "position": jax.vmap(state.whitening.position)(w),
                 "lp": -energy,
                 "energy": before + jnp.where(accept, error, 0.0),
-                "diverging": error > _DIVERGENT,
+                "diverging": error > DIVERGENT,
                 "acceptance_rate": acceptance,
                 "step_size": step_size,
             }
@@ -135,5 +134,4 @@ _Potential = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 def _potential(problem: Problem, data: Data, at: Whitening) -> _Potential:
     """The function from whitened positions of all chains to potential energies and their gradients."""
-    log_density = at.log_density(problem, data)
-    return jax.vmap(jax.value_and_grad(lambda w: -log_density(w)))
+    return jax.vmap(jax.value_and_grad(at.potential(problem, data)))

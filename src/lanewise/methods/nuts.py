@@ -31,9 +31,6 @@ STEPS_PER_ROUND = 100
 # Starts are drawn wider than the posterior, so that R̂ shows chains that have not reached it.
 _START_SPREAD = 2.0
 
-# From a whitened position to the potential energy.
-Potential = Callable[[jax.Array], jax.Array]
-
 
 class NutsState(NamedTuple):
     """State of a chain between two transitions.
@@ -84,8 +81,7 @@ class Nuts:
         n = fit.whitening.centre.size
         key, key_start, key_adapt = jax.random.split(key, 3)
         w = _START_SPREAD * jax.random.normal(key_start, (n,), fit.whitening.centre.dtype)
-        log_density = fit.whitening.log_density(problem, data)
-        energy, gradient = jax.value_and_grad(lambda w: -log_density(w))(w)
+        energy, gradient = jax.value_and_grad(fit.whitening.potential(problem, data))(w)
         adapt = self._adapt_init(IntegratorState(w, None, energy, gradient), key_adapt, mass_matrix_size=n)
         sane = fit.sane & jnp.isfinite(energy) & jnp.all(jnp.isfinite(gradient))
         status = jnp.where(sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)
@@ -93,13 +89,14 @@ class Nuts:
 
     def advance(self, problem: Problem, state: NutsState, data: Data) -> tuple[NutsState, Record]:
         """A hundred transitions; those after the chain's end change nothing and are not kept."""
-        log_density = state.whitening.log_density(problem, data)
-        state, records = self._round(lambda w: -log_density(w), state)
+        state, records = self._round(state.whitening.potential(problem, data), state)
         status = jnp.where(state.step >= self._total, LaneStatus.OK, LaneStatus.RUNNING).astype(jnp.int32)
         position = jax.vmap(state.whitening.position)(records.pop("w"))
         return state._replace(status=status), {**records, "position": position}
 
-    def _round(self, potential: Potential, state: NutsState) -> tuple[NutsState, dict[str, jax.Array]]:
+    def _round(
+        self, potential: Callable[[jax.Array], jax.Array], state: NutsState
+    ) -> tuple[NutsState, dict[str, jax.Array]]:
         """A round of transitions, and their rows; each trajectory is built as a whole."""
         _, leapfrog = velocity_verlet(potential, euclidean_kinetic_energy)
 

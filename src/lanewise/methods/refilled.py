@@ -8,13 +8,14 @@ rounding. One after the other, on the CPU, lanes are a fifth slower this way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lanewise.methods import trees
-from lanewise.methods.nuts import STEPS_PER_ROUND, Nuts, NutsState, Potential
+from lanewise.methods.nuts import STEPS_PER_ROUND, Nuts, NutsState
 from lanewise.methods.trees import Integrator, Tree
 
 
@@ -29,7 +30,9 @@ class _Growing(NamedTuple):
 class RefilledNuts(Nuts):
     """The No-U-Turn sampler, step by step."""
 
-    def _round(self, potential: Potential, state: NutsState) -> tuple[NutsState, dict[str, jax.Array]]:
+    def _round(
+        self, potential: Callable[[jax.Array], jax.Array], state: NutsState
+    ) -> tuple[NutsState, dict[str, jax.Array]]:
         """A round of transitions, and their rows."""
         slopes = jax.value_and_grad(potential)
         last = jnp.minimum(state.step + STEPS_PER_ROUND, self._total)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 # A trajectory whose energy rises by more is divergent.
-_DIVERGENT = 1000.0
+DIVERGENT = 1000.0
 
 # From a position, shape (n,), to the potential energy and its gradient.
 Potential = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
@@ -198,7 +198,7 @@ def _extended(integrator: Integrator, growth: Growth, start: jax.Array) -> Growt
         acceptance=branch.acceptance + jnp.minimum(jnp.exp(-risen), 1.0),
         steps=branch.steps + 1,
         turning=turning,
-        diverging=risen > _DIVERGENT,
+        diverging=risen > DIVERGENT,
     )
     tip = Point(w, momentum, gradient)
     return growth._replace(branch=branch, tip=tip, momenta=momenta, sums=sums, key=key)

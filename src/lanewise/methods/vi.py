@@ -97,7 +97,7 @@ class Vi:
         """One round of optimiser steps, or of draws once all steps are done."""
 
         def fit() -> tuple[ViState, Record]:
-            return self._fit(problem, state, data), noughts(draw)
+            return self._fit(problem, state, data), noughts(draw)[1]
 
         def draw() -> tuple[ViState, Record]:
             return self._draw(problem, state, data)

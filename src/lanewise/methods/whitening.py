@@ -38,6 +38,10 @@ class Whitening(NamedTuple):
         """The log posterior density as a function of w, up to a constant."""
         return lambda w: problem.log_density(self.position(w), data)
 
+    def potential(self, problem: Problem, data: Data) -> Callable[[jax.Array], jax.Array]:
+        """The potential energy as a function of w: the negative log density."""
+        return lambda w: -problem.log_density(self.position(w), data)
+
 
 class GaussianFit(NamedTuple):
     """A whitening, and whether it is usable.

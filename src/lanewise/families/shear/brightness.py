@@ -14,8 +14,8 @@ from lanewise.families.shear.scene import Component, Galaxy, Image, Psf, PsfImag
 
 # Half-light radius of a Gaussian in units of σ.
 _HALF_LIGHT = math.sqrt(2 * math.log(2))
-# Up to this S/N, rounding in float32 loses nothing (measured, docs/performance.md).
-_FLOAT32_SIGNAL_TO_NOISE = 1e3
+# S/N up to which rounding in float32 loses nothing (docs/methods.md), and above which it exceeds the noise.
+_FLOAT32_SAFE, FLOAT32_LIMIT = 1e3, 1e4
 # The share of galaxies that the choice of the precision must hold for.
 _NEARLY_ALL = 0.9999
 
@@ -31,7 +31,7 @@ def precision(image: Image, psf: Psf | PsfImage, galaxy: Galaxy) -> str:
     flux = dict(galaxy.parameters)["flux"]
     brightest = flux.quantile(_NEARLY_ALL) if isinstance(flux, Prior) else flux
     signal = signal_to_noise(image, psf, galaxy) * brightest / priors.centre(flux)
-    return "float32" if signal <= _FLOAT32_SIGNAL_TO_NOISE else "float64"
+    return "float32" if signal <= _FLOAT32_SAFE else "float64"
 
 
 def signal_to_noise(image: Image, psf: Psf | PsfImage, galaxy: Galaxy) -> float:

@@ -36,9 +36,6 @@ from lanewise.storage.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-# Above this S/N, rounding in float32 exceeds the noise; a config that asks for it is refused.
-_FLOAT32_SIGNAL_TO_NOISE = 1e4
-
 
 def resolve_config(config: Document) -> Mapping[str, Any]:
     """The config with the file of its point-spread function pinned to its content."""
@@ -130,8 +127,8 @@ def precision(config: ShearConfig) -> Iterator[tuple[Path, str]]:
     signal = brightness.signal_to_noise(config.image, config.psf, config.galaxy)
     if not config.image.noise.simulated:
         yield place, "an estimate from an image without noise is as good as the arithmetic; set float64"
-    elif math.isfinite(signal) and signal > _FLOAT32_SIGNAL_TO_NOISE:
-        message = f"the S/N is about {signal:.0e}, and float32 carries {_FLOAT32_SIGNAL_TO_NOISE:.0e}"
+    elif math.isfinite(signal) and signal > brightness.FLOAT32_LIMIT:
+        message = f"the S/N is about {signal:.0e}, and float32 carries {brightness.FLOAT32_LIMIT:.0e}"
         yield place, f"{message}; set float64"
 
 
