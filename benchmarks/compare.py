@@ -1,17 +1,18 @@
 """Speed and accuracy in one run, compared with the ancestor, JAX-GalSim, BPD's recipe and one Fourier transform.
 
-    python benchmarks/compare.py --peers PYTHON [--only gradient sampling bpd batch growth start] [--batch 1 4 16]
+    python benchmarks/compare.py --peers PYTHON [--only gradient sampling blackjax bpd batch growth start]
 
-PYTHON is the interpreter of an environment with the ancestor, shine-wl 0.0.3, and with blackjax 1.7
-(`pip install shine-wl==0.0.3 blackjax==1.7`). Without it the rows of peers are left out. Scenes have S/N 100 and six
+PYTHON is the interpreter of an environment with the ancestor, shine-wl 0.0.3, with blackjax 1.7 and with lanewise
+(`pip install shine-wl==0.0.3 blackjax==1.7 .`). Without it the rows of peers are left out. Scenes have S/N 100 and six
 latents: `narrow` (48 × 48, Exponential × Gaussian), `published` (the config of the published NUTS runs), `moffat` (PSF
-of FWHM .9″, β 2.5), and without a peer `sersic` (free index) and `strict` (Moffat, with exact images). Both sides use
-float32 and the same images.
+of FWHM .9″, β 2.5), and without a peer `sersic` (free index), `strict` (Moffat, with exact images) and `level1` (the
+shipped config, in float64). Both sides use float32 and the same images.
 
 - gradient: value and gradient of the likelihood per galaxy; see renderer.py.
 - sampling: effective draws of g1 per second over all realizations, and modes per second. The times of lanewise are
   whole runs of the engine on compiled programs, with fit, warm-up and diagnostics. The rate of the ancestor is that of
   its draws alone. Its warm-up and compilation are printed, but not counted. The two sides take turns.
+- blackjax: its vmapped NUTS and its multi-path Pathfinder on the density of lanewise; see blackjax_peer.py.
 - bpd: 63 × 63 pixels, the standard problem of LSSTDESC/BPD, and its recipe; see bpd.py.
 - batch: time per realization as a function of the lane width.
 - growth: time per realization as a function of the stamp's size and of the number of latents.
@@ -102,6 +103,10 @@ SCENES: dict[str, dict[str, Any]] = {
         "gal": ROUND,
     },
 }
+LEVEL1 = yaml.safe_load((Path(__file__).parents[1] / "manifests/configs/level1.yaml").read_text())
+SCENES["level1"] = {name: part for name, part in LEVEL1.items() if name != "inference"}
+# Of scenes that are not in float32.
+PRECISIONS = {"level1": "float64"}
 MAP_INIT = {"enabled": True, "num_steps": 200, "learning_rate": 0.01}
 # Settings that differ from the defaults: a chain of the ancestor's length, after a warm-up that whitening makes short.
 OURS: dict[str, dict[str, Any]] = {"nuts": {"nuts_config": {"warmup": 100, "samples": 1000, "chains": 1}}}
@@ -249,9 +254,9 @@ def cost(config: Any, image: np.ndarray, values: dict[str, float], scene: Mappin
 def compare_sampling(scene_name: str, python: str | None, batch: int, turns: int, scratch: Path) -> None:
     """lanewise and the ancestor's NUTS and MAP on a scene, in turns."""
     scene = SCENES[scene_name]
-    names = ("nuts", "hmc", "importance", "auto")
-    sides = {name: Side(scratch, name, batch, scene=scene) for name in names}
-    modes = Side(scratch, "map", batch, scene=scene)
+    names, precision = ("nuts", "hmc", "importance", "auto"), PRECISIONS.get(scene_name, "float32")
+    sides = {name: Side(scratch, name, batch, precision, scene=scene) for name in names}
+    modes = Side(scratch, "map", batch, precision, scene=scene)
     truth = Side(
         scratch, "nuts", batch, "float64", scene=scene, nuts_config={"warmup": 200, "samples": 1000, "chains": 2}
     )
@@ -330,6 +335,51 @@ def _compare_modes(modes: Side, began: dict[str, Any], ours: float, scene: Mappi
     )
 
 
+def compare_blackjax(scene_name: str, python: str, batch: int, scratch: Path) -> None:
+    """blackjax on the density of lanewise: effective draws of g1 per second, with warm-up and fit on both sides."""
+    scene = SCENES[scene_name]
+    sides = {name: Side(scratch, name, batch, scene=scene) for name in ("nuts", "hmc", "auto")}
+    config, stack = scratch / "blackjax.yaml", scratch / "blackjax.npy"
+    config.write_text(yaml.safe_dump({**scene, "inference": {"method": "nuts", "precision": "float32"}}))
+    np.save(stack, sides["auto"].images)
+    program = [python, str(Path(__file__).with_name("blackjax_peer.py")), str(config), str(stack)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(program, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    answer = json.loads(said.stdout)
+    scores: dict[str, Score] = {}
+    for name in ("nuts", "pathfinder"):
+        found, score = answer[name], Score()
+        draws, weights = np.array(found["draws"]), np.exp(np.array(found["log_weights"]))
+        weights /= weights.sum(axis=1, keepdims=True)
+        size = diagnostics.summarise(draws[:, None]).ess if name == "nuts" else 1 / np.sum(weights**2, axis=1)
+        score.add(found["seconds"], float(size.sum()), float("nan"))
+        score.mean = np.sum(weights * draws, axis=1)
+        score.width = np.sqrt(np.sum(weights * (draws - score.mean[:, None]) ** 2, axis=1))
+        scores[f"blackjax {name}"] = score
+        print(f"  {name}: compilation {found['compile_s']:.1f} s, not counted; largest k̂ {max(found['khat']):.2f}")
+    for name, side in sides.items():
+        runs, score = [side.run() for _ in range(3)], Score()
+        seconds, results = sorted(runs, key=lambda run: run[0])[1]
+        score.add(seconds, *effective(results))
+        score.mean = np.array([_moments(one)[0] for one in results])
+        score.width = np.array([_moments(one)[1] for one in results])
+        scores[name] = score
+    expected, wide, slowest = scores["auto"].mean, scores["auto"].width, scores["blackjax nuts"].rates[0]
+    title = f"{scene_name}, batch {batch}; {answer['versions']}"
+    print(f"\n{title:44s}   s a run   ESS g1 /s      ×   mean off [σ]   width off")
+    for name, score in scores.items():
+        off, narrow = np.sqrt(np.mean(((score.mean - expected) / wide) ** 2)), np.mean(score.width / wide) - 1
+        rate = score.rates[0]
+        print(
+            f"{name:44s} {score.seconds:9.3f} {rate:11.0f} {rate / slowest:6.1f} {off:12.3f} {narrow:+12.2%}",
+            flush=True,
+        )
+
+
+def _moments(result: Result) -> tuple[float, float]:
+    return float(np.mean(result.posterior["g1"])), float(np.std(result.posterior["g1"]))
+
+
 def compare_batches(widths: list[int], scratch: Path) -> None:
     """Time per realization as a function of the lane width."""
     print("\nms a realization, at lane width " + "".join(f"{width:9d}" for width in widths))
@@ -388,7 +438,7 @@ def compare_bpd(python: str | None, scratch: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("gradient", "sampling", "bpd", "batch", "growth", "start")
+    parts = ("gradient", "sampling", "blackjax", "bpd", "batch", "growth", "start")
     parser.add_argument("--peers", metavar="PYTHON", help="of an environment with shine-wl 0.0.3 and blackjax 1.7")
     parser.add_argument("--scene", nargs="+", choices=[one for one in SCENES if one != "63px"], default=["narrow"])
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
@@ -403,6 +453,9 @@ def main() -> None:
         if "sampling" in asked.only:
             for scene, batch in itertools.product(asked.scene, asked.batch):
                 compare_sampling(scene, asked.peers, batch, asked.turns, Path(scratch))
+        if "blackjax" in asked.only and asked.peers:
+            for scene in asked.scene:
+                compare_blackjax(scene, asked.peers, asked.batch[-1], Path(scratch))
         if "bpd" in asked.only:
             compare_bpd(asked.peers, Path(scratch))
         if "batch" in asked.only:
