@@ -69,7 +69,7 @@ def manifest(
         notes = [f"Carried over from {os.path.basename(old)}. Not carried over, or different here:"]
         doc = replace(doc, notes=(*notes, *(f"- {one}" for one in converted.lost)))
     if not files:
-        raise UsageError("--data: expected a data file, got none")
+        raise UsageError("--data: expected a data file, got none; `lanewise simulate heterodyne data` makes one")
     return starter.given(
         doc,
         (
