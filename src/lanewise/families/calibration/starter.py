@@ -21,7 +21,7 @@ def manifest(
     output_dir: OutputDirOption = None,
     name: NameOption = None,
 ) -> Document:
-    """Truths drawn from the priors: do the posteriors hold them as often as they say?"""
+    """Truths drawn from the priors: are the posteriors calibrated?"""
     from lanewise.operations import starter
 
     doc = starter.new("calibration", name, output_dir)

@@ -51,7 +51,7 @@ def manifest(
         str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir, else as --config]")
     ] = None,
 ) -> Document:
-    """Two-time correlations (XPCS): fits over files and a sweep of settings."""
+    """Two-time correlations (XPCS): fits over files and a sweep."""
     from lanewise.operations import starter
 
     if method != "nlsq":
