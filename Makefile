@@ -21,6 +21,7 @@ run: $(READY) ## Carry out manifests/level0.yaml from simulation to report
 	$(BIN)/lanewise run manifests/level0.yaml
 	$(BIN)/lanewise aggregate manifests/level0.yaml
 	@echo "The report is in results/batched/report.html"
+	@echo "next: $(BIN)/lanewise init shear -o my.yaml"
 
 test: $(READY) ## The linter, the import contracts and the quick tests
 	$(BIN)/ruff check .

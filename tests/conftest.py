@@ -27,6 +27,8 @@ from lanewise.manifest import planning
 
 # Tests run where there is a GPU as they do where there is none.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# They read what a run says as JSON; `test_a_pipe_gets_plain_text` does without.
+os.environ.setdefault("LANEWISE_LOG", "json")
 
 pytest_plugins = ["tables"]
 

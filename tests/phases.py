@@ -15,7 +15,7 @@ from typing import Any
 
 from lanewise import cli
 from lanewise.machine import progress
-from lanewise.machine.progress import JsonLines
+from lanewise.machine.progress import Lines
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.protocols import Solver
 from lanewise.operations import chunks
@@ -48,7 +48,7 @@ def compiling() -> None:
 
 
 def sampling() -> None:
-    class Telling(JsonLines):
+    class Telling(Lines):
         def step(self, done: int, note: str = "") -> None:
             if done == _ROUNDS:
                 tell()
@@ -73,7 +73,7 @@ def slowly(seconds: float) -> None:
 
 
 def waiting() -> None:
-    class Telling(JsonLines):
+    class Telling(Lines):
         def step(self, done: int, note: str = "") -> None:
             tell()
 

@@ -23,12 +23,14 @@ Codes that are outcomes rather than exceptions: 0 done, 2 not converged (`NOT_CO
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 UNHANDLED = 1
 NOT_CONVERGED = 2
 INTERRUPTED = 130
+_MOST_OF_A_KIND = 20
 TERMINATED = 143
 
 
@@ -68,18 +70,34 @@ class Complaint:
 
 
 class ManifestError(LanewiseError):
-    """The manifest or config is invalid; `complaints` holds every error, sorted by source and line."""
+    """The manifest or config is invalid; `complaints` holds every error, sorted by source and line.
+
+    The text has at most twenty of a kind: complaints of one source that differ only in line and numbers.
+    """
 
     exit_code = 65
 
     def __init__(self, complaints: Sequence[Complaint]) -> None:
         self.complaints = tuple(sorted(set(complaints)))
-        super().__init__("\n".join(str(c) for c in self.complaints))
+        super().__init__("\n".join(_shown(self.complaints)))
 
     @property
     def unreachable(self) -> bool:
         """Whether nothing is known to be wrong but files that cannot be reached from here, now."""
         return all(complaint.unreachable for complaint in self.complaints)
+
+
+def _shown(complaints: Sequence[Complaint]) -> list[str]:
+    kinds: dict[tuple[str, str], list[Complaint]] = {}
+    for one in complaints:
+        kinds.setdefault((one.source, re.sub(r"[\d.e+-]+", "…", f"{one.field}: {one.message}")), []).append(one)
+    told = sorted(one for kind in kinds.values() for one in kind[:_MOST_OF_A_KIND])
+    more = [
+        f"{source}: … and {len(kind) - _MOST_OF_A_KIND} more like {kind[0]}"
+        for (source, _), kind in kinds.items()
+        if len(kind) > _MOST_OF_A_KIND
+    ]
+    return [*map(str, told), *more]
 
 
 class DataError(LanewiseError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -77,6 +78,10 @@ def test_the_pages_downstream_stages_on_an_output_directory(lanewise: Lanewise, 
         (["run"], 64, "Missing argument"),
         (["run", "m.yaml", "--bach-index", "1"], 64, "No such option"),
         (["nonsense"], 64, "No such command"),
+        (["comapre"], 64, "Did you mean 'compare'?"),
+        (["init", "heterodyn"], 64, "Did you mean 'heterodyne'?"),
+        (["simulate", "shear"], 64, "Expected one of heterodyne."),
+        (["plan", "MANIFEST", "--set", "psf.sigma=1"], 65, "psf: unknown key; did you mean 'config.psf'?"),
         (["run", "absent.yaml"], 65, "absent.yaml: no such file; check the path"),
         (["run", "MANIFEST", "--batch-index", "2"], 64, "--batch-index: expected a chunk index from 0 to 1, got 2"),
         (["run", "MANIFEST", "--set", "batch.size"], 64, "expected path=value"),
@@ -266,3 +271,53 @@ def test_many_directories_are_remarked_upon(lanewise: Lanewise, write: Write) ->
     path = write(realizations__count=20_000)
     assert "output.layout: 40000 directories of three files each" in lanewise("validate", path)[1]
     assert "directories of" not in lanewise("validate", path, "--set", "output.layout=packed")[1]
+
+
+@pytest.mark.parametrize("group", [(), ("init",), ("render",), ("simulate",)])
+def test_the_summaries_of_commands_fit_80_columns(
+    lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch, group: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = lanewise(*group, "-h")
+    assert (code, out) == (0, lanewise(*group, "--help")[1])
+    rows = out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert rows
+    assert all(row.endswith((".", "?")) and not row.endswith("...") and len(row) <= 80 for row in rows), rows
+
+
+def test_run_kind_takes_what_init_and_run_take(lanewise: Lanewise) -> None:
+    def flags(*command: str) -> set[str]:
+        return set(re.findall(r"^  (?:-\w, )?(--[a-z0-9-]+)", lanewise(*command, "--help")[1], re.MULTILINE))
+
+    for kind in ("shear", "calibration", "heterodyne", "model"):
+        assert flags("run", kind) >= (flags("init", kind) | flags("run")) - {"--output", "--force"}
+
+
+def test_a_pipe_gets_plain_text_and_json_only_if_asked(
+    lanewise: Lanewise, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "solver", gaussian.solver)
+    monkeypatch.delenv("LANEWISE_LOG")
+    path = write()
+    _, out, _ = lanewise("run", path)
+    assert out.splitlines()[-1].startswith("4 realizations: 4 ok; chunks: 2 computed")
+    assert _fields(lanewise("run", path, "--json")[1])[-1]["event"] == "done"
+    monkeypatch.setenv("LANEWISE_LOG", "xml")
+    assert lanewise("run", path)[0] == 64
+
+
+def test_a_run_without_files_of_its_own_gets_those_of_the_starter(
+    lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "solver", gaussian.solver)
+    monkeypatch.chdir(tmp_path)
+    assert "no such file" not in lanewise("run", "model", "--batch-index", "9")[2]
+    assert {path.name for path in tmp_path.iterdir()} >= {"first_model.py", "first_data.csv"}
+
+
+def test_of_equal_complaints_twenty_are_told_and_the_others_counted(lanewise: Lanewise, write: Write) -> None:
+    code, _, err = lanewise("validate", write(shear={"grid": [2.0 + n for n in range(26)]}, batch={"size": 0}))
+    lines = err.splitlines()
+    assert (code, len(lines), sum("shear.grid[" in line for line in lines)) == (65, 22, 21)
+    assert "… and 6 more like" in lines[-1]
+    assert any("batch.size" in line for line in lines)

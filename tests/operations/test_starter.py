@@ -36,13 +36,24 @@ def test_the_flags_of_the_page_become_its_campaign(tmp_path: Path) -> None:
     ]
 
 
-def test_without_flags_the_defaults_are_those_of_the_page() -> None:
-    value = shear.manifest().value
+def test_a_named_shear_gets_the_defaults_of_the_page() -> None:
+    value = shear.manifest(g1_true=0.0).value
     assert (value["shear"], value["realizations"], value["batch"]) == (
         {"grid": [0.0], "g2": 0.0},
         {"count": 1, "base_seed": 42},
         {"size": 1},
     )
+
+
+def test_without_flags_a_first_campaign_has_pairs_and_a_bound() -> None:
+    value = shear.manifest().value
+    assert (value["shear"], value["realizations"]["count"], value["batch"], value["acceptance"]) == (
+        {"grid": [0.02, 0.05], "g2": 0.0, "paired": True},
+        256,
+        {"size": 64},
+        {"max_abs_m": 0.01},
+    )
+    assert shear.manifest(n_realizations=2, batch_size=4, level="level_0").value["acceptance"] == {"level": "level_0"}
 
 
 @pytest.mark.parametrize(("output", "name"), [("a/Level_0 run/", "level-0-run"), (None, "shear"), ("s3://b/x", "x")])

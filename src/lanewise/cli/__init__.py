@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Campaigns of many independent Bayesian inference problems, from one manifest.",
     epilog="Start with: lanewise init shear -o my.yaml; then lanewise plan, run and aggregate my.yaml.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

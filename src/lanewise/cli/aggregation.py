@@ -58,7 +58,10 @@ def aggregate(
     ] = False,
     overrides: SetOption = None,
 ) -> None:
-    """Extract, compute the statistics and write the report; also if chunks are missing or damaged."""
+    """Write summary, statistics and report.
+
+    Also if chunks are missing or damaged.
+    """
     from lanewise.machine import progress
     from lanewise.manifest import registry
     from lanewise.operations import aggregate as practice

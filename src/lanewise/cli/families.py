@@ -5,6 +5,7 @@ A family is imported when its command is called or listed. `lanewise --help` imp
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from typer.core import TyperGroup
 
 from lanewise import errors
 from lanewise.cli.options import put, with_flags
-from lanewise.cli.runs import carry_out
+from lanewise.cli.runs import carry_out, put_beside
 from lanewise.manifest import registry
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Door, Starter
@@ -28,7 +29,19 @@ OutputOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
-class Starters(TyperGroup):
+class Group(TyperGroup):
+    """A group whose commands are found when they are called; a misspelt one is told the nearest."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names, and its arguments."""
+        if args and self.get_command(ctx, args[0]) is None:
+            near = difflib.get_close_matches(args[0], known := self.list_commands(ctx), n=1, cutoff=0.5)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Expected one of {', '.join(known)}."
+            ctx.fail(f"No such command '{args[0]}'. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+class Starters(Group):
     """`init`: one command per family that has a starter."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -43,7 +56,7 @@ class Starters(TyperGroup):
         return command(cmd_name, function, description=starter.manifest.__doc__, example=starter.example)
 
 
-class Simulators(TyperGroup):
+class Simulators(Group):
     """`simulate`: one command per family that has a simulator."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -56,7 +69,7 @@ class Simulators(TyperGroup):
         return None if found is None else command(cmd_name, found())
 
 
-def _group(cls: type[TyperGroup], text: str) -> typer.Typer:
+def _group(cls: type[Group], text: str) -> typer.Typer:
     # Without a callback, typer rejects a group that has no registered commands.
     return typer.Typer(cls=cls, help=text, callback=lambda: None, no_args_is_help=True, rich_markup_mode=None)
 
@@ -90,7 +103,7 @@ def command(name: str, function: Callable[..., None], *, description: str | None
 def run_command(kind: str, starter: Starter) -> Any:
     """`run KIND`: runs the campaign that the starter's flags describe."""
     text = f"Run a {kind} campaign from flags alone; its manifest is written beside the results."
-    action = partial(carry_out, single=starter.single)
+    action = partial(carry_out, single=starter.single, beside=starter.beside)
     return command(f"run {kind}", with_flags(starter.manifest, action), description=text)
 
 
@@ -105,9 +118,7 @@ def _init(starter: Starter, manifest: Document, output: OutputOption = None, for
     from lanewise.operations.starter import text
     from lanewise.storage.record import open_record
 
-    for path, data in starter.beside(manifest).items():
-        if not Path(path).exists():
-            Path(path).write_bytes(data)
+    put_beside(starter.beside(manifest))
     # `run` must accept what `init` writes.
     open_record(manifest)
     content = text(manifest, output, starter.paths)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperGroup
-
 from lanewise.cli import families
 
 
-class Commands(TyperGroup):
+class Commands(families.Group):
     """Commands of lanewise and of families; `run shear …` is a command, `run` and another word takes a manifest."""
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -21,7 +21,9 @@ def doctor(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check device, versions, cores, memory, caches and storage, with remedies.
+    """Check device, versions, memory and storage, with remedies.
+
+    Also cores and caches.
 
     Exits with the code with which `lanewise run` would fail: 78 without the device, 74 if storage cannot be written.
     """

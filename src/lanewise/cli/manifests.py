@@ -13,7 +13,7 @@ from lanewise.cli.options import CampaignArgument, JsonOption, ManifestArgument,
 
 
 def validate(manifest: ManifestArgument, overrides: SetOption = None) -> None:
-    """Check a manifest and its config; prints every error with its line and remedy."""
+    """Print every error of manifest and config, with its remedy."""
     campaign = load(manifest, overrides)
     for remark in campaign.remarks:
         print(f"{manifest}: {remark}")
@@ -44,7 +44,7 @@ def plan(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the chunks and their progress, the memory of a chunk and the disk space of all results.
+    """Show chunks, progress, memory and disk space.
 
     With --json: the rule that the realizations are computed from, and ranges of chunks. `--chunk I` lists run ids.
 
@@ -85,10 +85,10 @@ def extend(
     ],
     overrides: SetOption = None,
 ) -> None:
-    """Add realizations with new seeds to the manifest; existing results stay valid, and `run` computes the rest.
+    """Add realizations with new seeds; existing results stay valid.
 
-    Appends a number to realizations.extensions, also if the campaign is not complete. New seeds and chunks follow the
-    last ones; the existing ones do not change.
+    `run` computes the rest. Appends a number to realizations.extensions, also if the campaign is not complete. New
+    seeds and chunks follow the last ones; the existing ones do not change.
     """
     from lanewise.operations import extend as practice
 
@@ -109,7 +109,7 @@ def rechunk(
     size: Annotated[int, typer.Option("--size", min=1, help="Realizations per chunk from now on.")],
     overrides: SetOption = None,
 ) -> None:
-    """Change the number of realizations per chunk; what is committed stays as it is.
+    """Change the size of open chunks; committed ones stay.
 
     Writes batch.size and batch.kept into the manifest. The realizations that are not committed are divided anew; their
     chunks get new indices. Stop all processes first, and render Jobs again afterwards.

@@ -15,7 +15,7 @@ from lanewise.render.site import Site
 from lanewise.render.slurm import SlurmSite
 
 app = typer.Typer(
-    help="Write the jobs that carry a campaign out on a cluster; nothing is submitted.",
+    help="Write jobs for a cluster; nothing is submitted.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -44,7 +44,9 @@ def _kubernetes(
     output: OutputOption = None,
     overrides: OverridesOption = None,
 ) -> None:
-    """Write a ConfigMap, an Indexed Job with a pod per chunk, and a Job that aggregates (Kubernetes ≥ 1.31).
+    """Write an Indexed Job and a Job that aggregates.
+
+    With a ConfigMap, and a pod per chunk; for Kubernetes ≥ 1.31.
 
     The manifest travels inside; its resources become what the pods request. GPUs are among them unless
     resources.device is cpu: for a cluster without any, add --set resources.device=cpu.
@@ -61,7 +63,9 @@ def _kubernetes(
 def _slurm(
     site: SlurmSite, *, manifest: ManifestArgument, output: OutputOption = None, overrides: OverridesOption = None
 ) -> None:
-    """Write a script that submits what is open as Slurm arrays, and the aggregation after them.
+    """Write a script that submits what is open as Slurm arrays.
+
+    The aggregation follows them.
 
     Storage tells what is open: render again after a time limit, a failure or `lanewise extend`. The jobs run in the
     directory of this command, read the manifest there, and ask for its resources; GPUs unless resources.device is cpu.

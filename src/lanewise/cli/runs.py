@@ -7,8 +7,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -88,8 +89,9 @@ def run(
     workers: WorkersOption = 1,
     no_delete: NoDeleteOption = False,
     overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compute one chunk, some, or all of them; committed chunks are skipped.
+    """Compute one chunk, some, or all; skip committed ones.
 
     `lanewise run shear` takes the flags of `lanewise init shear` instead of a manifest.
     """
@@ -102,6 +104,7 @@ def run(
         overwrite=overwrite,
         workers=workers,
         overrides=overrides,
+        as_json=as_json,
     )
 
 
@@ -114,17 +117,22 @@ def carry_out(
     cluster: ClusterOption = False,
     overwrite: OverwriteOption = False,
     workers: WorkersOption = 1,
+    no_delete: NoDeleteOption = False,
     overrides: SetOption = None,
+    as_json: JsonOption = False,
     single: bool = False,
+    beside: Callable[[Document], Mapping[str, bytes]] | None = None,
 ) -> None:
     """Run a campaign, print a summary, and exit with the code of the outcome.
 
     Args:
-        single: as `Starter.single`.
+        single, beside: as in `Starter`; the files are written if they are not there.
     """
     from lanewise.machine import progress
     from lanewise.manifest import planning
 
+    if beside is not None and isinstance(manifest, Document):
+        put_beside(beside(manifest))
     if batch_index is not None and index_from is not None:
         raise errors.UsageError("--batch-index and --index-from exclude each other")
     cluster = cluster or (batch_index is None and planning.index_variable(index_from) is not None)
@@ -132,7 +140,7 @@ def carry_out(
     campaign = _reached(manifest, overrides, errors.NoResult if alone else errors.InputUnreachable if cluster else None)
     n_chunks = len(campaign.plan.chunks)
     chosen, source = planning.choose(batch_index, index_from, of, campaign.manifest, n_chunks)
-    with progress.reporter() as reporter:
+    with progress.reporter(as_json=as_json) as reporter:
         if chosen is not None:
             reporter.say("chosen", f"{spans.shown(chosen) if chosen else 'no chunk'} of {n_chunks}, by {source}")
         outcome = campaign.run(chosen, overwrite=overwrite, workers=workers, progress=reporter)
@@ -163,6 +171,13 @@ def carry_out(
         raise typer.Exit(errors.NOT_CONVERGED)
 
 
+def put_beside(files: Mapping[str, bytes]) -> None:
+    """Write the files of a starter, by path; one that exists stays."""
+    for path, data in files.items():
+        if not Path(path).exists():
+            Path(path).write_bytes(data)
+
+
 def _reached(
     manifest: str | Document, overrides: list[str] | None, unreachable: type[errors.LanewiseError] | None
 ) -> Campaign:
@@ -190,18 +205,20 @@ def retry(
     cluster: ClusterOption = False,
     no_delete: NoDeleteOption = False,
     overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compute only realizations again that failed or did not converge; every attempt is recorded.
+    """Compute again what failed or did not converge.
 
-    The data keep their seed. Realizations that did not converge climb a ladder: longer warm-up, smaller steps, longer
-    chains, another method. Chunks that failed, or whose process has died, are computed as by `run`.
+    Every attempt is recorded. The data keep their seed. Realizations that did not converge climb a ladder: longer
+    warm-up, smaller steps, longer chains, another method. Chunks that failed, or whose process has died, are computed
+    as by `run`.
     """
     from lanewise.machine import progress
 
     campaign = _reached(manifest, overrides, errors.InputUnreachable if cluster else None)
     either = failed or nonconverged
     chosen = {"failed": failed or not either, "nonconverged": nonconverged or not either}
-    with progress.reporter() as reporter:
+    with progress.reporter(as_json=as_json) as reporter:
         outcome = campaign.retry(**chosen, progress=reporter)
         counts = listed(outcome.counts) or "nothing"
         reporter.say(
@@ -226,7 +243,9 @@ def status(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show from storage what is done, running, lost, failed, damaged or missing, the rate, and the next command.
+    """Show from storage what is done, and the next command.
+
+    Also what is running, lost, failed, damaged or missing, and the rate.
 
     Exits with 74 if a committed file is missing or cut.
     """

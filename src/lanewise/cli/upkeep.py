@@ -13,7 +13,10 @@ from lanewise.manifest import spans
 
 
 def verify(manifest: CampaignArgument, overrides: SetOption = None) -> None:
-    """Compare size and SHA-256 of all committed files; exits with 74 if one is damaged, 65 if one is foreign."""
+    """Compare size and SHA-256 of all committed files.
+
+    Exits with 74 if one is damaged, 65 if one is foreign.
+    """
     from lanewise.operations import upkeep
 
     with progress.watched() as reporter:
@@ -39,7 +42,10 @@ def export(
     ] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Unpack the committed chunks of a packed campaign into one directory per realization."""
+    """Write the directories of a packed campaign.
+
+    One per realization, from the committed chunks.
+    """
     from lanewise.operations import upkeep
     from lanewise.storage.store import Store
 
@@ -60,7 +66,10 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     overrides: SetOption = None,
 ) -> None:
-    """Remove leftovers of attempts that were killed, or that were slower than another one."""
+    """Remove leftovers of attempts that did not commit.
+
+    They were killed, or slower than another one.
+    """
     from lanewise.operations import upkeep
 
     record = load(manifest, overrides).record

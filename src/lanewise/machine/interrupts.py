@@ -103,5 +103,6 @@ def _next(reader: int, timeout_s: float | None) -> int | None:
 
 
 def _say(text: str) -> None:
-    # Not print: the signal may have interrupted a print.
-    os.write(2, f"{text}\n".encode())
+    # Not print: the signal may have interrupted a print. A bar is wiped, and the cursor that it hides is shown again.
+    wipe = "\r\033[2K\033[?25h" if os.isatty(2) else ""
+    os.write(2, f"{wipe}{text}\n".encode())

@@ -1,4 +1,4 @@
-"""Progress reports: a bar on a terminal, JSON lines otherwise."""
+"""Progress reports: a bar on a terminal, lines of text otherwise, or lines of JSON where they are asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 import time
 from types import TracebackType
 from typing import Any, Self
+
+from lanewise.errors import UsageError
+
+LOG_VARIABLE = "LANEWISE_LOG"
 
 
 class Reporter:
@@ -33,12 +37,17 @@ class Silent(Reporter):
     """Ignores everything; for the Python interface and tests."""
 
 
-class JsonLines(Silent):
-    """One JSON object per line on standard output; at most one step in five seconds."""
+class Lines(Silent):
+    """One event per line on standard output; at most one step in five seconds.
+
+    Args:
+        as_json: each line is a JSON object, for programs; otherwise the sentence alone.
+    """
 
     _INTERVAL_S = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
         self._what, self._total, self._last = "", 0, 0.0
 
     def begin(self, what: str, total: int) -> None:
@@ -50,13 +59,25 @@ class JsonLines(Silent):
         now = time.monotonic()
         if now - self._last >= self._INTERVAL_S:
             self._last = now
-            self.say("progress", note, what=self._what, done=done, total=self._total)
+            self._print(
+                f"{self._what}: {done} of {self._total}" + (f", {note}" if note else ""),
+                "progress",
+                note,
+                what=self._what,
+                done=done,
+                total=self._total,
+            )
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """Print one JSON object."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        """Print one line."""
+        self._print(text, event, text, **fields)
+
+    def _print(self, line: str, event: str, text: str, **fields: Any) -> None:
+        if self._as_json:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            line = json.dumps({"time": stamp, "event": event, "text": text, **fields})
         try:
-            print(json.dumps({"time": stamp, "event": event, "text": text, **fields}), flush=True)
+            print(line, flush=True)
         except OSError as error:  # a full disk, or a reader that has gone: no reason to end a run
             print(f"standard output: {error.strerror}; it goes on without messages", file=sys.stderr)
             mute()
@@ -112,6 +133,18 @@ def watched() -> Reporter:
     return Bar() if sys.stdout.isatty() else Silent()
 
 
-def reporter() -> Reporter:
-    """A bar if standard output is a terminal, otherwise JSON lines."""
-    return Bar() if sys.stdout.isatty() else JsonLines()
+def reporter(*, as_json: bool = False) -> Reporter:
+    """A bar if standard output is a terminal, otherwise lines of text; lines of JSON if they are asked for.
+
+    Args:
+        as_json: lines of JSON; LANEWISE_LOG=json asks for them, too.
+
+    Raises:
+        UsageError: LANEWISE_LOG is set to something else.
+    """
+    asked = os.environ.get(LOG_VARIABLE, "")
+    if asked not in ("", "json", "text"):
+        raise UsageError(f"{LOG_VARIABLE}={asked}: expected json or text")
+    if as_json or asked == "json":
+        return Lines(as_json=True)
+    return Bar() if sys.stdout.isatty() and not asked else Lines()

@@ -7,7 +7,8 @@ about manifest and config at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import fsspec
@@ -57,6 +58,8 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     inside = family is not None and family.config_inside
     keys = family.keys if family else {}
     unsound = schema.complaints(doc, schema.manifest(kind, registry.kinds(), keys, config_inside=inside))
+    if family is not None:
+        unsound = [_into_config(one, family.config_schema.get("properties", {})) for one in unsound]
     if family is not None and not unsound:
         unsound += family.check_extent(doc)
     if family is not None and config_doc is not None:
@@ -125,6 +128,13 @@ def documents(
         return doc, config, []
     except ManifestError as error:
         return doc, None, list(error.complaints)
+
+
+def _into_config(complaint: Complaint, known: Collection[str]) -> Complaint:
+    """The complaint; for an unknown key of the manifest that belongs into the config, with that as the remedy."""
+    if complaint.field not in known or not complaint.message.startswith("unknown key"):
+        return complaint
+    return replace(complaint, message=f"unknown key; did you mean 'config.{complaint.field}'?")
 
 
 def read(source: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?%?")
 
 
 class LaneStatus(IntEnum):
@@ -30,6 +33,29 @@ class LaneStatus(IntEnum):
 def listed(counts: Mapping[str, int]) -> str:
     """Number of realizations by status, e.g. `3 not converged, 5 ok`; sorted by status."""
     return ", ".join(f"{n} {word.replace('_', ' ')}" for word, n in sorted(counts.items()))
+
+
+def without_numbers(reason: str) -> str:
+    """The reason with … in place of numbers: reasons of one cause are then equal."""
+    return _NUMBER.sub("…", reason)
+
+
+def causes(not_ok: Iterable[tuple[str, str, str]], most: int = 3) -> list[str]:
+    """Lines for people: one per cause, the commonest first, with their number and one realization as an example.
+
+    Args:
+        not_ok: name, status and reason of each realization that is not ok.
+        most: causes with a line of their own; the others are counted.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, status, reason in not_ok:
+        words = status.replace("_", " ")
+        told = f"{name}: {words}: {reason}" if reason else f"{name}: {words}"
+        groups.setdefault((status, without_numbers(reason)), []).append(told)
+    ranked = sorted(groups.values(), key=lambda group: -len(group))
+    lines = [group[0] if len(group) == 1 else f"{len(group)} ×, e.g. {group[0]}" for group in ranked[:most]]
+    others = sum(map(len, ranked[most:]))
+    return [*lines, *([f"… and {others} of other causes, in summary.csv"] if others else [])]
 
 
 _SENTENCES = {

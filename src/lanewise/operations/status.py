@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from typing import Any
 
 from lanewise.errors import Damaged
 from lanewise.manifest import spans
-from lanewise.manifest.status import LaneStatus, listed
+from lanewise.manifest.status import LaneStatus, causes, listed, without_numbers
 from lanewise.operations.retry import mendable
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.claims import Claimed
@@ -19,7 +18,6 @@ from lanewise.storage.failures import Failure
 from lanewise.storage.record import Record
 
 _SHOWN = 12
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?%?")
 
 
 @dataclass(frozen=True)
@@ -218,10 +216,12 @@ def text(found: Status) -> str:
         "because memory was short"
         for one in found.narrower
     )
-    lines += _some(
-        f"{one.run_id}: {one.status.replace('_', ' ')}: {one.reason}"
-        + (f" (retried {one.retries} ×)" if one.retries else "")
-        for one in found.not_ok
+    lines += causes(
+        (
+            (one.run_id, one.status, one.reason + (f" (retried {one.retries} ×)" if one.retries else ""))
+            for one in found.not_ok
+        ),
+        _SHOWN,
     )
     if found.retried:
         ok = sum(one.tries[-1]["status"] == LaneStatus.OK.word for one in found.retried)
@@ -229,6 +229,7 @@ def text(found: Status) -> str:
     lines += _some(
         f"{one.n} × {one.cause} on " + ", ".join(f"{node} ({n})" for node, n in one.nodes.items())
         for one in found.causes
+        if one.of == "chunks" or len(one.nodes) > 1
     )
     lines.append(f"next: {found.next}")
     return "\n".join(lines)
@@ -268,10 +269,10 @@ def _causes(failed: Sequence[Failure], not_ok: Sequence[NotOk]) -> tuple[Cause, 
     """Failures grouped by their text without numbers, the most frequent first."""
     nodes: dict[tuple[str, str], Counter[str]] = {}
     for failure in failed:
-        cause = f"{failure.cause}: {_NUMBER.sub('…', failure.message)}"
+        cause = f"{failure.cause}: {without_numbers(failure.message)}"
         nodes.setdefault(("chunks", cause), Counter())[failure.node] += 1
     for one in not_ok:
-        nodes.setdefault(("realizations", _NUMBER.sub("…", one.reason)), Counter())[one.node] += 1
+        nodes.setdefault(("realizations", without_numbers(one.reason)), Counter())[one.node] += 1
     found = [Cause(of, cause, sum(where.values()), dict(where.most_common())) for (of, cause), where in nodes.items()]
     return tuple(sorted(found, key=lambda one: -one.n))
 

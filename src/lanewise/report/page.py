@@ -7,12 +7,14 @@ that the same campaign gives the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lanewise.manifest.status import causes
 from lanewise.report.canvas import PALETTE
 from lanewise.statistics.verdict import superscript
 
@@ -88,7 +90,7 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number}
+    found.filters |= {"number": number, "causes": causes, "causes_of_rows": _causes_of_rows}
     return found
 
 
@@ -98,6 +100,11 @@ def number(value: float | None, form: str = ".3g") -> str:
         return "–"
     mantissa, _, power = format(value, form).partition("e")
     return mantissa.replace("-", "−") + (f" × 10{superscript(int(power))}" if power else "")
+
+
+def _causes_of_rows(rows: Iterable[Any]) -> list[str]:
+    """`causes` of objects with run_id, status and reason."""
+    return causes((one.run_id, one.status, one.reason) for one in rows)
 
 
 def percent(value: float | None) -> str:

@@ -27,7 +27,7 @@ from conftest import Lanewise, tree
 from lanewise import api as campaigns
 from lanewise import cli
 from lanewise.api import Campaign
-from lanewise.errors import InputUnreachable, ResultsDiffer, StorageError, UsageError
+from lanewise.errors import DataError, InputUnreachable, ResultsDiffer, StorageError, UsageError
 from lanewise.families.heterodyne import outputs, solver
 from lanewise.families.heterodyne.c2 import NAMES, two_time_correlation
 from lanewise.families.heterodyne.data import load_data
@@ -376,6 +376,15 @@ def test_what_is_not_in_the_file_fails_its_task_with_the_reason(
     assert dict(campaign.run().counts) == {"failed": 1}
     assert campaign.summary["reason"][0] == f"het_s42.h5: {reason}"
     assert tree(tmp_path / "out") == {}
+
+
+def test_the_plan_refuses_frames_that_the_file_does_not_have(place: Path) -> None:
+    pair = ("--set", "inputs=data/survey/het_s42.h5", "--set", "output.url=memory://frames")
+    done = invoke("plan", manifest(place, "survey"), *pair)
+    assert done.exit_code == 0
+    beyond = RUN.invoke(cli.app, ["plan", manifest(place, "survey"), *pair, "--set", "config.data.start_frame=41"])
+    assert isinstance(beyond.exception, DataError)
+    assert "holds frames 1 to 40; start_frame 41" in str(beyond.exception)
 
 
 def test_what_the_reader_did_is_in_the_result_and_a_linked_file_in_its_identity(place: Path, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def write(record: Record, results: CalibrationResults, found: ranks.Ranks) -> Ma
 def conclude(record: Record) -> Conclusion:
     """As `aggregate`, for the command line."""
     results = aggregate(record)
-    return conclusion(results, results.verdict, (one.run_id for one in results.missing), results.damaged)
+    absent = (one.run_id for one in results.missing)
+    return conclusion(results, results.verdict, absent, results.damaged, results.excluded)
 
 
 def _missing(record: Record, summary: pd.DataFrame) -> tuple[Missing, ...]:

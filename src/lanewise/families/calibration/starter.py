@@ -13,7 +13,7 @@ from lanewise.manifest.family import Starter
 
 def manifest(
     config: ConfigOption = None,
-    n_realizations: Annotated[int, typer.Option("--n-realizations", help="Draws from the priors.")] = 448,
+    n_realizations: Annotated[int, typer.Option("--n-realizations", help="Draws from the priors.")] = 640,
     base_seed: SeedOption = 42,
     batch_size: Annotated[
         int, typer.Option("--batch-size", help="Realizations per chunk, that is per container.")
@@ -21,7 +21,7 @@ def manifest(
     output_dir: OutputDirOption = None,
     name: NameOption = None,
 ) -> Document:
-    """Truths drawn from the priors: do the posteriors hold them as often as they say?"""
+    """Truths drawn from the priors: are the posteriors calibrated?"""
     from lanewise.operations import starter
 
     doc = starter.new("calibration", name, output_dir)
@@ -36,4 +36,4 @@ def manifest(
     )
 
 
-STARTER = Starter(manifest, example="lanewise init calibration --n-realizations 448 -o my.yaml")
+STARTER = Starter(manifest, example="lanewise init calibration --n-realizations 640 -o my.yaml")

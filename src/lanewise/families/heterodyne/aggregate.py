@@ -14,15 +14,15 @@ from lanewise.families.heterodyne.report import Survey
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import of
 from lanewise.manifest.protocols import Conclusion, DamagedChunk
+from lanewise.manifest.status import causes
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.storage import commits
 from lanewise.storage.record import Record
 
-# Number of fits that the report shows, and of reasons that the command line prints.
+# Number of fits that the report shows.
 _WORST = 3
-_REASONS = 5
 
 
 def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, ...] = ()) -> Survey:
@@ -58,9 +58,7 @@ def conclude(record: Record) -> Conclusion:
     """`aggregate` for the command line: the outcome, and the reasons of the first tasks that are not ok."""
     found = aggregate(record)
     lines = [found.headline]
-    lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]
-    if len(found.not_ok) > _REASONS:
-        lines.append(f"  … and {len(found.not_ok) - _REASONS} more in {SUMMARY}")
+    lines += [f"  {one}" for one in causes(found.not_ok)]
     missing = frozenset(one.run_id for one in found.missing)
     return Conclusion(found, tuple(lines), 0 if found.complete else NOT_CONVERGED, missing, found.damaged)
 

@@ -76,11 +76,15 @@ def choose_phi(
     return held[chosen], [int(candidates[i]) for i in chosen]
 
 
+class OutsideFile(Unreadable):
+    """The config asks for frames that the file does not have; another one would not help."""
+
+
 def window(n_frames: int, first: int, last: int) -> tuple[int, int]:
     """First and last frame, counted from 1, inclusive; a last one of −1 is that of the file."""
     end = n_frames if last == -1 else last
     if not 1 <= first <= end <= n_frames:
-        raise Unreadable(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
+        raise OutsideFile(f"holds frames 1 to {n_frames}; start_frame {first}, end_frame {last} are outside")
     if end - first + 1 < FEWEST:
         raise Unreadable(f"the window from frame {first} to {end} is too short; a fit needs {FEWEST} frames")
     return first, end

@@ -195,7 +195,7 @@ def shape(one: Input, chosen: Selection) -> tuple[int, int]:
             catalogue = beamlines.catalogue(file, chosen)
             each = [_chosen(catalogue, q, chosen) for q in choice.each_q(catalogue, chosen.q)]
     except Unreadable as error:
-        raise DataError(f"{one.path}: {error}") from None
+        raise DataError(f"{one.path}: {error}") from error
     n_frames = max(last - first + 1 for *_, (first, last) in each)
     return sum(len(indices) for _, _, indices, _ in each), n_frames // chosen.bin_frames
 

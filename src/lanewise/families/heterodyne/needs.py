@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import data, tasks
+from lanewise.families.heterodyne.choice import OutsideFile
 from lanewise.families.heterodyne.config import Selection
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
@@ -23,6 +22,9 @@ def of_chunk(manifest: Manifest, chunk: Chunk) -> Needs | None:
     """The needs of a chunk; None if no file of it can be read: that is reported when it is fitted.
 
     Fits with `errors: auto` are counted as those for speckle noise.
+
+    Raises:
+        DataError: the config asks for frames that a file does not have.
     """
     planned = [tasks.of(realization) for realization in chunk.realizations]
     # The points of a sweep share their file, which is opened once.
@@ -46,6 +48,9 @@ def of_chunk(manifest: Manifest, chunk: Chunk) -> Needs | None:
 
 
 def _shape(one: Input, chosen: Selection) -> tuple[int, int] | None:
-    with contextlib.suppress(DataError):
+    try:
         return data.shape(one, chosen)
-    return None
+    except DataError as error:
+        if isinstance(error.__cause__, OutsideFile):
+            raise
+        return None

@@ -51,7 +51,7 @@ def manifest(
         str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir, else as --config]")
     ] = None,
 ) -> Document:
-    """Two-time correlations (XPCS): fits over files and a sweep of settings."""
+    """Two-time correlations (XPCS): fits over files and a sweep."""
     from lanewise.operations import starter
 
     if method != "nlsq":
@@ -69,7 +69,7 @@ def manifest(
         notes = [f"Carried over from {os.path.basename(old)}. Not carried over, or different here:"]
         doc = replace(doc, notes=(*notes, *(f"- {one}" for one in converted.lost)))
     if not files:
-        raise UsageError("--data: expected a data file, got none")
+        raise UsageError("--data: expected a data file, got none; `lanewise simulate heterodyne data` makes one")
     return starter.given(
         doc,
         (

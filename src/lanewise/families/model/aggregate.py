@@ -14,6 +14,7 @@ from lanewise.families.model import outputs as of_data_sets
 from lanewise.families.model.datasets import identifier_of
 from lanewise.families.model.report import Survey
 from lanewise.manifest.protocols import Conclusion, DamagedChunk
+from lanewise.manifest.status import causes
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
@@ -22,8 +23,6 @@ from lanewise.storage import commits
 from lanewise.storage.record import Record
 
 CALIBRATION = "calibration.csv"
-# Reasons that the command line prints.
-_REASONS = 5
 # Columns that stand first, in this order; those of the model's sites follow.
 _FIRST = ("id", "run_id", "status", "method_used", "khat", "divergences", "retries", "reason", *predictive.COLUMNS)
 
@@ -58,9 +57,7 @@ def conclude(record: Record) -> Conclusion:
     page = report.render(found, summary, plots, contexts.context(record), columns, criteria, calibrated)
     record.store.put(REPORT, page.encode())
     lines = [found.headline]
-    lines += [f"  {name}: {status.replace('_', ' ')}: {reason}" for name, status, reason in found.not_ok[:_REASONS]]
-    if len(found.not_ok) > _REASONS:
-        lines.append(f"  … and {len(found.not_ok) - _REASONS} more in {SUMMARY}")
+    lines += [f"  {one}" for one in causes(found.not_ok)]
     code = 0 if found.complete else NOT_CONVERGED
     if calibrated is not None:
         lines += verdicts.lines(calibrated.verdict)

@@ -66,7 +66,9 @@ def compare(
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write all data sets to FILE, .csv or .json.")
     ] = None,
 ) -> None:
-    """Compare two models over the same data sets by PSIS-LOO; both need outputs.log_likelihood: true.
+    """Compare two models over the same data sets by PSIS-LOO.
+
+    Both need outputs.log_likelihood: true.
 
     Prints for each data set, and in total, how much better A predicts a new datum than B does: the difference of the
     expected log predictive densities [nats], and its standard error.

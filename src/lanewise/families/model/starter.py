@@ -35,7 +35,10 @@ def manifest(
         str | None, typer.Option("--name", help="Name of the campaign.  [default: as --output-dir]")
     ] = None,
 ) -> Document:
-    """A NumPyro model of your own over a table of data sets; without --model and --table, a first example."""
+    """A NumPyro model of your own over a table of data sets.
+
+    Without --model and --table, a first example.
+    """
     from lanewise.operations import starter
 
     doc = starter.new("model", name, output_dir)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -18,7 +18,9 @@ from lanewise.families.shear.statistics import forecast as forecasts
 from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import COMPONENTS, ShearTruth
+from lanewise.families.shear.statistics.tally import Excluded
 from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
+from lanewise.manifest.status import causes
 from lanewise.report import context as contexts
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
@@ -86,20 +88,27 @@ def aggregate(record: Record) -> BiasResults:
 
 def concluded(results: BiasResults) -> Conclusion:
     """What a shear campaign comes to."""
-    return conclusion(results, results.verdict, (one.run_id for one in results.missing), results.damaged)
+    absent = (one.run_id for one in results.missing)
+    return conclusion(results, results.verdict, absent, results.damaged, results.excluded)
 
 
 def conclusion(
-    results: object, decision: Decision, missing: Iterable[str], damaged: tuple[DamagedChunk, ...]
+    results: object,
+    decision: Decision,
+    missing: Iterable[str],
+    damaged: tuple[DamagedChunk, ...],
+    excluded: Sequence[Excluded],
 ) -> Conclusion:
     """What results with a verdict come to.
 
     Args:
         missing: run ids of the realizations that are planned, but not there.
         damaged: committed chunks that cannot be read.
+        excluded: realizations that were computed and do not count.
     """
     code = EXIT_CODES[decision.verdict]
-    return Conclusion(results, lines(decision), code, frozenset(missing), damaged, decision.extend_count)
+    told = [f"  not counted: {one}" for one in causes((one.run_id, one.status, one.reason) for one in excluded)]
+    return Conclusion(results, (*lines(decision), *told), code, frozenset(missing), damaged, decision.extend_count)
 
 
 def conclude(record: Record) -> Conclusion:

@@ -30,7 +30,7 @@ def stats(
         typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
     ] = None,
 ) -> None:
-    """Compute the multiplicative and additive bias and the verdict from the summary."""
+    """Compute bias and verdict from the summary."""
     from lanewise.families.shear import aggregate
     from lanewise.families.shear.report.figures import figures
     from lanewise.families.shear.statistics import summary as table

@@ -27,6 +27,9 @@ SCENE: dict[str, Any] = {
     "inference": {"method": "auto", "nuts_config": {"samples": 500, "chains": 4}},
 }
 
+# A first campaign, where no flag names a shear or a config: so many ±g pairs that σ_m is a sixth of the bound.
+FIRST_GRID, FIRST_COUNT, FIRST_BATCH, FIRST_MAX_ABS_M = (0.02, 0.05), 256, 64, 0.01
+
 ConfigOption = Annotated[
     str | None,
     typer.Option(
@@ -54,20 +57,40 @@ def manifest(
     paired: Annotated[
         bool, typer.Option("--paired", help="Run each shear as +g and −g with one seed; most of the noise cancels.")
     ] = False,
-    n_realizations: Annotated[int, typer.Option("--n-realizations", help="Realizations per shear, or pairs.")] = 1,
+    n_realizations: Annotated[
+        int | None,
+        typer.Option("--n-realizations", help=f"Realizations per shear, or pairs.  [default: 1; first: {FIRST_COUNT}]"),
+    ] = None,
     base_seed: SeedOption = 42,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Realizations per chunk, that is per container.")] = 1,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", help=f"Realizations per chunk, that is per container.  [default: 1; first: {FIRST_BATCH}]"
+        ),
+    ] = None,
     level: Annotated[str | None, typer.Option("--level", help="Acceptance level, e.g. level_0.")] = None,
     max_abs_m: Annotated[float | None, typer.Option("--max-abs-m", help="Requirement on |m|, e.g. 0.002.")] = None,
     output_dir: OutputDirOption = None,
     name: NameOption = None,
 ) -> Document:
-    """Images with a known shear: how far off is the inferred one?"""
+    """Images with a known shear: how far off is the inferred one?
+
+    Without --config, --shear-grid and --g1-true: a first campaign of ±g pairs with a bound on |m|, which ends in PASS
+    or FAIL.
+    """
     from lanewise.operations import starter
 
     if shear_grid and g1_true is not None:
         raise UsageError("--g1-true is the one shear of a campaign without --shear-grid; give one of the two")
-    grid = starter.numbers("--shear-grid", shear_grid) if shear_grid else [g1_true or 0.0]
+    first = not shear_grid and g1_true is None and config is None
+    if first:
+        grid, paired = list(FIRST_GRID), True
+        if level is None and max_abs_m is None:
+            max_abs_m = FIRST_MAX_ABS_M
+    else:
+        grid = starter.numbers("--shear-grid", shear_grid) if shear_grid else [g1_true or 0.0]
+    count = n_realizations if n_realizations is not None else FIRST_COUNT if first else 1
+    size = batch_size if batch_size is not None else FIRST_BATCH if first else 1
     doc = starter.new("shear", name, output_dir)
     return starter.given(
         doc,
@@ -76,9 +99,9 @@ def manifest(
             (("shear", "grid"), grid, "--shear-grid" if shear_grid else "--g1-true"),
             (("shear", "g2"), g2_true, "--g2-true"),
             (("shear", "paired"), paired or None, "--paired"),
-            (("realizations", "count"), n_realizations, "--n-realizations"),
+            (("realizations", "count"), count, "--n-realizations"),
             (("realizations", "base_seed"), base_seed, "--base-seed"),
-            (("batch", "size"), batch_size, "--batch-size"),
+            (("batch", "size"), size, "--batch-size"),
             (("acceptance", "level"), level, "--level"),
             (("acceptance", "max_abs_m"), max_abs_m, "--max-abs-m"),
         ),

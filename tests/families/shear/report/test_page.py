@@ -134,7 +134,8 @@ def test_long_lists_are_cut_and_say_so(make_table: MakeTable, spoil: Spoil) -> N
     table = spoil(make_table(n=100), range(ROWS_SHOWN + 7))
     html = page(table, draw=lambda *_: {})
     assert "7 more in summary.csv" in html
-    assert html.count("the image holds a NaN") == ROWS_SHOWN
+    assert f"<li>{ROWS_SHOWN + 7} ×, e.g. " in html
+    assert html.count("the image holds a NaN") == ROWS_SHOWN + 1
 
 
 @pytest.mark.parametrize(
