@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lanewise.engine import blocks, keys, members, programs, uninformative, widths
+from lanewise.engine import blocks, faults, keys, members, programs, uninformative, widths
 from lanewise.engine.blocks import Inputs
 from lanewise.engine.chunk_data import ChunkData, MemberAt, Unit, Unusable, grouped
 from lanewise.engine.convergence import Lane, assess
@@ -300,6 +300,8 @@ class Engine:
         worst = max(lane.status for lane in lanes)
         seen = work.data.observation(part.place)
         reason = "" if worst is LaneStatus.OK else worst.sentence
+        if worst is LaneStatus.NON_FINITE and not isinstance(arrays := work.data.arrays(part), Unusable):
+            reason = faults.told(work.problem, arrays, self._inference.precision)
         blank = self._blank(work, part.place, worst, reason, seen.truth)
         return Fit(replace(blank, method=stage.name, model=work.problem.model))
 

@@ -46,9 +46,7 @@ _SENTENCES = {
     LaneStatus.OK: "Done.",
     LaneStatus.UNINFORMATIVE: "The posterior is as wide as the prior: the data do not constrain the parameters.",
     LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
-    LaneStatus.NON_FINITE: (
-        "The data, the log density or its gradient are not finite; look at the image and the noise sigma."
-    ),
+    LaneStatus.NON_FINITE: "The data, the log density or its gradient are not finite.",
     LaneStatus.FAILED: "The data could not be made or read.",
     LaneStatus.MISFIT: "The model does not describe the data.",
 }
