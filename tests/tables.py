@@ -90,7 +90,14 @@ def make_table() -> MakeTable:
                 "seed": seeds,
                 "status": "ok",
             }
-            | {"method_used": "nuts", "ess_kind": "bulk", "khat": np.nan, "reason": np.nan}
+            | {
+                "method_used": "nuts",
+                "ess_kind": "bulk",
+                "khat": np.nan,
+                "misfit_p": np.nan,
+                "peak_sigma": np.nan,
+                "reason": np.nan,
+            }
         )
 
     return make

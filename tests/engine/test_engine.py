@@ -253,6 +253,7 @@ def test_a_gradient_that_is_not_finite_stops_its_lane(write: Write, method: str)
     engine = Engine(campaign.manifest, campaign.plan, observe=gaussian.observe, problem=_NoGradient())
     results = engine.run(campaign.plan.chunks[0])
     assert {r.status for r in results} == {LaneStatus.NON_FINITE}
+    assert results[0].reason.startswith("Not finite: the gradient of the log density where the fit starts (")
 
 
 class _Skewed(GaussianProblem):

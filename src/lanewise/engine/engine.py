@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lanewise.engine import blocks, keys, members, programs, uninformative, widths
+from lanewise.engine import blocks, faults, keys, members, programs, uninformative, widths
 from lanewise.engine.blocks import Inputs
 from lanewise.engine.chunk_data import ChunkData, MemberAt, Unit, Unusable, grouped
 from lanewise.engine.convergence import Lane, assess
@@ -75,9 +75,9 @@ class Engine:
         if problem is None:
             self._membership = lanes.membership(config)
             self._problem, self.stages = programs.of_family(manifest.kind, config, self._sequential)
-            self._complete = lanes.complete
+            self._complete, self._judge = lanes.complete, lanes.judge
         else:
-            self._complete = None
+            self._complete = self._judge = None
             self._problem, self._membership = problem, membership
             reduce = membership.reduce if membership else None
             self.stages = programs.stages(self._inference, problem, reduce, sequential=self._sequential)
@@ -108,7 +108,7 @@ class Engine:
             if not members.is_kept(self._before.get(realization.run_id), part.member)
         ]
         self._infer(work, self.stages, parts)
-        return [self._result(work, place) for place in range(len(chunk.realizations))]
+        return self._judged(work, [self._result(work, place) for place in range(len(chunk.realizations))])
 
     def _infer(self, work: Work, stages: Sequence[Stage], parts: Sequence[MemberAt]) -> None:
         """Fit members stage by stage; those for which the model is not accurate enough, again with a finer one."""
@@ -300,6 +300,8 @@ class Engine:
         worst = max(lane.status for lane in lanes)
         seen = work.data.observation(part.place)
         reason = "" if worst is LaneStatus.OK else worst.sentence
+        if worst is LaneStatus.NON_FINITE and not isinstance(arrays := work.data.arrays(part), Unusable):
+            reason = faults.told(work.problem, arrays, self._inference.precision)
         blank = self._blank(work, part.place, worst, reason, seen.truth)
         return Fit(replace(blank, method=stage.name, model=work.problem.model))
 
@@ -326,6 +328,18 @@ class Engine:
             old = self._before.get(blank.run_id)
             result = members.combined(self._membership, self._manifest.config, blank, fits, old, len(seen.members))
         return uninformative.mark_uninformative(result, self._problem.prior_widths)
+
+    def _judged(self, work: Work, results: list[Result]) -> list[Result]:
+        """The results; MISFIT where the family finds that the model does not describe the data."""
+        if self._judge is None or self._membership is not None:
+            return results
+        seen = {place: work.data.observation(place) for place, result in enumerate(results) if result.posterior}
+        data = {place: one.data for place, one in seen.items() if isinstance(one, Observation)}
+        judged = self._judge(
+            self._problem, [(results[place], one) for place, one in data.items()], self._manifest.convergence
+        )
+        found = dict(zip(data, judged, strict=True))
+        return [found.get(place, result) for place, result in enumerate(results)]
 
     def _completed(self, result: Result, data: Data | Unusable) -> Result:
         """The result with what the family adds to its draws."""

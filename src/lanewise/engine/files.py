@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import h5netcdf
@@ -17,7 +17,7 @@ import numpy as np
 
 from lanewise.engine import flat
 from lanewise.engine.posterior_file import posterior_nc
-from lanewise.engine.results import Diagnostics, Result, without_values
+from lanewise.engine.results import Diagnostics, Goodness, Result, without_values
 from lanewise.manifest.problem import Members
 from lanewise.manifest.protocols import Try
 from lanewise.manifest.status import LaneStatus
@@ -55,10 +55,19 @@ def described(result: Result) -> dict[str, Any]:
         "divergence_frac": found.divergence_frac,
         "ess_kind": found.ess_kind,
         "khat": found.khat,
+        **_fitted(found.goodness),
         "retries": max(0, len(result.tries) - 1),
         "reason": result.reason,
         **({f"members_{word}": n for word, n in sorted(result.member_counts.items())}),
     }
+
+
+def _fitted(found: Goodness | None) -> dict[str, Any]:
+    """Columns of the goodness of fit; none where it was not judged."""
+    if found is None:
+        return {}
+    own = ("chi2", "dof", "peak_sigma", "peak_x", "peak_y", "prior_sigma")
+    return {**{name: getattr(found, name) for name in own}, "misfit_p": found.p}
 
 
 def described_latent(result: Result, name: str) -> dict[str, Any]:
@@ -152,9 +161,7 @@ class LaneOutputs:
             for index, record in enumerate(json.loads(text) for text in file["record"][:]):
                 n_chains, n_draws = record.pop("shape")
                 status = LaneStatus[record.pop("status").upper()]
-                diagnostics = Diagnostics(**record.pop("diagnostics"))
-                if diagnostics.bfmi is not None:
-                    diagnostics = replace(diagnostics, bfmi=tuple(diagnostics.bfmi))
+                diagnostics = _diagnostics(record.pop("diagnostics"))
                 tries = tuple(Try(**one) for one in record.pop("tries"))
                 posterior, stats = (
                     {key: arrays[name][key][index, :n_chains, :n_draws] for key in keys}
@@ -199,6 +206,13 @@ def _record(result: Result) -> dict[str, Any]:
         **({"groups": _groups_record(result)} if result.groups else {}),
         **({"units": dict(result.units)} if result.units else {}),
     }
+
+
+def _diagnostics(told: dict[str, Any]) -> Diagnostics:
+    bfmi, goodness = told.pop("bfmi"), told.pop("goodness", None)
+    return Diagnostics(
+        **told, bfmi=None if bfmi is None else tuple(bfmi), goodness=None if goodness is None else Goodness(**goodness)
+    )
 
 
 def _groups_record(result: Result) -> dict[str, Any]:

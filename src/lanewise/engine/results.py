@@ -19,6 +19,35 @@ def without_values(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Goodness:
+    """How well a fit describes an image; residuals are in units of the noise, masked pixels do not count.
+
+    Attributes:
+        chi2: sum of squares of the residual without the part that a change of the latents would take.
+        dof: its expectation: pixels less latents.
+        chi2_p: probability of a larger χ².
+        peak_sigma: largest residual in a matched filter [standard deviations]; negative if flux is missing.
+        peak_x, peak_y: its place [pixel from the lower left corner]; peak_shape: filter: `pixel`, `psf` or `galaxy`.
+        peak_p: probability of a larger one anywhere in the stamp, at most.
+        prior_sigma: how far the priors hold the fit from the data [standard deviations of the data].
+        prior_p: probability of more, at most.
+        p: of the three together, at most.
+    """
+
+    chi2: float
+    dof: int
+    chi2_p: float
+    peak_sigma: float
+    peak_x: float
+    peak_y: float
+    peak_shape: str
+    peak_p: float
+    prior_sigma: float
+    prior_p: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Diagnostics:
     """Convergence diagnostics of one realization; None where undefined, e.g. R̂ of a mode.
 
@@ -35,6 +64,7 @@ class Diagnostics:
         elbo: evidence lower bound [nats], up to the density's constant; elbo_change: its mean over the last quarter of
             the steps, minus that over the quarter before.
         hessian_positive: whether the Hessian at a mode is positive definite.
+        goodness: how well the fit describes the data; None where it is not judged.
     """
 
     rhat: Mapping[str, float | None] = field(default_factory=dict)
@@ -52,6 +82,7 @@ class Diagnostics:
     hessian_positive: bool | None = None
     elbo: float | None = None
     elbo_change: float | None = None
+    goodness: Goodness | None = None
 
 
 @dataclass(frozen=True)

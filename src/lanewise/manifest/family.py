@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lanewise.errors import Complaint, LanewiseError
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.manifest import Config, Manifest, Rung
+from lanewise.manifest.manifest import Config, Convergence, Manifest, Rung
 from lanewise.manifest.plan import Chunk, Planned
 from lanewise.manifest.problem import Data, LaneInference, Membership, Observation, Problem
 from lanewise.manifest.protocols import AnyResult, Conclusion, Forecast, Needs, Outputs, Solver
@@ -44,6 +44,8 @@ class Lanes(Generic[ConfigT, ResultT]):
         membership: how realizations of several members end; None: each has one member, whose result is its own.
         complete: adds to a result with draws what follows from them, e.g. functions of the latents. It gets the
             prepared arrays of the data, too. None: nothing is added. Without effect where there is a membership.
+        judge: of a chunk's results with draws, each with its data as observed: whether the model describes the data.
+            It gets the problem and the manifest's thresholds. None: not judged. Without effect as above.
     """
 
     inference: Callable[[ConfigT], LaneInference]
@@ -51,6 +53,7 @@ class Lanes(Generic[ConfigT, ResultT]):
     problem: Callable[[ConfigT], Problem]
     membership: Callable[[ConfigT], Membership[ConfigT, ResultT] | None] = _one_member
     complete: Callable[[ConfigT, ResultT, Data], ResultT] | None = None
+    judge: Callable[[Problem, Sequence[tuple[ResultT, Data]], Convergence], Sequence[ResultT]] | None = None
 
 
 def _nothing(_: object) -> tuple[()]:

@@ -65,6 +65,7 @@ class Convergence:
     """Thresholds of a converged sampled realization.
 
     Attributes:
+        misfit_p_min: smallest p-value of a fit that describes its data; None: the family's default.
         sites: thresholds of single sites by name.
     """
 
@@ -72,6 +73,7 @@ class Convergence:
     ess_min: float = 100
     divergence_frac_max: float = 0.01
     bfmi_min: float = 0.3
+    misfit_p_min: float | None = None
     sites: tuple[tuple[str, SiteConvergence], ...] = ()
 
     def rhat_max_of(self, latent: str) -> float:
@@ -89,8 +91,8 @@ class Convergence:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """Every threshold, for identities; `sites` only where there are any: other campaigns keep theirs."""
-        every = {name: value for name, value in vars(self).items() if name != "sites"}
+        """Every threshold, for identities; optional ones only where they are set: other campaigns keep theirs."""
+        every = {name: value for name, value in vars(self).items() if name != "sites" and value is not None}
         return {**every, "sites": {name: vars(one) for name, one in self.sites}} if self.sites else every
 
 

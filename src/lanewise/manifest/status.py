@@ -10,7 +10,10 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?%?")
 
 
 class LaneStatus(IntEnum):
-    """Status of a lane; a lane never raises. Larger is worse: a realization has the worst status of its lanes."""
+    """Status of a lane; a lane never raises. Larger is worse: a realization has the worst status of its lanes.
+
+    MISFIT is the status of a realization, never of a lane. Files hold these numbers.
+    """
 
     RUNNING = 0
     OK = 1
@@ -18,11 +21,17 @@ class LaneStatus(IntEnum):
     NOT_CONVERGED = 3
     NON_FINITE = 4
     FAILED = 5
+    MISFIT = 6
 
     @property
     def word(self) -> str:
         """The status as written in files and table columns."""
         return self.name.lower()
+
+    @property
+    def severity(self) -> float:
+        """Larger is worse: a misfit is worse than no information, and better than a fit that did not converge."""
+        return 2.5 if self is LaneStatus.MISFIT else float(self)
 
     @property
     def sentence(self) -> str:
@@ -63,8 +72,7 @@ _SENTENCES = {
     LaneStatus.OK: "Done.",
     LaneStatus.UNINFORMATIVE: "The posterior is as wide as the prior: the data do not constrain the parameters.",
     LaneStatus.NOT_CONVERGED: "The method ended without meeting its convergence criteria.",
-    LaneStatus.NON_FINITE: (
-        "The data, the log density or its gradient are not finite; look at the image and the noise sigma."
-    ),
+    LaneStatus.NON_FINITE: "The data, the log density or its gradient are not finite.",
     LaneStatus.FAILED: "The data could not be made or read.",
+    LaneStatus.MISFIT: "The model does not describe the data.",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,52 @@ import jax.numpy as jnp
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Record, noughts
 
+# So often a chain's start is drawn again, the last time at the origin.
+_DRAWN_AGAIN = 6
 # A NamedTuple with the fields `status` and `step`.
 State = TypeVar("State", bound=Any)
+
+
+class _Start(NamedTuple):
+    """A start after `n_drawn` draws, each of the others as in `started`."""
+
+    n_drawn: jax.Array
+    w: jax.Array
+    energy: jax.Array
+    gradient: jax.Array
+
+
+def started(
+    potential: Callable[[jax.Array], tuple[jax.Array, jax.Array]], key: jax.Array, first: jax.Array, spread: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A chain's start, where energy and gradient are finite if they are at the origin.
+
+    A start without a finite energy or gradient is drawn again at half the distance, several times; the last is the
+    origin itself, the mode of the fit.
+
+    Args:
+        potential: from a whitened position, shape (n,), to its potential energy and the gradient.
+        first: the first start.
+        spread: standard deviation that it was drawn with.
+
+    Returns:
+        Position, energy and gradient.
+    """
+
+    def drawn(carry: _Start) -> _Start:
+        scale = jnp.where(carry.n_drawn < _DRAWN_AGAIN, spread * 0.5**carry.n_drawn, 0.0)
+        again = scale * jax.random.normal(jax.random.fold_in(key, carry.n_drawn), first.shape, first.dtype)
+        w = jnp.where(carry.n_drawn == 0, first, again.astype(first.dtype))
+        return _Start(carry.n_drawn + 1, w, *potential(w))
+
+    def unusable(carry: _Start) -> jax.Array:
+        usable = jnp.isfinite(carry.energy) & jnp.all(jnp.isfinite(carry.gradient))
+        return (carry.n_drawn <= _DRAWN_AGAIN) & ~usable
+
+    # The first start is in the loop, too, so that the potential is compiled once.
+    none = _Start(jnp.int32(0), first, jnp.full((), jnp.inf, first.dtype), first)
+    found: _Start = jax.lax.while_loop(unusable, drawn, none)
+    return found.w, found.energy, found.gradient
 
 
 def round_of(

@@ -76,12 +76,13 @@ class Nuts:
         return -(-self._total // STEPS_PER_ROUND)
 
     def init(self, problem: Problem, key: jax.Array, data: Data) -> NutsState:
-        """Fit the whitening at the mode, and start the chain at twice the width of its Gaussian."""
+        """Fit the whitening at the mode, and start the chain at twice the width of its Gaussian, where that exists."""
         fit = whitening.fit(problem, data)
         n = fit.whitening.centre.size
         key, key_start, key_adapt = jax.random.split(key, 3)
         w = _START_SPREAD * jax.random.normal(key_start, (n,), fit.whitening.centre.dtype)
-        energy, gradient = jax.value_and_grad(fit.whitening.potential(problem, data))(w)
+        potential = jax.value_and_grad(fit.whitening.potential(problem, data))
+        w, energy, gradient = chain.started(potential, key_start, w, _START_SPREAD)
         adapt = self._adapt_init(IntegratorState(w, None, energy, gradient), key_adapt, mass_matrix_size=n)
         sane = fit.sane & jnp.isfinite(energy) & jnp.all(jnp.isfinite(gradient))
         status = jnp.where(sane, LaneStatus.RUNNING, LaneStatus.NON_FINITE).astype(jnp.int32)

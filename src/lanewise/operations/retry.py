@@ -221,4 +221,4 @@ def _note(old: AnyResult, new: AnyResult, number: int, rung: Rung | None) -> Any
     earlier = old.tries or (Try.of(old, retry=0, change=""),)
     latest = Try.of(new, retry=number, change=rung.change if rung else "")
     tries = sorted((*earlier, latest), key=lambda one: one.retry)
-    return (new if new.status <= old.status else old).with_tries(tuple(tries))
+    return (new if new.status.severity <= old.status.severity else old).with_tries(tuple(tries))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -148,7 +149,7 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
                     yield (*path, key), f"expected {where}, got {bound:g}"
     for group, names in (("shear", ("g1", "g2")), ("ellipticity", ("e1", "e2"))):
         if group in gal:
-            size = sum(_centre(gal[group][name]) ** 2 for name in names) ** 0.5
+            size = math.hypot(*(_centre(gal[group][name]) for name in names))
             if size >= 1:
                 yield ("gal", group), f"expected a size below 1, got ({', '.join(names)}) of size {size:g}"
     shape = gal.get("ellipticity", {})

@@ -26,9 +26,9 @@ from lanewise.families.shear.shears import TURNED, Shears
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
-from lanewise.manifest.manifest import Manifest
+from lanewise.manifest.manifest import Convergence, Manifest
 from lanewise.manifest.plan import Computed, Planned, Single
-from lanewise.manifest.problem import LaneInference, Observation, Problem
+from lanewise.manifest.problem import Data, LaneInference, Observation, Problem
 from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
 from lanewise.methods.ladders import LADDERS
 from lanewise.storage.record import Record
@@ -240,7 +240,14 @@ def problem(config: ShearConfig) -> Problem:
     return ShearProblem(config)
 
 
-LANES: Lanes[ShearConfig, Result] = Lanes(inference=inference, observe=observe, problem=problem)
+def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Convergence) -> Sequence[Result]:
+    """The results with the goodness of their fit."""
+    from lanewise.families.shear.model import misfit
+
+    return misfit.judge(problem, fits, criteria)
+
+
+LANES: Lanes[ShearConfig, Result] = Lanes(inference=inference, observe=observe, problem=problem, judge=judge)
 FAMILY: Family[ShearConfig, Result, Record] = Family(
     kind="shear",
     config_schema=schema.load("shear-config"),

@@ -43,6 +43,10 @@ class Simulation:
     psf: Psf | PsfImage | None = None
     galaxy: Galaxy | None = None
 
+    def differs(self, model: Galaxy) -> bool:
+        """Whether images show what the model cannot: another point-spread function, or other profiles."""
+        return self.psf is not None or (self.galaxy is not None and self.galaxy.components != model.components)
+
     @property
     def content(self) -> dict[str, Any]:
         """What changes a number; empty where images are as the model."""

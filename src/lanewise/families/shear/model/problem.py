@@ -39,6 +39,7 @@ class ShearProblem:
     the middle of the stamp, which float32 resolves better.
 
     Attributes:
+        config: the scene and its priors.
         grid: the renderer's grid.
 
     data: `image`, shape (ny, nx) [flux per pixel]; for PerPixel noise also `weight`, of the same shape, the inverse
@@ -48,7 +49,7 @@ class ShearProblem:
     """
 
     def __init__(self, config: ShearConfig, grid: Grid | None = None) -> None:
-        self._config = config
+        self.config = config
         self._middle = config.image.middle
         position = [cast("Prior", config.parameters[axis]) for axis in "xy"]
         # A Normal prior is evaluated at the distance from its mean, which may differ from image to image.
@@ -87,8 +88,8 @@ class ShearProblem:
     @cached_property
     def finer(self) -> ShearProblem | None:
         """With the next finer grid, see `render.finer`."""
-        grid = finer(self._config, self.grid)
-        return None if grid is None else ShearProblem(self._config, grid)
+        grid = finer(self.config, self.grid)
+        return None if grid is None else ShearProblem(self.config, grid)
 
     @property
     def remedy(self) -> str:
@@ -177,6 +178,17 @@ class ShearProblem:
 
         found: jax.Array = jnp.minimum(least, jax.lax.cond(least > 1, shift, lambda: least))
         return found
+
+    def image(self, latents: jax.Array, given: jax.Array) -> jax.Array:
+        """The image for latents in their own units, shape (n,), in float32, shape (ny, nx) [flux per pixel].
+
+        Args:
+            given: the parameters that the config gives to the model.
+        """
+        inner = latents - self._origin(self.names)
+        given = given - self._origin(self._given)
+        p = self._complete(dict(zip(self.names, inner, strict=True)), {"given": given})[0]
+        return self._check_renderers[0]({name: value.astype(jnp.float32) for name, value in p.items()})
 
     def _drawn(self, position: jax.Array, data: Data, which: int) -> jax.Array:
         """The image on the grid (0) or on a better one (1), in float32, shape (ny, nx) [flux per pixel]."""

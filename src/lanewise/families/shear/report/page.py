@@ -80,6 +80,8 @@ def _convergence(found: ConvergenceExtremes) -> list[tuple[str, str, str]]:
         ("largest R̂", found.rhat, ".4f"),
         ("fewest effective draws", found.ess, ".0f"),
         ("largest k̂", found.khat, ".2f"),
+        ("smallest p of a fit", found.misfit_p, ".2g"),
+        ("largest residual [σ]", found.peak_sigma, ".1f"),
     )
     rows = [(name, number(one.value, form), one.run_id) for name, one, form in named if one is not None]
     return rows + ([("divergences", str(found.divergences), "")] if found.divergences is not None else [])

@@ -40,12 +40,15 @@ class ConvergenceExtremes:
     Attributes:
         rhat, ess: the largest R̂ and smallest effective sample size of g1 and g2.
         khat: the largest Pareto k̂.
+        misfit_p, peak_sigma: the smallest p-value of a fit, and its largest residual in a matched filter [σ].
         divergences: in all.
     """
 
     rhat: Extreme | None
     ess: Extreme | None
     khat: Extreme | None
+    misfit_p: Extreme | None
+    peak_sigma: Extreme | None
     divergences: int | None
 
 
@@ -243,6 +246,8 @@ def _convergence(rows: pd.DataFrame) -> ConvergenceExtremes:
         rhat=extreme(("rhat_g1", "rhat_g2"), largest=True),
         ess=extreme(("ess_g1", "ess_g2"), largest=False),
         khat=extreme(("khat",), largest=True),
+        misfit_p=extreme(("misfit_p",), largest=False),
+        peak_sigma=extreme(("peak_sigma",), largest=True),
         divergences=int(diverging.sum()) if len(diverging) else None,
     )
 

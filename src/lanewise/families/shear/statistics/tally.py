@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-STATUSES = ("ok", "uninformative", "not_converged", "non_finite", "failed")
+STATUSES = ("ok", "uninformative", "misfit", "not_converged", "non_finite", "failed")
 
 
 @dataclass(frozen=True)

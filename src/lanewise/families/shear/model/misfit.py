@@ -1,0 +1,136 @@
+"""Whether the model describes an image: the goodness of each fit, and the status MISFIT."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+import jax
+import numpy as np
+
+from lanewise.engine.lanes import SharedOut, over_lanes
+from lanewise.engine.results import Goodness, Result
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.fourier import transfer
+from lanewise.families.shear.model.problem import ShearProblem
+from lanewise.families.shear.statistics.goodness import Filter, goodness, sizes
+from lanewise.manifest.manifest import Convergence
+from lanewise.manifest.problem import Data, Problem
+from lanewise.manifest.status import LaneStatus
+
+# Of a million good stamps at most one is called a misfit.
+P_MIN = 1e-6
+# What is smaller than this, relative to the galaxy, does not matter, however significant: it can shift a shear by about
+# as much. It is above the errors of the renderers, too.
+SIZE_MIN = 1e-3
+_TOGETHER = 16
+
+
+def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Convergence) -> Sequence[Result]:
+    """The results with the goodness of their fit; MISFIT where a test finds more than noise, and it is not small.
+
+    Never use an estimate to decide: exclusion by it would bias the mean of the others.
+
+    Args:
+        problem: the campaign's `ShearProblem`.
+        fits: results with draws, and their data as observed.
+        criteria: `misfit_p_min`; 0 for no misfits. The default is `P_MIN`; and 0 where images are simulated of another
+            galaxy or point-spread function than the model's, because then the misfit is what is studied.
+    """
+    shear_problem = cast("ShearProblem", problem)
+    limit = criteria.misfit_p_min
+    if limit is None:
+        limit = 0.0 if shear_problem.config.simulation.differs(shear_problem.config.galaxy) else P_MIN
+    found: list[Result] = [result for result, _ in fits]
+    for model in {result.model for result in found}:
+        own = [at for at, result in enumerate(found) if result.model == model]
+        for first in range(0, len(own), _TOGETHER):
+            block = own[first : first + _TOGETHER]
+            for at, result in zip(
+                block, _judged(_of(shear_problem, model), [fits[i] for i in block], limit), strict=True
+            ):
+                found[at] = result
+    return found
+
+
+def _of(problem: ShearProblem, model: str) -> ShearProblem:
+    """The problem on the grid with this name: the campaign's, or a finer one."""
+    while problem.model != model:
+        finer = problem.finer
+        assert finer is not None
+        problem = finer
+    return problem
+
+
+@functools.lru_cache(maxsize=8)
+def _program(problem: ShearProblem) -> SharedOut:
+    """Of latents and given parameters: the slopes, shape (ny, nx, n), and the image."""
+
+    def image(latents: jax.Array, given: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = problem.image(latents, given)
+        return found, found
+
+    one = jax.jacfwd(image, has_aux=True)
+
+    return SharedOut(over_lanes(one, sequential=jax.default_backend() == "cpu", at_once=_TOGETHER))
+
+
+@functools.lru_cache(maxsize=8)
+def _psf(config: ShearConfig) -> Filter:
+    """The image of a point source."""
+    image = config.image
+    kx, ky = (
+        2 * np.pi * at / image.pixel_scale for at in (np.fft.rfftfreq(image.size_x), np.fft.fftfreq(image.size_y))
+    )
+    drawn = np.fft.irfft2(transfer(config, kx, ky), (image.size_y, image.size_x))
+    y, x = image.size_y // 2, image.size_x // 2
+    return Filter("psf", np.roll(drawn, (y, x), axis=(0, 1)), (x + 0.5, y + 0.5))
+
+
+def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: float) -> Iterator[Result]:
+    padded = [*fits, *[fits[0]] * (_TOGETHER - len(fits))]
+    latents = np.stack([_best(result, problem.names) for result, _ in padded])
+    given = np.stack([np.asarray(data.get("given", ())) for _, data in padded])
+    drawn = jax.device_get(_program(problem)(latents, given))
+    psf, (x, y) = _psf(problem.config), (problem.names.index(axis) for axis in "xy")
+    for at, (result, data) in enumerate(fits):
+        slopes, image = (np.asarray(array[at], np.float64) for array in drawn)
+        root, galaxy = _root(problem.config, data), Filter("galaxy", image, (latents[at, x], latents[at, y]))
+        found = goodness(data["image"], root, image, np.moveaxis(slopes, -1, 0), (psf, galaxy))
+        yield _marked(result, found, float(np.linalg.norm(image * root)), limit)
+
+
+def _best(result: Result, names: Sequence[str]) -> np.ndarray:
+    """The draw with the highest density, shape (n,): a mean may lie off a curved posterior."""
+    best = np.unravel_index(int(np.argmax(result.stats["lp"])), result.shape)
+    return np.array([result.posterior[name][best] for name in names])
+
+
+def _root(config: ShearConfig, data: Data) -> np.ndarray:
+    if "weight" in data:
+        return np.sqrt(np.asarray(data["weight"], np.float64))
+    assert config.image.noise.sigma is not None
+    return np.full(data["image"].shape, 1 / config.image.noise.sigma)
+
+
+def _marked(result: Result, found: Goodness | None, signal: float, limit: float) -> Result:
+    if found is None:
+        return result
+    result = replace(result, diagnostics=replace(result.diagnostics, goodness=found))
+    seen = [name for name, size in sizes(found, signal).items() if 3 * getattr(found, name) < limit and size > SIZE_MIN]
+    if not seen or result.status not in {LaneStatus.OK, LaneStatus.UNINFORMATIVE}:
+        return result
+    return replace(result, status=LaneStatus.MISFIT, reason=f"Misfit: {'; '.join(_told(found, seen))}.")
+
+
+def _told(found: Goodness, seen: Sequence[str]) -> Iterator[str]:
+    if "chi2_p" in seen:
+        yield f"χ² is {found.chi2 / found.dof:.3g} per pixel (p = {found.chi2_p:.1g})"
+    if "peak_p" in seen:
+        shape = {"pixel": "a single pixel", "psf": "a point source", "galaxy": "the galaxy"}[found.peak_shape]
+        place = f"x = {found.peak_x:g}, y = {found.peak_y:g}"
+        yield f"a residual of {found.peak_sigma:.3g} σ in the shape of {shape} at {place}; mask it, or model it"
+    if "prior_p" in seen:
+        yield f"the priors hold the fit {found.prior_sigma:.3g} σ from the data; widen or move them"
