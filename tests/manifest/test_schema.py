@@ -131,6 +131,7 @@ _VALUES: dict[str, list[Any]] = {
     "inputs": [[{"path": "/absent/b.h5", "sha256": "1" * 64}]],
     "config.model.compare": [["static"]],
     "config.model.tied": [{"D0_ref": "D0_sample"}],
+    "config.cmc.priors": [{"alpha_ref": {"type": "uniform"}}],
     "config.data.mask_pairs": [["1-2 x 3"]],
     "config.data.keys.c2": ["b"],
     "config.data.keys.q": ["b"],

@@ -157,7 +157,8 @@ def test_configs_that_are_run_one_by_one_have_results_of_their_own(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"method": "cmc"}, "--method cmc: expected nlsq"),
+        ({"method": "mcmc"}, "--method mcmc: expected nlsq, cmc, both"),
+        ({"method": "cmc", "config": "none.yaml"}, "--config none.yaml: No such file"),
         ({"sweep": ["fit.seed"]}, "--sweep fit.seed: expected path=value"),
     ],
 )

@@ -122,7 +122,7 @@ def test_groups_of_heterodyne_are_bounds_and_numbers(place: Path) -> None:
         "starting values of D0_ref, D0_sample, v0, f3",
         "parameters.f3.min: expected a number ≥ 0, got -1",
         "experimental_data.cache_compression: nothing is cached",
-        "optimization.cmc: there is no consensus Monte Carlo",
+        "optimization.cmc: the settings of the sampling are in the section 'cmc'",
         "optimization.nlsq: the search has its own settings",
     ):
         assert text in lost, text
@@ -145,7 +145,7 @@ def test_lists_of_homodyne_are_bounds_and_numbers(place: Path) -> None:
         "end_frame": 20,
     }
     lost = "\n".join(found.lost)
-    assert "parameter_space: there is no sampling here" in lost
+    assert "parameter_space: a fit has no priors" in lost
     assert "experimental_data.phi_angles_file: angles are those of the data file" in lost
 
 

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from lanewise.errors import Complaint, ManifestError
+from lanewise.families.heterodyne import sampling
 from lanewise.families.heterodyne.c2 import Convention, Definitions, FractionClip, TimeOrigin
 from lanewise.families.heterodyne.models import MODELS, ModelName
+from lanewise.families.heterodyne.sampling import Cmc
 from lanewise.manifest import schema, typed
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import climbed
@@ -21,6 +23,7 @@ Quantity = Literal["q", "phi", "t"]
 ErrorKind = Literal["auto", "independent", "speckle"]
 Label = Literal["as_bounded", "minority_is_sample", "faster_is_sample"]
 ScalingMode = Literal["auto", "constant", "individual", "fourier"]
+Method = Literal["nlsq", "cmc", "both"]
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,13 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class HeterodyneConfig:
-    """A parsed heterodyne config."""
+    """A parsed heterodyne config.
 
+    Attributes:
+        method: what estimates the parameters; `cmc` and `both` fit, and sample from there.
+    """
+
+    method: Method = "nlsq"
     data: Selection = field(default_factory=Selection)
     model: Model = field(default_factory=Model)
     parameters: Mapping[str, Range] = field(default_factory=lambda: default_ranges(["two_component"]))
@@ -163,17 +171,20 @@ class HeterodyneConfig:
     fit: FitSettings = field(default_factory=FitSettings)
     errors: Errors = field(default_factory=Errors)
     outputs: OutputSettings = field(default_factory=OutputSettings)
+    cmc: Cmc = field(default_factory=Cmc)
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """Every setting, defaults included, JSON-ready."""
-        plain: Mapping[str, Any] = json.loads(json.dumps(asdict(self)))
+        """Every setting, defaults included, JSON-ready; those of the sampling only if there is one."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.sampled:
+            del plain["method"], plain["cmc"]
         return plain
 
     @property
-    def method(self) -> str:
-        """Name of the method that estimates the parameters."""
-        return "nlsq"
+    def sampled(self) -> bool:
+        """Whether the posterior is sampled."""
+        return self.method != "nlsq"
 
     @property
     def precision(self) -> str:
@@ -181,7 +192,9 @@ class HeterodyneConfig:
         return "float64"
 
     def climbed(self, rung: Rung) -> HeterodyneConfig:
-        """The config with the fit settings changed by a rung of the ladder."""
+        """The config with the settings of the fit, or of the sampling, changed by a rung of the ladder."""
+        if self.sampled:
+            return replace(self, cmc=climbed(self.cmc, rung))
         return replace(self, fit=climbed(self.fit, rung))
 
 
@@ -191,7 +204,7 @@ def check(config: Document) -> list[Complaint]:
     if found:
         return found
     value = config.value
-    found += [*_check_data(config), *_check_model(config)]
+    found += [*_check_data(config), *_check_model(config), *_check_sampling(config)]
     for section, defaults in (("parameters", default_ranges(MODELS)), ("scaling", _SCALES)):
         for name, part in value.get(section, {}).items():
             if not isinstance(part, Mapping):
@@ -270,6 +283,27 @@ def _check_model(config: Document) -> Iterator[Complaint]:
             yield config.complaint(("parameters", name), f"{name} is tied to {source}, which has the bounds; remove it")
 
 
+def _check_sampling(config: Document) -> Iterator[Complaint]:
+    value = config.value
+    known = [*MODELS[_kinds(value.get("model", {}))[0]].names, "contrast", "offset"]
+    tied = value.get("model", {}).get("tied", {})
+    for name, prior in value.get("cmc", {}).get("priors", {}).items():
+        place = ("cmc", "priors", name)
+        if name not in known or name in tied:
+            yield config.complaint(place, f"expected a parameter with a value of its own: {', '.join(known)}")
+            continue
+        needed = {"mean", "sd"} if prior["type"].endswith("normal") else set()
+        if needed != prior.keys() - {"type"}:
+            text = "with mean and sd" if needed else "without mean and sd"
+            yield config.complaint(place, f"expected a {prior['type']} prior {text}, got {', '.join(prior)}")
+        default = _SCALES.get(name) or default_ranges(MODELS)[name]
+        bounds = _range(value.get("scaling" if name in _SCALES else "parameters", {}).get(name, {}), default)
+        if prior["type"].startswith("log") and not bounds.min > 0 and bounds.max > bounds.min:
+            yield config.complaint(
+                place, f"expected a lower bound > 0 for a {prior['type']} prior; it is {bounds.min:g}"
+            )
+
+
 def _kinds(model: Mapping[str, Any]) -> list[ModelName]:
     """The model of a section `model`, and those that it is compared with."""
     return [model.get("type", Model.type), *model.get("compare", ())]
@@ -296,6 +330,8 @@ def parse(value: Mapping[str, Any]) -> HeterodyneConfig:
     model = value.get("model", {})
     ranges = default_ranges(_kinds(model))
     return HeterodyneConfig(
+        method=value.get("method", "nlsq"),
+        cmc=sampling.parse(value.get("cmc", {})),
         data=typed.build(Selection, data),
         model=typed.build(Model, model | {"compare": tuple(model.get("compare", ()))}),
         parameters={name: _range(given.get(name, {}), default) for name, default in ranges.items()},

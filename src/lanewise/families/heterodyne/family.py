@@ -31,6 +31,11 @@ LADDER = (
     Rung("four times the starts, too", {"rounds": 4, "max_iterations": 4, "candidates": 4, "starts": 4, "polish": 2}),
 )
 
+SAMPLING_LADDER = (
+    Rung("chains four times as long", {"num_samples": 4, "num_warmup": 4}),
+    Rung("chains sixteen times as long", {"num_samples": 16, "num_warmup": 8}),
+)
+
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:
     """Errors of the sweep that the schema cannot express."""
@@ -140,6 +145,6 @@ FAMILY: Family[HeterodyneConfig, TaskResult, Record] = Family(
     collect=collect,
     conclude=conclude,
     no_extension=no_extension,
-    ladders={"nlsq": LADDER},
+    ladders={"nlsq": LADDER, "cmc": SAMPLING_LADDER, "both": SAMPLING_LADDER},
     figures=figures,
 )

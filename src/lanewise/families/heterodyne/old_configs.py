@@ -45,12 +45,12 @@ _REASONS: Mapping[tuple[str, ...], str | None] = {
     ("initial_parameters", "units"): None,
     ("parameter_space", "model"): None,
     ("initial_parameters",): "starting values have no effect: the starts of a fit cover what the window can resolve",
-    ("parameter_space",): "there is no sampling here, so a fit has no priors",
+    ("parameter_space",): "a fit has no priors; those of the sampling are in cmc.priors",
     (
         "optimization",
         "cmc",
-    ): "there is no consensus Monte Carlo here; a fit gives errors for independent and speckle noise",
-    ("optimization", "method"): "the only method is nlsq",
+    ): "the settings of the sampling are in the section 'cmc', its switch is 'method'; data are not sharded",
+    ("optimization", "method"): "give --method, or 'method' in the config",
     (
         "optimization",
         "nlsq",

@@ -12,6 +12,7 @@ from typing import Any
 import h5netcdf
 import numpy as np
 
+from lanewise.families.heterodyne import cmc_result
 from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.manifest.protocols import Try
@@ -27,10 +28,15 @@ _NUMBERS = (
 
 
 def files(result: TaskResult) -> dict[str, bytes]:
-    """result.json and the NPZ. A task without a fit has no files; its reason is in summary.csv and the report."""
+    """result.json, the NPZ, and posterior.nc of a sampled task.
+
+    A task without a fit has no files; its reason is in summary.csv and the report.
+    """
     if not result.content:
         return {}
+    drawn = cmc_result.netcdf(result.arrays, result.run_id, result.seed, result.content.get("cmc", {}))
     return {
+        **({} if drawn is None else {"posterior.nc": drawn}),
         # The stem is a key of a dictionary over many runs; the name of a task is unique in its campaign only.
         f"{result.task}_{result.run_id.removeprefix('het_')}.npz": _npz(result.arrays),
         RESULT: (json.dumps(result.content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
@@ -53,12 +59,27 @@ def summary_row(result: TaskResult) -> dict[str, Any]:
         # The value of the first angle; the only one if all angles share it.
         row |= {name: nlsq.get(name, [None])[0], f"{name}_error": errors.get(name, [None])[0]}
     row |= {name: nlsq.get(name) for name in _NUMBERS}
+    if result.method != "nlsq":
+        row |= _cmc_columns(result)
     compared = nlsq.get("comparison", {})
     row |= {"best_model": compared.get("best")}
     row |= {f"delta_bic_{name}": delta for name, delta in compared.get("deltas", {}).items()}
     row["at_bounds"] = " ".join(nlsq["at_bounds"]) if nlsq else None
     row |= {"seed": result.seed, "data_sha256": result.data_sha256, "reason": result.reason}
     return row
+
+
+def _cmc_columns(result: TaskResult) -> dict[str, Any]:
+    """Columns of a campaign that samples: means and widths, and how the sampling went."""
+    cmc = result.content.get("cmc", {})
+    means, sds, model = cmc.get("means", {}), cmc.get("sds", {}), MODELS[result.model]
+    row: dict[str, Any] = {"cmc_sampler": cmc.get("sampler"), "cmc_combination": cmc.get("combination")}
+    for name in (*model.headline, *model.names):
+        row |= {f"{name}_cmc_mean": means.get(name), f"{name}_cmc_sd": sds.get(name)}
+    row |= {f"{name}_cmc_z": cmc.get("z", {}).get(name) for name in model.headline}
+    row["max_r_hat"] = max((value for value in cmc.get("r_hat", {}).values() if value is not None), default=None)
+    row["min_ess"] = min((value for value in cmc.get("ess", {}).values() if value is not None), default=None)
+    return row | {"khat": cmc.get("khat"), "divergence_frac": cmc.get("divergence_frac")}
 
 
 def packed_nc(results: Sequence[TaskResult]) -> bytes:

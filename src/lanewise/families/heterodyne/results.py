@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from lanewise.errors import LanewiseError
+from lanewise.families.heterodyne import cmc_result, models
 from lanewise.families.heterodyne import config as heterodyne_config
-from lanewise.families.heterodyne import models
 from lanewise.families.heterodyne.data import TwoTimeData, without_diagonal
 from lanewise.families.heterodyne.models import ModelName
 from lanewise.families.heterodyne.tasks import Task
@@ -20,6 +20,7 @@ from lanewise.manifest.status import LaneStatus
 
 if TYPE_CHECKING:
     # Only here: it imports JAX, and a campaign is planned without.
+    from lanewise.families.heterodyne.cmc.sample import Sampled
     from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
 
 FORMAT_VERSION = 1
@@ -76,20 +77,27 @@ def failed(task: Task, error: Exception) -> TaskResult:
     return _without_fit(task, LaneStatus.FAILED, reason)
 
 
-def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str, str]) -> TaskResult:
-    """The result of a fit, converged or not."""
-    status = LaneStatus.OK if fit.converged else LaneStatus.NOT_CONVERGED
-    reason = "" if fit.converged else f"{'; '.join(fit.warnings)}."
+def fitted(
+    task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str, str], sampled: Sampled | None = None
+) -> TaskResult:
+    """The result of a fit and of the sampling around it; converged if both have."""
+    doubts = list(fit.warnings)
     arrays = _arrays(task, data, fit)
+    if sampled is not None:
+        arrays |= cmc_result.arrays(sampled.result)
+        if sampled.result.status is not LaneStatus.OK:
+            doubts.append(f"sampling: {sampled.result.reason.rstrip('.')}")
+    status = LaneStatus.NOT_CONVERGED if doubts else LaneStatus.OK
+    reason = f"{'; '.join(doubts)}." if doubts else ""
     content = {
         "format_version": FORMAT_VERSION,
         "run_id": task.run_id,
         "task": task.name,
         "identity": task.own_identity,
-        "method": "nlsq",
+        "method": task.config.method,
         "status": status.word,
-        "converged": fit.converged,
-        **({} if fit.converged else {"convergence_warning": reason}),
+        "converged": not doubts,
+        **({"convergence_warning": reason} if doubts else {}),
         "seed": task.seed,
         "input_filename": task.input.filename,
         "data_sha256": data.sha256,
@@ -97,6 +105,7 @@ def fitted(task: Task, data: TwoTimeData, fit: FitResult, versions: Mapping[str,
         "config": task.config.content,
         "data": _data(data),
         "nlsq": {**_numbers(fit), "residual_rms": _rms(arrays["residual_map"])},
+        **({} if sampled is None else {"cmc": cmc_result.section(sampled, fit)}),
         "versions": dict(versions),
     }
     return replace(_without_fit(task, status, reason), content=content, arrays=arrays)
@@ -114,6 +123,7 @@ def _without_fit(task: Task, status: LaneStatus, reason: str) -> TaskResult:
         file.sha256,
         task.swept,
         task.config.model.type,
+        method=task.config.method,
     )
 
 

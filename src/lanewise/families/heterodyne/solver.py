@@ -10,7 +10,8 @@ import numpy as np
 
 from lanewise.errors import InputUnreachable
 from lanewise.families.heterodyne import outputs, results
-from lanewise.families.heterodyne.nlsq.fit import fit
+from lanewise.families.heterodyne.cmc.sample import sample
+from lanewise.families.heterodyne.nlsq import fit
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Task, of, read
 from lanewise.machine import device, interrupts, provenance
@@ -82,7 +83,10 @@ class TaskSolver:
 def _solve(task: Task) -> TaskResult:
     try:
         data = read(task)
-        return results.fitted(task, data, fit(data, task.config), provenance.versions())
+        finish = fit.prepared(data, task.config)
+        found = fit.fitted(finish)
+        sampled = sample(finish, found) if task.config.sampled else None
+        return results.fitted(task, data, found, provenance.versions(), sampled)
     except InputUnreachable:
         raise  # not a property of the data: a later attempt may succeed
     except Exception as error:  # the failure of one task becomes its result

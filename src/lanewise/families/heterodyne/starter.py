@@ -5,11 +5,12 @@ from __future__ import annotations
 import os.path
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from lanewise.errors import UsageError
+from lanewise.families.heterodyne.config import Method
 from lanewise.manifest import yaml_text
 from lanewise.manifest.document import Document
 from lanewise.manifest.family import Starter
@@ -36,8 +37,13 @@ def manifest(
         str | None, typer.Option("--config", metavar="FILE", help="Config of the fit; default: all defaults.")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="Method of the fit; only nlsq, nonlinear least squares.")
-    ] = "nlsq",
+        str | None,
+        typer.Option(
+            "--method",
+            help="nlsq: a fit by nonlinear least squares; cmc or both: the fit, and draws of the posterior around it.  "
+            "[default: that of the config, else nlsq]",
+        ),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option("--sweep", metavar="PATH=V,V,…", help="Values of a config key, e.g. fit.seed=0,1,2; repeatable."),
@@ -54,20 +60,24 @@ def manifest(
     """Two-time correlations (XPCS): fits over files and a sweep."""
     from lanewise.operations import starter
 
-    if method != "nlsq":
-        raise UsageError(f"--method {method}: expected nlsq; consensus Monte Carlo is not built yet")
+    if method not in {None, *get_args(Method)}:
+        raise UsageError(f"--method {method}: expected {', '.join(get_args(Method))}")
     # Name the results after the config, so that a loop over configs keeps the results apart.
     named_after = output_dir or os.path.splitext(config or old or "")[0]
     doc = starter.new("heterodyne", name or starter.as_name(named_after), output_dir)
     chosen: Any = config or {"data": {"phi": "all"}}
+    if config and method:
+        chosen = _mapping(config)
     files: list[str] = list(data or ())
     if old is not None:
         if config is not None:
             raise UsageError("--from and --config exclude each other")
         converted = _converted(old, files)
-        chosen, files = converted.config, list(converted.inputs)
+        chosen, files = dict(converted.config), list(converted.inputs)
         notes = [f"Carried over from {os.path.basename(old)}. Not carried over, or different here:"]
         doc = replace(doc, notes=(*notes, *(f"- {one}" for one in converted.lost)))
+    if method:
+        chosen = {**chosen, "method": method}
     if not files:
         raise UsageError("--data: expected a data file, got none; `lanewise simulate heterodyne data` makes one")
     return starter.given(
@@ -79,6 +89,19 @@ def manifest(
             (("batch", "size"), batch_size, "--batch-size"),
         ),
     )
+
+
+def _mapping(config: str) -> dict[str, Any]:
+    try:
+        with open(config, encoding="utf-8") as file:
+            value = yaml_text.parse(file.read(), config).value
+    except OSError as error:
+        raise UsageError(
+            f"--config {config}: {error.strerror}; give a file, or 'method' in the config itself"
+        ) from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--config {config}: expected a mapping of settings, got {value!r}")
+    return value
 
 
 def _converted(old: str, data: Sequence[str]) -> Converted:

@@ -25,6 +25,8 @@ _TEXT = (
     "best_model",
     "noise_model",
     "at_bounds",
+    "cmc_sampler",
+    "cmc_combination",
     "data_sha256",
     "reason",
 )

@@ -38,14 +38,19 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
         DataError: the data have too few values, or too few angles for the scaling mode, or errors for speckle noise
             need the number of pixels.
     """
-    settings = _parsed(config)
-    first = _fit(data, settings, None)
+    return fitted(prepared(data, _parsed(config)))
+
+
+def fitted(finish: Finish) -> FitResult:
+    """Fit the model of a prepared fit, and those that it is compared with; errors as those of `fit`."""
+    data, settings = finish.data, finish.searcher.settings
+    first = finish.result()
     if not settings.model.compare:
         return first
     # The same noise for all: what the first fit found, or was told.
     noise: ErrorKind = "speckle" if first.speckle else "independent"
     detector = first.speckle.detector if first.speckle else None
-    others = [_fit(data, _other(settings, name, noise), detector) for name in settings.model.compare]
+    others = [prepared(data, _other(settings, name, noise), detector).result() for name in settings.model.compare]
     names = (settings.model.type, *settings.model.compare)
     values = [one.criterion for one in (first, *others)]
     return replace(first, comparison=compare("CL-BIC" if first.speckle else "BIC", names, values))
@@ -56,7 +61,12 @@ def _other(settings: HeterodyneConfig, name: ModelName, noise: ErrorKind) -> Het
     return replace(settings, model=model, errors=replace(settings.errors, noise=noise))
 
 
-def _fit(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector | None) -> FitResult:
+def prepared(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector | None = None) -> Finish:
+    """A fit before its search.
+
+    Args:
+        detector: what made speckle noise, if another fit of the same data has found it.
+    """
     sequential = device.prepare("auto", "float64")
     t = data.ages(settings.model.time_origin)
     model = FIT_MODELS[settings.model.type](settings.model.definitions)
@@ -72,7 +82,7 @@ def _fit(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector | Non
     problem = FitProblem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(where, t)))
     problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.result_type(leaf)), problem)
     searcher = Searcher(problem, where, kind, settings, n_data, levels.sigma, sequential)
-    return Finish(data, where, searcher, levels, weights, detector).result()
+    return Finish(data, where, searcher, levels, weights, detector)
 
 
 def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> FitResult:

@@ -1,0 +1,1 @@
+"""Sampling of the posterior of one data set, whole or in shards."""

@@ -1,0 +1,37 @@
+"""The likelihood's change of width under noise that frames share.
+
+The likelihood takes values for independent. Its curvature H/σ² at the minimum is then that of errors H⁻¹σ², while the
+errors are H⁻¹ J H⁻¹ with the covariance J of the score. The likelihood at θ̂ + C(θ − θ̂) with CᵀHC/σ² = H J⁻¹ H has these
+errors (Ribatet, Cooley & Davison 2012). The prior and its bounds are untouched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Directions whose scaled curvature is below this are not determined: the likelihood is left as it is in them.
+_NULL = 1e-10
+
+
+def adjustment(tangent: np.ndarray, curvature: np.ndarray, score: np.ndarray, variance: float) -> np.ndarray:
+    """The matrix C, shape (n, n).
+
+    Args:
+        tangent: directions in which the unknowns may move, as columns, shape (n, m).
+        curvature: H = JᵀJ of the residuals, shape (n, n).
+        score: covariance of the score, of the same shape.
+        variance: of a value of weight 1.
+    """
+    own = tangent.T @ curvature @ tangent
+    scale = 1 / np.sqrt(np.where(np.diag(own) > 0, np.diag(own), 1.0))
+    values, vectors = np.linalg.eigh(own * np.outer(scale, scale))
+    known = values > _NULL * values.max()
+    # Coordinates z of the determined directions, in which H is 1: moves = to_moves z, z = to_z moves.
+    roots = np.sqrt(values[known])
+    to_moves = scale[:, None] * vectors[:, known] / roots
+    to_z = (vectors[:, known] * roots).T / scale
+    spread, axes = np.linalg.eigh(to_moves.T @ tangent.T @ score @ tangent @ to_moves)
+    shrink = axes * np.sqrt(variance / spread) @ axes.T
+    of_moves = np.eye(len(own)) + to_moves @ (shrink - np.eye(len(shrink))) @ to_z
+    back = np.linalg.pinv(tangent)
+    return np.asarray(np.eye(len(curvature)) + tangent @ (of_moves - np.eye(len(own))) @ back)

@@ -1,0 +1,84 @@
+"""From a fit to the posterior around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.families.heterodyne.cmc import likelihood, support
+from lanewise.families.heterodyne.cmc.adjustment import adjustment
+from lanewise.families.heterodyne.cmc.posterior import Posterior
+from lanewise.families.heterodyne.config import Label
+from lanewise.families.heterodyne.nlsq import labels
+from lanewise.families.heterodyne.nlsq.finish import Finish
+from lanewise.families.heterodyne.nlsq.result import FitResult
+
+# The noise has a half-normal prior whose scale is this many times the spread of all values, as in the page's package.
+_NOISE_SCALE, _MAD_TO_SIGMA = 1.5, 1.4826
+
+
+def posterior(finish: Finish, fit: FitResult) -> tuple[Posterior, dict[str, Any]]:
+    """The posterior of all data, and its data; its start is the fit."""
+    searcher, where = finish.searcher, finish.where
+    problem, settings = searcher.problem, searcher.settings
+    layout = support.layout(where, problem.scaling, searcher.kind, settings)
+    box = support.owned(where.box)
+    values = finish.data.c2[finish.weights > 0]
+    spread = _NOISE_SCALE * _MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
+    centre = float(problem.data.centre)
+    prior = support.priors(where, problem.scaling, searcher.kind, settings, centre, spread)
+    basis = np.asarray(problem.scaling.basis)
+    contrast, offset = (np.array([one.value for one in part]) for part in (fit.contrast, fit.offset))
+    coefficients = np.linalg.lstsq(basis, np.stack([contrast, offset - centre], axis=1))[0].T
+    x = jnp.asarray(fit.coordinates)
+    data = {
+        "pairs": problem.data,
+        "scene": problem.scene,
+        "gauge": problem.gauge,
+        "box": box,
+        "basis": basis,
+        "prior": prior,
+        "n_data": np.float64(fit.n_data),
+        "share": np.float64(1.0),
+    }
+    data = jax.tree.map(jnp.asarray, data)
+    log_sigma = jnp.log(jnp.sqrt(fit.ssr / fit.n_data))
+    start = support.position(x, jnp.asarray(coefficients), log_sigma, layout, data["box"], data["gauge"], data["prior"])
+    data["start"] = start
+    found = Posterior(layout, _label(finish, fit), adjusted=fit.speckle is not None)
+    if fit.speckle is not None:
+        data |= _adjusted(found, data, fit.speckle.score, fit.ssr / (fit.n_data - fit.n_free))
+    return found, data
+
+
+def _adjusted(problem: Posterior, data: Mapping[str, Any], score: np.ndarray, variance: float) -> dict[str, jax.Array]:
+    """Centre and matrix of the likelihood's adjustment to noise that frames share, at the start."""
+
+    def flat(position: jax.Array) -> jax.Array:
+        at = problem.unknowns(position, data)
+        return jnp.concatenate([at.x, at.coefficients.reshape(-1)])
+
+    at = problem.unknowns(data["start"], data)
+    args = data["pairs"], data["scene"], data["gauge"]
+    contrast = data["basis"] @ at.coefficients[0]
+    curvature = likelihood.joint(problem.layout.model, at.x, contrast, data["basis"], *args)
+    # The last number of a position is the noise.
+    tangent = np.asarray(jax.jacfwd(flat)(data["start"]))[:, :-1]
+    matrix = adjustment(tangent, np.asarray(curvature), score, variance)
+    return {"centre": flat(data["start"]), "adjust": jnp.asarray(matrix)}
+
+
+def _label(finish: Finish, fit: FitResult) -> Label | None:
+    """The labelling rule, where the fit obeys it; None for one component, and where χ² chose against the rule."""
+    where, settings = finish.where, finish.searcher.settings
+    if not where.model.exchangeable:
+        return None
+    problem = finish.searcher.problem
+    at = labels.described(fit.coordinates, problem.scene, problem.gauge, settings.model.fraction_clip)
+    exchanged = labels.Labelled(at.j_sample, at.j_ref, 1 - at.share)
+    rule = settings.model.label
+    return rule if labels.preferred(at, exchanged, rule) else None

@@ -1,0 +1,81 @@
+"""The section `cmc` of a result, and its draws; without JAX, as everything that only reads results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lanewise.engine.posterior_file import posterior_nc
+from lanewise.engine.results import Diagnostics, Result
+from lanewise.manifest.status import LaneStatus
+
+if TYPE_CHECKING:
+    from lanewise.families.heterodyne.cmc.sample import Sampled
+    from lanewise.families.heterodyne.nlsq.result import FitResult
+
+LEVELS = (50, 68, 90, 95)
+# Prefixes of arrays of the NPZ, of shape (chain, draw).
+DRAWS, STATS = "draws_", "stats_"
+_FLAGS = ("diverging",)
+
+
+def section(sampled: Sampled, fit: FitResult) -> dict[str, Any]:
+    """The section `cmc` of result.json."""
+    result, found = sampled.result, sampled.result.diagnostics
+    draws = {name: values.reshape(-1) for name, values in result.posterior.items()}
+    tails = [(50 - level / 2, 50 + level / 2) for level in LEVELS]
+    n_chains, n_draws = result.shape
+    return {
+        "sampler": result.method,
+        "combination": "not sharded",
+        "attempts": [{"sampler": one.sampler, "reason": one.reason} for one in sampled.attempts],
+        "converged": result.status is LaneStatus.OK,
+        **({} if result.status is LaneStatus.OK else {"convergence_warning": result.reason}),
+        "label": sampled.label,
+        "noise_model": "speckle" if fit.speckle else "independent",
+        "n_unknowns": sampled.n_unknowns,
+        "num_chains": n_chains,
+        "num_samples": n_draws,
+        "means": {name: float(values.mean()) for name, values in draws.items()},
+        "sds": {name: float(values.std(ddof=1)) for name, values in draws.items()},
+        "intervals": {
+            name: {str(level): np.percentile(values, ends).tolist() for level, ends in zip(LEVELS, tails, strict=True)}
+            for name, values in draws.items()
+        },
+        "r_hat": dict(found.rhat),
+        "ess": dict(found.ess),
+        "khat": found.khat,
+        "divergences": found.divergences,
+        "divergence_frac": found.divergence_frac,
+        "bfmi": None if found.bfmi is None else list(found.bfmi),
+        "acceptance_rate": found.acceptance_rate,
+        "z": {name: _z(draws[name], one.value, one.error) for name, one in fit.headline.items() if name in draws},
+    }
+
+
+def arrays(result: Result) -> dict[str, np.ndarray]:
+    """Draws and sampler statistics for the NPZ, float64."""
+    named = {f"{DRAWS}{name}": values for name, values in result.posterior.items()}
+    named |= {f"{STATS}{name}": values for name, values in result.stats.items()}
+    return {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
+
+
+def netcdf(arrays: Mapping[str, np.ndarray], run_id: str, seed: int, cmc: Mapping[str, Any]) -> bytes | None:
+    """posterior.nc of the draws of an NPZ; None if there are none."""
+    posterior, stats = (
+        {name.removeprefix(of): values for name, values in arrays.items() if name.startswith(of)}
+        for of in (DRAWS, STATS)
+    )
+    if not posterior:
+        return None
+    stats = {name: values.astype(bool) if name in _FLAGS else values for name, values in stats.items()}
+    result = Result(run_id, seed, LaneStatus.OK, "", cmc["sampler"], {}, posterior, stats, diagnostics=Diagnostics())
+    return posterior_nc(result)
+
+
+def _z(draws: np.ndarray, value: float, error: float) -> float | None:
+    """Mean of the draws minus the fit's value, in units of the larger of both errors; None without an error."""
+    larger = max(float(draws.std(ddof=1)), error)
+    return float((draws.mean() - value) / larger) if np.isfinite(larger) and larger > 0 else None

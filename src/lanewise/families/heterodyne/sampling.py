@@ -1,0 +1,46 @@
+"""Settings of the sampling; the schema describes each key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lanewise.families.heterodyne.priors import Prior
+from lanewise.manifest import typed
+from lanewise.manifest.manifest import Convergence
+
+Sampler = Literal["auto", "importance", "hmc", "nuts"]
+
+
+@dataclass(frozen=True)
+class Cmc:
+    """Sampling of the posterior, whole or in shards.
+
+    Attributes:
+        num_samples, num_chains: draws of a chain, and chains; importance sampling takes their product.
+        num_warmup: steps in which `nuts` adapts, per chain.
+        min_ess: of every quantity that is sampled.
+        priors: parameter → its prior, where it is not the default.
+    """
+
+    num_samples: int = 1000
+    num_chains: int = 4
+    num_warmup: int = 500
+    seed: int = 42
+    sampler: Sampler = "auto"
+    max_r_hat: float = 1.05
+    min_ess: float = 400
+    warmstart: bool = True
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+
+    @property
+    def criteria(self) -> Convergence:
+        """The thresholds of convergence."""
+        return Convergence(rhat_max=self.max_r_hat, ess_min=self.min_ess)
+
+
+def parse(value: Mapping[str, Any]) -> Cmc:
+    """The settings of a section `cmc` that has been checked."""
+    priors = {name: typed.build(Prior, one) for name, one in value.get("priors", {}).items()}
+    return typed.build(Cmc, {**value, "priors": priors})

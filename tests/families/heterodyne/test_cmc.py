@@ -1,0 +1,284 @@
+"""Sampling around a fit: the density against one written in the user's parameters, and campaigns end to end."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import arviz
+import jax
+import jax.numpy as jnp
+import jsonschema
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from lanewise import cli
+from lanewise.errors import ManifestError
+from lanewise.families.heterodyne import config, models, simulate
+from lanewise.families.heterodyne.cmc import build, quantities, sample, support
+from lanewise.families.heterodyne.cmc.adjustment import adjustment
+from lanewise.families.heterodyne.cmc.posterior import Posterior
+from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.families.heterodyne.data import TwoTimeData
+from lanewise.families.heterodyne.models import MODELS
+from lanewise.families.heterodyne.nlsq import fit as fits
+from lanewise.families.heterodyne.nlsq.coordinates import Gauge
+from lanewise.families.heterodyne.nlsq.finish import Finish
+from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.priors import DEFAULTS
+from lanewise.families.heterodyne.simulate import Experiment
+from lanewise.manifest import schema
+
+RUN = CliRunner()
+FEW = {"candidates": 64, "starts": 8, "polish": 4, "hops": 4, "agreement": 2}
+STATIC = Experiment(n_frames=24, dt=0.4, model=MODELS["static"])
+TWO = Experiment(n_frames=24, dt=0.4)
+Fitted = tuple[Finish, FitResult, Posterior, dict[str, Any], HeterodyneConfig]
+
+
+def fitted(where: Experiment, **more: Any) -> Fitted:
+    """A fit of simulated data, and the posterior around it."""
+    matrices = simulate.simulate(where.model.example, where, 1)
+    data = TwoTimeData(matrices, where.q, where.dt, np.array(where.phi))
+    settings = config.checked({"method": "both", "fit": FEW, "errors": "independent", **more})
+    finish = fits.prepared(data, settings)
+    found = fits.fitted(finish)
+    return finish, found, *build.posterior(finish, found), settings
+
+
+@pytest.fixture(scope="module")
+def static() -> Fitted:
+    return fitted(STATIC, model={"type": "static"})
+
+
+@pytest.fixture(scope="module")
+def two() -> Fitted:
+    # With a fixed f2 the 13 other parameters follow from a position. phi0 is fixed, to have one that is.
+    return fitted(TWO, parameters={"f2": 1.0, "phi0": 2.0})
+
+
+def natural(problem: Posterior, data: dict[str, Any], position: jax.Array) -> jax.Array:
+    """Free parameters, contrast, offset and noise of a position."""
+    at = problem.unknowns(position, data)
+    parameters, _ = problem.layout.model.report(at.x, data["gauge"])
+    names = problem.layout.model.physics.names
+    own = [names.index(name) for name in names if name not in {"f2", "phi0"}]
+    scales = at.coefficients[:, 0] + jnp.array([0.0, data["pairs"].centre])
+    return jnp.concatenate([parameters[jnp.array(own)], scales, jnp.exp(at.log_sigma)[None]])
+
+
+def log_density(values: np.ndarray, where: Experiment, finish: Finish) -> float:
+    """Log posterior density in the user's parameters, from the model in NumPy and SciPy's priors."""
+    names = [name for name in where.model.names if name not in {"f2", "phi0"}]
+    named = dict(zip([*names, "contrast", "offset"], values, strict=False))
+    sigma = values[-1]
+    bounds = {**where.model.bounds, "contrast": (0.0, 1.0), "offset": (0.5, 1.5)}
+    total = stats.halfnorm.logpdf(sigma, scale=1.5 * stats.median_abs_deviation(upper(finish), scale="normal"))
+    for name, value in named.items():
+        (low, high), prior = bounds[name], DEFAULTS[name]
+        ends = (low - prior.mean) / prior.sd, (high - prior.mean) / prior.sd
+        total += stats.truncnorm.logpdf(value, *ends, loc=prior.mean, scale=prior.sd)
+    vector = where.model.vector({**named, "f2": 1.0, "phi0": 2.0})
+    t = finish.data.ages("window")
+    scales = np.array([[named["contrast"]] * 3, [named["offset"]] * 3])
+    modelled = models.correlation(where.model.name, vector, t, where.q, where.dt, np.array(where.phi), *scales)
+    above = np.triu_indices(len(t), 1)
+    return float(total + stats.norm.logpdf(finish.data.c2[:, *above], modelled[:, *above], sigma).sum())
+
+
+def upper(finish: Finish) -> np.ndarray:
+    """The values off the diagonal."""
+    return np.asarray(finish.data.c2[:, ~np.eye(finish.data.n_frames, dtype=bool)].ravel())
+
+
+@pytest.mark.parametrize(("name", "where"), [("static", STATIC), ("two", TWO)])
+def test_the_density_is_the_one_in_the_users_parameters(
+    name: str, where: Experiment, request: pytest.FixtureRequest
+) -> None:
+    finish, _, problem, data, _ = request.getfixturevalue(name)
+    to_natural = jax.jit(partial(natural, problem, data))
+    slopes, ours = jax.jit(jax.jacfwd(partial(natural, problem, data))), jax.jit(problem.log_density)
+    rng = np.random.default_rng(0)
+    # Some are far from the fit, in the outer parts of the intervals.
+    steps = [np.zeros(problem.layout.size), *rng.normal(0, 0.02, (4, problem.layout.size))]
+    differences = []
+    for step in steps:
+        position = jnp.asarray(data["start"] * (1 + step) + step)
+        determinant = np.linalg.slogdet(np.asarray(slopes(position)))[1]
+        expected = log_density(np.asarray(to_natural(position)), where, finish) + determinant
+        differences.append(float(ours(position, data)) - expected)
+    assert np.all(np.isfinite(differences))
+    # Equal up to a constant; densities here differ by thousands.
+    assert np.ptp(differences) < 1e-5
+
+
+def test_gradients_are_those_of_finite_differences(two: Fitted) -> None:
+    _, _, problem, data, _ = two
+    value, slope = jax.jit(problem.log_density), jax.jit(jax.grad(problem.log_density))
+    start = np.asarray(data["start"])
+    found = np.asarray(slope(start, data))
+    for k, step in enumerate(1e-5 * np.maximum(np.abs(start), 1.0)):
+        moved = [float(value(jnp.asarray(start + sign * step * np.eye(len(start))[k]), data)) for sign in (1, -1)]
+        assert found[k] == pytest.approx((moved[0] - moved[1]) / (2 * step), rel=1e-3, abs=1e-3)
+
+
+def test_a_position_gives_back_the_fit(two: Fitted) -> None:
+    _, found, problem, data, settings = two
+    told = quantities.of_positions(problem, np.asarray(data["start"])[None], data, settings, 0)
+    assert set(told) == {*found.headline, *set(found.parameters) - {"f2", "phi0"}, "contrast", "offset", "noise"}
+    for name, values in told.items():
+        if name in found.parameters and name not in found.at_bounds:
+            assert values[0] == pytest.approx(found.parameters[name].value, rel=1e-6)
+
+
+@pytest.mark.parametrize("f1", [-0.3, 2.0, 2e-4, 0.0])
+def test_the_amplitudes_prior_is_that_of_f0_and_f2(f1: float) -> None:
+    rng = np.random.default_rng(0)
+    f0 = stats.truncnorm.rvs(-2, 2, loc=0.5, scale=0.25, size=400_000, random_state=rng)
+    f2 = stats.truncnorm.rvs(-10, 10, loc=0, scale=1e3, size=f0.size, random_state=rng)
+    drawn = np.log(f0) - f1 * (f2 - 3.0)
+    settings = config.checked({"method": "cmc"})
+    data = TwoTimeData(simulate.simulate(TWO.model.example, TWO, 1), TWO.q, TWO.dt, np.array(TWO.phi))
+    finish = fits.prepared(data, settings)
+    basis, kind = finish.searcher.problem.scaling, finish.searcher.kind
+    prior = support.priors(finish.where, basis, kind, settings, 0.0, 1.0)
+    gauge = Gauge(1.0, 3.0, 3.0, np.zeros(2), np.zeros(2))
+    low, high = np.quantile(drawn, [0.3, 0.7])
+    cells = np.linspace(low, high, 6)
+    share = np.histogram(drawn, cells)[0] / drawn.size
+    grid = low + (high - low) * (np.arange(500) + 0.5) / 500
+    density = np.exp([float(support._log_amplitude(jnp.float64(a), jnp.float64(f1), gauge, prior)) for a in grid])
+    expected = density.reshape(5, 100).mean(axis=1) * np.diff(cells)
+    # Five standard errors of a share of .08 are .0021 of it in 400 000 draws; the rest is the quadrature's.
+    np.testing.assert_allclose(share, expected, rtol=0.05)
+
+
+def test_the_adjustment_gives_the_errors_of_the_shared_noise() -> None:
+    rng = np.random.default_rng(1)
+    root, noisy = rng.normal(size=(2, 6, 6))
+    curvature, variance = root @ root.T, 0.3
+    score = noisy @ noisy.T
+    tangent = np.linalg.qr(rng.normal(size=(6, 4)))[0]
+    found = adjustment(tangent, curvature, score, variance) @ tangent
+    covariance = np.linalg.inv(found.T @ curvature @ found / variance)
+    bread = np.linalg.inv(tangent.T @ curvature @ tangent)
+    np.testing.assert_allclose(covariance, bread @ tangent.T @ score @ tangent @ bread, rtol=1e-8)
+
+
+def test_independent_noise_needs_no_adjustment() -> None:
+    root = np.random.default_rng(2).normal(size=(5, 5))
+    curvature = root @ root.T
+    np.testing.assert_allclose(adjustment(np.eye(5), curvature, 0.3 * curvature, 0.3), np.eye(5), atol=1e-9)
+
+
+def campaign(place: Path, **cmc: Any) -> str:
+    """A campaign that samples a static data set."""
+    data = place / "data"
+    made = ["simulate", "heterodyne", str(data), "--model", "static", "--frames", "24", "--dt", "0.4", "--seed", "1"]
+    assert RUN.invoke(cli.app, made).exit_code == 0
+    settings = {"method": "both", "model": {"type": "static"}, "fit": FEW, "errors": "independent", "cmc": cmc}
+    manifest = {
+        "apiVersion": "lanewise/v1",
+        "kind": "heterodyne",
+        "name": "c",
+        "inputs": str(data / "*.h5"),
+        "config": settings,
+        "output": {"url": str(place / "out")},
+    }
+    path = place / "m.yaml"
+    path.write_text(json.dumps(manifest))
+    return str(path)
+
+
+def test_a_sampled_campaign_writes_draws_and_diagnostics(tmp_path: Path) -> None:
+    path = campaign(tmp_path)
+    assert RUN.invoke(cli.app, ["run", path]).exit_code == 0
+    (folder,) = (tmp_path / "out").glob("het_*")
+    content = json.loads((folder / "result.json").read_text())
+    jsonschema.Draft7Validator(schema.load("result")).validate(content)
+    nlsq, cmc = content["nlsq"], content["cmc"]
+    assert (content["method"], cmc["combination"], cmc["converged"]) == ("both", "not sharded", True)
+    # Without a bound in reach and with a weak prior, both agree on what the data determine.
+    assert abs(cmc["z"]["J"]) < 0.3
+    assert cmc["sds"]["J"] == pytest.approx(nlsq["errors"]["J"], rel=0.3)
+    (npz,) = folder.glob("*.npz")
+    arrays = np.load(npz, allow_pickle=False)
+    assert {arrays[name].dtype for name in arrays.files} == {np.dtype(np.float64)}
+    assert arrays["draws_J"].mean() == pytest.approx(cmc["means"]["J"])
+    assert np.quantile(arrays["draws_alpha"], [0.025, 0.975]) == pytest.approx(cmc["intervals"]["alpha"]["95"])
+    posterior = arviz.from_netcdf(folder / "posterior.nc").posterior
+    assert np.array_equal(posterior["J"].to_numpy(), arrays["draws_J"])
+    assert RUN.invoke(cli.app, ["aggregate", path]).exit_code == 0
+    row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[0]
+    assert row["J_cmc_mean"] == pytest.approx(cmc["means"]["J"])
+    assert row["min_ess"] == pytest.approx(min(cmc["ess"].values()))
+
+
+def test_sampling_that_does_not_converge_writes_everything_and_ends_with_2(tmp_path: Path) -> None:
+    path = campaign(tmp_path, sampler="importance", min_ess=1e7)
+    assert RUN.invoke(cli.app, ["run", path]).exit_code == 2
+    (folder,) = (tmp_path / "out").glob("het_*")
+    assert {one.suffix for one in folder.iterdir()} == {".json", ".npz", ".nc"}
+    content = json.loads((folder / "result.json").read_text())
+    assert "effective sample size" in content["convergence_warning"]
+    assert content["convergence_warning"].startswith("sampling: ")
+    assert not content["cmc"]["converged"]
+
+
+def test_a_fit_alone_keeps_its_identity() -> None:
+    assert "cmc" not in config.checked({"cmc": {"seed": 7}}).content
+    assert config.checked({"method": "cmc"}).content["cmc"]["seed"] == 42
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "mcmc"}, "expected one of nlsq, cmc, both"),
+        ({"cmc": {"priors": {"J": {"type": "uniform"}}}}, "expected a parameter with a value of its own"),
+        ({"cmc": {"priors": {"v0": {"type": "normal", "mean": 1.0}}}}, "expected a normal prior with mean and sd"),
+        ({"cmc": {"priors": {"f0": {"type": "log_uniform"}}}}, "expected a lower bound > 0"),
+        ({"cmc": {"warmstart": False}}, "warmstart"),
+    ],
+)
+def test_settings_that_cannot_be_sampled_are_errors(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        config.checked(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["importance", "hmc", "nuts"])
+def test_every_sampler_agrees_with_numpyros_nuts_in_the_users_parameters(sampler: str) -> None:
+    settings = {"num_samples": 4000, "num_chains": 4, "sampler": sampler}
+    finish, found, _, _, _ = fitted(STATIC, model={"type": "static"}, cmc=settings)
+    ours = sample.sample(finish, found).result
+    above = np.triu_indices(STATIC.n_frames, 1)
+    t, phi = jnp.asarray(finish.data.ages("window")), jnp.asarray(STATIC.phi)
+    scale = 1.5 * stats.median_abs_deviation(upper(finish), scale="normal")
+
+    def truncated(name: str, low: float, high: float) -> Any:
+        prior = DEFAULTS[name]
+        return numpyro.sample(name, dist.TruncatedNormal(prior.mean, prior.sd, low=low, high=high))
+
+    def model() -> None:
+        params = jnp.stack([truncated(name, *bounds) for name, bounds in STATIC.model.bounds.items()])
+        contrast, offset = truncated("contrast", 0.0, 1.0), truncated("offset", 0.5, 1.5)
+        noise = numpyro.sample("noise", dist.HalfNormal(scale))
+        curve = STATIC.model.shape(params, t, STATIC.q, STATIC.dt, phi, STATIC.definitions)
+        numpyro.sample("c2", dist.Normal(offset + contrast * curve[:, *above], noise), obs=finish.data.c2[:, *above])
+
+    kernel = numpyro.infer.NUTS(model, dense_mass=True, target_accept_prob=0.95, max_tree_depth=10)
+    mcmc = numpyro.infer.MCMC(kernel, num_warmup=2000, num_samples=4000, num_chains=2, progress_bar=False)
+    mcmc.run(jax.random.key(0))
+    theirs = mcmc.get_samples()
+    for name, draws in ours.posterior.items():
+        if name in theirs:
+            other = np.asarray(theirs[name])
+            assert abs(draws.mean() - other.mean()) < 0.1 * other.std(), name
+            assert draws.std() == pytest.approx(other.std(), rel=0.05), name
