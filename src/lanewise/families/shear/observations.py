@@ -24,8 +24,6 @@ _ROLES = ("images", "variance", "mask")
 _CENTRE = "centre"
 # The column of the truths that is no parameter: a number for each galaxy or noise realization.
 GROUP = "group"
-# Sizes in pixels of two headers agree if the config was rounded to four digits.
-_SCALE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,7 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
             size = f"{image.size_x} × {image.size_y}"
             yield (KEY, role), f"{nx} × {ny} pixels, the config's stamp has {size}; set image.size_x and size_y"
     for scale in sorted(extent.pixel_scales):
-        if abs(scale / image.pixel_scale - 1) > _SCALE_TOLERANCE:
-            message = f"the header says {scale:.5g} arcsec per pixel, the config {image.pixel_scale:g}; correct one"
+        if message := stamp_files.contradiction(scale, image.pixel_scale, "image.pixel_scale"):
             yield (KEY, "images"), message
     per_pixel = image.noise.type == "PerPixel"
     if per_pixel and "variance" not in extent.sources and not image.noise.sigma:
@@ -222,7 +219,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
-    values = {role: stamp_files.load(one.file, one.name).values[one.index] for role, one in sources.items()}
+    values = {role: _pixels(one) for role, one in sources.items()}
     image = values["images"].astype(np.float64)
     centre = planned.sources.get(_CENTRE)
     about = {"centre": np.array([centre.x, centre.y])} if isinstance(centre, Centre) else {}
@@ -239,6 +236,14 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
         raise DataError(f"{sources['mask'].file.path}: every pixel is masked")
     pixels = {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}
     return Observation.of({**pixels, **about}, planned.truth)
+
+
+def _pixels(source: Source) -> np.ndarray:
+    images = stamp_files.load(source.file, source.name).values
+    if source.index >= len(images):
+        wanted = f"image {source.index} (from 0) of the shape that the manifest pins"
+        raise DataError(f"{source.file.path}: has {len(images)} images, expected {wanted}; correct the shape")
+    return np.asarray(images[source.index])
 
 
 def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:
