@@ -40,6 +40,10 @@ def _fits(path: Path, images: np.ndarray) -> None:
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(images.astype(">f8"), name="SCI")]).writeto(path)
 
 
+def _gzipped(path: Path, images: np.ndarray) -> None:
+    fits.PrimaryHDU(images).writeto(path)
+
+
 def _npz(path: Path, images: np.ndarray) -> None:
     np.savez(path, stamps=images)
 
@@ -55,6 +59,7 @@ def _hdf5(path: Path, images: np.ndarray) -> None:
     [
         ("stamps.fits", "stamps.fits", _fits),
         ("stamps.fits", "stamps.fits#SCI", _fits),
+        ("stamps.fits.gz", "stamps.fits.gz", _gzipped),
         ("stamps.npz", "stamps.npz", _npz),
         ("stamps.npy", "stamps.npy", np.save),
         ("stamps.h5", "stamps.h5#deep/stamps", _hdf5),
@@ -120,6 +125,52 @@ def test_variance_and_mask_stand_in_for_sigma(write: Write, tmp_path: Path) -> N
     del asked["mask"]
     unmasked = load(write(shear=..., realizations=..., observations=asked, config__image__noise=noise))
     assert unmasked.plan.realizations[0].identity != campaign.plan.realizations[0].identity
+
+
+def _noise_of(write: Write, tmp_path: Path, **roles: np.ndarray) -> Any:
+    """The first image of a campaign with these arrays, as it is inferred."""
+    np.savez(tmp_path / "stamps.npz", images=np.ones((2, 24, 24)), **roles)  # type: ignore[arg-type]
+    asked = {role: f"stamps.npz#{role}" for role in ("images", *roles)}
+    campaign = load(write(shear=..., realizations=..., observations=asked, config__image__noise={"type": "PerPixel"}))
+    return family.observe(shear_config.of(campaign.manifest), campaign.plan.realizations[0].planned).data
+
+
+def test_a_weight_is_an_inverse_variance_and_masks_where_it_is_zero(write: Write, tmp_path: Path) -> None:
+    variance = np.random.default_rng(5).uniform(1e-6, 2e-6, (24, 24))
+    mask = np.zeros((24, 24), int)
+    mask[3, 4] = 1
+    weight = np.where(mask, 0.0, 1 / variance)
+    expected = _noise_of(write, tmp_path, variance=variance, mask=mask)
+    assert expected["weight"][3, 4] == expected["image"][3, 4] == 0
+    for roles in (
+        {"weight": weight},
+        {"weight": 1 / variance, "mask": mask},
+        {"weight": 1.009 * weight, "variance": np.where(mask, np.nan, variance)},
+    ):
+        found = _noise_of(write, tmp_path, **roles)
+        assert {name: array.tolist() for name, array in found.items()} == {
+            name: array.tolist() for name, array in expected.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("weight", "variance", "message"),
+    [
+        (1.011e6, 1e-6, "the weight of 576 pixels is not 1 / variance (e.g. 1.011e+06 for 1e-06, variance in "),
+        (1e-6, 1e-6, "the weight of 576 pixels is not 1 / variance (e.g. 1e-06 for 1e-06, variance in "),
+        (-1.0, None, "576 pixels with a weight that is negative or not finite; mask them"),
+        (np.nan, None, "576 pixels with a weight that is negative or not finite; mask them"),
+        (0.0, None, "every pixel is masked"),
+    ],
+)
+def test_a_weight_that_cannot_be_is_told(
+    write: Write, tmp_path: Path, weight: float, variance: float | None, message: str
+) -> None:
+    roles = {"weight": np.full((24, 24), weight)} | (
+        {} if variance is None else {"variance": np.full((24, 24), variance)}
+    )
+    with pytest.raises(DataError, match=re.escape(f"stamps.npz: {message}")):
+        _noise_of(write, tmp_path, **roles)
 
 
 def test_identity_follows_the_content_not_the_path(write: Write, tmp_path: Path) -> None:
@@ -252,13 +303,6 @@ def test_files_that_do_not_fit_are_told_with_their_key(
 def test_images_are_either_simulated_or_read(write: Write, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=re.escape(message)):
         load(write(**changes))
-
-
-def test_a_header_that_contradicts_the_pixel_scale_is_told(write: Write, tmp_path: Path) -> None:
-    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": -0.2 / 3600, "CD2_2": 0.2 / 3600})
-    fits.PrimaryHDU(np.zeros((24, 24)), header).writeto(tmp_path / "a.fits")
-    with pytest.raises(ManifestError, match=r"the header says 0\.2 arcsec per pixel, the config 0\.3; correct one"):
-        load(write(shear=..., realizations=..., observations={"images": "a.fits"}))
 
 
 @pytest.mark.parametrize(

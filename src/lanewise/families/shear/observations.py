@@ -19,13 +19,13 @@ from lanewise.storage.inputs import Input
 
 KEY = "observations"
 NO_EXTENSION = "images come from files; add files to observations.images, at the end"
-_ROLES = ("images", "variance", "mask")
+_ROLES = ("images", "variance", "weight", "mask")
+# A weight and a variance of one pixel agree within this fraction.
+_WEIGHT_TOLERANCE = 0.01
 # The role of a realization's `Centre`.
 _CENTRE = "centre"
 # The column of the truths that is no parameter: a number for each galaxy or noise realization.
 GROUP = "group"
-# Sizes in pixels of two headers agree if the config was rounded to four digits.
-_SCALE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Observations:
     """The images of a campaign.
 
     Attributes:
-        sources: by role: each of the `images`, and of `variance` and `mask` one for each image, one for all, or none.
+        sources: by role: each of the `images`, and of each other role one for each image, one for all, or none.
         truths: per image, or empty.
         centres: per image, or empty.
         groups: number of each image's group, from 0 in the order of first appearance; empty without groups. Images of
@@ -99,7 +99,7 @@ def resolve(manifest: Document) -> dict[str, Any]:
     value = manifest.value[KEY]
     found: dict[str, Any] = {role: _measured(manifest, role) for role in _ROLES if role in value}
     n_images = _count(found["images"])
-    for role in ("variance", "mask"):
+    for role in _ROLES[1:]:
         if role in found and _count(found[role]) not in {1, n_images}:
             message = f"expected one for all images or {n_images}, one each, got {_count(found[role])}"
             raise ManifestError([manifest.complaint((KEY, role), message)])
@@ -147,14 +147,14 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
             size = f"{image.size_x} × {image.size_y}"
             yield (KEY, role), f"{nx} × {ny} pixels, the config's stamp has {size}; set image.size_x and size_y"
     for scale in sorted(extent.pixel_scales):
-        if abs(scale / image.pixel_scale - 1) > _SCALE_TOLERANCE:
-            message = f"the header says {scale:.5g} arcsec per pixel, the config {image.pixel_scale:g}; correct one"
+        if message := stamp_files.contradiction(scale, image.pixel_scale, "image.pixel_scale"):
             yield (KEY, "images"), message
     per_pixel = image.noise.type == "PerPixel"
-    if per_pixel and "variance" not in extent.sources and not image.noise.sigma:
-        yield (KEY,), "the config's noise is PerPixel without sigma; add 'variance' here, or sigma there"
+    if per_pixel and not {"variance", "weight"} & set(extent.sources) and not image.noise.sigma:
+        yield (KEY,), "the config's noise is PerPixel without sigma; add 'variance' or 'weight' here, or sigma there"
     if len(extent.sources) > 1 and not per_pixel:
-        yield (KEY,), "variance and mask need image.noise: {type: PerPixel} in the config (with sigma for a mask alone)"
+        message = "variance, weight and mask need image.noise: {type: PerPixel} in the config"
+        yield (KEY,), f"{message} (with sigma for a mask alone)"
 
 
 def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
@@ -218,27 +218,51 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
             the inverse variance, 0 where the pixel is masked; `centre`, shape (2,), if the image has one.
 
     Raises:
-        DataError: a file has changed since the campaign was planned, or a variance is not positive.
+        DataError: a file has changed since the campaign was planned, a variance is not positive, a weight is negative,
+            or the two contradict each other.
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
-    values = {role: stamp_files.load(one.file, one.name).values[one.index] for role, one in sources.items()}
+    values = {role: _pixels(one) for role, one in sources.items()}
     image = values["images"].astype(np.float64)
     centre = planned.sources.get(_CENTRE)
     about = {"centre": np.array([centre.x, centre.y])} if isinstance(centre, Centre) else {}
     if config.image.noise.type != "PerPixel":
         return Observation.of({"image": image, **about}, planned.truth)
-    left_out = values["mask"] != 0 if "mask" in values else np.zeros(image.shape, bool)
-    if "variance" in values:
-        variance = np.where(left_out, 1.0, values["variance"].astype(np.float64))
-        if count := int(np.sum(~((variance > 0) & np.isfinite(variance)))):
-            raise DataError(f"{sources['variance'].file.path}: {count} pixels without a positive variance; mask them")
-    else:
-        variance = np.full(image.shape, float(config.image.noise.sigma or 0.0) ** 2)
-    if np.all(left_out):
-        raise DataError(f"{sources['mask'].file.path}: every pixel is masked")
-    pixels = {"image": np.where(left_out, 0.0, image), "weight": np.where(left_out, 0.0, 1 / variance)}
-    return Observation.of({**pixels, **about}, planned.truth)
+    paths = {role: one.file.path for role, one in sources.items()}
+    weight = _weight(values, paths, config.image.noise.sigma)
+    return Observation.of({"image": np.where(weight > 0, image, 0.0), "weight": weight, **about}, planned.truth)
+
+
+def _weight(values: Mapping[str, np.ndarray], paths: Mapping[str, str], sigma: float | None) -> np.ndarray:
+    """Inverse variance of each pixel of one image, shape (ny, nx), 0 where it is masked."""
+    shape = values["images"].shape
+    kept = ~(values["mask"] != 0) if "mask" in values else np.ones(shape, bool)
+    weight = np.where(kept, values.get("weight", np.ones(shape)).astype(np.float64), 0.0)
+    if count := int(np.sum(~((weight >= 0) & np.isfinite(weight)))):
+        raise DataError(f"{paths['weight']}: {count} pixels with a weight that is negative or not finite; mask them")
+    kept = weight > 0
+    if not np.any(kept):
+        raise DataError(f"{paths.get('mask') or paths['weight']}: every pixel is masked")
+    if "variance" not in values:
+        return weight if "weight" in values else np.where(kept, 1 / float(sigma or 0.0) ** 2, 0.0)
+    variance = np.where(kept, values["variance"].astype(np.float64), 1.0)
+    if count := int(np.sum(~((variance > 0) & np.isfinite(variance)))):
+        raise DataError(f"{paths['variance']}: {count} pixels without a positive variance; mask them")
+    other = kept & (np.abs(weight * variance - 1) > _WEIGHT_TOLERANCE)
+    if "weight" in values and np.any(other):
+        first = f"e.g. {weight[other][0]:.5g} for {variance[other][0]:.5g}"
+        message = f"the weight of {np.sum(other)} pixels is not 1 / variance ({first}, variance in {paths['variance']})"
+        raise DataError(f"{paths['weight']}: {message}; correct one, or give only one")
+    return np.where(kept, 1 / variance, 0.0)
+
+
+def _pixels(source: Source) -> np.ndarray:
+    images = stamp_files.load(source.file, source.name).values
+    if source.index >= len(images):
+        wanted = f"image {source.index} (from 0) of the shape that the manifest pins"
+        raise DataError(f"{source.file.path}: has {len(images)} images, expected {wanted}; correct the shape")
+    return np.asarray(images[source.index])
 
 
 def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:

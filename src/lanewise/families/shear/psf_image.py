@@ -19,7 +19,7 @@ def resolve(config: Document) -> dict[str, Any]:
     """The config with its PSF file found, checked and pinned by its SHA-256.
 
     Raises:
-        ManifestError: the file is missing, or contains no point-spread function.
+        ManifestError: the file is missing, contains no point-spread function, or its header has another pixel scale.
     """
     value: dict[str, Any] = config.value
     if not isinstance(value["psf"]["file"], str):
@@ -40,11 +40,14 @@ def read(psf: PsfImage) -> np.ndarray:
     """The image, shape (ny, nx), normalized to unit sum.
 
     Raises:
-        DataError: the file has changed, or contains no point-spread function.
+        DataError: the file has changed, contains no point-spread function, or its header has another pixel scale.
         InputUnreachable: it is not there, or storage cannot be reached.
     """
     path = psf.file.path
-    values = stamp_files.load(psf.file, psf.array).values
+    stamps = stamp_files.load(psf.file, psf.array)
+    stated, values = stamps.pixel_scale, stamps.values
+    if stated is not None and (message := stamp_files.contradiction(stated, psf.pixel_scale, "psf.pixel_scale")):
+        raise DataError(f"{path}: {message}")
     if len(values) != 1:
         raise DataError(f"{path}: expected one image, got {len(values)}")
     image: np.ndarray = values[0].astype(np.float64)

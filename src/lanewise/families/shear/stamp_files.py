@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import io
 import os
-import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lanewise.errors import DataError
+from lanewise.families.shear import fits_images
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import beside
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
+
+# What readers of damaged files raise.
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Stamps:
 
     Attributes:
         values: pixel values in the file's own units, shape (n, ny, nx).
-        pixel_scale: size of a pixel [arcsec] from a FITS world coordinate system; None if the file has none.
+        pixel_scale: size of a pixel [arcsec] from a FITS header; None if the file states none.
     """
 
     values: np.ndarray
@@ -72,12 +77,19 @@ def read(raw: bytes, path: str, name: str = "") -> Stamps:
         raise DataError(f"{path}: expected a file that ends in {', '.join(_READERS)}")
     try:
         values, scale = reader(raw, path, name)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if values.dtype.kind not in "fiub" or values.ndim not in {2, 3}:
         found = f"{values.dtype} of shape {values.shape}"
         raise DataError(f"{path}: expected numbers of shape (ny, nx) or (n, ny, nx), got {found}")
     return Stamps(values if values.ndim == 3 else values[None], scale)
+
+
+def contradiction(stated: float, configured: float, key: str) -> str:
+    """What is wrong between the size of a pixel in a header and that at a key of the config [arcsec], or nothing."""
+    if abs(stated / configured - 1) <= fits_images.SCALE_TOLERANCE:
+        return ""
+    return f"the header says {stated:.5g} arcsec per pixel, the config's {key} is {configured:g}; correct one"
 
 
 def _npy(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
@@ -99,35 +111,6 @@ def _hdf5(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
         return file[_chosen(names, name.strip("/"), path)][...], None
 
 
-def _fits(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
-    from astropy.io import fits
-
-    with fits.open(io.BytesIO(raw), memmap=False) as units:
-        if name:
-            unit = units[int(name) if name.isdecimal() else name]
-        else:
-            with_data = [one for one in units if one.is_image and one.data is not None]
-            if len(with_data) != 1:
-                raise DataError(f"{path}: has {len(with_data)} images; name one of them: {path}#1 or #NAME")
-            unit = with_data[0]
-        # FITS is big-endian; arithmetic is faster in the native byte order.
-        return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), _pixel_scale(unit.header)
-
-
-def _pixel_scale(header: Any) -> float | None:
-    """Square root of the pixel area [arcsec]; None if the header has no celestial coordinates."""
-    from astropy import wcs
-
-    with warnings.catch_warnings():
-        # Suppress astropy's warnings about deprecated keywords.
-        warnings.simplefilter("ignore")
-        coordinates = wcs.WCS(header)
-        if not coordinates.has_celestial:
-            return None
-        area = wcs.utils.proj_plane_pixel_area(coordinates.celestial)
-    return float(np.sqrt(area)) * 3600
-
-
 def _chosen(names: list[str], name: str, path: str) -> str:
     listed = ", ".join(names) or "none"
     if name:
@@ -140,9 +123,9 @@ def _chosen(names: list[str], name: str, path: str) -> str:
 
 
 _READERS = {
-    ".fits": _fits,
-    ".fit": _fits,
-    ".fits.gz": _fits,
+    ".fits": fits_images.read,
+    ".fit": fits_images.read,
+    ".fits.gz": fits_images.read,
     ".npz": _npz,
     ".npy": _npy,
     ".h5": _hdf5,

@@ -1,0 +1,92 @@
+"""Read images from a FITS file, and the size of a pixel that its header states."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+
+from lanewise.errors import DataError
+
+# Two sizes of a pixel agree within this fraction; over the field of a survey camera the size varies as much.
+SCALE_TOLERANCE = 0.01
+_GZIP = b"\x1f\x8b"
+_SCALE_KEY = re.compile(r"CDELT[12]|(CD|PC)[12]_[12]")
+
+
+def read(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
+    """One image or cube of a FITS file, compressed by gzip or not, and the size of its pixels [arcsec], if stated.
+
+    Args:
+        raw: content of the file.
+        path: for error messages.
+        name: name or number of the extension; empty: the only one with an image.
+
+    Raises:
+        DataError: there is no such image, several have the name, or the header contradicts itself or square pixels.
+    """
+    from astropy.io import fits
+
+    # astropy decompresses files by their name, not what is in memory.
+    content = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
+    with fits.open(io.BytesIO(content), memmap=False) as units:
+        unit = _chosen(units, path, name)
+        # FITS is big-endian; arithmetic is faster in the native byte order.
+        return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), _pixel_scale(unit.header, path)
+
+
+def _chosen(units: Any, path: str, name: str) -> Any:
+    images = {index: unit for index, unit in enumerate(units) if unit.is_image and unit.shape}
+    listed = ", ".join(
+        f"{index} ({unit.name or 'no name'}, {' × '.join(map(str, unit.shape[::-1]))})"
+        for index, unit in images.items()
+    )
+    found = [unit for index, unit in images.items() if name.upper() in ("", str(index), unit.name.upper())]
+    if len(found) == 1:
+        return found[0]
+    there = f"{path}: has {len(found) or 'no'} images" + (f" '{name}'" if name else "")
+    raise DataError(f"{there}; it has {listed or 'none'}; name one of them: {path}#NUMBER or #NAME")
+
+
+def _pixel_scale(header: Any, path: str) -> float | None:
+    """Square root of the pixel area [arcsec]; None if the header states no size in a unit of angle."""
+    jacobian = _jacobian(header)
+    scale = None
+    if jacobian is not None:
+        large, small = np.linalg.svd(jacobian, compute_uv=False)
+        # No square pixel agrees with both sides.
+        if large * (1 - SCALE_TOLERANCE) > small * (1 + SCALE_TOLERANCE):
+            found = f"the header's pixels are {small:.5g} × {large:.5g} arcsec, a ratio of {large / small:.4g}"
+            raise DataError(f"{path}: {found}; the model has square pixels: resample the images")
+        scale = float(np.sqrt(large * small))
+    if "GS_SCALE" not in header:
+        return scale
+    named = float(header["GS_SCALE"])
+    if scale is not None and abs(named / scale - 1) > SCALE_TOLERANCE:
+        raise DataError(f"{path}: GS_SCALE says {named:.5g} arcsec per pixel, the coordinates {scale:.5g}; correct one")
+    return named
+
+
+def _jacobian(header: Any) -> np.ndarray | None:
+    """Steps on the sky per pixel [arcsec], shape (2, 2); None if the header states none in a unit of angle."""
+    from astropy import units, wcs
+
+    # Coordinates without these keys have steps of 1 by default.
+    if not any(_SCALE_KEY.fullmatch(key) for key in header):
+        return None
+    with warnings.catch_warnings():
+        # Suppress astropy's warnings about deprecated keywords.
+        warnings.simplefilter("ignore")
+        coordinates = wcs.WCS(header)
+        if coordinates.has_celestial:
+            coordinates = coordinates.celestial
+        steps, angles = coordinates.pixel_scale_matrix[:2, :2], list(coordinates.wcs.cunit)[:2]
+    if "GS_WCS" in header and not any(map(str, angles)):  # GalSim's own coordinates: arcsec, without a unit
+        return np.asarray(steps)
+    if len(angles) < 2 or any(unit.physical_type != "angle" for unit in angles):
+        return None
+    return np.asarray(steps * [[unit.to(units.arcsec)] for unit in angles])
