@@ -6,13 +6,14 @@ import os
 import re
 import runpy
 import shlex
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import Lanewise
-from lanewise import api
+from lanewise import __version__, api
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
 from lanewise.manifest import yaml_text
@@ -57,6 +58,16 @@ def _said(lanewise: Lanewise, line: str, monkeypatch: pytest.MonkeyPatch) -> str
         assert words.pop(0) == "lanewise"
         _, out, err = lanewise(*words)
     return out + err
+
+
+def test_the_installation_names_the_extras_that_there_are() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    page = (DOCS / "install.md").read_text()
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `(?:cuda|s3|dev).*$", page, re.MULTILINE)))
+    assert sorted(named) == sorted([*project["optional-dependencies"], "cuda12"])
+    assert f"lanewise-{__version__}-py3-none-any.whl" in page
+    assert project["requires-python"] == ">=3.11"
+    assert "3.11 or newer" in page
 
 
 def _recipes() -> dict[str, str]:
