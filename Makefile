@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image gpu-wheels gpu-check gpu-programs
+.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image wheel gpu-wheels gpu-check gpu-programs
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -13,7 +13,8 @@ help: ## Show the targets
 $(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "lanewise needs Python 3.11 or newer; make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
+	@echo "pip installs the packages of requirements-dev.lock into $(VENV): 1.7 GB"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -46,6 +47,10 @@ test-container: $(READY) ## Build the image and run a campaign in it (podman or 
 
 image: ## Build the image with podman; EXTRA=cuda12 or cuda13 for GPUs
 	podman build --build-arg EXTRA=$(EXTRA) --tag lanewise .
+
+wheel: ## Build the wheel into dist/; a Python with pip and a network is enough
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/lanewise-*.whl
 
 k8s: $(READY) ## Render the example Jobs and the kustomize overlays again
 	$(BIN)/python k8s/render.py

@@ -6,13 +6,18 @@ import os
 import re
 import runpy
 import shlex
+import shutil
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
+import yaml
 
 from conftest import Lanewise
-from lanewise import api
+from lanewise import __version__, api, cli
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
 from lanewise.manifest import yaml_text
@@ -20,6 +25,8 @@ from lanewise.manifest.plan import Single
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+README = DOCS.parent / "README.md"
+_PAGES = [README, DOCS.parent / "CONTRIBUTING.md", DOCS.parent / "k8s/README.md", *sorted(DOCS.rglob("*.md"))]
 # To write the transcripts anew: LANEWISE_WRITE_TRANSCRIPTS=1 pytest tests/test_docs.py
 _WRITE = "LANEWISE_WRITE_TRANSCRIPTS"
 
@@ -57,6 +64,94 @@ def _said(lanewise: Lanewise, line: str, monkeypatch: pytest.MonkeyPatch) -> str
         assert words.pop(0) == "lanewise"
         _, out, err = lanewise(*words)
     return out + err
+
+
+def test_the_readme_is_short_and_begins_with_the_two_targets() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 120
+    assert [line.split("#")[0].strip() for line in _shell(text)[:2]] == ["make run", "make test"]
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_a_page_links_to_what_there_is_and_its_pictures_are_small(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", _prose(page.read_text())):
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in _anchors(file.read_text()), f"{page}: {target}#{anchor}"
+        if file.suffix in {".svg", ".png"}:
+            assert file.stat().st_size < 150_000, f"{page}: {target}"
+
+
+def _prose(text: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(text: str) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", _prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_commands_of_the_readme_end_well(
+    lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(DOCS.parent / "manifests", tmp_path / "manifests")
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line, comments=True) for line in _shell(README.read_text()) if line.startswith("lanewise ")]
+    assert [words[1] for words in commands] == ["render", "render", "status"]
+    for _, *words in commands:
+        code, _, err = lanewise(*(word for word in words if word != "--watch"))  # it would wait for the chunks
+        assert code == 0, err
+        assert err.strip() in README.read_text()  # the next command, or nothing
+    jobs = [document["kind"] for document in yaml.safe_load_all(Path("job.yaml").read_text())]
+    assert jobs == ["ConfigMap", "Job", "Job"]
+    assert "sbatch" in Path("submit.sh").read_text()
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(DOCS.parent / "manifests", tmp_path / "manifests")
+    monkeypatch.chdir(tmp_path)
+    (code,) = (content for language, _, content in _FENCE.findall(README.read_text()) if language == "python")
+    exec(code, {})
+    out = capsys.readouterr().out
+    assert "g1_+0.0500_g2_+0.0000_s47" in out
+    assert "posterior" in out
+
+
+def test_the_manifest_of_the_readme_is_the_one_that_it_runs() -> None:
+    (shown,) = (content for language, _, content in _FENCE.findall(README.read_text()) if language == "yaml")
+    there = yaml.safe_load((DOCS.parent / "manifests/level0.yaml").read_text())
+    there["output"].pop("layout")
+    assert yaml.safe_load(shown) == there
+
+
+def _shell(text: str) -> list[str]:
+    """The lines of the shell blocks; a line that goes on behind a backslash is one."""
+    blocks = "".join(content for language, _, content in _FENCE.findall(text) if language == "sh")
+    return blocks.replace("\\\n", " ").splitlines()
+
+
+def test_the_page_of_commands_names_all_of_them() -> None:
+    page = (DOCS / "commands.md").read_text()
+    root: Any = typer.main.get_command(cli.app)
+    names = root.list_commands(typer.Context(root))
+    assert "run" in names
+    assert [name for name in names if f"`lanewise {name} " not in page] == []
+
+
+def test_the_installation_names_the_extras_that_there_are() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    page = (DOCS / "install.md").read_text()
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `(?:cuda|s3|dev).*$", page, re.MULTILINE)))
+    assert sorted(named) == sorted([*project["optional-dependencies"], "cuda12"])
+    assert f"lanewise-{__version__}-py3-none-any.whl" in page
+    assert project["requires-python"] == ">=3.11"
+    assert "3.11 or newer" in page
 
 
 def _recipes() -> dict[str, str]:
