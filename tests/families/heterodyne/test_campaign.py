@@ -495,7 +495,10 @@ def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk
         return given(one, *rest)
 
     monkeypatch.setattr(inputs, "read", refused)
-    monkeypatch.setattr(solver, "fit", lambda *_: (_ for _ in ()).throw(ValueError("not needed here")))
+    monkeypatch.setattr(
+        "lanewise.families.heterodyne.nlsq.fit.prepared",
+        lambda *_: (_ for _ in ()).throw(ValueError("not needed here")),
+    )
     outcome = campaign.run()
     assert sorted(campaign.record.commits()) == [0, 2, 3, 4, 5, 6, 7]
     assert [error.exit_code for error in outcome.errors] == [74]  # type: ignore[attr-defined]

@@ -66,3 +66,11 @@ def test_masked_pixels_do_not_count() -> None:
     assert found.chi2 == pytest.approx(0, abs=1e-9)
     assert found.p == 1
     assert goodness(data, np.zeros_like(ROOT), MODEL, SLOPES, FILTERS) is None
+
+
+@pytest.mark.parametrize("broken", ["model", "slopes", "data"])
+def test_what_is_not_finite_is_not_judged(broken: str) -> None:
+    # A realization is stored with its goodness: a NaN there would lose the chunk.
+    arrays = {"data": np.ones((9, 9)), "model": np.ones((9, 9)), "slopes": np.ones((1, 9, 9))}
+    arrays[broken].flat[3] = 1e200 if broken == "data" else np.nan
+    assert goodness(arrays["data"], np.ones((9, 9)), arrays["model"], arrays["slopes"], ()) is None

@@ -40,12 +40,15 @@ def goodness(data: Array, root: Array, model: Array, slopes: Array, filters: tup
         filters: what is looked for beside single pixels.
 
     Returns:
-        None if no pixel is left for the test.
+        None if no pixel is left for the test, or if the model, a slope or χ² is not finite: a fit that did not converge
+        can end at a size that overflows.
 
     Source:
         The projection of a linear least-squares fit. p-values of the places of a filter, and of the three tests, are
         added (Bonferroni), so that p is at most what it says.
     """
+    if not (np.all(np.isfinite(model)) and np.all(np.isfinite(slopes))):
+        return None
     counted = root > 0
     residual = np.where(counted, data, model) - model
     residual *= root
@@ -55,7 +58,10 @@ def goodness(data: Array, root: Array, model: Array, slopes: Array, filters: tup
         return None
     along = np.einsum("kij,ij->k", basis, residual)
     free = residual - np.einsum("k,kij->ij", along, basis)
-    chi2, held = float(np.sum(free**2)), float(along @ along)
+    with np.errstate(over="ignore"):
+        chi2, held = float(np.sum(free**2)), float(along @ along)
+    if not np.isfinite(chi2 + held):
+        return None
     sigma, place, name, n_places = _peak(free, root, basis, filters)
     chi2_p, prior_p = float(special.chdtrc(dof, chi2)), float(special.chdtrc(max(len(basis), 1), held))
     peak_p = min(1.0, 2 * n_places * float(special.ndtr(-abs(sigma))))
