@@ -71,7 +71,7 @@ def running(engine: Engine, image: str, work: Path) -> Iterator[str]:
     # Fifty chunks: as shipped, the campaign has one, and may be done before the signal arrives.
     campaign = ("/usr/share/lanewise/manifests/snr100-nuts.yaml", "--set", "realizations.count=200")
     confined = [option for option in CONFINED if option != "--rm"]
-    name = engine.must("run", "--detach", *confined, "-v", f"{work}:/work", image, "run", *campaign).strip()
+    name = engine.must("run", "--detach", *confined, "-v", f"{work}:/work", image, "run", "--json", *campaign).strip()
     deadline = time.monotonic() + 300
     while '"progress"' not in engine.run("logs", name).stdout and time.monotonic() < deadline:
         time.sleep(1)
