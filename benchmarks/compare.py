@@ -232,12 +232,14 @@ class Score:
 
 def effective(results: list[Result], name: str = "g1") -> tuple[float, float]:
     """ESS of a latent and of its squared deviation; for weighted draws the ESS of the weights."""
-    draws = np.stack([one.posterior[name] for one in results])
-    stated = [one.diagnostics.ess.get(name) for one in results]
-    found = diagnostics.summarise(draws)
-    # A method of independent draws states its own size; that of chains is the one just found.
-    bulk = sum(own if own is not None else new for own, new in zip(stated, found.ess, strict=True))
-    return float(bulk), float(np.minimum(found.ess_sd, stated if None not in stated else np.inf).sum())
+    bulk = squared = 0.0
+    # One by one: the methods that `auto` takes have different numbers of draws.
+    for one in results:
+        stated, found = one.diagnostics.ess.get(name), diagnostics.summarise(one.posterior[name][None])
+        # A method of independent draws states its own size; that of chains is the one just found.
+        bulk += float(found.ess[0]) if stated is None else stated
+        squared += float(found.ess_sd[0]) if stated is None else min(float(found.ess_sd[0]), stated)
+    return bulk, squared
 
 
 def cost(config: Any, image: np.ndarray, values: dict[str, float], scene: Mapping[str, Any]) -> float:
