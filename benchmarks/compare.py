@@ -167,6 +167,19 @@ class Side:
         return self.seen[realization.run_id]
 
 
+def peers_environment() -> dict[str, str]:
+    """The variables for a peer's process, without our packages: it has its own."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def answer_of(python: str, program: str, *arguments: Path) -> dict[str, Any]:
+    """The line of JSON that a program beside this file prints, run by a peer's interpreter."""
+    command = [python, str(Path(__file__).with_name(program)), *map(str, arguments)]
+    said = subprocess.run(command, env=peers_environment(), stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
 class Ancestor:
     """The process of the ancestor, which answers commands."""
 
@@ -179,15 +192,13 @@ class Ancestor:
         config.write_text(yaml.safe_dump({**scene, "gal": galaxy, "inference": THEIRS}))
         np.save(stack, images)
         program = str(Path(__file__).with_name("ancestor.py"))
-        # Not our packages: its environment has its own.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._process = subprocess.Popen(
             [python, program, str(config), str(stack)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**environment, "EQX_ON_ERROR": "nan"},
+            env={**peers_environment(), "EQX_ON_ERROR": "nan"},
         )
         self.versions = self._answer()
 
@@ -229,6 +240,16 @@ class Score:
         self.seconds, self.bulk, self.squared = self.seconds + seconds, self.bulk + bulk, self.squared + squared
         self.rates.append(bulk / seconds)
 
+    def off(self, expected: Any, wide: Any) -> tuple[float, float]:
+        """Root mean square of the means' differences [σ], and the mean relative difference of the widths."""
+        return float(np.sqrt(np.mean(((self.mean - expected) / wide) ** 2))), float(np.mean(self.width / wide) - 1)
+
+
+def moments(results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of g1 of each realization."""
+    draws = [one.posterior["g1"] for one in results]
+    return np.array([np.mean(one) for one in draws]), np.array([np.std(one) for one in draws])
+
 
 def effective(results: list[Result], name: str = "g1") -> tuple[float, float]:
     """ESS of a latent and of its squared deviation; for weighted draws the ESS of the weights."""
@@ -263,8 +284,7 @@ def compare_sampling(scene_name: str, python: str | None, batch: int, turns: int
         scratch, "nuts", batch, "float64", scene=scene, nuts_config={"warmup": 200, "samples": 1000, "chains": 2}
     )
     _, reference = truth.run()
-    expected = np.array([np.mean(one.posterior["g1"]) for one in reference])
-    wide = np.array([np.std(one.posterior["g1"]) for one in reference])
+    expected, wide = moments(reference)
     scores = {name: Score() for name in names}
     mode_seconds: list[float] = []
     ancestor = Ancestor(python, scratch, modes.images, scene) if python and scene_name in ANCESTORS_SCENES else None
@@ -275,8 +295,7 @@ def compare_sampling(scene_name: str, python: str | None, batch: int, turns: int
         for name, side in sides.items():
             seconds, results = side.run()
             scores[name].add(seconds, *effective(results))
-            scores[name].mean = np.array([np.mean(one.posterior["g1"]) for one in results])
-            scores[name].width = np.array([np.std(one.posterior["g1"]) for one in results])
+            scores[name].mean, scores[name].width = moments(results)
         mode_seconds.append(modes.run()[0])
         if ancestor:
             answer = ancestor.ask("sample", count=TURN.get(batch, 25))
@@ -303,7 +322,7 @@ def compare_sampling(scene_name: str, python: str | None, batch: int, turns: int
     for name, score in scores.items():
         rate, squared = score.bulk / score.seconds, score.squared / score.seconds
         ratios = (rate * theirs.seconds / theirs.bulk, squared * theirs.seconds / theirs.squared) if theirs else (1, 1)
-        off, narrow = np.sqrt(np.mean(((score.mean - expected) / wide) ** 2)), np.mean(score.width / wide) - 1
+        off, narrow = score.off(expected, wide)
         print(
             f"{name:26s} {score.seconds / turns:9.3f} {rate:11.0f} {ratios[0]:6.0f} {squared:15.0f} {ratios[1]:6.0f} "
             f"{off:12.3f} {narrow:+12.2%}"
@@ -344,10 +363,7 @@ def compare_blackjax(scene_name: str, python: str, batch: int, scratch: Path) ->
     config, stack = scratch / "blackjax.yaml", scratch / "blackjax.npy"
     config.write_text(yaml.safe_dump({**scene, "inference": {"method": "nuts", "precision": "float32"}}))
     np.save(stack, sides["auto"].images)
-    program = [python, str(Path(__file__).with_name("blackjax_peer.py")), str(config), str(stack)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    said = subprocess.run(program, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    answer = json.loads(said.stdout)
+    answer = answer_of(python, "blackjax_peer.py", config, stack)
     scores: dict[str, Score] = {}
     for name in ("nuts", "pathfinder"):
         found, score = answer[name], Score()
@@ -363,23 +379,18 @@ def compare_blackjax(scene_name: str, python: str, batch: int, scratch: Path) ->
         runs, score = [side.run() for _ in range(3)], Score()
         seconds, results = sorted(runs, key=lambda run: run[0])[1]
         score.add(seconds, *effective(results))
-        score.mean = np.array([_moments(one)[0] for one in results])
-        score.width = np.array([_moments(one)[1] for one in results])
+        score.mean, score.width = moments(results)
         scores[name] = score
     expected, wide, slowest = scores["auto"].mean, scores["auto"].width, scores["blackjax nuts"].rates[0]
     title = f"{scene_name}, batch {batch}; {answer['versions']}"
     print(f"\n{title:44s}   s a run   ESS g1 /s      ×   mean off [σ]   width off")
     for name, score in scores.items():
-        off, narrow = np.sqrt(np.mean(((score.mean - expected) / wide) ** 2)), np.mean(score.width / wide) - 1
+        off, narrow = score.off(expected, wide)
         rate = score.rates[0]
         print(
             f"{name:44s} {score.seconds:9.3f} {rate:11.0f} {rate / slowest:6.1f} {off:12.3f} {narrow:+12.2%}",
             flush=True,
         )
-
-
-def _moments(result: Result) -> tuple[float, float]:
-    return float(np.mean(result.posterior["g1"])), float(np.std(result.posterior["g1"]))
 
 
 def compare_batches(widths: list[int], scratch: Path) -> None:
@@ -424,14 +435,11 @@ def compare_bpd(python: str | None, scratch: Path) -> None:
             own = 300 * seconds / min(effective(runs[0][1], "g1"))
             if theirs is None and python:
                 np.save(scratch / "bpd.npy", side.images[:BPD_GALAXIES])
-                program = [python, str(Path(__file__).with_name("bpd.py")), str(scratch / "bpd.npy")]
-                environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-                said = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
-                answer = json.loads(said.stdout)
+                answer = answer_of(python, "bpd.py", scratch / "bpd.npy")
                 theirs = answer["seconds_per_300"]
                 print(f"{'BPD recipe, float64: ' + answer['versions']:46s} {theirs:12.3f}")
-                mine = [(np.mean(r.posterior["g1"]), np.std(r.posterior["g1"])) for r in runs[0][1][:BPD_GALAXIES]]
-                for (mean, width), (m, w) in zip(answer["g1"], mine, strict=True):
+                mine = moments(runs[0][1][:BPD_GALAXIES])
+                for (mean, width), m, w in zip(answer["g1"], *mine, strict=True):
                     print(f"  g1: {mean:+.4f} ± {width:.4f} there, {m:+.4f} ± {w:.4f} here")
                 print(f"  not counted: compilation {answer['compile_s']:.0f} s")
             ratio = f"{theirs / own:9.0f}" if theirs else ""
