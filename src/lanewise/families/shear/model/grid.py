@@ -21,7 +21,6 @@ from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.fourier import (
     Numbers,
     on_device,
-    phase,
     squared_wave_numbers,
     transfer,
 )
@@ -61,7 +60,8 @@ class Modes(NamedTuple):
         ky: wave numbers from −n to n steps [rad/arcsec], shape (2 n + 1,).
         weight: factor from the galaxy's transform to flux per pixel, shape (2 n + 1, n_kx).
         turn: cosine and sine of the phase of a complex weight, whose size `weight` then is; None if it is real.
-        across, down: cosine and sine of kx x, shape (nx, n_kx), and of ky y, shape (ny, 2 n + 1), at the pixels.
+        across, down: cosine and sine of kx x, shape (⌈nx/2⌉, n_kx), and of ky y, shape (⌈ny/2⌉, 2 n + 1), at the pixels
+            with x ≥ 0 and y ≥ 0 from the middle of the stamp. The others are their mirror images.
     """
 
     kx: Any
@@ -71,17 +71,18 @@ class Modes(NamedTuple):
     across: tuple[Any, Any]
     down: tuple[Any, Any]
 
-    def image(self, re: jax.Array, im: jax.Array) -> jax.Array:
-        """Σ re cos(k·x) − im sin(k·x) at every pixel, shape (ny, nx)."""
+    def image(self, re: jax.Array, im: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        """Σ re cos(k·x) − im sin(k·x) at every pixel of a stamp of this shape, (ny, nx)."""
         # No sums over ±ky and no stacked arrays, which would make the products smaller or fewer: XLA computes what goes
         # into them again for every part, and a mode is a long series for some profiles.
         (cos_x, sin_x), (cos_y, sin_y) = self.across, self.down
-        found: jax.Array = (cos_y @ re - sin_y @ im) @ cos_x.T - (sin_y @ re + cos_y @ im) @ sin_x.T
-        return found
+        along_cos = _mirrored(cos_y @ re, -(sin_y @ im), shape[0])
+        along_sin = _mirrored(cos_y @ im, sin_y @ re, shape[0])
+        return _mirrored(cos_x @ along_cos.T, -(sin_x @ along_sin.T), shape[1]).T
 
     def phase(self, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Cosine and sine of k·(x, y) less the weight's phase, of every mode; x, y [arcsec]."""
-        cos, sin = phase(self.kx * x, self.ky * y)
+        cos, sin = _phase(self.kx * x, self.ky * y)
         if self.turn is None:
             return cos, sin
         return cos * self.turn[0] + sin * self.turn[1], sin * self.turn[0] - cos * self.turn[1]
@@ -94,8 +95,9 @@ class GridRenderer:
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._scale = config.image.pixel_scale
+        self._size = config.image.size_y, config.image.size_x
         self._modes: tuple[Modes, ...] = on_device(modes_of(config, grid), self._dtype)
-        self._image = jax.custom_jvp(lambda numbers: self.image(numbers, self._modes))
+        self._image = jax.custom_jvp(self._own_image)
         self._image.defjvp(self._jvp)
 
     def __call__(self, p: Mapping[str, Any]) -> jax.Array:
@@ -108,7 +110,19 @@ class GridRenderer:
 
     def image(self, numbers: Numbers, modes: Sequence[Modes]) -> jax.Array:
         """The image for these numbers as the sum of these modes, which may be others than those of the grid."""
-        return _sum(modes, self._light.transform(_flat(modes, numbers.ellipse), numbers.parts), numbers)
+        shape = self._light.transform(_flat(modes, numbers.ellipse), numbers.parts)
+        return _sum(modes, shape, numbers, self._size)
+
+    def _own_image(self, numbers: Numbers) -> jax.Array:
+        """The image as the sum of the grid's modes."""
+
+        def draw(numbers: Numbers) -> jax.Array:
+            return self.image(numbers, self._modes)
+
+        # Many images at a time would leave the nearest cache of a CPU.
+        one_by_one = jax.custom_batching.sequential_vmap(draw)
+        found: jax.Array = jax.lax.platform_dependent(numbers, cpu=one_by_one, default=draw)
+        return found
 
     def _jvp(self, primals: tuple[Numbers], tangents: tuple[Numbers]) -> tuple[jax.Array, jax.Array]:
         """The image and its change, from the analytic slopes of the modes."""
@@ -121,8 +135,8 @@ class GridRenderer:
             cos, sin = each.phase(numbers.x, numbers.y)
             radial = each.weight * grown
             turned = each.weight * unit * ((each.ky * by.y)[:, None] + each.kx * by.x)
-            changes.append(each.image(radial * cos - turned * sin, -radial * sin - turned * cos))
-        return _sum(modes, shape, numbers), functools.reduce(jnp.add, changes)
+            changes.append(each.image(radial * cos - turned * sin, -radial * sin - turned * cos, self._size))
+        return _sum(modes, shape, numbers, self._size), functools.reduce(jnp.add, changes)
 
 
 def modes_of(config: ShearConfig, grid: Grid, sizes: Sequence[tuple[int, int]] = ()) -> tuple[Modes, ...]:
@@ -191,19 +205,35 @@ def _modes(config: ShearConfig, rectangle: Rectangle, size: tuple[int, int]) -> 
     if np.iscomplexobj(weight):
         angle, weight = np.angle(weight), np.abs(weight)
         turn = np.cos(angle), np.sin(angle)
-    x, y = ((np.arange(n) - (n - 1) / 2) * scale for n in (config.image.size_x, config.image.size_y))
+    x, y = ((np.arange(n // 2, n) - (n - 1) / 2) * scale for n in (config.image.size_x, config.image.size_y))
     phase_x, phase_y = np.outer(x, kx), np.outer(y, ky)
     across, down = ((np.cos(phase), np.sin(phase)) for phase in (phase_x, phase_y))
     return Modes(kx, ky, weight, turn, across, down)
 
 
-def _sum(modes: Sequence[Modes], shape: jax.Array, numbers: Numbers) -> jax.Array:
-    """The image, from the galaxy's transform at all modes."""
+def _mirrored(even: jax.Array, odd: jax.Array, length: int) -> jax.Array:
+    """even + odd, of `length` rows, from the rows at and beyond the middle; before it, that is even − odd."""
+    return jnp.concatenate([(even - odd)[::-1][: length // 2], even + odd])
+
+
+def _phase(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine of y[:, None] + x, as products of matrices.
+
+    XLA computes the functions of both axes once for these, but again for every mode in sums (`fourier.phase`).
+    """
+    cx, sx, cy, sy = jnp.cos(x), jnp.sin(x), jnp.cos(y), jnp.sin(y)
+    rows = jnp.concatenate([jnp.stack([cy, -sy], axis=1), jnp.stack([sy, cy], axis=1)])
+    cos, sin = jnp.split(rows @ jnp.stack([cx, sx]), 2)
+    return cos, sin
+
+
+def _sum(modes: Sequence[Modes], shape: jax.Array, numbers: Numbers, size: tuple[int, int]) -> jax.Array:
+    """The image, of (ny, nx) pixels, from the galaxy's transform at all modes."""
     images = []
     for each, unit in zip(modes, _split(shape, modes), strict=True):
         amplitude = each.weight * unit
         cos, sin = each.phase(numbers.x, numbers.y)
-        images.append(each.image(amplitude * cos, -amplitude * sin))
+        images.append(each.image(amplitude * cos, -amplitude * sin, size))
     return functools.reduce(jnp.add, images)
 
 
