@@ -1,4 +1,4 @@
-"""The documents say what the code does today: the reference, the transcripts, and the manifests of the cookbook."""
+"""The documents say what the code does today: the reference, the transcripts, and the manifests of the how-to pages."""
 
 from __future__ import annotations
 
@@ -155,10 +155,9 @@ def test_the_installation_names_the_extras_that_there_are() -> None:
 
 
 def _recipes() -> dict[str, str]:
-    """The manifests of the cookbook by name."""
-    found = [
-        content for language, _, content in _FENCE.findall((DOCS / "cookbook.md").read_text()) if language == "yaml"
-    ]
+    """The whole manifests of the how-to pages by name."""
+    pages = "\n".join(page.read_text() for page in sorted((DOCS / "howto").glob("*.md")))
+    found = [content for language, _, content in _FENCE.findall(pages) if language == "yaml" and "\nkind: " in content]
     return {re.findall(r"^name: (\S+)$", text, re.MULTILINE)[0]: text for text in found}
 
 

@@ -80,6 +80,8 @@ def elements(summary: pd.DataFrame) -> tuple[Element, ...]:
     """The model's sites over the data sets that are ok."""
     usable = summary[summary["status"] == "ok"]
     names = [column.removesuffix(_MEAN) for column in usable.columns if column.endswith(_MEAN)]
+    # A site named "mean" has the columns rhat_mean and ess_mean, too.
+    names = [name for name in names if {f"{name}_sd", f"{name}_q05", f"{name}_q95"} <= set(usable.columns)]
     return tuple(_element(name, usable) for name in names if usable[f"{name}{_MEAN}"].notna().any())
 
 
