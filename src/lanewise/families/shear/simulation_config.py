@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lanewise.families.shear import scene
-from lanewise.families.shear.scene import SHAPES, Galaxy, Image, Psf, PsfImage
+from lanewise.families.shear.scene import SHAPES, AnyPsf, Galaxy, Image
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
 
@@ -40,7 +40,7 @@ class Simulation:
     truths: str = "central"
     given: tuple[str, ...] = ()
     bias: Planted = field(default_factory=Planted)
-    psf: Psf | PsfImage | None = None
+    psf: AnyPsf | None = None
     galaxy: Galaxy | None = None
 
     def differs(self, model: Galaxy) -> bool:
