@@ -99,7 +99,7 @@ def faults(config: Mapping[str, Any], model: Galaxy, simulated: Galaxy) -> Itera
         model, simulated: the galaxies of the two.
     """
     value = config.get(KEY, {})
-    if value.get("psf", {}).get("type") == "Image":
+    if value.get("psf", {}).get("type") in ("Image", "PerExposure"):
         yield (KEY, "psf", "type"), "images are simulated with a Gaussian or a Moffat here; give the model the image"
     of_model, of_images = dict(model.parameters), dict(simulated.parameters)
     for at, name in enumerate(value.get("given", ())):
