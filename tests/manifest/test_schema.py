@@ -151,6 +151,10 @@ _ELSEWHERE = (
     # Images are simulated with no image of a PSF.
     "config.simulation.psf.file",
     "config.simulation.psf.pixel_scale",
+    "config.simulation.psf.pixel",
+    "config.simulation.psf.fwhm",
+    # Of a type that needs a table of exposures; see test_exposure_table.
+    "config.psf.fwhm",
 )
 
 

@@ -32,6 +32,7 @@ class Goodness:
         prior_sigma: how far the priors hold the fit from the data [standard deviations of the data].
         prior_p: probability of more, at most.
         p: of the three together, at most.
+        peak_exposure: number of the exposure that has the peak, from 0.
     """
 
     chi2: float
@@ -45,6 +46,7 @@ class Goodness:
     prior_sigma: float
     prior_p: float
     p: float
+    peak_exposure: int = 0
 
 
 @dataclass(frozen=True)

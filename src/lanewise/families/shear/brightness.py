@@ -10,7 +10,7 @@ import math
 
 from lanewise.families.shear import priors, psf_image
 from lanewise.families.shear.priors import Prior
-from lanewise.families.shear.scene import Component, Galaxy, Image, Psf, PsfImage
+from lanewise.families.shear.scene import AnyPsf, Component, Galaxy, Image, PsfImage, PsfImages
 
 # Half-light radius of a Gaussian in units of σ.
 _HALF_LIGHT = math.sqrt(2 * math.log(2))
@@ -20,7 +20,7 @@ _FLOAT32_SAFE, FLOAT32_LIMIT = 1e3, 1e4
 _NEARLY_ALL = 0.9999
 
 
-def precision(image: Image, psf: Psf | PsfImage, galaxy: Galaxy) -> str:
+def precision(image: Image, psf: AnyPsf, galaxy: Galaxy) -> str:
     """What `precision: auto` stands for: float32 if it carries the S/N of the brightest galaxies, else float64.
 
     An estimate from an image without noise is as good as the arithmetic, and variances of pixels that only files tell
@@ -34,7 +34,7 @@ def precision(image: Image, psf: Psf | PsfImage, galaxy: Galaxy) -> str:
     return "float32" if signal <= _FLOAT32_SAFE else "float64"
 
 
-def signal_to_noise(image: Image, psf: Psf | PsfImage, galaxy: Galaxy) -> float:
+def signal_to_noise(image: Image, psf: AnyPsf, galaxy: Galaxy) -> float:
     """S/N of the flux if all other parameters are known: flux √Σp² / σ, p = image of unit flux; ∞ without σ."""
     if not image.noise.sigma:
         return math.inf
@@ -44,7 +44,7 @@ def signal_to_noise(image: Image, psf: Psf | PsfImage, galaxy: Galaxy) -> float:
     return galaxy.centres["flux"] * math.sqrt(squares) / image.noise.sigma
 
 
-def gaussian_sigma(psf: Psf | PsfImage, galaxy: Galaxy) -> float:
+def gaussian_sigma(psf: AnyPsf, galaxy: Galaxy) -> float:
     """Standard deviation of the Gaussian that approximates the galaxy convolved with the PSF [arcsec]."""
     return math.hypot(galaxy_radius(galaxy), psf_radius(psf)) / _HALF_LIGHT
 
@@ -54,10 +54,11 @@ def galaxy_radius(galaxy: Galaxy) -> float:
     return sum(share * galaxy.centres[part.half_light_radius] for part, share in shares(galaxy))
 
 
-def psf_radius(psf: Psf | PsfImage) -> float:
+def psf_radius(psf: AnyPsf) -> float:
     """Half-light radius of the point-spread function [arcsec]."""
     if isinstance(psf, PsfImage):
         return psf_image.half_light_radius(psf)
+    psf = psf.typical if isinstance(psf, PsfImages) else psf
     if psf.type == "Moffat":
         # sigma is the full width at half maximum.
         scale = psf.sigma / (2 * math.sqrt(2 ** (1 / psf.beta) - 1))

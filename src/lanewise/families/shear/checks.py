@@ -16,6 +16,9 @@ from lanewise.manifest.document import Document, Path
 
 # Keys of a position by its type.
 _OF_POSITION = {"Uniform": ("x_min", "x_max", "y_min", "y_max"), "Normal": ("sigma", "x_mean", "y_mean")}
+# Keys of a point-spread function by its type, and of the other types.
+_OF_PSF = {"Image": ("file", "pixel_scale", "pixel"), "PerExposure": ("fwhm", "pixel_scale", "pixel")}
+_ANALYTIC = ("sigma", "beta", "ellipticity")
 # Keys of the published config that name files; here the manifest does.
 _ELSEWHERE = {
     "output_path": "remove it; results go to the manifest's output.url",
@@ -89,11 +92,11 @@ def _position(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     psf = value["psf"]
-    image = psf.get("type") == "Image"
-    for key in ("sigma", "beta", "ellipticity") if image else ("file", "pixel_scale"):
-        if key in psf:
-            yield ("psf", key), f"type: {psf.get('type', 'Gaussian')} has no {key}; remove it or change the type"
-    if "ellipticity" in psf and not image:
+    kind = psf.get("type", "Gaussian")
+    for key in psf:
+        if key != "type" and key not in _OF_PSF.get(kind, _ANALYTIC):
+            yield ("psf", key), f"type: {kind} has no {key}; remove it or change the type"
+    if "ellipticity" in psf and kind not in _OF_PSF:
         size = (psf["ellipticity"]["e1"] ** 2 + psf["ellipticity"]["e2"] ** 2) ** 0.5
         if size >= 1:
             yield ("psf", "ellipticity"), f"expected a size below 1, got (e1, e2) of size {size:g}"

@@ -9,7 +9,7 @@ from typing import Any
 from lanewise.families.shear import brightness, scene
 from lanewise.families.shear import simulation_config as simulation
 from lanewise.families.shear.priors import Parameter, Prior
-from lanewise.families.shear.scene import Galaxy, Image, Psf, PsfImage
+from lanewise.families.shear.scene import AnyPsf, Galaxy, Image
 from lanewise.families.shear.simulation_config import Simulation
 from lanewise.manifest import typed
 from lanewise.manifest.manifest import Manifest, Rung
@@ -27,7 +27,7 @@ class ShearConfig:
     """
 
     image: Image
-    psf: Psf | PsfImage
+    psf: AnyPsf
     galaxy: Galaxy
     inference: Inference
     unused: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class ShearConfig:
         return galaxy.centres | bounded
 
     @property
-    def simulated_psf(self) -> Psf | PsfImage:
+    def simulated_psf(self) -> AnyPsf:
         """What images are drawn through."""
         return self.simulation.psf or self.psf
 

@@ -22,6 +22,7 @@ from lanewise.families.shear import (
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.observations import Observations
+from lanewise.families.shear.scene import PsfImages
 from lanewise.families.shear.shears import TURNED, Shears
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
@@ -113,7 +114,10 @@ def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
 
 
 def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
-    """Single images need noise of a known width."""
+    """Simulated images need noise of a known width, and one point-spread function."""
+    if isinstance(config.simulated_psf, PsfImages):
+        message = "PerExposure is for images from files (observations.table); simulated ones need another type"
+        yield ("config", "psf", "type"), message
     if config.image.noise.sigma is None:
         message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
         yield ("config",), message

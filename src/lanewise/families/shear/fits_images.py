@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from lanewise.errors import DataError
 
 # Two sizes of a pixel agree within this fraction; over the field of a survey camera the size varies as much.
 SCALE_TOLERANCE = 0.01
+# Step of the numerical derivatives of celestial coordinates [pixel].
+_STEP = 0.5
+_ARCSEC_PER_RADIAN = 180 * 3600 / np.pi
 _GZIP = b"\x1f\x8b"
 _SCALE_KEY = re.compile(r"CDELT[12]|(CD|PC)[12]_[12]")
 
@@ -29,6 +33,56 @@ def read(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
     Raises:
         DataError: there is no such image, several have the name, or the header contradicts itself or square pixels.
     """
+    values, header = _read(raw, path, name)
+    return values, _pixel_scale(header, path)
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Celestial coordinates of an image; pixels count from the lower left corner, +u is west and +v is north."""
+
+    coordinates: Any
+
+    def pixel(self, ra: float, dec: float) -> tuple[float, float]:
+        """x, y of a place in the sky [degree]."""
+        x, y = self.coordinates.all_world2pix(*self._in_order(ra, dec), 0)
+        return float(x) + 0.5, float(y) + 0.5
+
+    def jacobian(self, x: float, y: float) -> np.ndarray:
+        """((du/dx, du/dy), (dv/dx, dv/dy)) in the tangential plane at a pixel [arcsec per pixel], shape (2, 2)."""
+        steps = np.array([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]) * _STEP
+        world = np.deg2rad(self.coordinates.all_pix2world(steps + np.array([x - 0.5, y - 0.5]), 0))
+        ra, dec = (world[:, at] for at in self._in_order(0, 1))
+        # Gnomonic projection; small differences of angles, without loss of digits.
+        turn = ra - ra[0]
+        depth = np.sin(dec[0]) * np.sin(dec) + np.cos(dec[0]) * np.cos(dec) * np.cos(turn)
+        west = -np.cos(dec) * np.sin(turn) / depth
+        north = (np.sin(dec - dec[0]) + 2 * np.sin(dec[0]) * np.cos(dec) * np.sin(turn / 2) ** 2) / depth
+        sky = np.stack([west, north]) * _ARCSEC_PER_RADIAN
+        return np.stack([sky[:, 1] - sky[:, 2], sky[:, 3] - sky[:, 4]], axis=1) / (2 * _STEP)
+
+    def _in_order(self, ra: Any, dec: Any) -> tuple[Any, Any]:
+        """In the order of the header's axes."""
+        return (dec, ra) if self.coordinates.wcs.lat == 0 else (ra, dec)
+
+
+def read_with_sky(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Sky | None]:
+    """One image or cube as `read`, and its celestial coordinates, if the header has them; pixels may be oblong.
+
+    Raises:
+        DataError: there is no such image, or several have the name.
+    """
+    from astropy import wcs
+
+    values, header = _read(raw, path, name)
+    with warnings.catch_warnings():
+        # Suppress astropy's warnings about deprecated keywords.
+        warnings.simplefilter("ignore")
+        coordinates = wcs.WCS(header)
+    return values, Sky(coordinates.celestial) if coordinates.has_celestial else None
+
+
+def _read(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Any]:
     from astropy.io import fits
 
     # astropy decompresses files by their name, not what is in memory.
@@ -36,7 +90,7 @@ def read(raw: bytes, path: str, name: str) -> tuple[np.ndarray, float | None]:
     with fits.open(io.BytesIO(content), memmap=False) as units:
         unit = _chosen(units, path, name)
         # FITS is big-endian; arithmetic is faster in the native byte order.
-        return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), _pixel_scale(unit.header, path)
+        return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), unit.header
 
 
 def _chosen(units: Any, path: str, name: str) -> Any:

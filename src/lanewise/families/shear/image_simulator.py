@@ -9,7 +9,7 @@ import numpy as np
 
 from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
+from lanewise.families.shear.scene import SHAPES, AnyPsf, Component, PsfImage, PsfImages
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 
@@ -27,7 +27,14 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
     offset = galsim.PositionD(*(truth[axis] - middle for axis, middle in stamp.middle.items()))
-    image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, offset=offset, dtype=np.float64)
+    image = scene.drawImage(
+        nx=stamp.size_x,
+        ny=stamp.size_y,
+        scale=stamp.pixel_scale,
+        offset=offset,
+        dtype=np.float64,
+        method="no_pixel" if config.simulated_psf.includes_pixel else "auto",
+    )
     if stamp.noise.simulated:
         image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
     data = {"image": image.array}
@@ -55,11 +62,12 @@ def _profile(component: Component, truth: Mapping[str, float], flux: float) -> g
     return profile(flux=flux, half_light_radius=truth[component.half_light_radius], **shape)
 
 
-def _psf(psf: Psf | PsfImage) -> galsim.GSObject:
+def _psf(psf: AnyPsf) -> galsim.GSObject:
     if isinstance(psf, PsfImage):
         # By default GalSim cuts the interpolated PSF at a maximum wave number; the model does not.
         image = galsim.Image(psf_image.read(psf))
         return galsim.InterpolatedImage(image, scale=psf.pixel_scale, flux=1.0, calculate_maxk=False)
+    assert not isinstance(psf, PsfImages)
     if psf.type == "Moffat":
         unsheared = galsim.Moffat(beta=psf.beta, fwhm=psf.sigma)
     else:

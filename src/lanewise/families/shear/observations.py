@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lanewise.errors import Complaint, DataError, ManifestError
-from lanewise.families.shear import stamp_files, truths
+from lanewise.families.shear import exposure_files, exposure_table, stamp_files, truths
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.exposure_table import COLUMNS, Exposures, ExposureTable
+from lanewise.families.shear.pixel_weights import inverse_variance
 from lanewise.families.shear.priors import Prior
+from lanewise.families.shear.scene import PsfImages
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.plan import Pinned, Single
+from lanewise.manifest.plan import Computed, Pinned, Single
 from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
-KEY = "observations"
+KEY, TABLE = "observations", "table"
 NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "weight", "mask")
-# A weight and a variance of one pixel agree within this fraction.
-_WEIGHT_TOLERANCE = 0.01
-# The role of a realization's `Centre`.
-_CENTRE = "centre"
+# The role of a realization's `Centre`, and of its `Exposures`.
+_CENTRE, _EXPOSURES = "centre", "exposures"
 # The column of the truths that is no parameter: a number for each galaxy or noise realization.
 GROUP = "group"
 
@@ -72,6 +74,7 @@ class Observations:
             a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
         shapes: (ny, nx) that occur, by role.
         pixel_scales: [arcsec] that the files state.
+        table: of exposures, in place of sources; then each object is one realization.
     """
 
     sources: Mapping[str, tuple[Source, ...]]
@@ -80,14 +83,27 @@ class Observations:
     groups: tuple[int, ...]
     shapes: Mapping[str, frozenset[tuple[int, int]]]
     pixel_scales: frozenset[float]
+    table: ExposureTable | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of realizations."""
+        return self.table.n_objects if self.table else len(self.sources["images"])
 
 
 def check(manifest: Document) -> list[Complaint]:
     """What the schema cannot say of `observations`."""
+    value, found = manifest.value[KEY], []
     if "count" in manifest.value.get("realizations", {}):
         message = "every image is one realization; remove this key"
-        return [manifest.complaint(("realizations", "count"), message)]
-    return []
+        found.append(manifest.complaint(("realizations", "count"), message))
+    if ("images" in value) == (TABLE in value):
+        message = "expected 'images' (one for each object) or 'table' (a row for each exposure); give one of the two"
+        found.append(manifest.complaint((KEY,), message))
+    elif TABLE in value:
+        message = "the table names the files of each exposure, and its place; remove this key"
+        found += [manifest.complaint((KEY, key), message) for key in (*_ROLES, "centres") if key in value]
+    return found
 
 
 def resolve(manifest: Document) -> dict[str, Any]:
@@ -98,7 +114,9 @@ def resolve(manifest: Document) -> dict[str, Any]:
     """
     value = manifest.value[KEY]
     found: dict[str, Any] = {role: _measured(manifest, role) for role in _ROLES if role in value}
-    n_images = _count(found["images"])
+    if TABLE in value:
+        found[TABLE] = exposure_table.resolve(manifest, (KEY, TABLE))
+    n_images = found[TABLE]["objects"] if TABLE in value else _count(found["images"])
     for role in _ROLES[1:]:
         if role in found and _count(found[role]) not in {1, n_images}:
             message = f"expected one for all images or {n_images}, one each, got {_count(found[role])}"
@@ -131,7 +149,8 @@ def parse(value: Mapping[str, Any]) -> Observations:
         shapes={
             role: frozenset((ny, nx) for one in files for _, ny, nx in [one["shape"]]) for role, files in roles.items()
         },
-        pixel_scales=frozenset(one["pixel_scale"] for one in roles["images"] if "pixel_scale" in one),
+        pixel_scales=frozenset(one["pixel_scale"] for one in roles.get("images", ()) if "pixel_scale" in one),
+        table=exposure_table.parse(value[TABLE]) if TABLE in value else None,
     )
 
 
@@ -141,6 +160,11 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
     if extent.groups and len(extent.groups) != len(extent.truths):
         yield (KEY, "truths"), f"{len(extent.truths) - len(extent.groups)} images have no group; give it for all"
     yield from truths.misfits(extent.truths, config, (KEY, "truths"))
+    if extent.table:
+        yield from _table_misfits(extent.table, config)
+        return
+    if isinstance(config.psf, PsfImages):
+        yield ("config", "psf", "type"), "PerExposure needs a table of exposures; see observations.table"
     yield from _centre_misfits(extent, config)
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
@@ -155,6 +179,20 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
     if len(extent.sources) > 1 and not per_pixel:
         message = "variance, weight and mask need image.noise: {type: PerPixel} in the config"
         yield (KEY,), f"{message} (with sigma for a mask alone)"
+
+
+def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """The columns belong to the config's noise and point-spread function."""
+    columns, noise, place = set(table.columns), config.image.noise, (KEY, TABLE)
+    own, per_pixel = isinstance(config.psf, PsfImages), noise.type == "PerPixel"
+    if own and "psf" not in columns:
+        yield place, "the config's psf.type is PerExposure; add the column 'psf' to the table"
+    if not own and "psf" in columns:
+        yield place, "the column 'psf' needs psf: {type: PerExposure} in the config"
+    if not per_pixel and (given := sorted({"weight", "variance", "mask"} & columns)):
+        yield place, f"the column '{given[0]}' needs image.noise: {{type: PerPixel}} in the config"
+    if per_pixel and not {"weight", "variance"} & columns and not noise.sigma:
+        yield place, "the config's noise is PerPixel without sigma; add a column 'weight' or 'variance', or sigma there"
 
 
 def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:
@@ -175,10 +213,12 @@ def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple
             yield ("config", "gal", "position", f"{axis}_mean"), message
 
 
-def realizations(
-    extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]
-) -> tuple[Single, ...]:
-    """Every image as a realization; seeds increment from image to image, or from group to group."""
+def realizations(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]) -> Sequence[Single]:
+    """Every image or object as a realization; seeds increment from one to the next, or from group to group."""
+    if extent.table:
+        # Listed, a large table would cost what it costs in every container.
+        rule = {"table": extent.table.content, "base_seed": base_seed, "truths": [dict(one) for one in extent.truths]}
+        return Computed(extent.n, partial(_object, extent, base_seed, run_id), {**rule, "groups": extent.groups})
     found: list[Single] = []
     names: set[str] = set()
     for index in range(len(extent.sources["images"])):
@@ -198,8 +238,22 @@ def realizations(
     return tuple(found)
 
 
+def _object(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], index: int) -> Single:
+    """The realization of an object of the table."""
+    assert extent.table
+    seed = base_seed + (extent.groups[index] if extent.groups else index)
+    truth = extent.truths[index] if extent.truths else {}
+    known = {"g1", "g2"} <= set(truth)
+    name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
+    name = f"{name}_i{index}" if known and extent.groups else name
+    return Single(name, seed, truth, {_EXPOSURES: extent.table.exposures(index)})
+
+
 def remarks(extent: Observations) -> Sequence[str]:
-    """Images of one galaxy that no group holds together."""
+    """Columns without a meaning, and images of one galaxy that no group holds together."""
+    if extent.table and (unused := extent.table.unused):
+        shown = ", ".join(f"'{name}'" for name in unused)
+        return (f"observations.table: no column with a meaning: {shown}; those are {', '.join(COLUMNS)}",)
     galaxies = [tuple(sorted((k, v) for k, v in row.items() if k not in ("g1", "g2"))) for row in extent.truths]
     n = len(set(galaxies))
     if extent.groups or not any(galaxies) or not 1 < n < len(galaxies):
@@ -222,6 +276,9 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
             or the two contradict each other.
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
+    exposures = planned.sources.get(_EXPOSURES)
+    if isinstance(exposures, Exposures):
+        return exposure_files.observe(config, exposures, planned.truth)
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
     values = {role: _pixels(one) for role, one in sources.items()}
     image = values["images"].astype(np.float64)
@@ -230,31 +287,10 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
     if config.image.noise.type != "PerPixel":
         return Observation.of({"image": image, **about}, planned.truth)
     paths = {role: one.file.path for role, one in sources.items()}
-    weight = _weight(values, paths, config.image.noise.sigma)
-    return Observation.of({"image": np.where(weight > 0, image, 0.0), "weight": weight, **about}, planned.truth)
-
-
-def _weight(values: Mapping[str, np.ndarray], paths: Mapping[str, str], sigma: float | None) -> np.ndarray:
-    """Inverse variance of each pixel of one image, shape (ny, nx), 0 where it is masked."""
-    shape = values["images"].shape
-    kept = ~(values["mask"] != 0) if "mask" in values else np.ones(shape, bool)
-    weight = np.where(kept, values.get("weight", np.ones(shape)).astype(np.float64), 0.0)
-    if count := int(np.sum(~((weight >= 0) & np.isfinite(weight)))):
-        raise DataError(f"{paths['weight']}: {count} pixels with a weight that is negative or not finite; mask them")
-    kept = weight > 0
-    if not np.any(kept):
+    weight = inverse_variance({**values, "image": image}, paths, config.image.noise.sigma)
+    if not np.any(weight > 0):
         raise DataError(f"{paths.get('mask') or paths['weight']}: every pixel is masked")
-    if "variance" not in values:
-        return weight if "weight" in values else np.where(kept, 1 / float(sigma or 0.0) ** 2, 0.0)
-    variance = np.where(kept, values["variance"].astype(np.float64), 1.0)
-    if count := int(np.sum(~((variance > 0) & np.isfinite(variance)))):
-        raise DataError(f"{paths['variance']}: {count} pixels without a positive variance; mask them")
-    other = kept & (np.abs(weight * variance - 1) > _WEIGHT_TOLERANCE)
-    if "weight" in values and np.any(other):
-        first = f"e.g. {weight[other][0]:.5g} for {variance[other][0]:.5g}"
-        message = f"the weight of {np.sum(other)} pixels is not 1 / variance ({first}, variance in {paths['variance']})"
-        raise DataError(f"{paths['weight']}: {message}; correct one, or give only one")
-    return np.where(kept, 1 / variance, 0.0)
+    return Observation.of({"image": np.where(weight > 0, image, 0.0), "weight": weight, **about}, planned.truth)
 
 
 def _pixels(source: Source) -> np.ndarray:

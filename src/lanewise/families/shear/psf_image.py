@@ -50,7 +50,16 @@ def read(psf: PsfImage) -> np.ndarray:
         raise DataError(f"{path}: {message}")
     if len(values) != 1:
         raise DataError(f"{path}: expected one image, got {len(values)}")
-    image: np.ndarray = values[0].astype(np.float64)
+    return normalized(values[0], path)
+
+
+def normalized(values: np.ndarray, path: str) -> np.ndarray:
+    """An image of a point-spread function, shape (ny, nx), with unit sum.
+
+    Raises:
+        DataError: a pixel is not finite, or the sum is not positive.
+    """
+    image: np.ndarray = values.astype(np.float64)
     if count := int((~np.isfinite(image)).sum()):
         raise DataError(f"{path}: {count} pixels are not finite; pixels of a PSF cannot be masked")
     if image.sum() <= 0:
@@ -67,18 +76,26 @@ def half_light_radius(psf: PsfImage) -> float:
     return float(radius[order][np.searchsorted(np.cumsum(image.ravel()[order]), 0.5)] * psf.pixel_scale)
 
 
-def transform(image: np.ndarray, pixel_scale: float, *, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
+def transform(
+    image: np.ndarray,
+    pixel_scale: float,
+    *,
+    kx: np.ndarray,
+    ky: np.ndarray,
+    centre: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Fourier transform of the image, interpolated by GalSim's quintic kernel, at kx, ky [rad/arcsec].
 
-    The origin is the centre of the image: the middle pixel of an odd size, the corner between the middle pixels of an
-    even one. GalSim's InterpolatedImage interpolates this transform a second time, and by default cuts it at the
-    Nyquist frequency of the image; here it is exact.
+    The origin is `centre` (x, y) [pixel from the lower left corner], by default that of the image: the middle pixel of
+    an odd size, the corner between the middle pixels of an even one. GalSim's InterpolatedImage interpolates this
+    transform a second time, and by default cuts it at the Nyquist frequency of the image; here it is exact.
 
     Returns:
         Shape (len(ky), len(kx)), complex.
     """
     ny, nx = image.shape
-    x, y = ((np.arange(size) - (size - 1) / 2) * pixel_scale for size in (nx, ny))
+    middle = centre or (nx / 2, ny / 2)
+    x, y = ((np.arange(size) + 0.5 - at) * pixel_scale for size, at in zip((nx, ny), middle, strict=True))
     waves_x, waves_y = np.exp(-1j * np.outer(x, kx)), np.exp(-1j * np.outer(ky, y))
     kernel = _quintic(ky * pixel_scale / (2 * np.pi))[:, None] * _quintic(kx * pixel_scale / (2 * np.pi))
     return np.asarray((waves_y @ image @ waves_x) * kernel)

@@ -98,6 +98,11 @@ class Psf:
     e2: float = 0.0
 
     @property
+    def includes_pixel(self) -> bool:
+        """Never: it is convolved with the pixel."""
+        return False
+
+    @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
         found = asdict(self)
@@ -110,22 +115,64 @@ class Psf:
 
 @dataclass(frozen=True)
 class PsfImage:
-    """A point-spread function as an image, centred on the image's centre; it excludes the pixel of the stamp.
+    """A point-spread function as an image, centred on the image's centre.
 
     Attributes:
         array: name of the array in the file; empty: the only one.
         pixel_scale: size of a pixel of this image [arcsec].
+        pixel: `included` if the function includes the pixel of the stamp, else `apart`.
     """
 
     file: Input
     array: str
     pixel_scale: float
+    pixel: str = "apart"
     type: str = "Image"
+
+    @property
+    def includes_pixel(self) -> bool:
+        """Whether it includes the pixel of the stamp."""
+        return self.pixel == "included"
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity; the path of the file does not."""
-        return {"type": "Image", "sha256": self.file.sha256, "array": self.array, "pixel_scale": self.pixel_scale}
+        found = {"type": "Image", "sha256": self.file.sha256, "array": self.array, "pixel_scale": self.pixel_scale}
+        return found | ({"pixel": self.pixel} if self.includes_pixel else {})
+
+
+@dataclass(frozen=True)
+class PsfImages:
+    """A point-spread function of its own for each exposure, as an image that `observations.table` names.
+
+    Attributes:
+        fwhm: typical full width at half maximum [arcsec], for the choice of the grid and the start of the fit.
+        pixel_scale: size of a pixel of these images, where a pixel of the stamp has image.pixel_scale [arcsec].
+        pixel: `included` if they include the pixel of the stamp, else `apart`.
+    """
+
+    fwhm: float
+    pixel_scale: float
+    pixel: str = "apart"
+    type: str = "PerExposure"
+
+    @property
+    def includes_pixel(self) -> bool:
+        """Whether they include the pixel of the stamp."""
+        return self.pixel == "included"
+
+    @property
+    def typical(self) -> Psf:
+        """A Moffat profile, whose transform extends farther than that of most point-spread functions."""
+        return Psf(self.fwhm, "Moffat", 3.5)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The values that affect the numbers of a realization, for the identity."""
+        return asdict(self)
+
+
+AnyPsf = Psf | PsfImage | PsfImages
 
 
 @dataclass(frozen=True)
@@ -184,15 +231,17 @@ def image(value: Mapping[str, Any]) -> Image:
     return typed.build(Image, {**used, "noise": typed.build(Noise, value["noise"])})
 
 
-def psf(value: Mapping[str, Any]) -> Psf | PsfImage:
+def psf(value: Mapping[str, Any]) -> AnyPsf:
     """The point-spread function from the section `psf` of a config, which is checked."""
+    if value.get("type") == "PerExposure":
+        return typed.build(PsfImages, value)
     if value.get("type") == "Image":
-        file = value["file"]
+        file, size, pixel = value["file"], float(value["pixel_scale"]), value.get("pixel", "apart")
         if isinstance(file, str):
             # A config without a manifest has not been resolved: pin the file here.
             path, _, name = file.partition("#")
-            return PsfImage(inputs.pin(path), name, float(value["pixel_scale"]))
-        return PsfImage(Input(file["path"], file["sha256"]), file.get("name", ""), float(value["pixel_scale"]))
+            return PsfImage(inputs.pin(path), name, size, pixel)
+        return PsfImage(Input(file["path"], file["sha256"]), file.get("name", ""), size, pixel)
     shape = {key: value["ellipticity"][key] for key in ("e1", "e2")} if "ellipticity" in value else {}
     return typed.build(Psf, {**{key: part for key, part in value.items() if key != "ellipticity"}, **shape})
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lanewise.families.shear import scene
-from lanewise.families.shear.scene import SHAPES, Galaxy, Image, Psf, PsfImage
+from lanewise.families.shear.scene import SHAPES, AnyPsf, Galaxy, Image
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
 
@@ -40,7 +40,7 @@ class Simulation:
     truths: str = "central"
     given: tuple[str, ...] = ()
     bias: Planted = field(default_factory=Planted)
-    psf: Psf | PsfImage | None = None
+    psf: AnyPsf | None = None
     galaxy: Galaxy | None = None
 
     def differs(self, model: Galaxy) -> bool:
@@ -99,7 +99,7 @@ def faults(config: Mapping[str, Any], model: Galaxy, simulated: Galaxy) -> Itera
         model, simulated: the galaxies of the two.
     """
     value = config.get(KEY, {})
-    if value.get("psf", {}).get("type") == "Image":
+    if value.get("psf", {}).get("type") in ("Image", "PerExposure"):
         yield (KEY, "psf", "type"), "images are simulated with a Gaussian or a Moffat here; give the model the image"
     of_model, of_images = dict(model.parameters), dict(simulated.parameters)
     for at, name in enumerate(value.get("given", ())):

@@ -7,6 +7,7 @@ import io
 import os
 import zipfile
 import zlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from lanewise.errors import DataError
 from lanewise.families.shear import fits_images
+from lanewise.families.shear.fits_images import Sky
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import beside
 from lanewise.storage import inputs
@@ -30,10 +32,12 @@ class Stamps:
     Attributes:
         values: pixel values in the file's own units, shape (n, ny, nx).
         pixel_scale: size of a pixel [arcsec] from a FITS header; None if the file states none.
+        sky: celestial coordinates from a FITS header; None if it has none, or if they were not asked for.
     """
 
     values: np.ndarray
     pixel_scale: float | None
+    sky: Sky | None = None
 
 
 def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
@@ -61,13 +65,35 @@ def load(file: Input, name: str) -> Stamps:
     return read(inputs.read(file), file.path, name)
 
 
-def read(raw: bytes, path: str, name: str = "") -> Stamps:
+_planes: OrderedDict[tuple[Input, str], Stamps] = OrderedDict()
+# Planes in memory for the next object [bytes].
+_PLANES_BYTES = 1 << 29
+
+
+def plane(file: Input, name: str) -> Stamps:
+    """The images in a pinned file with their coordinates in the sky, whose pixels need not be squares.
+
+    The last planes are kept, up to 512 MiB: the objects of a survey lie many to a file.
+
+    Raises:
+        DataError: the file has changed, or cannot be read as images.
+        InputUnreachable: it is not there, or storage cannot be reached.
+    """
+    found = _planes.pop((file, name), None) or read(inputs.read(file), file.path, name, sky=True)
+    _planes[file, name] = found
+    while len(_planes) > 1 and sum(one.values.nbytes for one in _planes.values()) > _PLANES_BYTES:
+        _planes.popitem(last=False)
+    return found
+
+
+def read(raw: bytes, path: str, name: str = "", *, sky: bool = False) -> Stamps:
     """The images in a file.
 
     Args:
         raw: content of the file.
         path: path of the file, for error messages; its suffix decides the format.
         name: name of the array in an NPZ or HDF5 file, or name or number of the FITS extension; empty: the only one.
+        sky: read celestial coordinates, and not the size of a pixel.
 
     Raises:
         DataError: the file cannot be read as images.
@@ -76,13 +102,17 @@ def read(raw: bytes, path: str, name: str = "") -> Stamps:
     if reader is None:
         raise DataError(f"{path}: expected a file that ends in {', '.join(_READERS)}")
     try:
-        values, scale = reader(raw, path, name)
+        if sky and reader is fits_images.read:
+            values, coordinates = fits_images.read_with_sky(raw, path, name)
+            scale = None
+        else:
+            (values, scale), coordinates = reader(raw, path, name), None
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if values.dtype.kind not in "fiub" or values.ndim not in {2, 3}:
         found = f"{values.dtype} of shape {values.shape}"
         raise DataError(f"{path}: expected numbers of shape (ny, nx) or (n, ny, nx), got {found}")
-    return Stamps(values if values.ndim == 3 else values[None], scale)
+    return Stamps(values if values.ndim == 3 else values[None], scale, coordinates)
 
 
 def contradiction(stated: float, configured: float, key: str) -> str:
@@ -126,6 +156,7 @@ _READERS = {
     ".fits": fits_images.read,
     ".fit": fits_images.read,
     ".fits.gz": fits_images.read,
+    ".fits.fz": fits_images.read,
     ".npz": _npz,
     ".npy": _npy,
     ".h5": _hdf5,

@@ -61,6 +61,16 @@ class Finder:
         row, column = np.unravel_index(np.argmax(gain), gain.shape)
         return np.array([x.places[column], y.places[row]])
 
+    def on_sky(self, image: np.ndarray, weight: np.ndarray | None, frame: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """The galaxy's offset along the axes of the sky from its place in an exposure [pixel], shape (2,).
+
+        Args:
+            frame, offset: those of the exposure, see `exposures.Exposure`.
+        """
+        found = np.linalg.solve(frame, self(image, weight, offset) - offset)
+        low, high = (np.array([axis.middle + side * axis.half for axis in self._axes]) for side in (-1, 1))
+        return np.asarray(np.clip(found, low, high))
+
 
 class _Axis:
     """Whole-pixel shifts that the prior allows along one axis.
@@ -72,6 +82,7 @@ class _Axis:
 
     Attributes:
         middle: centre of the prior, as an offset from the image's centre [pixel].
+        half: half of the width that is searched [pixel].
         places: the shifts, moved just inside the bounds [pixel], shape (place,).
         template: a Gaussian at each shift, shape (place, pixel).
     """
@@ -83,11 +94,11 @@ class _Axis:
             mean, width = prior.values
             reach = _SEARCHED_SIGMAS * width
             low, high = max(mean - reach, -n / 2), min(mean + reach, n / 2)
-        self.middle, half = (low + high) / 2, _INSIDE_SHARE * (high - low) / 2
+        self.middle, self.half = (low + high) / 2, _INSIDE_SHARE * (high - low) / 2
         whole = np.arange(math.ceil(low), math.floor(high) + 1)
         # A prior narrower than a pixel may contain no whole shift.
         whole = whole if whole.size else np.array([self.middle])
-        self.places = np.clip(whole, self.middle - half, self.middle + half)
+        self.places = np.clip(whole, self.middle - self.half, self.middle + self.half)
         self.template = np.exp(-((np.arange(n) - (n - 1) / 2 - whole[:, None]) ** 2) / (2 * sigma**2))
 
     def about(self, mean: float) -> _Axis:

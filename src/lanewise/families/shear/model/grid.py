@@ -18,14 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.exposures import Exposure
 from lanewise.families.shear.model.fourier import (
     Numbers,
+    numbers_of,
     on_device,
     squared_wave_numbers,
     transfer,
 )
 from lanewise.families.shear.model.light import Ellipse, Light
 from lanewise.families.shear.model.refine import Window, Windows
+from lanewise.manifest.problem import Data
 
 # Modes whose transfer is below this are left out. The transfer is 1 at k = 0.
 _BAND_EDGE = 1e-9
@@ -89,44 +92,67 @@ class Modes(NamedTuple):
 
 
 class GridRenderer:
-    """Images of a config's galaxies; x, y are offsets from the middle of the stamp [pixel]."""
+    """Images of a config's galaxies; x, y are offsets from the middle of the stamp [pixel].
 
-    def __init__(self, config: ShearConfig, grid: Grid) -> None:
+    Args:
+        name: of the prepared arrays of exposures.
+    """
+
+    def __init__(self, config: ShearConfig, grid: Grid, name: str = "modes") -> None:
+        self._config, self._name = config, name
+        self._rectangles = rectangles(config, grid)
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._scale = config.image.pixel_scale
         self._size = config.image.size_y, config.image.size_x
         self._modes: tuple[Modes, ...] = on_device(modes_of(config, grid), self._dtype)
-        self._image = jax.custom_jvp(self._own_image)
+        self._image = jax.custom_jvp(self._one_by_one)
         self._image.defjvp(self._jvp)
 
-    def __call__(self, p: Mapping[str, Any]) -> jax.Array:
-        """The image, shape (ny, nx) [flux per pixel]."""
-        return self._image(self.numbers(p))
+    def __call__(self, p: Mapping[str, Any], data: Data | None = None) -> jax.Array:
+        """The image, shape (ny, nx) [flux per pixel].
 
-    def numbers(self, p: Mapping[str, Any]) -> Numbers:
+        Args:
+            data: prepared arrays of one exposure; None, or without a frame: the pixels and PSF of the config.
+        """
+        if data is None or "frame" not in data:
+            return self._image(self.numbers(p), self._modes)
+        own = [data[name].astype(self._dtype) for name in self._names]
+        modes = tuple(
+            each._replace(weight=weight, turn=(cos, sin))
+            for each, (weight, cos, sin) in zip(self._modes, own, strict=True)
+        )
+        return self._image(self.numbers(p, data["frame"].astype(self._dtype)), modes)
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"{self._name}{at}" for at in range(len(self._modes))]
+
+    def prepare(self, exposure: Exposure) -> dict[str, np.ndarray]:
+        """Weight, and cosine and sine of its phase, of the modes of an exposure, each of shape (3, n_ky, n_kx)."""
+        weights = [_weight(self._config, each, each.size, exposure) for each in self._rectangles]
+        turned = [np.stack([np.abs(w), np.cos(np.angle(w)), np.sin(np.angle(w))]) for w in weights]
+        return dict(zip(self._names, turned, strict=True))
+
+    def numbers(self, p: Mapping[str, Any], frame: jax.Array | None = None) -> Numbers:
         """What the modes depend on, for these parameters."""
-        return Numbers(self._light.ellipse(p), p["x"] * self._scale, p["y"] * self._scale, self._light.parts(p))
+        return numbers_of(self._light, p, self._scale, frame)
 
     def image(self, numbers: Numbers, modes: Sequence[Modes]) -> jax.Array:
         """The image for these numbers as the sum of these modes, which may be others than those of the grid."""
         shape = self._light.transform(_flat(modes, numbers.ellipse), numbers.parts)
         return _sum(modes, shape, numbers, self._size)
 
-    def _own_image(self, numbers: Numbers) -> jax.Array:
-        """The image as the sum of the grid's modes."""
-
-        def draw(numbers: Numbers) -> jax.Array:
-            return self.image(numbers, self._modes)
-
-        # Many images at a time would leave the nearest cache of a CPU.
-        one_by_one = jax.custom_batching.sequential_vmap(draw)
-        found: jax.Array = jax.lax.platform_dependent(numbers, cpu=one_by_one, default=draw)
+    def _one_by_one(self, numbers: Numbers, modes: Sequence[Modes]) -> jax.Array:
+        """As `image`; on a CPU, where many at a time would leave the nearest cache, one after the other."""
+        one_by_one = jax.custom_batching.sequential_vmap(self.image)
+        found: jax.Array = jax.lax.platform_dependent(numbers, modes, cpu=one_by_one, default=self.image)
         return found
 
-    def _jvp(self, primals: tuple[Numbers], tangents: tuple[Numbers]) -> tuple[jax.Array, jax.Array]:
+    def _jvp(self, primals: tuple[Numbers, Any], tangents: tuple[Numbers, Any]) -> tuple[jax.Array, jax.Array]:
         """The image and its change, from the analytic slopes of the modes."""
-        (numbers,), (by,), modes = primals, tangents, self._modes
+        # No derivative with respect to the modes is needed.
+        (numbers, modes), (by, _) = primals, tangents
         shape, slope, by_parts = self._light.slopes(_flat(modes, numbers.ellipse), numbers.parts)
         slopes = zip(jax.tree.leaves(by_parts), jax.tree.leaves(by.parts), strict=True)
         growth = slope * _flat(modes, by.ellipse) + sum(derivative * dot for derivative, dot in slopes)
@@ -193,14 +219,23 @@ def _ends(config: ShearConfig) -> tuple[float, float]:
     return float(end_y), float(end_x)
 
 
-def _modes(config: ShearConfig, rectangle: Rectangle, size: tuple[int, int]) -> Modes:
+def _weight(
+    config: ShearConfig, rectangle: Rectangle, size: tuple[int, int], exposure: Exposure | None = None
+) -> np.ndarray:
+    """Factor from the galaxy's transform to flux per pixel, of every mode."""
     (step_y, step_x), scale = rectangle.step, config.image.pixel_scale
     kx, ky = rectangle._replace(size=size).axes
     # The image is real: a mode with kx > 0 also counts for its conjugate at −k.
     area = step_x * step_y / (2 * np.pi) ** 2 * scale**2
-    weight = transfer(config, kx, ky) * np.where(kx > 0, 2.0, 1.0) * area * rectangle.window(kx, ky)
+    weight = transfer(config, kx, ky, exposure) * np.where(kx > 0, 2.0, 1.0) * area * rectangle.window(kx, ky)
     kept_x, kept_y = rectangle.axes
-    weight = np.where((np.abs(ky) <= kept_y[-1])[:, None] & (kx <= kept_x[-1]), weight, 0)
+    return np.where((np.abs(ky) <= kept_y[-1])[:, None] & (kx <= kept_x[-1]), weight, 0)
+
+
+def _modes(config: ShearConfig, rectangle: Rectangle, size: tuple[int, int]) -> Modes:
+    scale = config.image.pixel_scale
+    kx, ky = rectangle._replace(size=size).axes
+    weight = _weight(config, rectangle, size)
     turn = None
     if np.iscomplexobj(weight):
         angle, weight = np.angle(weight), np.abs(weight)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.exposures import Exposure
 from lanewise.families.shear.model.fourier import ModeLikelihood
 from lanewise.families.shear.model.grid import Grid, GridRenderer
 from lanewise.families.shear.model.render import STAMP
@@ -30,11 +31,16 @@ class PixelLikelihood:
     def __init__(self, renderer: GridRenderer, sigma: float | None) -> None:
         self._renderer, self._sigma = renderer, sigma
 
-    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    def prepare(self, data: Mapping[str, np.ndarray], exposure: Exposure | None = None) -> Mapping[str, np.ndarray]:
         """The image in units of the noise, shape (ny, nx), and `root` = 1/σ, of that shape or of shape ().
 
-        Masked pixels (weight 0) become 0, also if they are not finite. Negative or NaN weights become NaN.
+        Masked pixels (weight 0) become 0, also if they are not finite. Negative or NaN weights become NaN. Of an
+        exposure also its `frame` and its modes.
         """
+        if exposure is not None:
+            own = {**self._renderer.prepare(exposure), "frame": exposure.frame}
+            whitened = self.prepare(data)
+            return {**own, **{name: exposure.counts * array for name, array in whitened.items()}}
         if self._sigma is not None:
             return {"image": data["image"] / self._sigma, "root": np.array(1 / self._sigma)}
         root = np.sqrt(np.where(data["weight"] >= 0, data["weight"], np.nan))
@@ -42,11 +48,11 @@ class PixelLikelihood:
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """−χ²/2 over the pixels that are not masked."""
-        return -0.5 * jnp.sum((data["image"] - self._renderer(p) * data["root"]) ** 2)
+        return -0.5 * jnp.sum((data["image"] - self._renderer(p, data) * data["root"]) ** 2)
 
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """The model image in units of each pixel's σ, shape (ny nx,); 0 for a masked pixel."""
-        whitened: jax.Array = self._renderer(p) * data["root"]
+        whitened: jax.Array = self._renderer(p, data) * data["root"]
         return whitened.ravel()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from lanewise.engine.lanes import SharedOut, over_lanes
 from lanewise.engine.results import Goodness, Result
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model import exposures
 from lanewise.families.shear.model.fourier import transfer
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.statistics.goodness import Filter, goodness, sizes
@@ -44,8 +45,10 @@ def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Conve
     if limit is None:
         limit = 0.0 if shear_problem.config.simulation.differs(shear_problem.config.galaxy) else P_MIN
     found: list[Result] = [result for result, _ in fits]
-    for model in {result.model for result in found}:
-        own = [at for at, result in enumerate(found) if result.model == model]
+    # Images of one model and of one number of exposures are drawn together.
+    kinds = [(result.model, data["image"].shape) for result, data in fits]
+    for model, shape in dict.fromkeys(kinds):
+        own = [at for at, kind in enumerate(kinds) if kind == (model, shape)]
         for first in range(0, len(own), _TOGETHER):
             block = own[first : first + _TOGETHER]
             for at, result in zip(
@@ -66,10 +69,10 @@ def _of(problem: ShearProblem, model: str) -> ShearProblem:
 
 @functools.lru_cache(maxsize=8)
 def _program(problem: ShearProblem) -> SharedOut:
-    """Of latents and given parameters: the slopes, shape (ny, nx, n), and the image."""
+    """Of latents and what `ShearProblem.seen` says: the slopes, shape ([e,] ny, nx, n), and the image."""
 
-    def image(latents: jax.Array, given: jax.Array) -> tuple[jax.Array, jax.Array]:
-        found = problem.image(latents, given)
+    def image(latents: jax.Array, seen: Data) -> tuple[jax.Array, jax.Array]:
+        found = problem.image(latents, seen)
         return found, found
 
     one = jax.jacfwd(image, has_aux=True)
@@ -79,7 +82,7 @@ def _program(problem: ShearProblem) -> SharedOut:
 
 @functools.lru_cache(maxsize=8)
 def _psf(config: ShearConfig) -> Filter:
-    """The image of a point source."""
+    """The image of a point source, by the config's point-spread function."""
     image = config.image
     kx, ky = (
         2 * np.pi * at / image.pixel_scale for at in (np.fft.rfftfreq(image.size_x), np.fft.fftfreq(image.size_y))
@@ -92,14 +95,30 @@ def _psf(config: ShearConfig) -> Filter:
 def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: float) -> Iterator[Result]:
     padded = [*fits, *[fits[0]] * (_TOGETHER - len(fits))]
     latents = np.stack([_best(result, problem.names) for result, _ in padded])
-    given = np.stack([np.asarray(data.get("given", ())) for _, data in padded])
-    drawn = jax.device_get(_program(problem)(latents, given))
-    psf, (x, y) = _psf(problem.config), (problem.names.index(axis) for axis in "xy")
+    each = [problem.seen(data) for _, data in padded]
+    drawn = jax.device_get(
+        _program(problem)(latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
+    )
+    psf, axes = _psf(problem.config), [problem.names.index(axis) for axis in "xy"]
     for at, (result, data) in enumerate(fits):
         slopes, image = (np.asarray(array[at], np.float64) for array in drawn)
-        root, galaxy = _root(problem.config, data), Filter("galaxy", image, (latents[at, x], latents[at, y]))
-        found = goodness(data["image"], root, image, np.moveaxis(slopes, -1, 0), (psf, galaxy))
+        root, place = _root(problem.config, data), latents[at, axes]
+        filters = (psf, Filter("galaxy", image, place))
+        if exposures.are_in(data):
+            filters = _of_exposures(problem.config, data, psf, image, place)
+        found = goodness(data["image"], root, image, np.moveaxis(slopes, -1, 0), filters)
         yield _marked(result, found, float(np.linalg.norm(image * root)), limit)
+
+
+def _of_exposures(
+    config: ShearConfig, data: Data, psf: Filter, image: np.ndarray, place: np.ndarray
+) -> tuple[Filter, Filter]:
+    """The filters for every exposure; the galaxy's place x, y is along the axes of the sky."""
+    middle = np.array([*config.image.middle.values()])
+    centres = [middle + one.offset + one.frame @ (place - middle) for one, _ in exposures.each(config, data)]
+    n = len(image)
+    point = Filter(psf.name, np.stack([psf.image] * n), np.stack([np.asarray(psf.centre)] * n))
+    return point, Filter("galaxy", image, np.stack(centres))
 
 
 def _best(result: Result, names: Sequence[str]) -> np.ndarray:
@@ -131,6 +150,7 @@ def _told(found: Goodness, seen: Sequence[str]) -> Iterator[str]:
     if "peak_p" in seen:
         shape = {"pixel": "a single pixel", "psf": "a point source", "galaxy": "the galaxy"}[found.peak_shape]
         place = f"x = {found.peak_x:g}, y = {found.peak_y:g}"
+        place += f" of exposure {found.peak_exposure}" if found.peak_exposure else ""
         yield f"a residual of {found.peak_sigma:.3g} σ in the shape of {shape} at {place}; mask it, or model it"
     if "prior_p" in seen:
         yield f"the priors hold the fit {found.prior_sigma:.3g} σ from the data; widen or move them"

@@ -12,6 +12,7 @@ import numpy as np
 
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model import exposures
 from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.grid import Grid, GridRenderer
 from lanewise.families.shear.model.likelihood import choose
@@ -46,6 +47,11 @@ class ShearProblem:
     variance [1/flux²], 0 for a masked pixel; `given`, the true values that the config gives to the model; `centre`, the
     mean of this image's Normal prior on x, y, in place of the config's. After `prepare` also `place`, the offset x, y
     at which the search for the mode starts [pixel from the middle].
+
+    Of an object with exposures, the data have a leading axis (`exposures.OBSERVED`), and x, y are offsets along the
+    axes of the sky, in units of the config's pixel scale: `jacobian`, shape (e, 2, 2) [arcsec per pixel], from pixels
+    to the sky; `offset`, shape (e, 2), the place of the object [pixel from the middle of the stamp]; `flux_factor`,
+    shape (e,), flux in the exposure over that of the galaxy; `psf`, shape (e, ny, nx), and `psf_centre`, shape (e, 2).
     """
 
     def __init__(self, config: ShearConfig, grid: Grid | None = None) -> None:
@@ -72,7 +78,10 @@ class ShearProblem:
         # A fit may end far from the points at which the grid's error was predicted, so `flaw` measures it there. It
         # allows ten times the error of an image, which float32 resolves, and twice the shift of an estimate.
         single = in_precision(config, "float32")
-        self._check_renderers = GridRenderer(single, self.grid), GridRenderer(single, better(self.grid))
+        self._check_renderers = (
+            GridRenderer(single, self.grid),
+            GridRenderer(single, better(self.grid), "better_modes"),
+        )
         self._sigma = None if is_strict(config) else config.image.noise.sigma
 
     @property
@@ -103,13 +112,48 @@ class ShearProblem:
 
     def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The data in the likelihood's form, with `given`, `centre` and `place`."""
-        found = dict(self._likelihood.prepare(data))
+        found = self._likelihoods(data)
         if self._given:
             found["given"] = data["given"] - self._origin(self._given)
         if self._mean is not None:
             found["centre"] = data.get("centre", self._mean) - self._origin("xy")
-        found["place"] = self._find(data["image"], data.get("weight"), found.get("centre"))
+        found["place"] = self._place(data, found.get("centre"))
         return found
+
+    def seen(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What `image` needs to know of the data: the frames and modes of exposures, and given parameters."""
+        found = {"given": data["given"] - self._origin(self._given)} if self._given else {}
+        if exposures.are_in(data):
+            shown = [
+                {**self._check_renderers[0].prepare(one), "frame": one.frame}
+                for one, _ in exposures.each(self.config, data)
+            ]
+            found |= {name: np.stack([each[name] for each in shown]) for name in shown[0]}
+        return found
+
+    def _likelihoods(self, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The data in the likelihood's form, and the modes by which `flaw` checks it; exposures along the first axis.
+
+        With `modes` they are those of the likelihood, too.
+        """
+        if not exposures.are_in(data):
+            return dict(self._likelihood.prepare(data))
+        parts = [
+            {
+                **self._check_renderers[0].prepare(one),
+                **self._check_renderers[1].prepare(one),
+                **self._likelihood.prepare(own, one),
+            }
+            for one, own in exposures.each(self.config, data)
+        ]
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def _place(self, data: Mapping[str, np.ndarray], centre: np.ndarray | None) -> np.ndarray:
+        """Offset x, y at which the search for the mode starts, shape (2,)."""
+        if not exposures.are_in(data):
+            return self._find(data["image"], data.get("weight"), centre)
+        first, own = next(iter(exposures.each(self.config, data)))
+        return self._find.on_sky(own["image"], own.get("weight"), first.frame, first.offset)
 
     def start(self, data: Data) -> jax.Array:
         """Start of the search, shape (n,): the centre of every prior, and the detected x and y."""
@@ -130,18 +174,24 @@ class ShearProblem:
         prior = self._latents.log_prior(self._from_mean(position, data)) + self._latents.log_jacobian(position)
         if self._disc_power:
             prior += self._disc_power * _log_disc(_shape(parameters))
-        return jnp.where(exists, prior + self._likelihood.log_likelihood(parameters, data), -jnp.inf)
+        return jnp.where(exists, prior + self._log_likelihood(parameters, data), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
         inner = {name: value - self._middle.get(name, 0.0) for name, value in latents.items()}
-        return self._likelihood.log_likelihood(self._complete(inner, data)[0], data)
+        return self._log_likelihood(self._complete(inner, data)[0], data)
+
+    def _log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
+        """The sum over the exposures."""
+        return jnp.sum(exposures.over(lambda one: self._likelihood.log_likelihood(p, one), data))
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
 
         def whitened(u: jax.Array) -> jax.Array:
-            return self._likelihood.prediction(self._parameters(u, data)[0], data)
+            p = self._parameters(u, data)[0]
+            found: jax.Array = exposures.over(lambda one: self._likelihood.prediction(p, one), data)
+            return found.ravel()
 
         jacobian: jax.Array = jax.jacfwd(whitened)(position)
         found: jax.Array = jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
@@ -179,21 +229,24 @@ class ShearProblem:
         found: jax.Array = jnp.minimum(least, jax.lax.cond(least > 1, shift, lambda: least))
         return found
 
-    def image(self, latents: jax.Array, given: jax.Array) -> jax.Array:
-        """The image for latents in their own units, shape (n,), in float32, shape (ny, nx) [flux per pixel].
+    def image(self, latents: jax.Array, seen: Data) -> jax.Array:
+        """The image for latents in their own units, shape (n,), in float32, shape ([e,] ny, nx) [flux per pixel].
 
         Args:
-            given: the parameters that the config gives to the model.
+            seen: from the data by `seen`.
         """
         inner = latents - self._origin(self.names)
-        given = given - self._origin(self._given)
-        p = self._complete(dict(zip(self.names, inner, strict=True)), {"given": given})[0]
-        return self._check_renderers[0]({name: value.astype(jnp.float32) for name, value in p.items()})
+        p = self._complete(dict(zip(self.names, inner, strict=True)), seen)[0]
+        return self._rendered(p, seen, 0)
 
     def _drawn(self, position: jax.Array, data: Data, which: int) -> jax.Array:
-        """The image on the grid (0) or on a better one (1), in float32, shape (ny, nx) [flux per pixel]."""
-        p = {name: value.astype(jnp.float32) for name, value in self._parameters(position, data)[0].items()}
-        return self._check_renderers[which](p)
+        """The image on the grid (0) or on a better one (1), in float32, shape ([e,] ny, nx) [flux per pixel]."""
+        return self._rendered(self._parameters(position, data)[0], data, which)
+
+    def _rendered(self, p: Mapping[str, Any], data: Data, which: int) -> jax.Array:
+        single = {name: value.astype(jnp.float32) for name, value in p.items()}
+        drawn: jax.Array = exposures.over(lambda one: self._check_renderers[which](single, one), data)
+        return drawn
 
     def _from_mean(self, position: jax.Array, data: Data) -> jax.Array:
         """The position with x and y less the mean of this image's Normal prior; as it is if they have bounds."""

@@ -120,8 +120,15 @@ def results_of(record: Record, run_ids: Sequence[str]) -> dict[str, tuple[Planne
 
 
 def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
-    """The image of a realization, simulated or read again, and the model at the posterior mean."""
+    """The image of a realization, simulated or read again, and the model at the posterior mean.
+
+    Of an object with exposures it is the first one.
+    """
+    import jax
+
+    from lanewise.families.shear.model import exposures
     from lanewise.families.shear.model.draw import draw
+    from lanewise.families.shear.model.problem import ShearProblem
     from lanewise.machine import device
 
     config = shear_config.of(record.manifest)
@@ -129,9 +136,16 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     observed = registry.lanes(record.manifest.kind).observe(config, planned)
     given = {name: observed.truth[name] for name in config.simulation.given}
     means = {name: float(np.mean(draws)) for name, draws in result.posterior.items()}
-    model = np.asarray(draw(config, **given, **means), dtype=np.float64)
-    data = np.asarray(observed.data["image"], dtype=np.float64)
-    if (weight := observed.data.get("weight")) is not None:
+    seen = observed.data
+    if exposures.are_in(seen):
+        problem = ShearProblem(config)
+        at = np.array([means[name] for name in problem.names])
+        drawn = jax.jit(problem.image)(at, problem.seen(seen))
+        seen, model = {name: array[0] for name, array in seen.items()}, np.asarray(drawn[0], dtype=np.float64)
+    else:
+        model = np.asarray(draw(config, **given, **means), dtype=np.float64)
+    data = np.asarray(seen["image"], dtype=np.float64)
+    if (weight := seen.get("weight")) is not None:
         root = np.sqrt(weight)
     else:
         assert config.image.noise.sigma is not None

@@ -8,8 +8,8 @@ priors keep the fit from taking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import fft, special
@@ -23,20 +23,24 @@ _FREE, _INSIDE = 0.01, 0.25
 
 
 class Filter(NamedTuple):
-    """The image of what is looked for, shape (ny, nx), and its centre (x, y) [pixel from the lower left corner]."""
+    """The image of what is looked for, shape ([e,] ny, nx), and its centre (x, y) [pixel from the lower left corner].
+
+    The centre has the shape (2,) or (e, 2).
+    """
 
     name: str
     image: Array
-    centre: tuple[float, float]
+    centre: Any
 
 
 def goodness(data: Array, root: Array, model: Array, slopes: Array, filters: tuple[Filter, ...]) -> Goodness | None:
     """The goodness of a fit.
 
     Args:
-        data, model: the image and that of a fit near its mode, shape (ny, nx) [flux per pixel].
+        data, model: the image and that of a fit near its mode, shape (ny, nx), or (e, ny, nx) for e exposures
+            [flux per pixel].
         root: 1/σ of each pixel, 0 for a masked one, whose data may be anything.
-        slopes: derivatives of the model by the latents, in any units, shape (n, ny, nx).
+        slopes: derivatives of the model by the latents, in any units, shape (n, ny, nx) or (n, e, ny, nx).
         filters: what is looked for beside single pixels.
 
     Returns:
@@ -56,8 +60,8 @@ def goodness(data: Array, root: Array, model: Array, slopes: Array, filters: tup
     dof = int(counted.sum()) - len(basis)
     if dof <= 0:
         return None
-    along = np.einsum("kij,ij->k", basis, residual)
-    free = residual - np.einsum("k,kij->ij", along, basis)
+    along = np.tensordot(basis, residual, axes=residual.ndim)
+    free = residual - np.tensordot(along, basis, axes=1)
     with np.errstate(over="ignore"):
         chi2, held = float(np.sum(free**2)), float(along @ along)
     if not np.isfinite(chi2 + held):
@@ -70,8 +74,9 @@ def goodness(data: Array, root: Array, model: Array, slopes: Array, filters: tup
         dof=dof,
         chi2_p=chi2_p,
         peak_sigma=sigma,
-        peak_x=place[1] + 0.5,
-        peak_y=place[0] + 0.5,
+        peak_exposure=place[0],
+        peak_x=place[2] + 0.5,
+        peak_y=place[1] + 0.5,
         peak_shape=name,
         peak_p=peak_p,
         prior_sigma=held**0.5,
@@ -88,7 +93,7 @@ def sizes(found: Goodness, signal: float) -> Mapping[str, float]:
 
 
 def _basis(slopes: Array) -> Array:
-    """Orthonormal images with the same span, shape (n, ny, nx); slopes that vanish are left out."""
+    """Orthonormal images with the same span, shape (n, [e,] ny, nx); slopes that vanish are left out."""
     flat = slopes.reshape(len(slopes), -1)
     size = np.linalg.norm(flat, axis=1)
     flat = flat[size > 0] / size[size > 0, None]
@@ -98,8 +103,29 @@ def _basis(slopes: Array) -> Array:
 
 def _peak(
     free: Array, root: Array, basis: Array, filters: tuple[Filter, ...]
+) -> tuple[float, tuple[int, int, int], str, int]:
+    """Largest residual of any filter [σ], its place (exposure, y, x), the filter's name, and the number of places."""
+    if free.ndim == 2:
+        sigma, (y, x), name, n_places = _peak_of_one(free, root, basis, filters)
+        return sigma, (0, y, x), name, n_places
+    found = [
+        _peak_of_one(
+            free[at],
+            root[at],
+            basis[:, at],
+            tuple(Filter(each.name, each.image[at], each.centre[at]) for each in filters),
+        )
+        for at in range(len(free))
+    ]
+    best = max(range(len(found)), key=lambda at: abs(found[at][0]))
+    sigma, (y, x), name, _ = found[best]
+    return sigma, (best, y, x), name, sum(n_places for *_, n_places in found)
+
+
+def _peak_of_one(
+    free: Array, root: Array, basis: Array, filters: tuple[Filter, ...]
 ) -> tuple[float, tuple[int, int], str, int]:
-    """Largest residual of any filter [σ], its place (y, x), the filter's name, and the number of places."""
+    """The same of one image, shape (ny, nx), with its place (y, x)."""
     counted = root > 0
     share = 1 - np.sum(basis**2, axis=0)
     found = [("pixel", free, share, counted & (share > _FREE))]
@@ -123,7 +149,7 @@ def _peak(
     return (*best, sum(int(usable.sum()) for *_, usable in found))
 
 
-def _about(image: Array, padded: tuple[int, int], centre: tuple[float, float]) -> Array:
+def _about(image: Array, padded: tuple[int, int], centre: Sequence[float]) -> Array:
     """A larger, periodic image in which `centre` is at the centre of the first pixel."""
     ky, kx = fft.fftfreq(padded[0])[:, None], fft.rfftfreq(padded[1])
     turn = np.exp(2j * np.pi * (kx * (centre[0] - 0.5) + ky * (centre[1] - 0.5)))
