@@ -55,6 +55,7 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("stats M", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
     ("stats summary.csv --output-dir stats", {"heterodyne": INVALID, "model": INVALID}),
     ("aggregate M --wait --deadline 1 --strict", {"shear": 4, "calibration": 4}),
+    ("check M --max-abs-m 0.5 --output-dir checked", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
     ("aggregate M --figures", {"shear": USAGE, "calibration": USAGE, "model": USAGE}),
     ("plan M --no-memory --target-sigma-m 0.1", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
     ("compare M M", {"shear": USAGE, "calibration": USAGE, "heterodyne": USAGE}),

@@ -1,4 +1,4 @@
-"""`lanewise stats`: m, c and the verdict from a summary, as the published page has it."""
+"""`lanewise stats`: m, c and the verdict from a summary, as the published page has it; and `lanewise check`."""
 
 from __future__ import annotations
 
@@ -71,3 +71,47 @@ def stats(
     aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))
     print(text(aggregate.concluded(results), origin or source))
     print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}.json'.removeprefix('/'))}")
+
+
+def check(
+    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="Path or URL of the manifest (YAML).")],
+    max_abs_m: Annotated[
+        float | None, typer.Option("--max-abs-m", help="The bound on |m|; default: the manifest's.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0, help="Add pairs only if they end within this time.")
+    ] = 5.0,
+    output_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--output-dir", metavar="URL", help="Where results go; default: the campaign's output, and -check."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes, as for run.")] = 1,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.width=8; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Decide in minutes whether |m| is below its bound, for CI.
+
+    Runs ±g pairs of the manifest's scene and method at its largest shears: at first a few, then as many as their
+    scatter says, within the time. What is in the output already is not computed again.
+
+    Exits with 0 (PASS), 3 (FAIL), 4 (INCONCLUSIVE: the time is over) or 5 (INVALID).
+    """
+    from lanewise.families.shear import guardrail
+    from lanewise.machine import progress
+    from lanewise.report.page import REPORT
+    from lanewise.statistics.verdict import EXIT_CODES
+
+    record = guardrail.small_form(manifest, overrides or (), max_abs_m=max_abs_m, url=output_dir)
+    with progress.reporter(as_json=as_json) as reporter:
+        found = guardrail.check(record, minutes, overwrite=overwrite, n_workers=workers, progress=reporter)
+        reporter.say("checked", found.line, verdict=found.verdict, pairs=found.n_pairs)
+        reporter.say("report", f"report: {record.store.where(REPORT)}")
+        if found.out_of_time:
+            reporter.say("next", f"next: the same command again goes on with these {found.n_pairs} pairs")
+    raise typer.Exit(EXIT_CODES[found.verdict])
