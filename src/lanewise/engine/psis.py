@@ -12,9 +12,9 @@ Array = np.ndarray
 # Smallest number of tail draws for a Pareto fit.
 _MIN_TAIL = 5
 # If the log weights of the tail differ by less than this, they are equal up to rounding: there is no tail to fit.
-_EQUAL_WITHIN = 1e-9
+EQUAL_WITHIN = 1e-9
 # Prior of the shape, equivalent to ten draws at 0.5, and the grid of the fit (Zhang & Stephens 2009).
-_PRIOR_DRAWS, _PRIOR_SHAPE, _PRIOR_SCALE, _GRID = 10, 0.5, 3, 30
+PRIOR_DRAWS, PRIOR_SHAPE, PRIOR_SCALE, GRID = 10, 0.5, 3, 30
 
 
 def smooth(log_weights: Array) -> tuple[Array, Array]:
@@ -36,7 +36,7 @@ def smooth(log_weights: Array) -> tuple[Array, Array]:
     cut = np.maximum(ordered[:, -tail - 1], np.log(np.finfo(float).tiny))
     shapes = np.full(len(flat), np.inf)
     for row, values in enumerate(ordered):
-        if -cut[row] < _EQUAL_WITHIN:
+        if -cut[row] < EQUAL_WITHIN:
             shapes[row] = 0.0
             continue
         # Draws that tie with the cut are not in the tail.
@@ -85,9 +85,9 @@ def _fit(excess: Array) -> tuple[float, float]:
         Zhang & Stephens 2009, with the weakly informative prior of Vehtari et al. 2024.
     """
     n = excess.size
-    n_grid = _GRID + int(np.sqrt(n))
+    n_grid = GRID + int(np.sqrt(n))
     grid = 1 - np.sqrt(n_grid / (np.arange(1, n_grid + 1) - 0.5))
-    grid = grid / (_PRIOR_SCALE * excess[int(n / 4 + 0.5) - 1]) + 1 / excess[-1]
+    grid = grid / (PRIOR_SCALE * excess[int(n / 4 + 0.5) - 1]) + 1 / excess[-1]
     shapes = np.log1p(-grid[:, None] * excess).mean(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_likelihood = n * (np.log(-grid / shapes) - shapes - 1)
@@ -96,7 +96,7 @@ def _fit(excess: Array) -> tuple[float, float]:
     rate = np.sum(grid[kept] * share[kept]) / share[kept].sum()
     shape = float(np.log1p(-rate * excess).mean())
     scale = -shape / rate
-    return (n * shape + _PRIOR_DRAWS * _PRIOR_SHAPE) / (n + _PRIOR_DRAWS), float(scale)
+    return (n * shape + PRIOR_DRAWS * PRIOR_SHAPE) / (n + PRIOR_DRAWS), float(scale)
 
 
 def _quantiles(probability: Array, shape: float, scale: float) -> Array:

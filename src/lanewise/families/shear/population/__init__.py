@@ -1,0 +1,1 @@
+"""Populations: many galaxies that share a shear, each reduced to its likelihood of that shear."""

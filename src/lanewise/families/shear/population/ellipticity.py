@@ -1,0 +1,66 @@
+"""Distributions of intrinsic ellipticity, and what a shear makes of them.
+
+Ellipticities are in the g-convention, |e| = (1 − q) / (1 + q), in which a shear maps e to (e + g) / (1 + g* e). All
+distributions here depend on |e| alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# A density over the disc |e| < 1 is exp(−|e|²/2σ²) times (1 − |e|²) to this power. If |e| has a Rayleigh distribution,
+# e is Gaussian.
+POWERS = {"Gaussian": 0, "Rayleigh": 0, "BernsteinArmstrong": 2}
+
+
+def log_density(e: jax.Array, g: jax.Array, kind: str, sigma: float | jax.Array) -> jax.Array:
+    """Log density of sheared ellipticities.
+
+    Args:
+        e: sheared ellipticities, shape (…, 2), |e| < 1.
+        g: reduced shear, shape (…, 2), |g| < 1.
+        kind: a key of `POWERS`.
+        sigma: width per component.
+
+    Returns:
+        ln p(e | g), normalised over the disc, with the Jacobian of the shear.
+
+    Source:
+        Schneider et al. 2015 (arXiv:1411.2608); Bernstein & Armstrong 2014 (arXiv:1304.1843), eq. 24 for the disc.
+    """
+    along, across = e[..., 0] * g[..., 0] + e[..., 1] * g[..., 1], e[..., 1] * g[..., 0] - e[..., 0] * g[..., 1]
+    stretch = (1 - along) ** 2 + across**2  # |1 − g* e|²
+    intrinsic = jnp.sum((e - g) ** 2, axis=-1) / stretch
+    jacobian = 2 * jnp.log1p(-jnp.sum(g**2, axis=-1)) - 2 * jnp.log(stretch)
+    found: jax.Array = -intrinsic / (2 * sigma**2) + jacobian - log_norm(kind, sigma)
+    return found + POWERS[kind] * jnp.log1p(-intrinsic) if POWERS[kind] else found
+
+
+def log_norm(kind: str, sigma: float | jax.Array) -> jax.Array:
+    """Log of the integral of the density over the disc."""
+    a = 0.5 / sigma**2
+    tail = -jnp.expm1(-a)
+    if POWERS[kind] == 0:
+        return jnp.log(jnp.pi * tail / a)
+    return jnp.log(jnp.pi * (1 / a - 2 / a**2 + 2 * tail / a**3))
+
+
+def draw(kind: str, sigma: float, random: np.random.Generator) -> tuple[float, float]:
+    """One intrinsic ellipticity (e1, e2)."""
+    a = 0.5 / sigma**2
+    while True:
+        square, turn, share = random.random(3)
+        square = -math.log1p(square * math.expm1(-a)) / a
+        if share < (1 - square) ** POWERS[kind]:
+            size, angle = math.sqrt(square), 2 * math.pi * turn
+            return size * math.cos(angle), size * math.sin(angle)
+
+
+def sheared(e: tuple[float, float], g: tuple[float, float]) -> tuple[float, float]:
+    """The ellipticity after a shear."""
+    found = (complex(*e) + complex(*g)) / (1 + complex(*g).conjugate() * complex(*e))
+    return found.real, found.imag

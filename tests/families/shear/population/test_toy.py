@@ -1,0 +1,102 @@
+"""Linear Gaussian toys: the best shear of their populations is the mean of the data, however few the draws."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import logsumexp
+
+from lanewise.families.shear.population import ensemble, weights
+from lanewise.families.shear.population.nodes import Axis, Nodes
+from lanewise.machine import device
+
+SHAPE, NOISE, INTERIM = 0.2, 0.1, 0.3
+G, TOGETHER, N_GROUPS = 0.02, 500, 20
+NODES = Nodes((Axis(0.06), Axis(0.06, known=0.0)))
+
+
+def flat(g: np.ndarray) -> np.ndarray:
+    return np.zeros(g.shape[:-1])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def totals(n_galaxies: int, n_draws: int) -> tuple[jax.Array, jax.Array]:
+    """Σ ln L with and without the correction, shape (group, arm ±G, node); the arms share all random numbers."""
+    spread = jnp.sqrt(1 / (NOISE**-2 + INTERIM**-2))
+
+    def galaxies(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        keys = jax.random.split(key, 3)
+        data = SHAPE * jax.random.normal(keys[0], (TOGETHER, 1)) + NOISE * jax.random.normal(keys[1], (TOGETHER, 1))
+        noise = spread * jax.random.normal(keys[2], (TOGETHER, n_draws))
+        plus, minus = (arm(data + g, noise) for g in (G, -G))
+        return jnp.stack([plus[0], minus[0]]), jnp.stack([plus[1], minus[1]])
+
+    def arm(data: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        e = (data * spread**2 / NOISE**2 + noise)[..., None]
+        ratio = -((e - NODES.axes[0].points) ** 2) / (2 * SHAPE**2) + e**2 / (2 * INTERIM**2)
+        corrected = jax.vmap(weights.log_likelihood)(ratio, jnp.zeros(e.shape[:2]))
+        return corrected.sum(axis=0), logsumexp(ratio, axis=1).sum(axis=0)
+
+    parts = jax.lax.map(galaxies, jax.random.split(jax.random.key(1), n_galaxies // TOGETHER))
+    corrected, plain = (part.reshape(N_GROUPS, -1, 2, 5).sum(axis=1) for part in parts)
+    return corrected, plain
+
+
+def m_of(groups: jax.Array) -> tuple[float, float]:
+    """m with its error over the groups."""
+    each = np.asarray(groups)[..., None]
+
+    def m(total: np.ndarray) -> float:
+        plus, minus = (ensemble.posterior(arm, NODES, flat).mean()[0] for arm in total)
+        return float((plus - minus) / (2 * G) - 1)
+
+    without = np.array([m(each.sum(axis=0) - one) for one in each])
+    return m(each.sum(axis=0)), float(ensemble.jackknife_error(without))
+
+
+@pytest.mark.parametrize(
+    ("n_galaxies", "n_draws", "expected", "allowed"),
+    [(100_000, 10, -0.0115, 5e-4), (500_000, 30, -0.0039, 1e-4), (50_000, 100, -0.0012, 4e-4)],
+)
+def test_correction_removes_the_bias_of_few_draws(
+    n_galaxies: int, n_draws: int, expected: float, allowed: float
+) -> None:
+    device.prepare("cpu", "float64")
+    (corrected, error), (plain, of_plain) = (m_of(groups) for groups in totals(n_galaxies, n_draws))
+    assert max(error, of_plain) < allowed / 2  # two standard errors
+    assert plain == pytest.approx(expected, abs=3 * of_plain + 5e-5)  # the number has four digits
+    assert abs(corrected) < allowed
+
+
+@pytest.mark.slow
+def test_thirty_draws_and_three_hundred_give_the_same_shear() -> None:
+    device.prepare("cpu", "float64")
+    few, many = (totals(400_000, n)[0] for n in (30, 300))
+    assert m_of(few)[0] == pytest.approx(m_of(many)[0], abs=1e-4)
+
+
+def test_shear_of_a_thousand_nearly_round_galaxies() -> None:
+    """σ_e = 1e-3, σ_m = 1e-4, g = .05. Only distances count in the toy: the nodes lie within ± .01 of .045."""
+    device.prepare("cpu", "float64")
+    random, n, g, middle = np.random.default_rng(7), 1000, 0.05, 0.045
+    e = g + 1e-3 * random.normal(size=n)
+    data = e + 1e-4 * random.normal(size=n) - middle
+    draws = data[:, None] + 1e-4 * random.normal(size=(n, 64))
+    nodes = Nodes((Axis(0.01), Axis(0.01, known=0.0)))
+    ratio = -((draws[..., None] - nodes.axes[0].points) ** 2) / (2 * 1e-3**2)
+    values = np.asarray(jax.vmap(weights.log_likelihood)(jnp.asarray(ratio), jnp.zeros(draws.shape)))[..., None]
+    found = ensemble.posterior(values.sum(axis=0), nodes, flat)
+    width, expected = np.sqrt(found.covariance[0, 0]), np.std(data) / np.sqrt(n)
+    assert abs(found.mean()[0] + middle - g) / g <= 3e-3
+    assert width == pytest.approx(expected, rel=0.1)
+    # Without galaxies' draws: fifty blocks know the error to a tenth.
+    left_out = ensemble.jackknife(found, nodes, ensemble.blocks(values))
+    assert ensemble.jackknife_error(left_out)[0] == pytest.approx(expected, rel=0.3)
+    # The toy is quadratic: one step from the derivatives at the centre is the estimate, and so is the mean of the data.
+    assert ensemble.expansion(values.sum(axis=0), nodes)[0] == pytest.approx(found.mean()[0], abs=0.02 * expected)
+    assert found.mean()[0] == pytest.approx(data.mean(), abs=0.1 * expected)
+    assert found.cut == ()
