@@ -12,6 +12,7 @@ import numpy as np
 from lanewise.families.heterodyne.cmc import likelihood, support
 from lanewise.families.heterodyne.cmc.adjustment import adjustment
 from lanewise.families.heterodyne.cmc.posterior import Posterior
+from lanewise.families.heterodyne.cmc.prior import priors
 from lanewise.families.heterodyne.config import Label
 from lanewise.families.heterodyne.nlsq import labels
 from lanewise.families.heterodyne.nlsq.finish import Finish
@@ -30,7 +31,7 @@ def posterior(finish: Finish, fit: FitResult) -> tuple[Posterior, dict[str, Any]
     values = finish.data.c2[finish.weights > 0]
     spread = _NOISE_SCALE * _MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
     centre = float(problem.data.centre)
-    prior = support.priors(where, problem.scaling, searcher.kind, settings, centre, spread)
+    prior = priors(where, problem.scaling, searcher.kind, settings, centre, spread)
     basis = np.asarray(problem.scaling.basis)
     contrast, offset = (np.array([one.value for one in part]) for part in (fit.contrast, fit.offset))
     coefficients = np.linalg.lstsq(basis, np.stack([contrast, offset - centre], axis=1))[0].T

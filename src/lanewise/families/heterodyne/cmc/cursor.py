@@ -1,23 +1,29 @@
-"""From an unbounded position to bounded numbers and back, one number after the other."""
+"""From an unbounded position to bounded numbers and back, one number after the other.
+
+A number between two bounds is their distribution function of a standard normal position: a uniform prior is a standard
+normal one there. The prior of a shard, its K-th root, is then normal again with K times the variance, so that the
+consensus of shards is exact where the data say nothing, too. With a map whose prior has exponential tails it is not.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-
-from lanewise.engine.latents import Interval
+from jax.scipy.special import erf, erfinv
 
 # A start is kept this far inside its interval, relative to the width: the position of a bound is infinite.
 _MARGIN = 1e-3
+_ROOT_2 = math.sqrt(2.0)
 
 
 class Reader:
     """Reads the numbers of a position.
 
     Attributes:
-        log_jacobian: log |d numbers / d position| of those read so far.
+        log_jacobian: log |d numbers / d position| of those read so far, up to a constant.
     """
 
     def __init__(self, position: Any) -> None:
@@ -26,9 +32,9 @@ class Reader:
 
     def interval(self, low: Any, high: Any, _: Callable[[], Any]) -> Any:
         """The next number, which lies between these bounds."""
-        bounds, u = Interval(low, high), self._next()
-        self.log_jacobian += bounds.log_abs_det_jacobian(u, u)
-        return bounds(u)
+        u = self._next()
+        self.log_jacobian += jnp.log(high - low) - 0.5 * u**2
+        return low + (high - low) * 0.5 * (1 + erf(u / _ROOT_2))
 
     def line(self, _: Callable[[], Any]) -> Any:
         """The next number, which has no bounds."""
@@ -54,7 +60,7 @@ class Writer:
         """As `Reader.interval`; a number at or outside a bound is moved inside."""
         margin = _MARGIN * (high - low)
         number = jnp.clip(known(), low + margin, high - margin)
-        self._found.append(Interval(low, high).inv(number))
+        self._found.append(_ROOT_2 * erfinv(2 * (number - low) / (high - low) - 1))
         return number
 
     def line(self, known: Callable[[], Any]) -> Any:

@@ -2,20 +2,12 @@
 
 The position has one unbounded number per free unknown. A rate is log J(t_ref), alpha and D_offset/J(t_ref), as in a
 fit, because the posterior is close to a Gaussian in these; a speed likewise. The bounds of D0, alpha and D_offset make
-intervals of these numbers, each with ends that depend on the numbers before it (`engine.latents.Interval` maps them).
-The prior is a density in the user's parameters, so the determinants of all these maps belong to the density.
-
-f0 and f2 enter the correlation as the amplitude at mid-window exp(A) = f0 exp(−f1 (f2 − t_mid)) only. With a free f2
-the position has A, and its prior is the integral over all f0 and f2 with that amplitude: with L = log f0,
-
-    p(A | f1) = E over f0 of p(f2 = t_mid + (L − A)/f1) / |f1| = E over f2 of p(f0) f0 at log f0 = A + f1 (f2 − t_mid);
-
-the first form is smooth where f2 changes the amplitude by more than f0 does, the second elsewhere.
+intervals of these numbers, each with ends that depend on the numbers before it (`cursor` maps them). The prior is a
+density in the user's parameters, so the determinants of all these maps belong to the density.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.heterodyne.cmc.cursor import Cursor, Reader, Writer
+from lanewise.families.heterodyne.cmc.prior import Priors, log_amplitude, log_density, means
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.nlsq import scaling
 from lanewise.families.heterodyne.nlsq.fit_model import Box, FitModel, FitSetting
-from lanewise.families.heterodyne.priors import DEFAULTS, Prior, Table
 
 # Blocks of box parameters of each model.
 _BLOCKS = {
@@ -37,15 +29,8 @@ _BLOCKS = {
     "laminar_flow": ("rate", "speed", "single"),
 }
 _SIZES = {"rate": 3, "speed": 3, "share": 3, "single": 1}
-# Quantiles of f0 and of f2 in the integral over both, and where the second form of it is used: |f1| times the prior's
-# standard deviation of f2.
-_NODES, _NARROW = 64, 0.3
-# Keeps a logarithm finite where the prior is 0.
-_TINY = 1e-300
 # Smallest J(t_ref) relative to its largest; a component that slow does not decay.
 _SLOWEST = 1e-12
-# Half-width of the harmonics of contrast and offset in the mode `fourier`, as in the page's package.
-_HARMONICS = np.array([0.2, 0.3])
 
 
 @dataclass(frozen=True)
@@ -69,32 +54,6 @@ class Layout:
     def size(self) -> int:
         """Length of a position: parameters, coefficients, and the noise."""
         return sum(self.free) + sum(self.free_scaling) + 1
-
-
-class Priors(NamedTuple):
-    """Numbers of the prior.
-
-    Attributes:
-        mean, precision, logarithmic: of each box parameter; see `priors.Prior`.
-        scaling: mean and precision of each coefficient, shape (2, 2, n_coefficients).
-        scaling_low, scaling_high: bounds of each coefficient, shape (2, n_coefficients).
-        noise: scale of the half-normal prior of the noise [c2].
-        log_f0: quantiles of log f0, shape (n,).
-        f2: quantiles of f2, shape (n,).
-        of_f0, of_f2: mean, precision, logarithm of the norm, lower and upper bound, and whether logarithmic.
-    """
-
-    mean: Any
-    precision: Any
-    logarithmic: Any
-    scaling: Any
-    scaling_low: Any
-    scaling_high: Any
-    noise: Any
-    log_f0: Any
-    f2: Any
-    of_f0: Any
-    of_f2: Any
 
 
 class Unknowns(NamedTuple):
@@ -121,14 +80,9 @@ def layout(where: FitSetting, basis: scaling.ScalingBasis, kind: scaling.Kind, c
         for k, (low, high, source) in enumerate(zip(box.low, box.high, box.source, strict=True))
     )
     bounded = [one.min < one.max for one in (config.scaling.contrast, config.scaling.offset)]
-    open_ = [kind != "held" and (one or not mean) for one in bounded for mean in _means(basis)]
+    open_ = [kind != "held" and (one or not mean) for one in bounded for mean in means(basis)]
     f2 = config.parameters.get("f2")
     return Layout(where.model, free, tuple(map(int, box.source)), tuple(open_), f2 is not None and f2.min < f2.max)
-
-
-def _means(basis: scaling.ScalingBasis) -> list[bool]:
-    """Which coefficients are values or means of angles; the others are harmonics."""
-    return [bool(np.all(np.isin(column, (0.0, 1.0)))) for column in np.asarray(basis.basis).T]
 
 
 def owned(box: Box) -> Box:
@@ -142,62 +96,6 @@ def owned(box: Box) -> Box:
         low[first], high[first] = bounds
         source[group] = first
     return Box(low, high, source)
-
-
-def priors(
-    where: FitSetting,
-    basis: scaling.ScalingBasis,
-    kind: scaling.Kind,
-    config: HeterodyneConfig,
-    centre: float,
-    noise: float,
-) -> Priors:
-    """The numbers of a config's priors.
-
-    Args:
-        centre: mean of the data, which the offset is relative to.
-        noise: scale of the prior of the noise.
-    """
-    chosen: Mapping[str, Prior] = {**DEFAULTS, **config.cmc.priors}
-    of_each = [chosen[name] for name in where.model.box_names]
-    ends = [config.scaling.contrast.bounds, config.scaling.offset.bounds]
-    n = basis.basis.shape[1]
-    mean, low, high = (np.zeros((2, n)) for _ in range(3))
-    precision = np.zeros((2, n))
-    flat = np.array(_means(basis))
-    for row, (name, (least, most)) in enumerate(zip(("contrast", "offset"), ends, strict=True)):
-        shift = centre if name == "offset" else 0.0
-        low[row] = np.where(flat, least - shift, -_HARMONICS[row])
-        high[row] = np.where(flat, most - shift, _HARMONICS[row])
-        mean[row] = np.where(flat, chosen[name].mean - shift, 0.0)
-        precision[row] = np.where(flat, chosen[name].precision, 0.0)
-    if kind == "held":
-        low = high = np.asarray(basis.held)
-    f0, f2 = (_tabulated(chosen, config, name) for name in ("f0", "f2"))
-    return Priors(
-        np.array([one.mean for one in of_each]),
-        np.array([one.precision for one in of_each]),
-        np.array([one.logarithmic for one in of_each]),
-        np.stack([mean, precision], axis=1),
-        low,
-        high,
-        np.float64(noise),
-        np.log(np.maximum(f0.nodes(_NODES), _TINY)),
-        f2.nodes(_NODES),
-        _numbers(chosen, config, "f0", f0),
-        _numbers(chosen, config, "f2", f2),
-    )
-
-
-def _tabulated(chosen: Mapping[str, Prior], config: HeterodyneConfig, name: str) -> Table:
-    bounds = config.parameters[name].bounds if name in config.parameters else (0.0, 0.0)
-    return chosen[name].tabulated(*bounds)
-
-
-def _numbers(chosen: Mapping[str, Prior], config: HeterodyneConfig, name: str, table: Table) -> np.ndarray:
-    low, high = config.parameters[name].bounds if name in config.parameters else (0.0, 0.0)
-    one = chosen[name]
-    return np.array([one.mean, one.precision, table.log_norm, low, high, one.logarithmic], dtype=np.float64)
 
 
 def read(position: jax.Array, of: Layout, box: Box, gauge: Any, prior: Priors) -> Unknowns:
@@ -262,10 +160,10 @@ def _parameters(cursor: Cursor, of: Layout, box: Box, gauge: Any, prior: Priors,
             p[at + 1], p[at + 2] = interval(at + 1), interval(at + 2)
             if of.has_gauge:
                 p[at] = cursor.line(partial(_item, known, at))
-                of_amplitude = _log_amplitude(p[at], p[at + 1], gauge, prior)
+                of_amplitude = log_amplitude(p[at], p[at + 1], gauge, prior)
             else:
                 p[at] = interval(at)
-                of_amplitude = _log_density(jnp.exp(p[at]), prior.of_f0) + p[at] if of.free[at] else 0.0
+                of_amplitude = log_density(jnp.exp(p[at]), prior.of_f0) + p[at] if of.free[at] else 0.0
         else:
             p[at] = interval(at)
         at += _SIZES[block]
@@ -320,29 +218,3 @@ def _coefficients(cursor: Cursor, of: Layout, prior: Priors, known: Any) -> Any:
 
 def _item(values: Any, at: int) -> Any:
     return values[at]
-
-
-def _log_density(value: Any, numbers: Any) -> Any:
-    """Normalised log density of f0 or f2 at a value within its bounds."""
-    mean, precision, log_norm, _, _, logarithmic = numbers
-    # No value near 0 in the logarithm where it is not used: its second derivative would be NaN.
-    seen = jnp.where(logarithmic > 0, jnp.log(jnp.where(logarithmic > 0, jnp.maximum(value, _TINY), 1.0)), value)
-    return -0.5 * ((seen - mean) * precision) ** 2 - jnp.where(logarithmic > 0, seen, 0.0) - log_norm
-
-
-def _log_amplitude(amplitude: Any, f1: Any, gauge: Any, prior: Priors) -> Any:
-    """Log prior density of the logarithm of the share's amplitude at mid-window, for a free f2."""
-    is_narrow = jnp.abs(f1) * jnp.std(prior.f2) < _NARROW
-    slope = jnp.where(is_narrow, 1.0, f1)
-    f2 = gauge.t_mid + (prior.log_f0 - amplitude) / slope
-    wide = jnp.mean(_within(f2, prior.of_f2)) / jnp.abs(slope)
-    log_f0 = amplitude + f1 * (prior.f2 - gauge.t_mid)
-    f0 = jnp.exp(jnp.minimum(log_f0, 1.0))
-    narrow = jnp.mean(_within(f0, prior.of_f0) * f0)
-    return jnp.log(jnp.where(is_narrow, narrow, wide) + _TINY)
-
-
-def _within(value: Any, numbers: Any) -> Any:
-    """Density of f0 or f2; 0 outside its bounds."""
-    inside = (value >= numbers[3]) & (value <= numbers[4])
-    return jnp.where(inside, jnp.exp(_log_density(jnp.where(inside, value, numbers[3]), numbers)), 0.0)
