@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test types test-slow test-emulator test-real test-container lock k8s docs image wheel gpu-wheels gpu-check gpu-programs
+.PHONY: help run test test-long types test-slow test-emulator test-real test-container lock k8s docs image wheel gpu-wheels gpu-check gpu-programs
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,9 @@ test: $(READY) ## The linter, the import contracts and the quick tests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-long: $(READY) ## The tests of some seconds each, which CI runs beside the quick ones
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'long and not slow'
 
 types: $(READY) ## The type checker, over src and tests
 	$(BIN)/mypy
