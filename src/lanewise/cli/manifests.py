@@ -29,14 +29,8 @@ def plan(
     target_sigma_m: Annotated[
         float | None,
         typer.Option(
-            "--target-sigma-m",
-            help="Predict from the committed realizations how many this error of m needs, and their time: as single "
-            "galaxies, ±g pairs and rings, as far as the campaign has them.",
+            "--target-sigma-m", help="Predict from the committed realizations how many this error of m needs."
         ),
-    ] = None,
-    price_per_hour: Annotated[
-        float | None,
-        typer.Option("--price-per-hour", min=0.0, help="Of one process, e.g. of a GPU: adds the cost to every time."),
     ] = None,
     chunk: Annotated[
         int | None, typer.Option("--chunk", min=0, help="List the realizations of this chunk, with their identities.")
@@ -50,7 +44,7 @@ def plan(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show chunks, progress, memory, disk space and, after the first commit, time and cost.
+    """Show chunks, progress, memory and disk space.
 
     With --json: the rule that the realizations are computed from, and ranges of chunks. `--chunk I` lists run ids.
 
@@ -68,7 +62,7 @@ def plan(
         one = plan_summary.chunk(campaign.record, chunk)
         print(json.dumps(asdict(one), indent=2) if as_json else plan_summary.chunk_text(one))
         return
-    summary = plan_summary.summarise(campaign.record, needs=memory, price_per_hour=price_per_hour)
+    summary = plan_summary.summarise(campaign.record, needs=memory)
     needs = () if target_sigma_m is None else plan_summary.forecast(campaign.record, target_sigma_m)
     if as_json:
         told = {} if target_sigma_m is None else {"forecast": [vars(one) for one in needs]}
@@ -78,7 +72,7 @@ def plan(
     for remark in campaign.remarks:
         print(f"\n{manifest}: {remark}")
     if needs:
-        print(f"\n{plan_summary.forecast_text(needs, manifest, summary.pace)}")
+        print(f"\n{plan_summary.forecast_text(needs, manifest)}")
 
 
 def extend(

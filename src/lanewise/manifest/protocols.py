@@ -197,8 +197,6 @@ class Forecast:
         n: number of realizations behind sigma_m.
         n_needed: total number needed, n (σ_m / target)².
         count: argument of `lanewise extend --count`; 0 if the target is reached.
-        designs: the total number that each design needs of which the campaign has realizations: plain, paired, ring,
-            paired ring.
     """
 
     component: str
@@ -207,4 +205,3 @@ class Forecast:
     n: int
     n_needed: int
     count: int
-    designs: Mapping[str, int]

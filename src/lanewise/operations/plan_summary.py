@@ -12,8 +12,7 @@ from lanewise.errors import UsageError
 from lanewise.manifest import registry
 from lanewise.manifest.plan import Computed, Plan, Realization
 from lanewise.manifest.protocols import Forecast, Needs
-from lanewise.operations import aggregate, pace
-from lanewise.operations.pace import Pace, duration
+from lanewise.operations import aggregate
 from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ class PlanSummary:
         width: lanes in flight; None for a family that does not run as lanes.
         memory, disk: None if they were not requested or cannot be predicted.
         solver: needs of the first chunk of a family that does not run as lanes; None as above.
-        pace: None before the first commit.
     """
 
     name: str
@@ -94,29 +92,19 @@ class PlanSummary:
     memory: Memory | None
     disk: Disk | None
     solver: Needs | None
-    pace: Pace | None
     chunks: tuple[ChunkRange, ...]
 
 
-def summarise(record: Record, *, needs: bool = False, price_per_hour: float | None = None) -> PlanSummary:
+def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
     """The rule of the plan, and which chunks are committed. It lists no realization.
 
     Args:
         needs: compile the program, to predict the memory of a chunk and the disk space of all results.
-        price_per_hour: of one process, for the cost of what is left.
 
     Raises:
         ManifestError: the memory or the disk space is too small.
-        UsageError: a price, but no commit that tells the time.
     """
     done = record.commits()
-    n_left = len(record.plan.realizations) - sum(len(commit.realizations) for commit in done.values())
-    found = pace.of(done.values(), n_left, price_per_hour)
-    if price_per_hour is not None and found is None:
-        raise UsageError(
-            "--price-per-hour: no chunk is committed that tells the time; `lanewise run MANIFEST --batch-index 0` "
-            "computes the first"
-        )
     needed, space, solver = _needs(record, frozenset(done)) if needs else (None, None, None)
     return PlanSummary(
         name=record.manifest.name,
@@ -129,7 +117,6 @@ def summarise(record: Record, *, needs: bool = False, price_per_hour: float | No
         memory=needed,
         disk=space,
         solver=solver,
-        pace=found,
         chunks=tuple(_ranges(record.plan, frozenset(done))),
     )
 
@@ -172,7 +159,6 @@ def text(found: PlanSummary, plan: Plan) -> str:
         *([found.memory.text] if found.memory else []),
         *([found.disk.text] if found.disk else []),
         *([_solver(found.solver)] if found.solver else []),
-        *_left(found),
         "",
     ]
     middle = found.n_chunks > _SHOWN
@@ -188,15 +174,11 @@ def text(found: PlanSummary, plan: Plan) -> str:
 def _solver(needs: Needs) -> str:
     from lanewise.operations.memory import size_text
 
-    return f"first chunk: about {size_text(needs.host_bytes)} and {duration(needs.seconds)}; {needs.what}"
-
-
-def _left(found: PlanSummary) -> Iterator[str]:
-    """Time and cost of the open realizations."""
-    n = sum(one.n_realizations for one in found.chunks if not one.committed)
-    if found.pace and n:
-        each = f"{found.pace.seconds_each:.2g} s each as {found.pace.n} took"
-        yield f"time: about {found.pace.needs(n)}, for {n} open realizations at {each}"
+    minutes = needs.seconds / 60
+    time = (
+        f"{needs.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    )
+    return f"first chunk: about {size_text(needs.host_bytes)} and {time}; {needs.what}"
 
 
 def _ids(realizations: Sequence[Realization]) -> str:
@@ -256,12 +238,11 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     return tuple(family.forecast(record, target))
 
 
-def forecast_text(found: Sequence[Forecast], manifest: str, at: Pace | None = None) -> str:
-    """A line per component, one per design with its time, and the next command.
+def forecast_text(found: Sequence[Forecast], manifest: str) -> str:
+    """A line per component, and the next command.
 
     Args:
         manifest: path or URL of the manifest, as the user wrote it.
-        at: the pace of the committed chunks.
     """
     lines = []
     for one in found:
@@ -271,9 +252,5 @@ def forecast_text(found: Sequence[Forecast], manifest: str, at: Pace | None = No
         else:
             more = f"it is already {one.target:g} or less"
         lines.append(f"{pilot}; {more}")
-        for design, n in one.designs.items():
-            lines.append(f"  {design:<12}{n:>14,} realizations" + (f", {at.needs(n)}" if at else ""))
-    if "paired" not in found[0].designs:
-        lines.append("What ±g pairs and rings need, a pilot with shear.paired and shear.ring tells.")
     most = max(one.count for one in found)
     return "\n".join([*lines, f"next: {aggregate.extend_command(manifest, most)}"] if most else lines)

@@ -14,10 +14,9 @@ from lanewise.families.shear import observations
 from lanewise.families.shear.report import gallery, page
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.scene import Psf
-from lanewise.families.shear.shears import Shears
 from lanewise.families.shear.statistics import forecast as forecasts
 from lanewise.families.shear.statistics import summary as table
-from lanewise.families.shear.statistics.results import BiasResults, components, evaluate
+from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import COMPONENTS, ShearTruth
 from lanewise.families.shear.statistics.tally import Excluded
 from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
@@ -123,13 +122,11 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     Raises:
         UsageError: the campaign cannot be extended, or has nothing committed that gives an error.
     """
-    per_count, shears = forecasts.n_per_count(record), record.manifest.extent
-    if per_count is None or not isinstance(shears, Shears):
+    per_count = forecasts.n_per_count(record)
+    if per_count is None:
         raise UsageError(f"--target-sigma-m: {observations.NO_EXTENSION}")
     summary, damaged = table.survey(record)
-    results, absent = evaluated(record, summary, damaged), missing(record, summary)
-    data = components(summary, table.priors(record), table.unlike(record), absent)
-    found = forecasts.of_results(results, data, shears, target, per_count)
+    found = forecasts.of_results(evaluated(record, summary, damaged), target, per_count)
     if not found:
         raise UsageError(
             "--target-sigma-m: too little is committed to tell an error of m; run a pilot first, "

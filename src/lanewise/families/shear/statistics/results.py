@@ -157,9 +157,11 @@ def evaluate(
     every_absent = tuple(sorted(missing, key=lambda t: (t.g1, t.g2, t.seed, t.run_id)))
     absent = tuple(truth for truth in every_absent if math.isfinite(truth.g1 + truth.g2))
     counted = selection.counts(rows, absent)
-    data = components(rows, priors, unlike or {}, absent)
+    names = selection.inferred(rows[counted])
+    chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
+    data = {k: estimates(rows, k, chosen[k] or (unlike or {}).get(k), absent) for k in names}
     n_lost = selection.n_lost(rows, counted, absent)
-    biases = {k: bias.component_bias(k, one, n_lost) for k, one in data.items()}
+    biases = {k: bias.component_bias(k, data[k], n_lost) for k in names}
     unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
     together, signs = joint(data, biases, psf_shape), selection.signs(rows)
@@ -196,18 +198,6 @@ def evaluate(
         missing=every_absent,
         damaged=tuple(damaged),
     )
-
-
-def components(
-    rows: pd.DataFrame,
-    priors: tuple[GaussianPrior | None, GaussianPrior | None],
-    unlike: Mapping[Component, HasQuantiles],
-    missing: Sequence[ShearTruth],
-) -> dict[Component, Estimates]:
-    """The estimates that count of each component that is inferred; arguments as of `evaluate`."""
-    chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
-    names = selection.inferred(rows[selection.counts(rows, missing)])
-    return {k: estimates(rows, k, chosen[k] or unlike.get(k), missing) for k in names}
 
 
 def _points(
