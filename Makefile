@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long types test-slow test-emulator test-real test-container lock k8s docs image wheel gpu-wheels gpu-check gpu-programs
+.PHONY: help run test test-long types test-slow test-emulator test-real test-container lock k8s reference docs image wheel gpu-wheels gpu-check gpu-programs
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,8 +58,29 @@ wheel: ## Build the wheel into dist/; a Python with pip and a network is enough
 k8s: $(READY) ## Render the example Jobs and the kustomize overlays again
 	$(BIN)/python k8s/render.py
 
-docs: $(READY) ## Write docs/reference.md from the schemas again
+reference: $(READY) ## Write docs/reference.md from the schemas again
 	$(BIN)/python docs/reference.py
+
+# The site has an environment of its own. KaTeX comes from npm; node_modules must not stand in docs/.
+DOCS := build/docs
+DOCS_BIN := build/docs-venv/bin
+DOCS_READY := build/docs-venv/.ready
+
+$(DOCS_READY): requirements-docs.lock pyproject.toml docs/site/package-lock.json
+	$(PYTHON) -m venv build/docs-venv
+	$(DOCS_BIN)/python -m pip install --disable-pip-version-check --no-compile --require-hashes -r requirements-docs.lock
+	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	mkdir -p build/npm $(DOCS)/assets/katex
+	cp docs/site/package.json docs/site/package-lock.json build/npm
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix build/npm
+	cd build/npm/node_modules/katex/dist && cp -r katex.min.js katex.min.css fonts $(CURDIR)/$(DOCS)/assets/katex
+	touch $@
+
+docs: $(DOCS_READY) ## Build the site into build/site; needs npm. Campaigns of the gallery are carried out once
+	$(DOCS_BIN)/python docs/reference.py
+	$(DOCS_BIN)/python docs/site/help.py
+	$(DOCS_BIN)/python docs/site/gallery.py
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build
 
 LOCK = printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
@@ -67,6 +88,7 @@ LOCK = printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --univ
 
 lock: ## Pin every dependency again (needs uv)
 	$(LOCK) --extra dev -o requirements-dev.lock
+	$(LOCK) -c requirements-dev.lock --extra docs -o requirements-docs.lock
 	$(LOCK) -c requirements-dev.lock -o requirements.lock
 	$(LOCK) -c requirements.lock --extra cuda12 -o requirements-cuda12.lock
 	$(LOCK) -c requirements.lock --extra cuda13 -o requirements-cuda13.lock

@@ -1,4 +1,4 @@
-"""Writes reference.md from the schemas: `make docs`."""
+"""Writes reference.md from the schemas: `make reference`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _PAGES = {
 }
 _HEAD = """# Reference
 
-Every key of the manifest and of the configs, written by `make docs` from [schemas/](../schemas): what editors complete
-and what `lanewise validate` checks. `lanewise plan MANIFEST --explain` shows the values that a campaign has, and where
-each comes from: command line, environment, file, default, in this order of precedence. From the environment come
-`LANEWISE_OUTPUT_URL`, `LANEWISE_DEVICE`, `LANEWISE_CPUS` and `LANEWISE_MEMORY`, and the chunk of a cluster's array.
+Every key of the manifest and of the configs, written by `make reference` from [schemas/](../schemas): what editors
+complete and what `lanewise validate` checks. `lanewise plan MANIFEST --explain` shows the values that a campaign has,
+and where each comes from: command line, environment, file, default, in this order of precedence. From the environment
+come `LANEWISE_OUTPUT_URL`, `LANEWISE_DEVICE`, `LANEWISE_CPUS` and `LANEWISE_MEMORY`, and the chunk of a cluster's
+array.
 
 A key is shown with its path; **bold** ones must be given. Units stand in [brackets].
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import runpy
@@ -17,11 +19,13 @@ import typer
 import yaml
 
 from conftest import Lanewise
-from lanewise import __version__, api, cli
+from lanewise import __version__, api, cli, errors
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
+from lanewise.machine.progress import LOG_VARIABLE
 from lanewise.manifest import yaml_text
 from lanewise.manifest.plan import Single
+from lanewise.statistics.verdict import EXIT_CODES
 
 DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,31 +37,64 @@ _WRITE = "LANEWISE_WRITE_TRANSCRIPTS"
 
 def test_the_reference_is_what_the_schemas_say() -> None:
     page = runpy.run_path(str(DOCS / "reference.py"))["page"]()
-    assert (DOCS / "reference.md").read_text() == page, "run make docs"
+    assert (DOCS / "reference.md").read_text() == page, "run make reference"
 
 
 def test_the_transcripts_are_what_the_commands_print(
     lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    page = DOCS / "manifests.md"
-    text = written = page.read_text()
-    for language, title, content in _FENCE.findall(text):
+    _follow(DOCS / "manifests.md", lanewise, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [page.stem for page in (DOCS / "tutorials").glob("*.md")])
+def test_a_tutorial_does_what_it_says(
+    lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _follow(DOCS / f"tutorials/{name}.md", lanewise, monkeypatch)
+
+
+def _follow(page: Path, lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what a page says, from top to bottom: its files, its commands, its Python, whose output is the text below."""
+    names: dict[str, Any] = {}
+    printed = io.StringIO()
+
+    def done(block: re.Match[str]) -> str:
+        language, title, content = block.groups()
+        now = content
         if title:
             Path(title).write_text(content)
-        if language == "console":
+        elif language == "python":
+            with contextlib.redirect_stdout(printed):
+                exec(content, names)
+        elif language == "text" and printed.getvalue():
+            now = printed.getvalue()
+            printed.truncate(printed.seek(0))
+        elif language == "console":
             line = content.splitlines()[0]
             now = f"{line}\n{_said(lanewise, line, monkeypatch)}"
-            written = written.replace(content, now)
+        return block[0].replace(content, now)
+
+    text = page.read_text()
+    written = _FENCE.sub(done, text)
     if os.environ.get(_WRITE):
         page.write_text(written)
-    assert text == written, f"{_WRITE}=1 writes them anew"
+    assert _timeless(text) == _timeless(written), f"{_WRITE}=1 writes them anew"
+
+
+def _timeless(text: str) -> str:
+    """A transcript without the time that something took, and without the progress of slow chunks."""
+    quick = re.sub(r"^chunk \d+: \d+ of \d+.*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"\b\d+(\.\d+)? (s|min|h)\b", "…", quick)
 
 
 def _said(lanewise: Lanewise, line: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a line of a transcript prints, on either stream."""
     words = shlex.split(line.removeprefix("$ "))
     with monkeypatch.context() as patch:
+        patch.delenv(LOG_VARIABLE, raising=False)
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             patch.setenv(name, value)
@@ -86,6 +123,67 @@ def test_a_page_links_to_what_there_is_and_its_pictures_are_small(page: Path) ->
 def _prose(text: str) -> str:
     """A page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+# The pages that programs write.
+_WRITTEN = {"reference.md", "storage-faults.md"}
+_MOST_WORDS = 35
+
+
+@pytest.mark.parametrize("page", [page for page in _PAGES if page.name not in _WRITTEN], ids=lambda page: page.name)
+def test_sentences_are_short(page: Path) -> None:
+    assert [one for one in _sentences(page.read_text()) if len(one.split()) > _MOST_WORDS] == []
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a page without its code, formulas, headings and tables; a colon or a semicolon ends one, too."""
+    text = re.sub(r"^\$\$.*?^\$\$", "", _prose(text), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *\|.*|^#.*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "code", re.sub(r"\]\([^)]*\)", "]", text))
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text)
+    return [one for block in blocks for one in re.split(r"(?<!\bal)(?<!\be\.g)(?<=[.!?:;])\s", " ".join(block.split()))]
+
+
+def test_the_site_lists_every_page() -> None:
+    listed = (DOCS.parent / "mkdocs.yml").read_text()
+    assert [page for page in DOCS.rglob("*.md") if f"{page.relative_to(DOCS)}\n" not in listed] == []
+
+
+def test_the_exit_codes_of_the_faq_are_those_of_the_errors() -> None:
+    table = (DOCS / "faq.md").read_text().partition("## Exit codes")[2]
+    codes = {int(code) for cell in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for code in cell.split(",")}
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.LanewiseError)]
+    known = {one.exit_code for one in classes} | {0, errors.NOT_CONVERGED, errors.INTERRUPTED, errors.TERMINATED}
+    assert codes == known | set(EXIT_CODES.values())
+
+
+def test_the_help_of_every_command_is_on_the_site() -> None:
+    page = runpy.run_path(str(DOCS / "site/help.py"))["page"]()
+    titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert {"lanewise plan", "lanewise init shear", "lanewise render slurm"} <= set(titles)
+    assert page.count("Usage: lanewise") == len(titles)
+
+
+# What people search for, and the page that answers; its words must be in one of its headings.
+_SEARCHED = {
+    "where is my posterior": "faq.md",
+    "why inconclusive": "faq.md",
+    "exit 75": "faq.md",
+    "realizations hours σ_m = 1e-3": "howto/cost.md",
+    "add a prior": "howto/prior.md",
+    "my own PSF": "faq.md",
+    "four GPUs": "howto/workers.md",
+    "stop resume": "howto/stop-and-resume.md",
+    "cost": "howto/cost.md",
+    "change the batch size keep results": "howto/chunk-size.md",
+}
+
+
+@pytest.mark.parametrize(("query", "page"), _SEARCHED.items())
+def test_a_heading_has_the_words_that_people_search_for(query: str, page: str) -> None:
+    titles = re.findall(r"^#+ (.*)$", _prose((DOCS / page).read_text()), re.MULTILINE)
+    words = set(query.lower().split())
+    assert any(words <= set(re.split(r"[ ?,:]+", title.lower())) for title in titles), titles
 
 
 def _anchors(text: str) -> set[str]:

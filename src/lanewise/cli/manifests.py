@@ -32,6 +32,10 @@ def plan(
             "--target-sigma-m", help="Predict from the committed realizations how many this error of m needs."
         ),
     ] = None,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option("--price-per-hour", min=0, help="Price of one container; tells what the campaign costs."),
+    ] = None,
     chunk: Annotated[
         int | None, typer.Option("--chunk", min=0, help="List the realizations of this chunk, with their identities.")
     ] = None,
@@ -44,7 +48,7 @@ def plan(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show chunks, progress, memory and disk space.
+    """Show chunks, progress, memory, disk space, and time and price once a chunk is committed.
 
     With --json: the rule that the realizations are computed from, and ranges of chunks. `--chunk I` lists run ids.
 
@@ -62,13 +66,15 @@ def plan(
         one = plan_summary.chunk(campaign.record, chunk)
         print(json.dumps(asdict(one), indent=2) if as_json else plan_summary.chunk_text(one))
         return
-    summary = plan_summary.summarise(campaign.record, needs=memory)
+    summary = plan_summary.summarise(campaign.record, needs=memory, price_per_hour=price_per_hour)
     needs = () if target_sigma_m is None else plan_summary.forecast(campaign.record, target_sigma_m)
     if as_json:
-        told = {} if target_sigma_m is None else {"forecast": [vars(one) for one in needs]}
+        told = {} if target_sigma_m is None else {"forecast": [asdict(one) for one in needs]}
         print(json.dumps({**asdict(summary), **told}, indent=2))
         return
     print(plan_summary.text(summary, campaign.plan))
+    if price_per_hour is not None and summary.cost is None:
+        print(f"\nprice: not known before a chunk is committed; a pilot: lanewise run {manifest} --batch-index 0")
     for remark in campaign.remarks:
         print(f"\n{manifest}: {remark}")
     if needs:

@@ -187,6 +187,21 @@ class Conclusion:
 
 
 @dataclass(frozen=True)
+class Design:
+    """A way to draw the realizations, and what the target error needs with it.
+
+    Attributes:
+        name: plain, pairs, rings, or pairs in rings.
+        n_needed: total number of realizations.
+        seconds: their computing time in one container [s]; None before it is known.
+    """
+
+    name: str
+    n_needed: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Number of realizations that the target error of one component needs.
 
@@ -197,6 +212,7 @@ class Forecast:
         n: number of realizations behind sigma_m.
         n_needed: total number needed, n (σ_m / target)².
         count: argument of `lanewise extend --count`; 0 if the target is reached.
+        designs: what the pilot tells about the ways to draw the realizations; empty for a single true shear.
     """
 
     component: str
@@ -205,3 +221,4 @@ class Forecast:
     n: int
     n_needed: int
     count: int
+    designs: tuple[Design, ...] = ()

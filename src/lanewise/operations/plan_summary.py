@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from lanewise.errors import UsageError
 from lanewise.manifest import registry
 from lanewise.manifest.plan import Computed, Plan, Realization
 from lanewise.manifest.protocols import Forecast, Needs
-from lanewise.operations import aggregate
+from lanewise.operations import aggregate, cost
+from lanewise.operations.cost import Cost
 from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from lanewise.operations.memory import Memory
 
 _SHOWN = 12
+# The designs of a forecast, for people.
+_WAYS = {
+    "plain": "each by itself",
+    "pairs": "±g pairs (shear.paired)",
+    "rings": "rings (shear.ring)",
+    "pairs in rings": "±g pairs in rings (shear.paired, shear.ring)",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class PlanSummary:
         width: lanes in flight; None for a family that does not run as lanes.
         memory, disk: None if they were not requested or cannot be predicted.
         solver: needs of the first chunk of a family that does not run as lanes; None as above.
+        cost: computing time and price; None before a chunk is committed.
     """
 
     name: str
@@ -93,31 +102,41 @@ class PlanSummary:
     disk: Disk | None
     solver: Needs | None
     chunks: tuple[ChunkRange, ...]
+    cost: Cost | None
+
+    @property
+    def n_open(self) -> int:
+        """Number of realizations in chunks that are not committed."""
+        return sum(one.n_realizations for one in self.chunks if not one.committed)
 
 
-def summarise(record: Record, *, needs: bool = False) -> PlanSummary:
+def summarise(record: Record, *, needs: bool = False, price_per_hour: float | None = None) -> PlanSummary:
     """The rule of the plan, and which chunks are committed. It lists no realization.
 
     Args:
         needs: compile the program, to predict the memory of a chunk and the disk space of all results.
+        price_per_hour: of one container, in any currency.
 
     Raises:
         ManifestError: the memory or the disk space is too small.
     """
     done = record.commits()
     needed, space, solver = _needs(record, frozenset(done)) if needs else (None, None, None)
+    chunks, n_total = tuple(_ranges(record.plan, frozenset(done))), len(record.plan.realizations)
+    n_open = sum(one.n_realizations for one in chunks if not one.committed)
     return PlanSummary(
         name=record.manifest.name,
         output=record.manifest.output.url,
         method=record.manifest.config.method,
         width=record.plan.width if registry.family(record.manifest.kind).lanes else None,
-        n_realizations=len(record.plan.realizations),
+        n_realizations=n_total,
         n_chunks=len(record.plan.indices),
         stretches=tuple(_stretches(record.plan)),
         memory=needed,
         disk=space,
         solver=solver,
-        chunks=tuple(_ranges(record.plan, frozenset(done))),
+        chunks=chunks,
+        cost=cost.cost(cost.rate(done.values()), n_open, n_total, price_per_hour),
     )
 
 
@@ -159,6 +178,7 @@ def text(found: PlanSummary, plan: Plan) -> str:
         *([found.memory.text] if found.memory else []),
         *([found.disk.text] if found.disk else []),
         *([_solver(found.solver)] if found.solver else []),
+        *([cost.text(found.cost, found.n_open)] if found.cost else []),
         "",
     ]
     middle = found.n_chunks > _SHOWN
@@ -174,11 +194,7 @@ def text(found: PlanSummary, plan: Plan) -> str:
 def _solver(needs: Needs) -> str:
     from lanewise.operations.memory import size_text
 
-    minutes = needs.seconds / 60
-    time = (
-        f"{needs.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-    )
-    return f"first chunk: about {size_text(needs.host_bytes)} and {time}; {needs.what}"
+    return f"first chunk: about {size_text(needs.host_bytes)} and {cost.duration(needs.seconds)}; {needs.what}"
 
 
 def _ids(realizations: Sequence[Realization]) -> str:
@@ -235,7 +251,11 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     family = registry.family(kind)
     if family.forecast is None:
         raise UsageError(f"--target-sigma-m: kind {kind} has no m")
-    return tuple(family.forecast(record, target))
+    found, rate = family.forecast(record, target), cost.rate(record.commits().values())
+    if rate is None:
+        return tuple(found)
+    timed = (tuple(replace(way, seconds=rate.seconds * way.n_needed) for way in one.designs) for one in found)
+    return tuple(replace(one, designs=designs) for one, designs in zip(found, timed, strict=True))
 
 
 def forecast_text(found: Sequence[Forecast], manifest: str) -> str:
@@ -252,5 +272,8 @@ def forecast_text(found: Sequence[Forecast], manifest: str) -> str:
         else:
             more = f"it is already {one.target:g} or less"
         lines.append(f"{pilot}; {more}")
+        for way in one.designs:
+            time = "" if way.seconds is None else f", {cost.duration(way.seconds)} in one container"
+            lines.append(f"  {_WAYS[way.name]}: {way.n_needed} realizations{time}")
     most = max(one.count for one in found)
     return "\n".join([*lines, f"next: {aggregate.extend_command(manifest, most)}"] if most else lines)

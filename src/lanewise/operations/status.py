@@ -10,6 +10,7 @@ from typing import Any
 from lanewise.errors import Damaged
 from lanewise.manifest import spans
 from lanewise.manifest.status import LaneStatus, causes, listed, without_numbers
+from lanewise.operations import cost
 from lanewise.operations.retry import mendable
 from lanewise.storage import claims, commits, failures
 from lanewise.storage.claims import Claimed
@@ -197,7 +198,7 @@ def text(found: Status) -> str:
         lines.append(f"members: {listed(found.realizations.members)}")
     if rate.processes:
         at = f"{rate.per_hour:.3g} realizations an hour" if rate.per_hour else "no rate yet"
-        left = f", about {_duration(rate.seconds_left)} left" if rate.seconds_left is not None else ""
+        left = f", about {cost.duration(rate.seconds_left)} left" if rate.seconds_left is not None else ""
         lines.append(f"at work: {rate.processes} process{'es' if rate.processes > 1 else ''}, {at}{left}")
     if chunks.missing:
         lines.append(f"not committed: {spans.shown(chunks.missing)}")
@@ -206,7 +207,7 @@ def text(found: Status) -> str:
         for one in chunks.running
     )
     lines += _some(
-        f"chunk {one.chunk} is lost: {one.node} (pid {one.pid}) has been silent for {_duration(one.age_s)}"
+        f"chunk {one.chunk} is lost: {one.node} (pid {one.pid}) has been silent for {cost.duration(one.age_s)}"
         for one in chunks.lost
     )
     lines += _some(f"chunk {index} is damaged: {text}" for index, text in chunks.damaged.items())
@@ -258,10 +259,8 @@ def _not_ok(record: Record, done: Mapping[int, Commit]) -> tuple[list[NotOk], di
 
 def _rate(done: Iterable[Commit], n_alive: int, n_left: int) -> Rate:
     """The rate from the times of committed chunks and the number of running processes."""
-    spent = [(commit.provenance.get("seconds"), sum(commit.counts.values())) for commit in done]
-    timed = [(seconds, n) for seconds, n in spent if seconds]
-    each = sum(seconds for seconds, _ in timed) / sum(n for _, n in timed) if timed else None
-    per_s = n_alive / each if each and n_alive else None
+    each = cost.rate(done)
+    per_s = n_alive / each.seconds if each and n_alive else None
     return Rate(n_alive, per_s * 3600 if per_s else None, n_left / per_s if per_s else None)
 
 
@@ -300,9 +299,3 @@ def _some(lines: Iterable[str]) -> list[str]:
     every = list(lines)
     more = [f"… and {len(every) - _SHOWN} more"] if len(every) > _SHOWN else []
     return [*every[:_SHOWN], *more]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Draw figures as SVG, with reproducible bytes.
+"""Draw figures as SVG and PDF, with reproducible bytes.
 
 The colours are few and fixed (`PALETTE`), so that a page can replace them, for example in dark mode.
 """
@@ -6,12 +6,16 @@ The colours are few and fixed (`PALETTE`), so that a page can replace them, for 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from lanewise.storage.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PLOTS = "plots"
 PALETTE = {
     "paper": "#fffffe",
     "ink": "#1f2429",
@@ -45,8 +49,16 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> bytes:
-    """Draw a figure as SVG; equal arguments give equal bytes.
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the bytes of an SVG and of a PDF."""
+
+    svg: bytes
+    pdf: bytes
+
+
+def drawn(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> Picture:
+    """Draw a figure; equal arguments give equal bytes.
 
     Args:
         name: unique per plot on a page; it makes the ids in the SVG unique.
@@ -54,6 +66,7 @@ def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (
         size: width and height [inch].
     """
     import matplotlib as mpl
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -64,11 +77,21 @@ def svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (
         figure = Figure(figsize=size)
         draw(figure)
         _freeze_layout(figure)
-        out = io.BytesIO()
+        svg, pdf = io.BytesIO(), io.BytesIO()
         # Not savefig, which draws everything twice; the layout is known.
         canvas: Any = FigureCanvasSVG(figure)
-        canvas.print_svg(out, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return out.getvalue()
+        canvas.print_svg(svg, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        canvas = FigureCanvasPdf(figure)
+        canvas.print_pdf(pdf, metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return Picture(svg.getvalue(), pdf.getvalue())
+
+
+def save(store: Store, pictures: Mapping[str, Picture], folder: str = "stats") -> None:
+    """Write `plots/NAME.svg` and `plots/NAME.pdf` below `folder` ("" is the root)."""
+    base = f"{folder}/{PLOTS}" if folder else PLOTS
+    for name, picture in pictures.items():
+        store.put(f"{base}/{name}.svg", picture.svg)
+        store.put(f"{base}/{name}.pdf", picture.pdf)
 
 
 def _freeze_layout(figure: Figure) -> None:

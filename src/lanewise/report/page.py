@@ -15,7 +15,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lanewise.manifest.status import causes
-from lanewise.report.canvas import PALETTE
+from lanewise.report.canvas import PALETTE, Picture
 from lanewise.statistics.verdict import superscript
 
 REPORT = "report.html"
@@ -112,9 +112,9 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.3g} %"
 
 
-def inline(name: str, svg: bytes) -> Markup:
+def inline(name: str, picture: Picture) -> Markup:
     """A plot for the page: with its colours, font and width, and with unique ids."""
-    text = svg.decode("utf-8")
+    text = picture.svg.decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r'\1 role="img" aria-hidden="true"', text, count=1)

@@ -109,7 +109,12 @@ def test_outputs_are_those_of_the_contract(place: Path, survey: Path) -> None:
     good = [r for r in load(place).plan.realizations if r.planned.name != "het_s44"]
     names = {r.run_id: f"{r.planned.name}_{r.run_id.removeprefix('het_')}.npz" for r in good}
     expected = {f"{run_id}/{name}" for run_id, npz in names.items() for name in ("result.json", npz)}
-    assert set(tree(survey)) == {*expected, "summary.csv", "report.html"}
+    plots, others = (
+        {file for file in tree(survey) if file.startswith("stats/plots/") == drawn} for drawn in (True, False)
+    )
+    assert others == {*expected, "summary.csv", "report.html"}
+    assert {"cuts", "rates", "maps"} <= {Path(file).stem.partition("-")[0] for file in plots}
+    assert {Path(file).suffix for file in plots} == {".svg", ".pdf"}
     hidden = [p.name for p in (survey / "_lanewise").rglob("*") if p.is_file()]
     assert not [name for name in hidden if name.endswith((".json", ".npz"))]
 
@@ -596,7 +601,7 @@ def test_figures_are_drawn_on_request_from_the_data_that_were_fitted(
         file.write_bytes(raw)
     assert "figures: 1 of 2" in done.output
     assert "het_s45.h5: has changed" in done.output
-    drawn = {path.name: path.read_text() for path in (tmp_path / "out").rglob("*.svg")}
+    drawn = {path.name: path.read_text() for path in (tmp_path / "out").glob("het_*/*.svg")}
     assert sorted(drawn) == ["het_s42.svg"]
     # Three rows of three angles, and their three colour bars.
     assert drawn["het_s42.svg"].count("<image") == 3 * 3 + 3

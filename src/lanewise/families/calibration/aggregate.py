@@ -12,6 +12,7 @@ from lanewise.families.shear.aggregate import STATS, conclusion, context, write_
 from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.selection import passed
 from lanewise.manifest.protocols import Conclusion
+from lanewise.report.canvas import Picture
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.storage.record import Record
@@ -42,7 +43,7 @@ def aggregate(record: Record) -> CalibrationResults:
     return results
 
 
-def write(record: Record, results: CalibrationResults, found: ranks.Ranks) -> Mapping[str, bytes]:
+def write(record: Record, results: CalibrationResults, found: ranks.Ranks) -> Mapping[str, Picture]:
     """Write ranks, numbers and plots; returns the plots, name → SVG."""
     record.store.put(f"{STATS}/{RANKS}", frame_csv(found.table))
     plots = figures.figures(results, found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lanewise.families.calibration.ranks import Ranks
 from lanewise.families.calibration.results import LEVELS, CalibrationResults, said
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 from lanewise.statistics import uniformity
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 _COLUMNS, _WIDTH, _HEIGHT = 3, 7.6, 1.75  # [inch]
 
 
-def figures(results: CalibrationResults, ranks: Ranks) -> dict[str, bytes]:
+def figures(results: CalibrationResults, ranks: Ranks) -> dict[str, Picture]:
     """All figures of the campaign: name (a file stem) → SVG; empty without ranks."""
     if not results.quantities:
         return {}
     rows = -(-len(results.quantities) // _COLUMNS)
     size = (_WIDTH, 0.6 + _HEIGHT * rows)
     return {
-        "ecdf": svg("ecdf", partial(_panels, results, partial(_ecdf, results, ranks), "rank / (L + 1)"), size),
-        "ranks": svg("ranks", partial(_panels, results, partial(_histogram, results), "rank / (L + 1)"), size),
-        "coverage": svg("coverage", partial(_coverage, results), (_WIDTH, 3.4)),
+        "ecdf": drawn("ecdf", partial(_panels, results, partial(_ecdf, results, ranks), "rank / (L + 1)"), size),
+        "ranks": drawn("ranks", partial(_panels, results, partial(_histogram, results), "rank / (L + 1)"), size),
+        "coverage": drawn("coverage", partial(_coverage, results), (_WIDTH, 3.4)),
     }
 
 

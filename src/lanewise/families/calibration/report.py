@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lanewise.families.calibration.results import CalibrationResults, said
+from lanewise.report.canvas import Picture
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
 
 CAPTIONS = {
@@ -18,7 +19,7 @@ CAPTIONS = {
 }
 
 
-def render(results: CalibrationResults, summary: pd.DataFrame, figures: Mapping[str, bytes], context: Context) -> str:
+def render(results: CalibrationResults, summary: pd.DataFrame, figures: Mapping[str, Picture], context: Context) -> str:
     """The page.
 
     Args:
@@ -33,7 +34,7 @@ def render(results: CalibrationResults, summary: pd.DataFrame, figures: Mapping[
     return page.get_template("report.html.j2").render(
         r=results,
         context=context,
-        plots=[Plot(CAPTIONS[name], inline(name, svg), wide=True) for name, svg in figures.items()],
+        plots=[Plot(CAPTIONS[name], inline(name, picture), wide=True) for name, picture in figures.items()],
         methods=", ".join(f"{method} ({n})" for method, n in methods.items()),
         rows_shown=ROWS_SHOWN,
     )

@@ -16,6 +16,7 @@ from lanewise.families.heterodyne.tasks import of
 from lanewise.manifest.protocols import Conclusion, DamagedChunk
 from lanewise.manifest.status import causes
 from lanewise.report import context as contexts
+from lanewise.report.canvas import Picture, save
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.storage import commits
@@ -44,12 +45,14 @@ def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, .
 
 
 def aggregate(record: Record) -> Survey:
-    """Write summary.csv and report.html of the committed chunks; a damaged chunk counts as missing."""
+    """Write summary.csv, plots and report.html of the committed chunks; a damaged chunk counts as missing."""
     rows, damaged = record.rows()
     summary = table.table(record, rows)
     record.store.put(SUMMARY, frame_csv(summary))
     found = survey(record, summary, record.damaged_chunks(damaged))
-    page = report.render(found, summary, _plots(record, summary), contexts.context(record))
+    plots = _plots(record, summary)
+    save(record.store, {name: picture for name, _, picture in plots})
+    page = report.render(found, summary, plots, contexts.context(record))
     record.store.put(REPORT, page.encode())
     return found
 
@@ -63,7 +66,7 @@ def conclude(record: Record) -> Conclusion:
     return Conclusion(found, tuple(lines), 0 if found.complete else NOT_CONVERGED, missing, found.damaged)
 
 
-def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, bytes]]:
+def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, Picture]]:
     """Name, caption and SVG of each plot; none if no task has a fit."""
     fitted = summary[summary["ssr"].notna()] if "ssr" in summary else summary.iloc[:0]
     if fitted.empty:
@@ -81,7 +84,7 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, bytes]
     return found
 
 
-def _of_fit(result: TaskResult) -> list[tuple[str, str, bytes]]:
+def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
     arrays, nlsq = result.arrays, result.content["nlsq"]
     cuts = f"{result.task}: cuts through the correlation at some ages, with the model and its error band."
     rates = f"{result.task}: the rates over the age, with their error bands."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lanewise.families.heterodyne.figures import titles_of
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,23 +21,23 @@ _COLUMNS = 3
 _POINTS = 60
 
 
-def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> Picture:
     """The correlation against the lag at some ages, data and model with its band: one panel per angle, at most three.
 
     Args:
         arrays: those of the fit's NPZ.
     """
-    return svg(f"cuts-{task}", partial(_cuts, arrays), size=(9.6, 3.3))
+    return drawn(f"cuts-{task}", partial(_cuts, arrays), size=(9.6, 3.3))
 
 
-def rates(task: str, arrays: Mapping[str, np.ndarray], labels: Sequence[str]) -> bytes:
+def rates(task: str, arrays: Mapping[str, np.ndarray], labels: Sequence[str]) -> Picture:
     """The rates and speeds of the model against the age, with their bands.
 
     Args:
         arrays: those of the fit's NPZ.
         labels: `Model.rates`.
     """
-    return svg(f"rates-{task}", partial(_rates, arrays, labels), size=(3.2 * len(labels), 2.8))
+    return drawn(f"rates-{task}", partial(_rates, arrays, labels), size=(3.2 * len(labels), 2.8))
 
 
 def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:

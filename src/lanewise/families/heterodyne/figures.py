@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lanewise.families.heterodyne import models
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,14 +22,14 @@ _LOG_AXIS_RATIO = 20.0
 _TICKS = 12
 
 
-def over(summary: pd.DataFrame, key: str) -> bytes:
+def over(summary: pd.DataFrame, key: str) -> Picture:
     """The parameters that the report shows against one swept key, or the files if the key is `input_filename`; SVG."""
     shown = models.shown(summary["model"])
     rows = -(-len(shown) // _COLUMNS)
-    return svg(f"over-{key}", partial(_over, summary, key, shown), size=(9.6, 2.4 * rows))
+    return drawn(f"over-{key}", partial(_over, summary, key, shown), size=(9.6, 2.4 * rows))
 
 
-def worst_maps(task: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+def worst_maps(task: str, arrays: Mapping[str, np.ndarray]) -> Picture:
     """`fit_maps` from the arrays of an NPZ, of at most three angles: those with the largest residuals."""
     blocks, t = arrays["residual_map"], arrays["t"]
     worst = np.argsort([-np.nanmean(one**2) for one in blocks], kind="stable")[:_COLUMNS]
@@ -48,7 +48,7 @@ def titles_of(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 def fit_maps(
     task: str, maps: tuple[np.ndarray, np.ndarray, np.ndarray], titles: Sequence[str], span: tuple[float, float]
-) -> bytes:
+) -> Picture:
     """Data, model and residuals of one fit as SVG, one column per angle.
 
     Args:
@@ -57,7 +57,7 @@ def fit_maps(
         titles: what is above each column.
         span: first and last age [s].
     """
-    return svg(f"maps-{task}", partial(_fit_maps, maps, titles, span), size=(1.7 + 2.4 * len(titles), 7.4))
+    return drawn(f"maps-{task}", partial(_fit_maps, maps, titles, span), size=(1.7 + 2.4 * len(titles), 7.4))
 
 
 def _over(summary: pd.DataFrame, key: str, shown: Mapping[str, str], figure: Figure) -> None:

@@ -8,6 +8,7 @@ from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import figures, results, tasks
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Task
+from lanewise.report.canvas import Picture
 from lanewise.storage import commits
 from lanewise.storage.record import Record
 
@@ -28,14 +29,14 @@ def draw(record: Record) -> Iterator[LanewiseError | str]:
                 continue
             path = f"{result.run_id}/{result.task}.svg"
             try:
-                record.store.put(path, picture(planned[result.run_id], result))
+                record.store.put(path, picture(planned[result.run_id], result).svg)
                 yield path
             except LanewiseError as error:
                 yield error
 
 
-def picture(task: Task, result: TaskResult) -> bytes:
-    """The figure of one fit, as SVG.
+def picture(task: Task, result: TaskResult) -> Picture:
+    """The figure of one fit.
 
     Raises:
         DataError: the data file cannot be read, or has changed since the fit.

@@ -12,6 +12,7 @@ from lanewise.families.heterodyne import models
 from lanewise.families.heterodyne.summary import SeedGroup
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import DamagedChunk
+from lanewise.report.canvas import Picture
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
 from lanewise.statistics.verdict import with_error
 
@@ -57,7 +58,7 @@ class Survey:
         return f"{self.n_converged} of {self.n_planned} tasks converged" + (f"; {', '.join(parts)}" if parts else "")
 
 
-def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str, bytes]], context: Context) -> str:
+def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str, Picture]], context: Context) -> str:
     """The report as HTML.
 
     Args:
@@ -67,7 +68,7 @@ def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str
     """
     page = environment("lanewise.families.heterodyne")
     page.filters |= {"estimate": _estimate}
-    shown = [Plot(caption, inline(name, svg)) for name, caption, svg in plots]
+    shown = [Plot(caption, inline(name, picture)) for name, caption, picture in plots]
     return page.get_template("report.html.j2").render(
         s=survey,
         rows=_rows(summary),

@@ -16,6 +16,7 @@ from lanewise.families.model.report import Survey
 from lanewise.manifest.protocols import Conclusion, DamagedChunk
 from lanewise.manifest.status import causes
 from lanewise.report import context as contexts
+from lanewise.report.canvas import save
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
 from lanewise.statistics import verdict as verdicts
@@ -47,6 +48,7 @@ def conclude(record: Record) -> Conclusion:
     labels = datasets.labels(inputs)
     worst = _results(record, figures.worst(summary))
     plots = figures.of_sites(found, summary) | figures.of_predictions(worst)
+    save(record.store, {name: picture for name, (_, picture) in plots.items()})
     calibrated = None
     if datasets.extent_of(record.manifest).count:
         simulated = _table([row for row in rows if datasets.is_simulated(row["run_id"])])

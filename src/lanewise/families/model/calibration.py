@@ -16,13 +16,14 @@ from lanewise.families.calibration.results import CalibrationResults, Missing
 from lanewise.families.calibration.sizing import n_ranks
 from lanewise.families.model import datasets
 from lanewise.manifest.manifest import Realizations
+from lanewise.report.canvas import Picture
 from lanewise.storage import commits
 from lanewise.storage.record import Record
 
 
 def concluded(
     record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damaged]
-) -> tuple[CalibrationResults, Mapping[str, bytes]]:
+) -> tuple[CalibrationResults, Mapping[str, Picture]]:
     """Write ranks and verdict; returns the numbers, and the plots, name → SVG.
 
     Args:

@@ -13,7 +13,7 @@ from lanewise.engine.results import Result
 from lanewise.families.model import predictive
 from lanewise.families.model.datasets import identifier_of
 from lanewise.families.model.report import Element, Survey
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ WORST = 6
 _BAND = (0.05, 0.95)
 
 
-def of_sites(survey: Survey, summary: pd.DataFrame) -> dict[str, tuple[str, bytes]]:
+def of_sites(survey: Survey, summary: pd.DataFrame) -> dict[str, tuple[str, Picture]]:
     """Name → caption and SVG; empty where nothing has converged."""
     shown = survey.elements[:_MOST]
     if not shown:
@@ -32,8 +32,8 @@ def of_sites(survey: Survey, summary: pd.DataFrame) -> dict[str, tuple[str, byte
     rows = -(-len(shown) // _COLUMNS)
     left = f" The first {_MOST} of {len(survey.elements)}." if len(survey.elements) > _MOST else ""
     caption = f"Posterior means of {survey.n_ok} data sets. Bar: the median posterior width, ± 1σ.{left}"
-    picture = svg("sites", partial(_panels, shown, summary[summary["status"] == "ok"]), (_WIDTH, 0.3 + _HEIGHT * rows))
-    return {"sites": (caption, picture)}
+    draw = partial(_panels, shown, summary[summary["status"] == "ok"])
+    return {"sites": (caption, drawn("sites", draw, (_WIDTH, 0.3 + _HEIGHT * rows)))}
 
 
 def _panels(shown: Sequence[Element], usable: pd.DataFrame, figure: Figure) -> None:
@@ -63,7 +63,7 @@ def worst(summary: pd.DataFrame) -> list[str]:
     return list(tails.clip(upper=1 - tails).nsmallest(WORST).index)
 
 
-def of_predictions(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
+def of_predictions(results: Sequence[Result]) -> dict[str, tuple[str, Picture]]:
     """Data over the range that the posterior predicts, one panel per data set and the first observed site."""
     if not results:
         return {}
@@ -72,7 +72,7 @@ def of_predictions(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
         "what is predicted. p: share of predicted data sets that scatter at least as much."
     )
     rows = -(-len(results) // 3)
-    return {"predictions": (caption, svg("predictions", partial(_predictions, results), (_WIDTH, 0.3 + 1.9 * rows)))}
+    return {"predictions": (caption, drawn("predictions", partial(_predictions, results), (_WIDTH, 0.3 + 1.9 * rows)))}
 
 
 def _predictions(results: Sequence[Result], figure: Figure) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from lanewise.families.calibration.results import CalibrationResults
 from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.protocols import DamagedChunk
+from lanewise.report.canvas import Picture
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
 
 _MEAN = "_mean"
@@ -110,7 +111,7 @@ def thresholds(of: Convergence) -> str:
 def render(
     survey: Survey,
     summary: pd.DataFrame,
-    plots: Mapping[str, tuple[str, bytes]],
+    plots: Mapping[str, tuple[str, Picture]],
     context: Context,
     columns: Sequence[str],
     criteria: Convergence,
@@ -128,7 +129,7 @@ def render(
     """
     page = environment("lanewise.families.model")
     page.filters |= {"percent": percent}
-    shown = {name: Plot(caption, inline(name, svg), wide=True) for name, (caption, svg) in plots.items()}
+    shown = {name: Plot(caption, inline(name, picture), wide=True) for name, (caption, picture) in plots.items()}
     rows: list[dict[str, Any]] = [
         {str(key): value for key, value in row.items()}
         for row in summary.astype(object).where(summary.notna(), None).head(ROWS_SHOWN).to_dict("records")

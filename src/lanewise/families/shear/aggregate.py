@@ -16,12 +16,14 @@ from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.scene import Psf
 from lanewise.families.shear.statistics import forecast as forecasts
 from lanewise.families.shear.statistics import summary as table
+from lanewise.families.shear.statistics.estimates import estimates
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import COMPONENTS, ShearTruth
 from lanewise.families.shear.statistics.tally import Excluded
 from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
 from lanewise.manifest.status import causes
 from lanewise.report import context as contexts
+from lanewise.report.canvas import Picture, save
 from lanewise.report.page import REPORT, Context
 from lanewise.report.tables import SUMMARY, frame_csv, to_csv, to_json
 from lanewise.statistics import sequential
@@ -30,17 +32,15 @@ from lanewise.storage.record import Record
 from lanewise.storage.store import Store
 
 BIAS_RESULTS = "bias_results"
-PLOTS = "plots"
 STATS = "stats"
 
 
-def write_stats(store: Store, folder: str, name: str, results: object, plots: Mapping[str, bytes]) -> None:
+def write_stats(store: Store, folder: str, name: str, results: object, plots: Mapping[str, Picture]) -> None:
     """Write the results as NAME.json and NAME.csv, and the plots, below `folder` ("" is the root)."""
     base = f"{folder}/" if folder else ""
     store.put(f"{base}{name}.json", to_json(results).encode())
     store.put(f"{base}{name}.csv", to_csv(results))
-    for plot, svg in plots.items():
-        store.put(f"{base}{PLOTS}/{plot}.svg", svg)
+    save(store, plots, folder)
 
 
 def evaluated(record: Record, summary: pd.DataFrame, damaged: Mapping[int, Damaged] | None = None) -> BiasResults:
@@ -126,7 +126,16 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     if per_count is None:
         raise UsageError(f"--target-sigma-m: {observations.NO_EXTENSION}")
     summary, damaged = table.survey(record)
-    found = forecasts.of_results(evaluated(record, summary, damaged), target, per_count)
+    results = evaluated(record, summary, damaged)
+    priors = dict(zip(COMPONENTS, table.priors(record), strict=True))
+    absent = missing(record, summary)
+    data = {
+        bias.component: estimates(
+            summary, bias.component, priors[bias.component] or table.unlike(record).get(bias.component), absent
+        )
+        for bias in results.components
+    }
+    found = forecasts.of_results(results, target, per_count, data)
     if not found:
         raise UsageError(
             "--target-sigma-m: too little is committed to tell an error of m; run a pilot first, "

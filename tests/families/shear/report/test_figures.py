@@ -12,17 +12,19 @@ from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import evaluate
 from lanewise.manifest.manifest import Acceptance
+from lanewise.report.canvas import Picture
 from tables import MakeTable, Spoil
 
 BOUNDS = Acceptance(max_abs_m=0.01, max_abs_c=1e-3)
 
 
-def drawn(table: pd.DataFrame, acceptance: Acceptance = BOUNDS) -> dict[str, bytes]:
+def drawn(table: pd.DataFrame, acceptance: Acceptance = BOUNDS) -> dict[str, Picture]:
     prior = GaussianPrior(0.0, 0.05)
     return figures(evaluate(table, priors=(prior, prior), acceptance=acceptance, missing=()), table)
 
 
-def words(svg: bytes) -> list[str]:
+def words(picture: Picture) -> list[str]:
+    svg = picture.svg
     return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -36,7 +38,7 @@ def test_same_campaign_gives_the_same_bytes(make_table: MakeTable) -> None:
     first = drawn(table)
     with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "red"}):
         assert drawn(table.sample(frac=1, random_state=2)) == first
-    assert b"date" not in b"".join(first.values()).lower()
+    assert b"date" not in b"".join(one.svg + one.pdf for one in first.values()).lower()
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(make_table: MakeTable) -> None:
@@ -46,7 +48,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(make_table: MakeTable) 
 
 
 def test_one_dot_per_realization_that_counts(make_table: MakeTable, spoil: Spoil) -> None:
-    svg = drawn(spoil(make_table(n=7), [2]))["bias_g1"].decode()
+    svg = drawn(spoil(make_table(n=7), [2]))["bias_g1"].svg.decode()
     assert len(re.findall(r"<use [^>]*fill: #0a5fb4; fill-opacity: 0.5", svg)) == 20
 
 
@@ -73,5 +75,5 @@ def test_campaign_without_numbers_has_no_plots(make_table: MakeTable) -> None:
 def test_many_dots_become_pixels(make_table: MakeTable) -> None:
     """6000 dots per component would be 700 kB a plot as vectors."""
     plots = drawn(make_table(n=2000))
-    assert all(b"data:image/png;base64" in plots[name] for name in ("bias_g1", "bias_g2", "pulls"))
-    assert max(len(svg) for svg in plots.values()) < 250_000
+    assert all(b"data:image/png;base64" in plots[name].svg for name in ("bias_g1", "bias_g2", "pulls"))
+    assert max(len(plot.svg) for plot in plots.values()) < 250_000

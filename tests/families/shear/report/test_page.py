@@ -18,12 +18,12 @@ from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest.manifest import Acceptance
-from lanewise.report.canvas import PALETTE
+from lanewise.report.canvas import PALETTE, Picture
 from lanewise.report.page import ROWS_SHOWN, Context
 from lanewise.report.tables import to_json
 from tables import MakeTable, Spoil, known
 
-Draw = Callable[[BiasResults, pd.DataFrame], dict[str, bytes]]
+Draw = Callable[[BiasResults, pd.DataFrame], dict[str, Picture]]
 
 CONTEXT = Context(
     campaign="batched <i>",

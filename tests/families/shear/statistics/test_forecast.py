@@ -6,13 +6,15 @@ import json
 import math
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 
 from conftest import Lanewise, Write, load
 from lanewise.families.shear import aggregate
+from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics import forecast
-from lanewise.families.shear.statistics.estimates import GaussianPrior
+from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.manifest import schema
 from lanewise.manifest.manifest import Acceptance
@@ -90,3 +92,36 @@ def test_a_pilot_tells_the_command_that_brings_the_target(write: Write, lanewise
     # What the verdict asks for and what the pilot tells are the same kind of number.
     judged = aggregate.evaluated(load(path).record, load(path).summary)
     assert judged.tally.n_planned == 6
+
+
+@pytest.mark.parametrize("shapes", [0.0, 0.1])
+def test_a_pilot_of_rings_of_pairs_tells_what_less_sharing_costs(shapes: float) -> None:
+    """Images have the variance shape² + s²; noise of correlation .8 in a pair, and shapes that cancel in a ring."""
+    n, g, own, common = 4000, 0.05, 0.02, 0.04
+    rng = np.random.default_rng(3)
+    sign, turn = np.array([1.0, -1.0, 1.0, -1.0]), np.array([1.0, 1.0, -1.0, -1.0])
+    shape, shared = rng.normal(0, shapes, (n, 1)), rng.normal(0, common, (n, 1))
+    value = (g * sign + shape * turn + shared + rng.normal(0, own, (n, 4))).ravel()
+    seed = np.repeat(np.arange(n), 4)
+    run_id = np.array([f"s{s}{TURNED if t < 0 else ''}" for s in range(n) for t in turn])
+    nothing = np.full(4 * n, np.nan)
+    data = Estimates(
+        run_id=run_id, seed=seed, truth=np.tile(g * sign, n), value=value, width=nothing, raw=value, raw_width=nothing,
+        shrinkage=None, response=None, half=nothing, half_width=nothing,
+    )  # fmt: skip
+    found = forecast.relative_variances(data)
+    # Of a sum Σ ± value, per image: what is shared cancels between ±g, and shapes between e and −e.
+    expected = {
+        "plain": own**2 + common**2 + shapes**2,
+        "pairs": own**2,
+        "rings": own**2 + 2 * common**2,
+        "pairs in rings": own**2,
+    }
+    for name, variance in expected.items():
+        # Four standard errors of a ratio of two variances of n groups: 4 √(2 · 2/n).
+        assert found[name] == pytest.approx(variance / own**2, rel=4 * math.sqrt(4 / n)), name
+
+
+def test_a_pilot_without_partners_tells_of_its_own_design_only(make_table: MakeTable) -> None:
+    data = estimates(make_table(g2=None), "g1", PRIOR)
+    assert list(forecast.relative_variances(data)) == ["plain"]

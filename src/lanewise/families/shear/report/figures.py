@@ -15,7 +15,7 @@ from lanewise.families.shear.statistics.bias import ComponentBias
 from lanewise.families.shear.statistics.criteria import REQUIREMENTS
 from lanewise.families.shear.statistics.estimates import Estimates, estimates
 from lanewise.families.shear.statistics.results import BiasResults
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 from lanewise.statistics.regression import Array
 from lanewise.statistics.verdict import superscript
 
@@ -31,7 +31,7 @@ _LABEL_SHARE = 0.06
 _SURVEYS = {"lsst": "LSST", "desc": "DESC", "euclid": "Euclid"}
 
 
-def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
+def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, Picture]:
     """All figures for which the campaign has numbers, in the order of the report.
 
     Args:
@@ -58,7 +58,7 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, bytes]:
     pulled = [(b, d) for b, d in shown if b.pulls is not None]
     if pulled:
         draws["pulls"] = partial(_pulls, pulled)
-    return {name: svg(name, partial(_one, draw)) for name, draw in draws.items()}
+    return {name: drawn(name, partial(_one, draw)) for name, draw in draws.items()}
 
 
 def _one(draw: Callable[[Axes], None], figure: Figure) -> None:

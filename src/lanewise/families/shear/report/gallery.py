@@ -19,7 +19,7 @@ from lanewise.families.shear.statistics.results import BiasResults, Chains, Outl
 from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.manifest import registry
 from lanewise.manifest.plan import Planned
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 from lanewise.statistics.regression import Array
 from lanewise.storage import commits
 from lanewise.storage.record import Record
@@ -33,7 +33,7 @@ _BINS = 20
 _CHAINS = (PALETTE["g1"], PALETTE["g2"], PALETTE["third"], PALETTE["fourth"])
 
 
-def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, bytes]]:
+def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, Picture]]:
     """The results with example realizations added, and their figures: name (a file stem) → SVG."""
     gone = {one.run_id for one in results.excluded}
     farthest = outliers(summary, [str(name) for name in summary["run_id"] if name not in gone])
@@ -161,15 +161,15 @@ def chains_of(result: Result) -> Chains:
     return Chains(result.run_id, max(rhat), min(ess), *result.shape)
 
 
-def draw_stamps(name: str, shown: StampComparison) -> bytes:
+def draw_stamps(name: str, shown: StampComparison) -> Picture:
     """Data, model and residual in three panels, as SVG."""
-    return svg(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
+    return drawn(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
 
 
-def draw_chains(result: Result) -> bytes:
+def draw_chains(result: Result) -> Picture:
     """Traces and rank histograms per chain, of g1 and g2, as SVG."""
     posterior: dict[str, np.ndarray] = {k: result.posterior[k] for k in COMPONENTS if k in result.posterior}
-    return svg("chains", partial(_chains, posterior), (7.6, 0.5 + 1.7 * len(posterior)))
+    return drawn("chains", partial(_chains, posterior), (7.6, 0.5 + 1.7 * len(posterior)))
 
 
 def _stamps(shown: StampComparison, figure: Figure) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lanewise.families.shear.report.checks import checks, measure
 from lanewise.families.shear.statistics.results import BiasResults, Chains, ConvergenceExtremes, Outlier
+from lanewise.report.canvas import Picture
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, number, percent
 
 _CRITERIA = {
@@ -31,7 +32,7 @@ _CAPTIONS = {
 }
 
 
-def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, bytes], context: Context) -> str:
+def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, Picture], context: Context) -> str:
     """The page.
 
     Args:
@@ -42,7 +43,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, by
     """
     page = environment("lanewise.families.shear.report")
     page.filters |= {"measure": measure, "percent": percent}
-    shown = {name: inline(name, svg) for name, svg in figures.items()}
+    shown = {name: inline(name, picture) for name, picture in figures.items()}
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
     return page.get_template("report.html.j2").render(
         r=results,
