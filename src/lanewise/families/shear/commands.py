@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import replace
 from typing import Annotated
 
@@ -71,3 +73,31 @@ def stats(
     aggregate.write_stats(store, where, aggregate.BIAS_RESULTS, results, figures(results, summary))
     print(text(aggregate.concluded(results), origin or source))
     print(f"numbers: {store.where(f'{where}/{aggregate.BIAS_RESULTS}.json'.removeprefix('/'))}")
+
+
+def catalogue(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest or an output URL.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="File or URL to write; default: catalogue.parquet in the output URL."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
+    ] = None,
+) -> None:
+    """Write one row per object: means, covariance, S/N, fit."""
+    from lanewise.families.shear import catalogue as table
+    from lanewise.manifest.locations import split
+    from lanewise.storage.record import open_record
+    from lanewise.storage.store import Store
+
+    record = open_record(source, overrides or ())
+    if record.manifest.kind not in {"shear", "calibration"}:
+        raise errors.UsageError(f"{source}: kind {record.manifest.kind} has no catalogue of galaxies; use summary.csv")
+    folder, name = split(output) if output else (record.manifest.output.url, table.CATALOGUE)
+    with tempfile.TemporaryDirectory() as place:
+        written = os.path.join(place, table.CATALOGUE)
+        n = table.write(record, written)
+        Store(folder).put_file(name, written)
+    print(f"{n} objects: {Store(folder).where(name)}")
