@@ -53,6 +53,7 @@ COMMANDS: list[tuple[str, dict[str, int]]] = [
     ("extract M", {}),
     ("extract M --output summary.csv", {}),
     ("stats M", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),
+    ("catalogue M", {"heterodyne": USAGE, "model": USAGE}),
     ("stats summary.csv --output-dir stats", {"heterodyne": INVALID, "model": INVALID}),
     ("aggregate M --wait --deadline 1 --strict", {"shear": 4, "calibration": 4}),
     ("check M --max-abs-m 0.5 --output-dir checked", {"calibration": USAGE, "heterodyne": USAGE, "model": USAGE}),

@@ -177,3 +177,13 @@ def test_a_rename_is_followed_by_a_sync_of_its_directory(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "fsync", fsync)
     Store(str(tmp_path / "new")).put("x", b"1")
     assert [synced[0], synced[-1]] == [str(tmp_path), str(tmp_path / "new")]
+
+
+def test_a_file_of_this_machine_is_put_on_a_disk_and_into_remote_storage(memory: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for content in (b"first", b"second"):
+        source.write_bytes(content)
+        for url in (str(tmp_path / "new" / "folder"), memory):
+            Store(url).put_file("found", str(source))
+            assert Store(url).read("found") == content
+    assert [one.name for one in (tmp_path / "new" / "folder").iterdir()] == ["found"]

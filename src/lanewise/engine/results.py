@@ -33,6 +33,7 @@ class Goodness:
         prior_p: probability of more, at most.
         p: of the three together, at most.
         peak_exposure: number of the exposure that has the peak, from 0.
+        signal_to_noise: of the image by the fitted model, √Σ (model / σ)²; None in files of older versions.
     """
 
     chi2: float
@@ -47,6 +48,7 @@ class Goodness:
     prior_p: float
     p: float
     peak_exposure: int = 0
+    signal_to_noise: float | None = None
 
 
 @dataclass(frozen=True)

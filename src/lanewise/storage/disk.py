@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,19 @@ def put(path: str, data: bytes) -> None:
 
     def replace() -> None:
         with _temporary(path, data) as name:
+            os.replace(name, path)
+
+    retry_race(replace)
+
+
+def put_file(path: str, source: str) -> None:
+    """Write or replace a file by a copy of another one; its directories are made."""
+
+    def replace() -> None:
+        with _temporary(path, b"") as name:
+            shutil.copyfile(source, name)
+            with open(name, "rb") as copied:
+                os.fsync(copied.fileno())
             os.replace(name, path)
 
     retry_race(replace)

@@ -98,6 +98,11 @@ class Store:
         with self._writing(path):
             self._call(path, lambda: self._put(path, data), len(data))
 
+    def put_file(self, path: str, source: str) -> None:
+        """Write or replace an object by a file of this machine, which need not fit into memory."""
+        with self._writing(path):
+            self._call(path, lambda: self._put_file(path, source), os.path.getsize(source))
+
     def create(self, path: str, data: bytes) -> bool:
         """Write an object unless it exists already.
 
@@ -286,6 +291,12 @@ class Store:
             disk.put(self._full(path), data)
         else:
             self._fs.pipe_file(self._full(path), data)
+
+    def _put_file(self, path: str, source: str) -> None:
+        if self._local:
+            disk.put_file(self._full(path), source)
+        else:
+            self._fs.put_file(source, self._full(path))
 
     def _create(self, path: str, data: bytes) -> None:
         """Raises FileExistsError."""

@@ -1,7 +1,9 @@
-"""`lanewise stats`: m, c and the verdict from a summary, as the published page has it; and `lanewise check`."""
+"""`lanewise stats`, as the published page has it, `lanewise check` and `lanewise catalogue`."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import replace
 from typing import Annotated
 
@@ -115,3 +117,31 @@ def check(
         if found.out_of_time:
             reporter.say("next", f"next: the same command again goes on with these {found.n_pairs} pairs")
     raise typer.Exit(EXIT_CODES[found.verdict])
+
+
+def catalogue(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest or an output URL.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="File or URL to write; default: catalogue.parquet in the output URL."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
+    ] = None,
+) -> None:
+    """Write one row per object: means, covariance, S/N, fit."""
+    from lanewise.families.shear import catalogue as table
+    from lanewise.manifest.locations import split
+    from lanewise.storage.record import open_record
+    from lanewise.storage.store import Store
+
+    record = open_record(source, overrides or ())
+    if record.manifest.kind not in {"shear", "calibration"}:
+        raise errors.UsageError(f"{source}: kind {record.manifest.kind} has no catalogue of galaxies; use summary.csv")
+    folder, name = split(output) if output else (record.manifest.output.url, table.CATALOGUE)
+    with tempfile.TemporaryDirectory() as place:
+        written = os.path.join(place, table.CATALOGUE)
+        n = table.write(record, written)
+        Store(folder).put_file(name, written)
+    print(f"{n} objects: {Store(folder).where(name)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanewise.families.shear.commands import check, stats
+from lanewise.families.shear.commands import catalogue, check, stats
 from lanewise.manifest.family import AnyFamily, Door, Starter
 
 
@@ -22,5 +22,5 @@ DOOR = Door(
     kind="shear",
     load=_load,
     starter=_starter,
-    commands={"stats": stats, "check": check},
+    commands={"stats": stats, "check": check, "catalogue": catalogue},
 )

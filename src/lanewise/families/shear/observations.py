@@ -17,7 +17,7 @@ from lanewise.families.shear.pixel_weights import inverse_variance
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import PsfImages
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.plan import Computed, Pinned, Single
+from lanewise.manifest.plan import Computed, Pinned, Planned, Single
 from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
@@ -249,6 +249,12 @@ def _object(extent: Observations, base_seed: int, run_id: Callable[[float, float
     return Single(name, seed, truth, {_EXPOSURES: extent.table.exposures(index)})
 
 
+def exposures_of(planned: Planned) -> Exposures | None:
+    """The exposures of an object of a table; None of an image."""
+    found = planned.sources.get(_EXPOSURES) if isinstance(planned, Single) else None
+    return found if isinstance(found, Exposures) else None
+
+
 def remarks(extent: Observations) -> Sequence[str]:
     """Columns without a meaning, and images of one galaxy that no group holds together."""
     if extent.table and (unused := extent.table.unused):
@@ -276,8 +282,7 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
             or the two contradict each other.
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
-    exposures = planned.sources.get(_EXPOSURES)
-    if isinstance(exposures, Exposures):
+    if exposures := exposures_of(planned):
         return exposure_files.observe(config, exposures, planned.truth)
     sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
     values = {role: _pixels(one) for role, one in sources.items()}

@@ -137,6 +137,7 @@ def _root(config: ShearConfig, data: Data) -> np.ndarray:
 def _marked(result: Result, found: Goodness | None, signal: float, limit: float) -> Result:
     if found is None:
         return result
+    found = replace(found, signal_to_noise=signal)
     result = replace(result, diagnostics=replace(result.diagnostics, goodness=found))
     seen = [name for name, size in sizes(found, signal).items() if 3 * getattr(found, name) < limit and size > SIZE_MIN]
     if not seen or result.status not in {LaneStatus.OK, LaneStatus.UNINFORMATIVE}:
