@@ -222,6 +222,32 @@ def test_a_sampled_campaign_writes_draws_and_diagnostics(tmp_path: Path) -> None
     assert row["min_ess"] == pytest.approx(min(cmc["ess"].values()))
 
 
+def test_a_sharded_campaign_tells_how_each_shard_went(tmp_path: Path) -> None:
+    path = campaign(tmp_path, num_shards=3, shard_by="age", sampler="importance")
+    assert RUN.invoke(cli.app, ["run", path]).exit_code == 0
+    (folder,) = (tmp_path / "out").glob("het_*")
+    content = json.loads((folder / "result.json").read_text())
+    jsonschema.Draft7Validator(schema.load("result")).validate(content)
+    nlsq, cmc = content["nlsq"], content["cmc"]
+    assert cmc["combination"] == "exact"
+    assert cmc["sds"]["J"] == pytest.approx(nlsq["errors"]["J"], rel=0.3)
+    shards = cmc["shards"]
+    assert sum(row["points"] for row in shards["table"]) == nlsq["n_data"]
+    assert shards["lost"] == []
+    ages = [age for row in shards["table"] for age in row["ages"]]
+    assert ages == sorted(ages)
+    assert shards["disagreement"]["p_value"] > 1e-3
+    assert RUN.invoke(cli.app, ["aggregate", path]).exit_code == 0
+    row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[0]
+    assert (row["cmc_combination"], row["cmc_shards"]) == ("exact", 3)
+
+
+def test_shards_with_fewer_values_than_unknowns_are_refused(tmp_path: Path) -> None:
+    path = campaign(tmp_path, num_shards=200)
+    assert RUN.invoke(cli.app, ["run", path]).exit_code == 2
+    assert "shards at most" in RUN.invoke(cli.app, ["status", path]).output
+
+
 def test_sampling_that_does_not_converge_writes_everything_and_ends_with_2(tmp_path: Path) -> None:
     path = campaign(tmp_path, sampler="importance", min_ess=1e7)
     assert RUN.invoke(cli.app, ["run", path]).exit_code == 2
@@ -231,6 +257,14 @@ def test_sampling_that_does_not_converge_writes_everything_and_ends_with_2(tmp_p
     assert "effective sample size" in content["convergence_warning"]
     assert content["convergence_warning"].startswith("sampling: ")
     assert not content["cmc"]["converged"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_shards"),
+    [({}, 1), ({"num_shards": 7}, 7), ({"max_points_per_shard": 10_000}, 3), ({"max_points_per_shard": "auto"}, 1)],
+)
+def test_the_number_of_shards_follows_from_their_size(settings: dict[str, Any], n_shards: int) -> None:
+    assert config.checked({"cmc": settings}).cmc.shards_of(25_000) == n_shards
 
 
 def test_a_fit_alone_keeps_its_identity() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from lanewise.engine.results import Diagnostics, Result
 from lanewise.manifest.status import LaneStatus
 
 if TYPE_CHECKING:
-    from lanewise.families.heterodyne.cmc.sample import Sampled
+    from lanewise.families.heterodyne.cmc.sample import Sampled, Sharding
+    from lanewise.families.heterodyne.cmc.sharded import ShardReport
     from lanewise.families.heterodyne.nlsq.result import FitResult
 
 LEVELS = (50, 68, 90, 95)
@@ -21,16 +23,21 @@ DRAWS, STATS = "draws_", "stats_"
 _FLAGS = ("diverging",)
 
 
-def section(sampled: Sampled, fit: FitResult) -> dict[str, Any]:
-    """The section `cmc` of result.json."""
+def section(sampled: Sampled, fit: FitResult, t: np.ndarray) -> dict[str, Any]:
+    """The section `cmc` of result.json.
+
+    Args:
+        t: age of each frame [s].
+    """
     result, found = sampled.result, sampled.result.diagnostics
     draws = {name: values.reshape(-1) for name, values in result.posterior.items()}
     tails = [(50 - level / 2, 50 + level / 2) for level in LEVELS]
     n_chains, n_draws = result.shape
     return {
         "sampler": result.method,
-        "combination": "not sharded",
+        "combination": sampled.combination,
         "attempts": [{"sampler": one.sampler, "reason": one.reason} for one in sampled.attempts],
+        **({} if sampled.sharding is None else {"shards": _shards(sampled.sharding, t)}),
         "converged": result.status is LaneStatus.OK,
         **({} if result.status is LaneStatus.OK else {"convergence_warning": result.reason}),
         "label": sampled.label,
@@ -52,6 +59,41 @@ def section(sampled: Sampled, fit: FitResult) -> dict[str, Any]:
         "bfmi": None if found.bfmi is None else list(found.bfmi),
         "acceptance_rate": found.acceptance_rate,
         "z": {name: _z(draws[name], one.value, one.error) for name, one in fit.headline.items() if name in draws},
+    }
+
+
+def _shards(sharding: Sharding, t: np.ndarray) -> dict[str, Any]:
+    reports, found = sharding.reports, sharding.disagreement
+    return {
+        "by": sharding.by,
+        "refits": sharding.refits,
+        "lost": [k for k, one in enumerate(reports) if not one.used],
+        "flagged": [k for k, one in enumerate(reports) if one.result.status is not LaneStatus.OK],
+        "disagreement": None if found is None else asdict(found),
+        "table": [
+            {
+                "shard": k,
+                "points": shard.n_points,
+                "ages": np.interp(shard.frames, np.arange(len(t)), t).tolist(),
+                **_report(report),
+            }
+            for k, (shard, report) in enumerate(zip(sharding.shards, reports, strict=True))
+        ],
+    }
+
+
+def _report(report: ShardReport) -> dict[str, Any]:
+    result, found = report.result, report.result.diagnostics
+    return {
+        "sampler": result.method,
+        "converged": result.status is LaneStatus.OK,
+        "reason": result.reason,
+        "used": report.used,
+        "max_r_hat": max((one for one in found.rhat.values() if one is not None), default=None),
+        "min_ess": min((one for one in found.ess.values() if one is not None), default=None),
+        "khat": found.khat,
+        "divergence_frac": found.divergence_frac,
+        "distance": report.distance,
     }
 
 

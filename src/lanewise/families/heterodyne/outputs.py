@@ -79,7 +79,12 @@ def _cmc_columns(result: TaskResult) -> dict[str, Any]:
     row |= {f"{name}_cmc_z": cmc.get("z", {}).get(name) for name in model.headline}
     row["max_r_hat"] = max((value for value in cmc.get("r_hat", {}).values() if value is not None), default=None)
     row["min_ess"] = min((value for value in cmc.get("ess", {}).values() if value is not None), default=None)
-    return row | {"khat": cmc.get("khat"), "divergence_frac": cmc.get("divergence_frac")}
+    row |= {"khat": cmc.get("khat"), "divergence_frac": cmc.get("divergence_frac")}
+    if (shards := cmc.get("shards")) is not None:
+        row |= {"cmc_shards": len(shards["table"])}
+        row |= {f"cmc_shards_{what}": " ".join(map(str, shards[what])) for what in ("lost", "flagged")}
+        row |= {"cmc_disagreement_p": (shards["disagreement"] or {}).get("p_value")}
+    return row
 
 
 def packed_nc(results: Sequence[TaskResult]) -> bytes:

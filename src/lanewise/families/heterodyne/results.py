@@ -105,7 +105,7 @@ def fitted(
         "config": task.config.content,
         "data": _data(data),
         "nlsq": {**_numbers(fit), "residual_rms": _rms(arrays["residual_map"])},
-        **({} if sampled is None else {"cmc": cmc_result.section(sampled, fit)}),
+        **({} if sampled is None else {"cmc": cmc_result.section(sampled, fit, arrays["t"])}),
         "versions": dict(versions),
     }
     return replace(_without_fit(task, status, reason), content=content, arrays=arrays)

@@ -11,6 +11,9 @@ from lanewise.manifest import typed
 from lanewise.manifest.manifest import Convergence
 
 Sampler = Literal["auto", "importance", "hmc", "nuts"]
+ShardBy = Literal["random", "age"]
+# Values in one posterior where a shard's size is `auto`.
+AUTO_POINTS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Cmc:
         num_samples, num_chains: draws of a chain, and chains; importance sampling takes their product.
         num_warmup: steps in which `nuts` adapts, per chain.
         min_ess: of every quantity that is sampled.
+        num_shards: number of shards; None: as many as `max_points_per_shard` needs.
         priors: parameter → its prior, where it is not the default.
     """
 
@@ -31,6 +35,9 @@ class Cmc:
     sampler: Sampler = "auto"
     max_r_hat: float = 1.05
     min_ess: float = 400
+    max_points_per_shard: int | Literal["auto"] = "auto"
+    num_shards: int | None = None
+    shard_by: ShardBy = "random"
     warmstart: bool = True
     priors: Mapping[str, Prior] = field(default_factory=dict)
 
@@ -38,6 +45,13 @@ class Cmc:
     def criteria(self) -> Convergence:
         """The thresholds of convergence."""
         return Convergence(rhat_max=self.max_r_hat, ess_min=self.min_ess)
+
+    def shards_of(self, n_points: int) -> int:
+        """The number of shards of this many values."""
+        if self.num_shards is not None:
+            return self.num_shards
+        most = AUTO_POINTS if self.max_points_per_shard == "auto" else self.max_points_per_shard
+        return -(-n_points // most)
 
 
 def parse(value: Mapping[str, Any]) -> Cmc:

@@ -27,6 +27,8 @@ _TEXT = (
     "at_bounds",
     "cmc_sampler",
     "cmc_combination",
+    "cmc_shards_lost",
+    "cmc_shards_flagged",
     "data_sha256",
     "reason",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,11 @@ from lanewise.families.heterodyne.cmc import likelihood, support
 from lanewise.families.heterodyne.cmc.adjustment import adjustment
 from lanewise.families.heterodyne.cmc.posterior import Posterior
 from lanewise.families.heterodyne.cmc.prior import priors
+from lanewise.families.heterodyne.cmc.split import Shard
 from lanewise.families.heterodyne.config import Label
 from lanewise.families.heterodyne.nlsq import labels
 from lanewise.families.heterodyne.nlsq.finish import Finish
+from lanewise.families.heterodyne.nlsq.kernel import FramePairs
 from lanewise.families.heterodyne.nlsq.result import FitResult
 
 # The noise has a half-normal prior whose scale is this many times the spread of all values, as in the page's package.
@@ -54,6 +56,25 @@ def posterior(finish: Finish, fit: FitResult) -> tuple[Posterior, dict[str, Any]
     if fit.speckle is not None:
         data |= _adjusted(found, data, fit.speckle.score, fit.ssr / (fit.n_data - fit.n_free))
     return found, data
+
+
+def shard_data(whole: Mapping[str, Any], shards: Sequence[Shard]) -> list[dict[str, Any]]:
+    """The data of each shard from those of the whole posterior."""
+    share = jnp.float64(1 / len(shards))
+    parts = [
+        {"pairs": jax.tree.map(jnp.asarray, one.pairs), "n_data": jnp.float64(one.n_points), "share": share}
+        for one in shards
+    ]
+    return [{**whole, **part} for part in parts]
+
+
+def joined(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The data of several shards as one, with the whole prior."""
+    pairs = [one["pairs"] for one in each]
+    first, second, root_weight, y = (jnp.concatenate(parts) for parts in zip(*(one[:4] for one in pairs), strict=True))
+    found = FramePairs(first, second, root_weight, y, pairs[0].centre)
+    n_data = sum(one["n_data"] for one in each)
+    return {**each[0], "pairs": found, "n_data": n_data, "share": jnp.float64(1.0)}
 
 
 def _adjusted(problem: Posterior, data: Mapping[str, Any], score: np.ndarray, variance: float) -> dict[str, jax.Array]:

@@ -82,6 +82,11 @@ class Posterior:
         density = self._log_likelihood(at, data) + data["share"] * at.log_prior
         return jnp.where(self._labelled(at.x, data), density, -jnp.inf)
 
+    def log_prior(self, position: jax.Array, data: Data) -> jax.Array:
+        """Log prior density with respect to the position, up to a constant; −∞ outside of the labelling rule."""
+        at = self.unknowns(position, data)
+        return jnp.where(self._labelled(at.x, data), at.log_prior, -jnp.inf)
+
     @property
     def curvature(self) -> Callable[[jax.Array, Data], jax.Array]:
         """That of the squared residuals by their first derivatives, and that of the prior."""

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from lanewise import methods
-from lanewise.engine import blocks, keys, programs
-from lanewise.engine.blocks import Inputs
-from lanewise.engine.convergence import Lane, assess
-from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
-from lanewise.engine.rounds import Rounds
-from lanewise.families.heterodyne.cmc import build, quantities
-from lanewise.families.heterodyne.cmc.posterior import Posterior
-from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.errors import DataError
+from lanewise.families.heterodyne.cmc import build, quantities, runs, sharded, split
+from lanewise.families.heterodyne.cmc.disagreement import Disagreement
+from lanewise.families.heterodyne.cmc.sharded import Attempt, Combination, Sharded, ShardReport
+from lanewise.families.heterodyne.cmc.split import Shard
 from lanewise.families.heterodyne.nlsq.finish import Finish
 from lanewise.families.heterodyne.nlsq.result import FitResult
-from lanewise.machine.progress import Silent
+from lanewise.families.heterodyne.sampling import ShardBy
+from lanewise.manifest.protocols import Keeper
 from lanewise.manifest.status import LaneStatus
-from lanewise.methods.settings import HmcSettings, ImportanceSettings, NutsSettings
-
-# Steps that `hmc` discards; it starts near the posterior, and adapts nothing. Weak directions are not Gaussian: its
-# steps are shorter than for a Gaussian, its trajectories longer.
-_BURN_IN, _LEAPFROG, _STEP = 50, 8, 0.35
-_TARGET, _DEPTH = 0.9, 8
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One sampler, and why it was not enough; empty if it was."""
+class Sharding:
+    """The shards of a posterior.
 
-    sampler: str
-    reason: str
+    Attributes:
+        shards, reports: what each shard has, and how its sampling went.
+        disagreement: None if fewer than two shards are in the consensus.
+        refits: proposals that were fitted to weighted draws.
+    """
+
+    by: ShardBy
+    shards: tuple[Shard, ...]
+    reports: tuple[ShardReport, ...]
+    disagreement: Disagreement | None
+    refits: int
 
 
 @dataclass(frozen=True)
@@ -50,95 +45,57 @@ class Sampled:
         attempts: the samplers that ran; the last one made the draws.
         label: the labelling rule that is part of the prior's support; None for none.
         n_unknowns: number of unknowns that were sampled.
+        combination: how the data were used.
+        sharding: None if they are in one posterior.
     """
 
     result: Result
     attempts: tuple[Attempt, ...]
     label: str | None
     n_unknowns: int
+    combination: Combination = "not sharded"
+    sharding: Sharding | None = None
 
 
-def sample(finish: Finish, fit: FitResult) -> Sampled:
-    """Sample the posterior of all data, with one sampler after the other until one converges."""
-    config, sequential = finish.searcher.settings, finish.searcher.sequential
-    problem, data = build.posterior(finish, fit)
-    attempts = []
-    for number, name in enumerate(methods.STAGES.get(config.cmc.sampler, (config.cmc.sampler,))):
-        stage = _stage(problem, name, config.cmc.num_samples, config.cmc.num_chains, config.cmc.num_warmup, sequential)
-        result = _drawn(stage, problem, data, config, number)
-        attempts.append(Attempt(name, result.reason))
-        if result.status is LaneStatus.OK:
-            break
-    return Sampled(result, tuple(attempts), problem.label, problem.layout.size)
-
-
-def _drawn(stage: Stage, problem: Posterior, data: Mapping[str, Any], config: HeterodyneConfig, number: int) -> Result:
-    """The result of one sampler."""
-    lanes = run(stage, [data], config.cmc.seed, number)
-    worst = max(lane.status for lane in lanes)
-    blank = Result("", config.cmc.seed, worst, "" if worst is LaneStatus.OK else _sentence(worst), stage.name, {})
-    if worst >= LaneStatus.NON_FINITE:
-        return blank
-    told = [_told(problem, lane, data, config, at) for at, lane in enumerate(lanes)]
-    names = tuple(told[0][1])
-    begun = replace(blank, status=LaneStatus.OK, reason="")
-    (result,) = assess(
-        kind=stage.method.kind,
-        begun=[begun],
-        lanes=[[lane for lane, _ in told]],
-        names=names,
-        criteria=config.cmc.criteria,
-    )
-    return result
-
-
-def _told(
-    problem: Posterior, lane: Lane, data: Mapping[str, Any], config: HeterodyneConfig, at: int
-) -> tuple[Lane, tuple[str, ...]]:
-    """The lane with the quantities in place of its position, and their names."""
-    found = quantities.of_positions(problem, lane.records["position"], data, config, config.cmc.seed + at)
-    latents = np.stack(list(found.values()), axis=-1)
-    return replace(lane, records={**lane.records, "latents": latents}), tuple(found)
-
-
-def run(stage: Stage, each: Sequence[Mapping[str, Any]], seed: int, number: int) -> list[Lane]:
-    """The lanes of one sampler: for each of these data in turn, `units` of the method.
+def sample(finish: Finish, fit: FitResult, keeper: Keeper | None = None) -> Sampled:
+    """Sample the posterior of all data: in shards if the settings say so, else with one sampler after the other.
 
     Args:
-        each: data of equal shapes.
-        number: of the stage; part of the keys.
+        keeper: keeps blocks of lanes that are finished.
+
+    Raises:
+        DataError: the shards would have fewer values than there are unknowns.
     """
-    units = stage.method.units
-    lanes = [data for data in each for _ in range(units)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
-    own = keys.lane_keys(
-        root_seed=seed,
-        seeds=[0] * len(lanes),
-        purpose=keys.Purpose(keys.Purpose.INFERENCE + number),
-        units=range(len(lanes)),
+    config, sequential = finish.searcher.settings, finish.searcher.sequential
+    problem, data = build.posterior(finish, fit)
+
+    def told(positions: np.ndarray) -> dict[str, np.ndarray]:
+        return quantities.of_positions(problem, positions, data, config, config.cmc.seed)
+
+    n_shards = config.cmc.shards_of(fit.n_data)
+    if n_shards == 1:
+        attempts: list[Attempt] = []
+        for number, name in enumerate(runs.stages(config.cmc.sampler)):
+            result = sharded.sampled(
+                problem, name, {0: data}, config.cmc, told, number, sequential=sequential, keeper=keeper
+            )
+            attempts.append(Attempt(name, result.reason))
+            if result.status is LaneStatus.OK:
+                break
+        return Sampled(result, tuple(attempts), problem.label, problem.layout.size)
+    if fit.n_data < n_shards * problem.layout.size:
+        raise DataError(
+            f"{finish.data.source or 'these data'}: {n_shards} shards of {fit.n_data} values have fewer values "
+            f"than the {problem.layout.size} unknowns; use {fit.n_data // problem.layout.size} shards at most"
+        )
+    shards = split.split(data["pairs"], n_shards, config.cmc.shard_by, config.cmc.seed)
+    whole = Sharded(
+        problem, build.shard_data(data, shards), build.joined, told, config.cmc, sequential=sequential, keeper=keeper
     )
-    width, rounds = len(lanes), stage.method.rounds
-    everything = Rounds(0, np.zeros((width, 3), int), width, 0, rounds, rounds, Silent(), None)
-    return blocks.run(stage, Inputs(own, stacked, jnp.ones(width, bool)), width, everything)
-
-
-@functools.lru_cache(maxsize=8)
-def _stage(problem: Posterior, name: str, samples: int, chains: int, warmup: int, sequential: bool) -> Stage:
-    """A sampler's programs; cached, so that data sets of one shape share them."""
-    settings: Any
-    if name == "importance":
-        settings = ImportanceSettings(samples * chains)
-    elif name == "hmc":
-        settings = HmcSettings(_BURN_IN, samples, chains, _LEAPFROG, _STEP)
-    else:
-        settings = NutsSettings(warmup, samples, chains, target_accept=_TARGET, max_tree_depth=_DEPTH)
-    method = methods.build(name, settings, sequential=sequential)
-    return Stage(name, method, programs.build(method, problem, sequential=sequential))
-
-
-def _sentence(status: LaneStatus) -> str:
-    return (
-        "the log density or its gradient is not finite near the fit"
-        if status is LaneStatus.NON_FINITE
-        else status.sentence
-    )
+    found = whole.sample()
+    disagreement = found.disagreement
+    if disagreement is not None and problem.adjusted:
+        # The simulations are of independent noise; shards of frames share speckle noise.
+        disagreement = replace(disagreement, expected=None, p_value=None)
+    sharding = Sharding(config.cmc.shard_by, tuple(shards), found.shards, disagreement, found.refits)
+    return Sampled(found.result, found.attempts, problem.label, problem.layout.size, found.combination, sharding)

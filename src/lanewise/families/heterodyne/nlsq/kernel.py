@@ -55,10 +55,22 @@ def pairs(matrices: np.ndarray, weights: np.ndarray, seed: int) -> FramePairs:
     # Weighted sampling without replacement: the smallest of exponential waiting times of rate 1/lag.
     order = np.argsort(np.random.default_rng(seed).exponential(size=len(lag)) * lag, kind="stable")
     first, second = first[order], second[order]
-    n_blocks = -(-len(lag) // BLOCK)
-    padding = n_blocks * BLOCK - len(lag)
     used = weights[:, first, second] > 0
     centre = float(matrices[:, first, second][used].mean())
+    y = np.where(used, matrices[:, first, second] - centre, 0.0)
+    return blocked(first, second, np.sqrt(weights[:, first, second]), y, centre, -(-len(first) // BLOCK))
+
+
+def blocked(
+    first: np.ndarray, second: np.ndarray, root_weight: np.ndarray, y: np.ndarray, centre: float, n_blocks: int
+) -> FramePairs:
+    """Pairs in blocks, padded by pairs of weight 0.
+
+    Args:
+        first, second: ages of each pair, shape (n,), n ≤ n_blocks · BLOCK.
+        root_weight, y: as in `FramePairs`, shape (n_phi, n).
+    """
+    padding = n_blocks * BLOCK - len(first)
 
     def blocks(values: np.ndarray) -> np.ndarray:
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], padding), values.dtype)], axis=-1)
@@ -67,9 +79,9 @@ def pairs(matrices: np.ndarray, weights: np.ndarray, seed: int) -> FramePairs:
     return FramePairs(
         blocks(first.astype(np.int32)),
         # Padding uses the pair of ages 0 and 1, for which everything is finite.
-        np.where(blocks(np.ones(len(lag))) > 0, blocks(second.astype(np.int32)), 1).astype(np.int32),
-        blocks(np.sqrt(weights[:, first, second])),
-        blocks(np.where(used, matrices[:, first, second] - centre, 0.0)),
+        np.where(blocks(np.ones(len(first))) > 0, blocks(second.astype(np.int32)), 1).astype(np.int32),
+        blocks(root_weight),
+        blocks(y),
         centre,
     )
 

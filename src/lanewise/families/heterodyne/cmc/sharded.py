@@ -1,0 +1,265 @@
+"""Consensus Monte Carlo: samples each shard, and corrects their consensus to the posterior of all data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from lanewise.engine.convergence import Lane, assess
+from lanewise.engine.results import Result
+from lanewise.families.heterodyne.cmc import consensus, points, runs
+from lanewise.families.heterodyne.cmc.consensus import Corrected, Gaussian, Moments, Proposal
+from lanewise.families.heterodyne.cmc.disagreement import Disagreement, disagreement
+from lanewise.families.heterodyne.cmc.points import Fitted, Scale, ShardProblem
+from lanewise.families.heterodyne.sampling import Cmc
+from lanewise.manifest.problem import Problem
+from lanewise.manifest.protocols import Keeper
+from lanewise.manifest.status import LaneStatus
+from lanewise.methods.base import Kind
+
+Combination = Literal["not sharded", "exact", "refitted", "full data", "consensus only"]
+# Fewest common points.
+_POINTS = 2048
+_LOST = "the likelihood is not finite at the fit"
+# Samplers of shards; chains that adapt take too long for what only says where to draw.
+_SHARD_STAGES = {"auto": ("importance", "hmc")}
+# Purposes of random numbers.
+_COMMON, _SIMULATED = 1, 2
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to draws, and why it was not enough; empty if it was."""
+
+    sampler: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """How the sampling of one shard went.
+
+    Attributes:
+        result: of the last sampler, over the numbers of the position.
+        distance: squared distance of its mean from the consensus in its own covariance; None if it is not in it.
+        used: whether its data count.
+    """
+
+    result: Result
+    distance: float | None
+    used: bool
+
+
+@dataclass(frozen=True)
+class Combined:
+    """The posterior of all shards.
+
+    Attributes:
+        result: draws by quantity; not OK if a shard's data do not count.
+        shards: in their order.
+        disagreement: None if fewer than two shards are in the consensus.
+        refits: proposals that were fitted to weighted draws.
+    """
+
+    result: Result
+    combination: Combination
+    attempts: tuple[Attempt, ...]
+    shards: tuple[ShardReport, ...]
+    disagreement: Disagreement | None
+    refits: int
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """A posterior in shards.
+
+    Attributes:
+        each: data of every shard, of equal shapes, with `share` = 1 / number of shards.
+        joined: the data of several shards as one, with `share` = 1.
+        told: from positions, shape (…, d), quantities by name, each of shape (…).
+    """
+
+    problem: ShardProblem
+    each: Sequence[Mapping[str, Any]]
+    joined: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+    told: Callable[[np.ndarray], dict[str, np.ndarray]]
+    settings: Cmc
+    sequential: bool
+    keeper: Keeper | None = None
+
+    def sample(self) -> Combined:
+        """Sample all shards and combine them.
+
+        A shard whose likelihood is not finite at the start is lost: the draws are the posterior of the others' data,
+        and not OK.
+        """
+        counted = self._counted()
+        lost = [k for k in range(len(self.each)) if k not in counted]
+        failed = Result("", self.settings.seed, LaneStatus.NON_FINITE, _LOST, "importance", {})
+        results = dict.fromkeys(lost, failed) | (self._shards(counted) if counted else {})
+        if not counted:
+            reports = tuple(ShardReport(one, None, used=False) for one in results.values())
+            return Combined(failed, "consensus only", (Attempt("importance", _LOST),), reports, None, 0)
+        fit = points.fitted(self.problem, [self.each[k] for k in counted])
+        scale = fit.scale
+        drawn = {k: scale.moments(results[k]) for k in counted if results[k].posterior}
+        moments = {k: one for k, one in drawn.items() if one.usable}
+        centre = consensus.combined(list(moments.values())) if moments else None
+        result, combination, attempts, refits = self._combined(scale, counted, centre)
+        own = consensus.distances(list(moments.values()), centre) if centre else ()
+        distances = dict(zip(moments, map(float, own), strict=True))
+        return Combined(
+            self._without(result, lost),
+            combination,
+            attempts,
+            tuple(ShardReport(one, distances.get(k), used=k in counted) for k, one in sorted(results.items())),
+            self._disagreement(fit, {counted.index(k): one for k, one in moments.items()}),
+            refits,
+        )
+
+    def _counted(self) -> list[int]:
+        """Shards whose likelihood is finite at the start."""
+        likelihoods = points.log_likelihoods(self.problem, self.each, sequential=self.sequential)
+        start = np.asarray(self.problem.start(self.each[0]))[None]
+        return [int(k) for k in np.flatnonzero(np.isfinite(likelihoods(start)[:, 0]))]
+
+    def _shards(self, unsettled: list[int]) -> dict[int, Result]:
+        """The result of each of these shards.
+
+        A sampler runs over the shards for which the ones before left too few draws. A shard need not converge: it only
+        says where the common points are.
+        """
+        found: dict[int, Result] = {}
+        enough = consensus.DRAWS_PER_UNKNOWN * len(self.problem.names)
+        for number, name in enumerate(_SHARD_STAGES.get(self.settings.sampler, (self.settings.sampler,))):
+            stage = runs.stage(self.problem, name, self.settings, sequential=self.sequential)
+            lanes = runs.run(stage, {k: self.each[k] for k in unsettled}, self.settings.seed, number, self.keeper)
+            found |= {k: runs.judged(stage, own, self.problem.names, self.settings) for k, own in lanes.items()}
+            unsettled = [k for k in unsettled if points.effective_size(found[k]) < enough]
+            if not unsettled:
+                break
+        return found
+
+    def _combined(
+        self, scale: Scale, counted: Sequence[int], centre: Gaussian | None
+    ) -> tuple[Result, Combination, tuple[Attempt, ...], int]:
+        """Draws of the whole posterior, how they were made, what was tried, and the number of refits."""
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, _COMMON))
+        found = consensus.corrected(
+            self._density(scale, counted),
+            Proposal.of(centre, scale.laplace),
+            scale.laplace,
+            max(settings.num_samples * settings.num_chains, _POINTS),
+            settings.min_ess,
+            rng,
+        )
+        result = self._weighted(found, scale, rng)
+        attempts = [Attempt("importance", result.reason)]
+        if result.status is LaneStatus.OK:
+            return result, "refitted" if found.refits else "exact", tuple(attempts), found.refits
+        chains = [name for name in runs.stages(settings.sampler) if name != "importance"] or ["hmc", "nuts"]
+        for number, name in enumerate(chains, 1):
+            member = {len(self.each): self.joined([self.each[k] for k in counted])}
+            result = sampled(
+                self.problem, name, member, settings, self.told, number, sequential=self.sequential, keeper=self.keeper
+            )
+            attempts.append(Attempt(name, result.reason))
+            if result.status is LaneStatus.OK:
+                break
+        if result.posterior:
+            return result, "full data", tuple(attempts), found.refits
+        return self._uncorrected(result, scale, centre, rng), "consensus only", tuple(attempts), found.refits
+
+    def _density(self, scale: Scale, counted: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
+        """The log posterior density of whitened points: every shard's likelihood, and the prior once."""
+        each = [self.each[k] for k in counted]
+        likelihoods = points.log_likelihoods(self.problem, each, sequential=self.sequential)
+
+        def density(at: np.ndarray) -> np.ndarray:
+            positions = scale.positions(at)
+            total = likelihoods(positions).sum(axis=0) + points.log_priors(self.problem, each[0], positions)
+            # Far outside the density may overflow to NaN; it is 0 there.
+            return np.where(np.isfinite(total), total, -np.inf)
+
+        return density
+
+    def _weighted(self, found: Corrected, scale: Scale, rng: np.random.Generator) -> Result:
+        positions = scale.positions(found.points)
+        told = self.told(positions)
+        records = {
+            "keep": np.ones(len(positions), bool),
+            "position": positions,
+            "latents": np.stack(list(told.values()), axis=-1),
+            "lp": found.log_density,
+            "log_weight": found.log_weight,
+        }
+        whole = {"gradient_norm": np.zeros(()), "comb": np.array(rng.uniform())}
+        blank = Result("", self.settings.seed, LaneStatus.OK, "", "importance", {})
+        if not found.size:
+            return replace(blank, status=LaneStatus.NON_FINITE, reason="the log density is nowhere finite")
+        lanes = [[Lane(LaneStatus.OK, records, whole)]]
+        criteria = self.settings.criteria
+        (result,) = assess(kind=Kind.WEIGHTED, begun=[blank], lanes=lanes, names=tuple(told), criteria=criteria)
+        return result
+
+    def _uncorrected(self, failed: Result, scale: Scale, centre: Gaussian | None, rng: np.random.Generator) -> Result:
+        """Draws of the consensus itself, or of the Laplace approximation where there is none."""
+        at = centre or scale.laplace
+        shape = self.settings.num_chains, self.settings.num_samples
+        drawn = at.mean + rng.normal(size=(*shape, len(at.mean))) @ np.linalg.cholesky(at.covariance).T
+        posterior = self.told(scale.positions(drawn))
+        reason = f"draws of the consensus of the shards, which are not corrected: {failed.reason}"
+        return replace(failed, status=LaneStatus.NOT_CONVERGED, reason=reason, method="consensus", posterior=posterior)
+
+    def _without(self, result: Result, lost: Sequence[int]) -> Result:
+        """The result, not OK if shards were lost."""
+        if not lost:
+            return result
+        names = ", ".join(map(str, lost))
+        reason = (
+            f"the data of shard {names} do not count: {_LOST}; the draws are the posterior of the other "
+            f"{len(self.each) - len(lost)} shards"
+        )
+        if result.status is not LaneStatus.OK:
+            reason = f"{reason}; {result.reason}"
+        return replace(result, status=max(result.status, LaneStatus.NOT_CONVERGED), reason=reason)
+
+    def _disagreement(self, fit: Fitted, moments: Mapping[int, Moments]) -> Disagreement | None:
+        """Of the shards that are in the consensus, by their place in the fit."""
+        if len(moments) < 2:
+            return None
+        root = fit.scale.root
+        likelihoods, posteriors = (root.T @ one[list(moments)] @ root for one in (fit.likelihoods, fit.posteriors))
+        rng = np.random.default_rng((self.settings.seed, _SIMULATED))
+        return disagreement(list(moments.values()), likelihoods, posteriors, rng)
+
+
+def sampled(
+    problem: Problem,
+    name: str,
+    member: Mapping[int, Mapping[str, Any]],
+    settings: Cmc,
+    told: Callable[[np.ndarray], dict[str, np.ndarray]],
+    number: int,
+    *,
+    sequential: bool,
+    keeper: Keeper | None = None,
+) -> Result:
+    """Draws of one posterior by one sampler, by quantity.
+
+    Args:
+        member: its number and its data.
+        number: of the sampler; part of its keys.
+    """
+    stage = runs.stage(problem, name, settings, sequential=sequential)
+    (lanes,) = runs.run(stage, member, settings.seed, number, keeper).values()
+    if max(lane.status for lane in lanes) >= LaneStatus.NON_FINITE:
+        return runs.judged(stage, lanes, (), settings)
+    found = told(np.stack([lane.records["position"] for lane in lanes]))
+    latents = np.stack(list(found.values()), axis=-1)
+    lanes = [replace(lane, records={**lane.records, "latents": one}) for lane, one in zip(lanes, latents, strict=True)]
+    return runs.judged(stage, lanes, tuple(found), settings)
