@@ -111,6 +111,10 @@ _SCENES: tuple[dict[str, Any], ...] = (
     {"gal": {**_PROFILE, "position": {"type": "Normal", "sigma": 1.0}}},
     {"simulation": {"gal": {"position": {"type": "Normal", "sigma": 1.0}}}},
     {"simulation": {"gal": {"type": "Sersic", "n": 1.0}}},
+    {
+        "population": {"galaxies": 9, "ellipticity": {"type": "Gaussian", "sigma": 0.1}},
+        "inference": {"method": "importance"},
+    },
 )
 # Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
 _VALUES: dict[str, list[Any]] = {
@@ -122,6 +126,7 @@ _VALUES: dict[str, list[Any]] = {
     "shear.points": [],
     "shear.ring": [],
     "config.simulation.given": [[]],
+    "config.population.half_width": [0.1],
     # Each type has keys of its own.
     "config.gal.position.type": [],
     "config.simulation.gal.position.type": [],

@@ -97,11 +97,13 @@ class LaneOutputs:
         latents: names of the latents that have columns in the summary.
         columns: columns of the summary, in order; unknown values are empty. Default: the columns that have values.
         posterior: the content of posterior.nc; default: `posterior_nc` of every latent.
+        more: further columns of a result, or others in their place.
     """
 
     latents: tuple[str, ...]
     columns: tuple[str, ...] = ()
     posterior: Callable[[Result], bytes] | None = None
+    more: Callable[[Result], Mapping[str, Any]] | None = None
 
     def files(self, result: Result, /) -> dict[str, bytes]:
         """The files of a realization's directory by name; convergence.json is last and marks it complete."""
@@ -118,7 +120,7 @@ class LaneOutputs:
         row = dict.fromkeys(self.columns) | described(result)
         for name in self.latents:
             row |= described_latent(result, name)
-        return row
+        return row if self.more is None else {**row, **self.more(result)}
 
     def packed_nc(self, results: Sequence[Result], /) -> bytes:
         """A chunk's results in one netCDF-4 file, arrays of shape (realization, chain, draw) padded with NaN."""

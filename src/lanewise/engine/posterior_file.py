@@ -16,7 +16,7 @@ from lanewise.engine import flat
 from lanewise.engine.results import Result
 
 # Groups whose arrays have no axes chain and draw.
-WITHOUT_DRAWS = frozenset({"observed_data", "constant_data", "loo", "loo_khat"})
+WITHOUT_DRAWS = frozenset({"observed_data", "constant_data", "loo", "loo_khat", "population"})
 # Groups whose arrays have the units of the data.
 _OF_DATA = frozenset({"observed_data", "constant_data", "posterior_predictive"})
 # Name → the names of its axes after chain and draw, and values of shape (chain, draw, …).

@@ -21,7 +21,7 @@ DRAWS_PER_ROUND = 200
 # Gaussian posterior in six dimensions it reduces the effective sample size by a third.
 _DEGREES = 8
 
-Proposal = Callable[[Problem, Data, Whitening, jax.Array], Record]
+Proposal = Callable[[Problem, Data, Whitening, jax.Array, int], Record]
 
 
 class Drawing(NamedTuple):
@@ -111,8 +111,10 @@ def round_of(proposal: Proposal, problem: Problem, state: Drawing, data: Data, s
     Returns:
         The new state: OK after `samples` draws, NON_FINITE if a log density is NaN or +∞ or all are −∞. The records.
     """
-    record = proposal(problem, data, state.whitening, jax.random.fold_in(state.key, state.drawn))
-    keep = state.drawn + jnp.arange(DRAWS_PER_ROUND) < samples
+    # A single round makes only what is kept.
+    n = min(samples, DRAWS_PER_ROUND)
+    record = proposal(problem, data, state.whitening, jax.random.fold_in(state.key, state.drawn), n)
+    keep = state.drawn + jnp.arange(n) < samples
     drawn = state.drawn + DRAWS_PER_ROUND
     # A log density of −∞ is a valid weight of 0. NaN and +∞ are faults, and so is −∞ for every draw around the mode.
     density = record["lp"]
@@ -125,23 +127,23 @@ def round_of(proposal: Proposal, problem: Problem, state: Drawing, data: Data, s
     return state._replace(status=status.astype(jnp.int32), drawn=drawn), {"keep": keep, **record}
 
 
-def gaussian(problem: Problem, data: Data, at: Whitening, key: jax.Array) -> Record:
+def gaussian(problem: Problem, data: Data, at: Whitening, key: jax.Array, n_draws: int) -> Record:
     """One round of draws of the Gaussian with the whitening's centre and covariance.
 
     Returns:
         `position`, shape (draw, n); `lp`, the log density, and `log_weight`, both of shape (draw,).
     """
-    w = jax.random.normal(key, (DRAWS_PER_ROUND, at.centre.size), at.centre.dtype)
+    w = jax.random.normal(key, (n_draws, at.centre.size), at.centre.dtype)
     return _weighted(problem, data, at, w, -0.5 * jnp.sum(w**2, axis=1))
 
 
-def student_t(problem: Problem, data: Data, at: Whitening, key: jax.Array) -> Record:
+def student_t(problem: Problem, data: Data, at: Whitening, key: jax.Array, n_draws: int) -> Record:
     """One round of draws of a multivariate Student t with the whitening's centre and scale; records as `gaussian`."""
     n, dtype = at.centre.size, at.centre.dtype
     key_normal, key_scale = jax.random.split(key)
-    normal = jax.random.normal(key_normal, (DRAWS_PER_ROUND, n), dtype)
+    normal = jax.random.normal(key_normal, (n_draws, n), dtype)
     # χ² with an even number of degrees of freedom is twice a sum of unit exponentials.
-    chi2 = 2 * jnp.sum(jax.random.exponential(key_scale, (DRAWS_PER_ROUND, _DEGREES // 2), dtype), axis=1)
+    chi2 = 2 * jnp.sum(jax.random.exponential(key_scale, (n_draws, _DEGREES // 2), dtype), axis=1)
     w = normal * jnp.sqrt(_DEGREES / chi2)[:, None]
     log_proposal = -0.5 * (_DEGREES + n) * jnp.log1p(jnp.sum(w**2, axis=1) / _DEGREES)
     return _weighted(problem, data, at, w, log_proposal)

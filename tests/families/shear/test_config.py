@@ -132,6 +132,7 @@ def test_the_published_fft_size_is_accepted_and_changes_nothing() -> None:
 PRIOR_EXAMPLES: dict[str, dict[str, float]] = {
     "Normal": {"mean": 2.0, "sigma": 0.3},
     "LogNormal": {"mean": 2.0, "sigma": 0.3},
+    "LogSkewNormal": {"location": 2.0, "sigma": 0.3, "skew": 4.0},
     "Uniform": {"min": 1.0, "max": 4.0},
     "LogUniform": {"min": 0.5, "max": 8.0},
     "TruncatedNormal": {"mean": 2.0, "sigma": 0.5, "min": 1.0, "max": 4.0},

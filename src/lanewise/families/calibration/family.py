@@ -55,7 +55,11 @@ def realizations(manifest: Manifest) -> Sequence[Single]:
 def _realization(config: ShearConfig, base_seed: int, index: int) -> Single:
     seed = base_seed + index
     galaxy = config.simulated_galaxy
-    truth = truth_draws.truth(dict(galaxy.parameters), seed, galaxy.disc_power)
+    parameters = dict(galaxy.parameters)
+    if config.population is not None:
+        # Everything else differs from galaxy to galaxy.
+        parameters = {name: parameters[name] for name in ("g1", "g2")}
+    truth = truth_draws.truth(parameters, seed, galaxy.disc_power)
     return Single(family.run_id(truth["g1"], truth["g2"], seed), seed, truth)
 
 

@@ -64,7 +64,9 @@ def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int
     depth = n_ranks(record.manifest.convergence.ess_min)
     rows: list[dict[str, Any]] = []
     damaged: dict[int, Damaged] = {}
-    likelihood = _LogLikelihood(record) if chosen else None
+    # The likelihood of a population is a sum over galaxies whose draws are gone.
+    whole = shear_config.of(record.manifest).population is not None
+    likelihood = _LogLikelihood(record) if chosen and not whole else None
     holding = [chunk.index for chunk in record.plan.chunks if not chosen.isdisjoint(chunk.run_ids)]
     found = record.survey(holding)[0]
     for index in record.plan.order(found):
@@ -76,25 +78,23 @@ def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int
             continue
         for result in results:
             if result.run_id in chosen and isinstance(result, Result):
-                assert likelihood is not None
                 if not rows:  # antithetic chains can have more effective draws than draws
                     depth = min(depth, n_ranks(result.shape[0] * result.shape[1]))
                 rows.append(_row(result, depth, likelihood, planned[result.run_id]))
     latents = list(shear_config.of(record.manifest).latents)
-    return Ranks(depth, pd.DataFrame(rows, columns=["run_id", "seed", *latents, LOG_LIKELIHOOD])), damaged
+    quantities = latents if whole else [*latents, LOG_LIKELIHOOD]
+    return Ranks(depth, pd.DataFrame(rows, columns=["run_id", "seed", *quantities])), damaged
 
 
-def _row(result: Result, depth: int, likelihood: _LogLikelihood, planned: Planned) -> dict[str, Any]:
+def _row(result: Result, depth: int, likelihood: _LogLikelihood | None, planned: Planned) -> dict[str, Any]:
     """Number of L draws below the truth, for each latent and for the log likelihood."""
     chosen = {name: thinned(draws, depth - 1) for name, draws in result.posterior.items()}
     found = {name: int(np.sum(draws < result.truth[name])) for name, draws in chosen.items()}
+    row = {"run_id": result.run_id, "seed": result.seed, **found}
+    if likelihood is None:
+        return row
     values = likelihood(planned, {name: np.append(draws, result.truth[name]) for name, draws in chosen.items()})
-    return {
-        "run_id": result.run_id,
-        "seed": result.seed,
-        **found,
-        LOG_LIKELIHOOD: int(np.sum(values[:-1] < values[-1])),
-    }
+    return {**row, LOG_LIKELIHOOD: int(np.sum(values[:-1] < values[-1]))}
 
 
 class _LogLikelihood:

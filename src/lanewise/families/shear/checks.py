@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lanewise.errors import Complaint
-from lanewise.families.shear import scene, simulation_config
+from lanewise.families.shear import population_config, scene, simulation_config
 from lanewise.families.shear.priors import Prior, centre, parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, position_prior
 from lanewise.manifest import schema
@@ -37,6 +37,7 @@ def check(config: Document) -> list[Complaint]:
     if found:
         return found
     faults = [fault for look in (_orders, _position, _psf, _galaxy, _parameters) for fault in look(value)]
+    faults += population_config.faults(value)
     if simulation_config.KEY in value and not faults:
         faults = list(_simulation(value))
     return [config.complaint(path, message) for path, message in faults]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lanewise.families.shear import brightness, scene
+from lanewise.families.shear import brightness, population_config, scene
 from lanewise.families.shear import simulation_config as simulation
+from lanewise.families.shear.population_config import Population
 from lanewise.families.shear.priors import Parameter, Prior
 from lanewise.families.shear.scene import AnyPsf, Galaxy, Image
 from lanewise.families.shear.simulation_config import Simulation
@@ -32,6 +33,7 @@ class ShearConfig:
     inference: Inference
     unused: tuple[str, ...] = ()
     simulation: Simulation = field(default_factory=Simulation)
+    population: Population | None = None
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -40,9 +42,19 @@ class ShearConfig:
 
     @property
     def latents(self) -> dict[str, Prior]:
-        """Priors of the latents, in a fixed order."""
-        given = self.simulation.given
+        """Priors of the latents, in a fixed order; of a population, those of the shear that its galaxies share."""
+        given: tuple[str, ...] = self.simulation.given
+        if self.population is not None:
+            given = tuple(name for name in self.parameters if name not in ("g1", "g2"))
         return {name: p for name, p in self.galaxy.parameters if not isinstance(p, float) and name not in given}
+
+    @property
+    def one_galaxy(self) -> ShearConfig:
+        """The config of a single image; of a population, that of one of its galaxies."""
+        if self.population is None:
+            return self
+        galaxy = population_config.one_galaxy(self.galaxy, self.population)
+        return replace(self, galaxy=galaxy, population=None)
 
     @property
     def simulated_galaxy(self) -> Galaxy:
@@ -96,6 +108,8 @@ class ShearConfig:
             "gal": self.galaxy.content,
             "inference": self.inference.content,
         }
+        if self.population is not None:
+            found["population"] = self.population.content
         different = self.simulation.content
         return {**found, "simulation": different} if different else found
 
@@ -117,7 +131,10 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     unused += [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
     unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
     psf, galaxy, simulated = scene.psf(value["psf"]), scene.galaxy(value["gal"], image), simulation.parse(value, image)
+    population = population_config.parse(value)
     precision = inference.get("precision", "auto")
+    if precision == "auto" and population is not None:
+        precision = "float64"
     if precision == "auto":
         # What is drawn may be brighter than what the model expects.
         needed = [brightness.precision(image, psf, one) for one in (galaxy, simulated.galaxy) if one]
@@ -133,4 +150,5 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
         ),
         unused=tuple(unused),
         simulation=simulated,
+        population=population,
     )

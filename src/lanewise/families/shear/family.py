@@ -13,6 +13,7 @@ from lanewise.families.shear import (
     brightness,
     checks,
     observations,
+    population_config,
     predictions,
     psf_image,
     shears,
@@ -29,7 +30,7 @@ from lanewise.manifest.document import Document, Path
 from lanewise.manifest.family import Family, Lanes
 from lanewise.manifest.manifest import Convergence, Manifest
 from lanewise.manifest.plan import Computed, Planned, Single
-from lanewise.manifest.problem import Data, LaneInference, Observation, Problem
+from lanewise.manifest.problem import Data, LaneInference, Membership, Observation, Problem
 from lanewise.manifest.protocols import Conclusion, Forecast, Outputs
 from lanewise.methods.ladders import LADDERS
 from lanewise.storage.record import Record
@@ -73,6 +74,9 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
     config, extent = shear_config.of(manifest), manifest.extent
     found = list(precision(config))
+    if config.population is not None and isinstance(extent, Observations):
+        message = "a population is simulated here, its images cannot come from files; remove one of the two"
+        return [(("config", population_config.KEY), message)]
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
         if config.simulation.content:
@@ -92,6 +96,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
             found.append((("shear",), message))
         arms = [arm for point in extent.points for arm in extent.arms(*point)]
         known = {"g1": {g1 for g1, _ in arms}, "g2": {g2 for _, g2 in arms}}
+        if config.population is not None:
+            found += population_config.out_of_range(config.population, arms)
     for name, truths in known.items():
         fixed = config.fixed.get(name)
         if fixed is not None and truths and truths != {fixed}:
@@ -103,6 +109,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
 
 def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
     """A model that holds an ellipticity fixed would hold that of the turned galaxy fixed, too."""
+    if config.population is not None:
+        return
     held = [name for name in ("e1", "e2") if config.fixed.get(name)]
     shape = dict(config.simulated_galaxy.parameters)
     if extent.ring and held:
@@ -175,7 +183,7 @@ def _realization(config: ShearConfig, extent: Shears, count: int, base_seed: int
         simulated = config.simulated_galaxy
         galaxy = truth_draws.truth({**dict(simulated.parameters), "g1": g1, "g2": g2}, seed, simulated.disc_power)
     turned = arm >= len(arms)
-    if turned:
+    if turned and config.population is None:
         shape = config.simulated_galaxy.centres | galaxy
         galaxy = galaxy | {name: 0.0 - shape[name] for name in ("e1", "e2")}
     a, b = arms[arm % len(arms)]
@@ -232,6 +240,10 @@ def observe(config: ShearConfig, planned: Planned) -> Observation:
     assert isinstance(planned, Single)
     if planned.sources:
         return observations.observe(config, planned)
+    if config.population is not None:
+        from lanewise.families.shear.population import galaxies
+
+        return galaxies.observe(config, planned)
     from lanewise.families.shear.image_simulator import simulate
 
     return simulate(config, planned)
@@ -241,7 +253,16 @@ def problem(config: ShearConfig) -> Problem:
     """The density of one galaxy image."""
     from lanewise.families.shear.model.problem import ShearProblem
 
-    return ShearProblem(config)
+    return ShearProblem(config.one_galaxy)
+
+
+def membership(config: ShearConfig) -> Membership[ShearConfig, Result] | None:
+    """How a population ends; None for single images."""
+    if config.population is None:
+        return None
+    from lanewise.families.shear.population import membership as of_populations
+
+    return of_populations.membership(config)
 
 
 def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Convergence) -> Sequence[Result]:
@@ -251,7 +272,9 @@ def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Conve
     return misfit.judge(problem, fits, criteria)
 
 
-LANES: Lanes[ShearConfig, Result] = Lanes(inference=inference, observe=observe, problem=problem, judge=judge)
+LANES: Lanes[ShearConfig, Result] = Lanes(
+    inference=inference, observe=observe, problem=problem, membership=membership, judge=judge
+)
 FAMILY: Family[ShearConfig, Result, Record] = Family(
     kind="shear",
     config_schema=schema.load("shear-config"),

@@ -24,6 +24,17 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
         the same shape, the inverse variance [1/flux²]; `given`, the true values that the model is given, if any.
     """
     truth = {**config.central(config.simulated_galaxy), **member.truth}
+    image, noise = galsim.Image(drawn(config, truth)), config.image.noise
+    if noise.simulated:
+        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=noise.sigma))
+    data = weighted(config, image.array)
+    if config.simulation.given:
+        data["given"] = np.array([truth[name] for name in config.simulation.given])
+    return Observation.of(data, truth)
+
+
+def drawn(config: ShearConfig, truth: Mapping[str, float]) -> np.ndarray:
+    """The image without noise, shape (ny, nx), float64 [flux per pixel]; the truth has every parameter."""
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
     offset = galsim.PositionD(*(truth[axis] - middle for axis, middle in stamp.middle.items()))
@@ -35,14 +46,16 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
         dtype=np.float64,
         method="no_pixel" if config.simulated_psf.includes_pixel else "auto",
     )
-    if stamp.noise.simulated:
-        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
-    data = {"image": image.array}
-    if stamp.noise.type == "PerPixel" and stamp.noise.sigma is not None:
-        data["weight"] = np.full(image.array.shape, stamp.noise.sigma**-2.0)
-    if config.simulation.given:
-        data["given"] = np.array([truth[name] for name in config.simulation.given])
-    return Observation.of(data, truth)
+    found: np.ndarray = image.array
+    return found
+
+
+def weighted(config: ShearConfig, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The image as data, for PerPixel noise with its weights."""
+    noise = config.image.noise
+    if noise.type == "PerPixel" and noise.sigma is not None:
+        return {"image": image, "weight": np.full(image.shape, noise.sigma**-2.0)}
+    return {"image": image}
 
 
 def _galaxy(config: ShearConfig, truth: Mapping[str, float]) -> galsim.GSObject:

@@ -25,7 +25,7 @@ def remarks(config: ShearConfig) -> Iterator[str]:
     """Warnings about a valid scene: a prior that is narrow against the error of g, a stamp that is too small."""
     width = shear_width(config)
     for name, prior in config.latents.items():
-        if name not in ("g1", "g2"):
+        if name not in ("g1", "g2") or config.population is not None:
             continue
         if prior.type == "Normal":
             sigma = prior.fields["sigma"]

@@ -12,6 +12,8 @@ from typing import Any
 
 from scipy import special
 
+from lanewise.families.shear import skew_normal
+
 # What NumPyro calls our fields; it calls the others as we do.
 _NUMPYRO = {"mean": "loc", "sigma": "scale", "min": "low", "max": "high"}
 
@@ -60,6 +62,13 @@ PRIORS = {
         high=lambda mean, sigma: mean * math.exp(sigma),
         quantile=lambda share, mean, sigma: mean * math.exp(sigma * special.ndtri(share)),
         loc=math.log,
+    ),
+    # location: where the logarithm would have its mode without skew; NumPyro has none, see `skew_normal`.
+    "LogSkewNormal": PriorKind(
+        ("location", "sigma", "skew"),
+        centre=lambda location, sigma, skew: skew_normal.quantile(0.5, location, sigma, skew),
+        high=lambda location, sigma, skew: skew_normal.quantile(0.84, location, sigma, skew),
+        quantile=skew_normal.quantile,
     ),
     "Uniform": PriorKind(
         ("min", "max"),
@@ -164,6 +173,8 @@ class Prior:
         """The prior as a NumPyro distribution of a scalar."""
         from numpyro import distributions
 
+        if self.type == "LogSkewNormal":
+            return skew_normal.distribution(**self.fields)
         arguments = {_NUMPYRO.get(name, name): value for name, value in self.fields.items()}
         if "loc" in arguments:
             arguments["loc"] = PRIORS[self.type].loc(arguments["loc"])

@@ -28,7 +28,11 @@ def truth(parameters: Mapping[str, Parameter], seed: int, disc_power: float = 0.
     Returns:
         All parameters by name.
     """
-    random = np.random.default_rng((seed, _PURPOSE))
+    return draw(parameters, np.random.default_rng((seed, _PURPOSE)), disc_power)
+
+
+def draw(parameters: Mapping[str, Parameter], random: np.random.Generator, disc_power: float = 0.0) -> dict[str, float]:
+    """As `truth`, with the next numbers of a generator."""
     while True:
         shares = random.random(len(parameters))
         found = {
@@ -46,7 +50,7 @@ def _on_disc(p: Mapping[str, float], power: float) -> float:
 
 def exists(p: Mapping[str, float]) -> bool:
     """Whether the parameters are inside their domains; the same condition as in `model.ShearProblem`."""
-    valid = all(p[a] ** 2 + p[b] ** 2 < 1 for a, b in _PAIRS)
+    valid = all(p[a] ** 2 + p[b] ** 2 < 1 for a, b in _PAIRS if a in p)
     fractions = 0.0
     for name, value in p.items():
         kind = quantity(name)

@@ -36,7 +36,9 @@ _CHAINS = (PALETTE["g1"], PALETTE["g2"], PALETTE["third"], PALETTE["fourth"])
 def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[BiasResults, dict[str, Picture]]:
     """The results with example realizations added, and their figures: name (a file stem) → SVG."""
     gone = {one.run_id for one in results.excluded}
-    farthest = outliers(summary, [str(name) for name in summary["run_id"] if name not in gone])
+    # A population has no image of its own.
+    single = shear_config.of(record.manifest).population is None
+    farthest = [] if not single else outliers(summary, [str(name) for name in summary["run_id"] if name not in gone])
     mixed = least_mixed(summary)
     committed = results_of(record, [*(one.run_id for one in farthest), *([mixed] if mixed else [])])
     shown, plots = [], {}

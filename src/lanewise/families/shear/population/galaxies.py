@@ -1,0 +1,77 @@
+"""The images of a population: galaxies drawn one by one, sheared alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import overload
+
+import numpy as np
+
+from lanewise.families.shear import image_simulator, truth_draws
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.population import ellipticity
+from lanewise.families.shear.population_config import SHAPE
+from lanewise.families.shear.shears import TURNED
+from lanewise.manifest.plan import Single
+from lanewise.manifest.problem import Observation
+
+# Part of the key of every galaxy's random numbers; see `truth_draws`.
+_PURPOSE = 3
+
+
+class Galaxies(Sequence[Mapping[str, np.ndarray]]):
+    """The data of a realization's galaxies, drawn when they are asked for.
+
+    A galaxy and its noise depend on the realization's seed and on its number alone: +g and −g share both.
+
+    Args:
+        turned: every intrinsic ellipticity has the opposite sign.
+    """
+
+    def __init__(self, config: ShearConfig, seed: int, shear: Mapping[str, float], turned: bool) -> None:
+        assert config.population is not None
+        self._config, self._seed, self._shear, self._turned = config, seed, shear, turned
+        self._population = config.population
+        parameters = config.simulated_galaxy.parameters
+        self._parameters = {name: p for name, p in parameters if name not in SHAPE}
+
+    def __len__(self) -> int:
+        return self._population.galaxies
+
+    def truth(self, number: int) -> dict[str, float]:
+        """The true parameters of a galaxy; e1 and e2 are those before the shear [distortion]."""
+        return self._truth(self._random(number))
+
+    @overload
+    def __getitem__(self, number: int) -> Mapping[str, np.ndarray]: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Mapping[str, np.ndarray]]: ...
+    def __getitem__(self, number: int | slice) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
+        """The data of a galaxy, as of `image_simulator.simulate`."""
+        if isinstance(number, slice):
+            return [self[at] for at in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        random = self._random(number)
+        image = image_simulator.drawn(self._config, self._truth(random))
+        noise = self._config.image.noise
+        if noise.simulated:
+            assert noise.sigma is not None
+            image = image + random.normal(scale=noise.sigma, size=image.shape)
+        return image_simulator.weighted(self._config, image)
+
+    def _random(self, number: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, _PURPOSE, number))
+
+    def _truth(self, random: np.random.Generator) -> dict[str, float]:
+        e1, e2 = ellipticity.draw(self._population.ellipticity, self._population.sigma, random)
+        found = truth_draws.draw(self._parameters, random)
+        # From the g-convention to a distortion, 2 e / (1 + |e|²).
+        scale = (-2 if self._turned else 2) / (1 + e1**2 + e2**2)
+        return {**found, **self._shear, "e1": scale * e1, "e2": scale * e2}
+
+
+def observe(config: ShearConfig, planned: Single) -> Observation:
+    """A population; its truth is the shear that all galaxies share."""
+    shear = {name: planned.truth[name] for name in ("g1", "g2")}
+    return Observation(Galaxies(config, planned.seed, shear, planned.run_id.endswith(TURNED)), shear)

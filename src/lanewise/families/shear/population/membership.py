@@ -1,0 +1,156 @@
+"""A galaxy on its lane leaves its log likelihood at the nodes; the realization's posterior comes from their sum."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanewise.engine.results import Diagnostics, Result
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.population import ellipticity, ensemble, weights
+from lanewise.families.shear.population.nodes import Array, Axis, Nodes
+from lanewise.families.shear.population_config import Population
+from lanewise.manifest.problem import Data, Members, Membership, Problem
+from lanewise.manifest.status import LaneStatus
+
+COMPONENTS = ("g1", "g2")
+# The group of a result's own arrays.
+GROUP = "population"
+_DRAWS = 1000
+
+
+def nodes_of(config: ShearConfig) -> Nodes:
+    """The nodes of a config with a population."""
+    assert config.population is not None
+    half_width = config.population.half_width
+    first, second = (Axis(half_width, config.fixed.get(name)) for name in COMPONENTS)
+    return Nodes((first, second))
+
+
+def membership(config: ShearConfig) -> Membership[ShearConfig, Result]:
+    """How a population of this config ends."""
+    assert config.population is not None
+    population, nodes, n_draws = config.population, nodes_of(config), config.inference.importance.samples
+
+    def reduce(
+        problem: Problem, records: Mapping[str, jax.Array], whole: Mapping[str, jax.Array], data: Data
+    ) -> Mapping[str, jax.Array]:
+        # Importance keeps the first draws of its rounds.
+        latents = jax.vmap(problem.constrain)(records["position"][:n_draws])
+        return reduced(population, nodes, problem.names, latents, records["log_weight"][:n_draws])
+
+    return Membership(combine, reduce)
+
+
+def reduced(
+    population: Population, nodes: Nodes, names: tuple[str, ...], latents: jax.Array, log_weights: jax.Array
+) -> dict[str, jax.Array]:
+    """What a galaxy leaves.
+
+    Args:
+        names: of the latents; g1 and g2 are the galaxy's sheared ellipticity.
+        latents: independent draws, shape (draw, latent).
+        log_weights: of the draws against the interim posterior, shape (draw,).
+
+    Returns:
+        `ln_l`, the log likelihood at the nodes up to a constant; `half`, what half of the draws would add to it, as
+        coefficients of `_powers`; `size`, the effective number of draws, at the node where it is smallest; `khat` of
+        the weights; with `keep: draws` also `draws`, shape (draw, latent), and `log_weight`, smoothed.
+    """
+    smoothed, khat = weights.smooth(log_weights)
+    # A draw outside the disc has no weight; a valid one in its place keeps NaN away.
+    e = latents[:, jnp.array([names.index(name) for name in COMPONENTS])]
+    e = jnp.where(jnp.sum(e**2, axis=1, keepdims=True) < 1, e, 0.0)
+    interim = -jnp.sum(e**2, axis=1) / (2 * population.interim**2)
+    shears = jnp.asarray(nodes.points, e.dtype)
+    ratio = ellipticity.log_density(e[:, None], shears, population.ellipticity, population.sigma) - interim[:, None]
+    value, n = weights.log_likelihood(ratio, smoothed), len(smoothed)
+    halves = [weights.log_likelihood(ratio[part], smoothed[part]) for part in (slice(n // 2), slice(n // 2, n))]
+    found = {
+        "ln_l": value.reshape(nodes.shape),
+        "half": (jnp.asarray(np.linalg.pinv(_powers(nodes)), e.dtype) @ (sum(halves) / 2 - value))[1:],
+        "size": 1 / jnp.max(jnp.sum(jax.nn.softmax(ratio + smoothed[:, None], axis=0) ** 2, axis=0)),
+        "khat": khat,
+    }
+    found |= {name: found[name].astype(jnp.float32) for name in ("half", "size", "khat")}
+    if population.keep == "draws":
+        found |= {"draws": latents.astype(jnp.float32), "log_weight": smoothed.astype(jnp.float32)}
+    return found
+
+
+def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
+    """The posterior of the shear that the galaxies share.
+
+    Galaxies with doubtful weights count: to leave them out would be a selection. FAILED or NOT_CONVERGED if too many
+    are doubtful or have failed; NOT_CONVERGED if the posterior reaches beyond the nodes.
+    """
+    assert config.population is not None
+    nodes, n = nodes_of(config), len(members.status)
+    if "ln_l" not in members.record:
+        (reason, _), *_ = Counter(members.reasons.values()).most_common(1)
+        return replace(blank, status=LaneStatus.FAILED, reason=f"No galaxy could be used. {reason}")
+    values = members.record["ln_l"][:, 0].astype(np.float64)
+    usable = np.isfinite(values).all(axis=(1, 2))
+    values[~usable] = np.nan
+    total = np.nansum(values, axis=0)
+    found = ensemble.posterior(total, nodes, log_prior(config))
+    half = np.nansum(members.record["half"][usable, 0].astype(np.float64), axis=0)
+    change = nodes.at((_powers(nodes)[:, 1:] @ half).reshape(nodes.shape), found.grid)
+    draws, free = found.draws(_DRAWS), [name for name in COMPONENTS if config.fixed.get(name) is None]
+    summary = {
+        "without_block": ensemble.jackknife(found, nodes, ensemble.blocks(values)),
+        "from_half": found.mean(change),
+        "expansion": ensemble.expansion(total, nodes),
+        "smallest_size": np.nanmin(members.record["size"], keepdims=True).ravel(),
+        "n_usable": np.array([int(usable.sum())]),
+    }
+    result = replace(
+        blank,
+        posterior={name: draws[None, :, COMPONENTS.index(name)] for name in free},
+        diagnostics=Diagnostics(khat=_largest(members.record["khat"])),
+        groups={GROUP: summary},
+    )
+    failed, lost = int(np.sum(members.status != LaneStatus.OK)), n - int(usable.sum())
+    if failed > config.population.max_failed_frac * n:
+        (first, _), *_ = Counter(members.reasons.values()).most_common(1)
+        status = LaneStatus.FAILED if lost > config.population.max_failed_frac * n else LaneStatus.NOT_CONVERGED
+        reason = f"{failed} of {n} galaxies have failed or have doubtful weights, the limit is "
+        reason += f"{config.population.max_failed_frac:.1%} (population.max_failed_frac). Most often: {first}"
+        return replace(result, status=status, reason=reason)
+    if found.cut:
+        text = f"Not converged: the posterior of {' and '.join(found.cut)} reaches beyond ± "
+        text += f"{config.population.half_width:g}; raise population.half_width."
+        return replace(result, status=LaneStatus.NOT_CONVERGED, reason=text)
+    return result
+
+
+def log_prior(config: ShearConfig) -> ensemble.LogPrior:
+    """The log prior density of the shear that the galaxies share."""
+    priors = {COMPONENTS.index(name): prior.distribution() for name, prior in config.latents.items()}
+
+    def of(g: Array) -> Array:
+        found = np.zeros(g.shape[:-1])
+        for at, prior in priors.items():
+            found += np.asarray(prior.log_prob(g[..., at]), np.float64)
+        return found
+
+    return of
+
+
+def _powers(nodes: Nodes) -> Array:
+    """1, g1, g2, g1², g1 g2, g2² at the nodes, shape (node, 6), in units of the range; 0 for a known component."""
+    g1, g2 = (
+        points / axis.half_width if axis.known is None else 0 * points
+        for axis, points in zip(nodes.axes, nodes.points.T, strict=True)
+    )
+    return np.stack([np.ones_like(g1), g1, g2, g1**2, g1 * g2, g2**2], axis=-1)
+
+
+def _largest(khat: np.ndarray) -> float | None:
+    known = khat[np.isfinite(khat)]
+    return float(known.max()) if known.size else None

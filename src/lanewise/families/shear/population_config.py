@@ -1,0 +1,101 @@
+"""The section `population` of a config: many galaxies in one realization that share its shear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lanewise.families.shear.priors import Parameter, Prior
+from lanewise.families.shear.scene import Galaxy
+from lanewise.manifest import typed
+from lanewise.manifest.document import Path
+
+KEY = "population"
+# Parameters of each galaxy that the population, or the shear that all share, decides.
+SHAPE = ("g1", "g2", "e1", "e2")
+# Largest share of the range of nodes that a true shear may take: a posterior needs room beside it.
+_RANGE = 0.95
+
+
+@dataclass(frozen=True)
+class Population:
+    """Galaxies that share a shear.
+
+    Attributes:
+        galaxies: number of galaxies in a realization.
+        ellipticity: distribution of the intrinsic ellipticity: `Gaussian`, `Rayleigh` or `BernsteinArmstrong`.
+        sigma: its width per component [g-convention].
+        interim: width per component of the Gaussian prior on each galaxy's sheared ellipticity.
+        half_width: the likelihood is kept for shears between ± this, per component [reduced shear].
+        keep: `nodes`, or `draws` for the draws of every galaxy beside them.
+        max_failed_frac: largest share of galaxies that have failed or whose weights have k̂ ≥ 0.7.
+    """
+
+    galaxies: int
+    ellipticity: str
+    sigma: float
+    interim: float = 0.3
+    half_width: float = 0.06
+    keep: str = "nodes"
+    max_failed_frac: float = 0.02
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The values that affect the numbers of a realization, for the identity."""
+        return asdict(self)
+
+
+def parse(config: Mapping[str, Any]) -> Population | None:
+    """The checked section of a config; None without one."""
+    if KEY not in config:
+        return None
+    value = dict(config[KEY])
+    shape = value.pop("ellipticity")
+    return typed.build(Population, {**value, "ellipticity": shape["type"], "sigma": shape["sigma"]})
+
+
+def one_galaxy(galaxy: Galaxy, population: Population) -> Galaxy:
+    """The galaxy of a single image: round, sheared by its own ellipticity with the interim prior."""
+    interim = Prior("Normal", (0.0, population.interim))
+    own: dict[str, Parameter] = {"g1": interim, "g2": interim, "e1": 0.0, "e2": 0.0}
+    return replace(galaxy, parameters=tuple((name, own.get(name, p)) for name, p in galaxy.parameters))
+
+
+def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the section, beyond its schema."""
+    value = config.get(KEY)
+    if value is None:
+        return
+    sigma, interim = value["ellipticity"]["sigma"], value.get("interim", Population.interim)
+    if interim < 1.2 * sigma:
+        message = f"expected at least 1.2 times population.ellipticity.sigma ({sigma:g}), got {interim:g}"
+        yield (KEY, "interim"), f"{message}: a narrow prior gives weights without a finite variance"
+    if "ellipticity" in config["gal"]:
+        yield ("gal", "ellipticity"), "the galaxies' ellipticities come from population.ellipticity; remove it"
+    simulated = config.get("simulation", {})
+    if "ellipticity" in simulated.get("gal", {}):
+        message = "the galaxies' ellipticities come from population.ellipticity; remove it"
+        yield ("simulation", "gal", "ellipticity"), message
+    for key, message in (
+        ("given", "nothing of a population's galaxies is given to the model; remove it"),
+        ("truths", "galaxies of a population are always drawn; remove it"),
+    ):
+        if key in simulated:
+            yield ("simulation", key), message
+    inference = config.get("inference", {})
+    if inference.get("method", "nuts") != "importance":
+        message = "a population needs independent draws with weights; set method: importance"
+        yield ("inference", "method") if "method" in inference else ("inference",), message
+    n_draws = inference.get("importance_config", {}).get("samples", 64)
+    if n_draws < 20:
+        yield ("inference", "importance_config", "samples"), f"expected at least 20 for a population, got {n_draws}"
+
+
+def out_of_range(population: Population, shears: Sequence[tuple[float, float]]) -> Iterator[tuple[Path, str]]:
+    """Complaints about true shears that the nodes do not cover."""
+    largest = max((abs(one) for shear in shears for one in shear), default=0.0)
+    if largest > _RANGE * population.half_width:
+        needed = largest / _RANGE
+        message = f"expected at least {needed:.3g} for shears of {largest:g}, got {population.half_width:g}"
+        yield ("config", KEY, "half_width"), f"{message}: the likelihood is kept for shears between ± half_width"

@@ -1,0 +1,176 @@
+"""Populations through the engine, on small stamps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lanewise
+from conftest import SCENE, Write
+from lanewise.engine.results import Result
+from lanewise.errors import ManifestError
+from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.population import galaxies, membership
+from lanewise.manifest.plan import Single
+from lanewise.manifest.problem import Members
+from lanewise.manifest.status import LaneStatus
+from lanewise.storage import commits
+
+POPULATION: dict[str, Any] = {
+    **SCENE,
+    "gal": {
+        **SCENE["gal"],
+        "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
+        "position": {"type": "Normal", "sigma": 0.5},
+    },
+    "population": {"galaxies": 12, "ellipticity": {"type": "BernsteinArmstrong", "sigma": 0.1}, "half_width": 0.2},
+    "inference": {"method": "importance", "importance_config": {"samples": 64}},
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**POPULATION, "population": {**POPULATION["population"], **changes}}
+
+
+def committed(campaign: lanewise.Campaign) -> dict[str, Result]:
+    """The results of a campaign by run id."""
+    record = campaign.record
+    found = record.survey([chunk.index for chunk in record.plan.chunks])[0]
+    every = [one for index in found for one in commits.load_results(record.store, found[index])]
+    return {one.run_id: one for one in every if isinstance(one, Result)}
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    import yaml
+
+    from conftest import MANIFEST
+
+    folder = tmp_path_factory.mktemp("paired")
+    shear = {"grid": [0.02], "paired": True}
+    content = {**MANIFEST, "config": POPULATION, "shear": shear, "output": {"url": str(folder / "results")}}
+    path: Path = folder / "manifest.yaml"
+    path.write_text(yaml.safe_dump(content))
+    campaign = lanewise.load(str(path))
+    campaign.run()
+    return committed(campaign)
+
+
+def test_a_pair_shares_galaxies_noise_and_draws(paired: dict[str, Result]) -> None:
+    plus, minus = paired["g1_+0.0200_g2_+0.0000_s42"], paired["g1_-0.0200_g2_+0.0000_s42"]
+    assert {plus.status, minus.status} == {LaneStatus.OK}
+    difference, each = (float(np.mean(one.posterior["g1"])) for one in (plus, minus)), plus.width("g1")
+    first, second = difference
+    # Unpaired, the error of this slope would be √2 σ_g / .04, larger than 1 here.
+    assert each is not None
+    assert np.sqrt(2) * each / 0.04 > 0.5
+    assert (first - second) / 0.04 == pytest.approx(1, abs=0.1)
+
+
+def test_a_galaxy_leaves_at_most_250_bytes(paired: dict[str, Result]) -> None:
+    members = next(iter(paired.values())).members
+    assert members is not None
+    assert members.record["ln_l"].dtype == np.float64
+    of_galaxy = sum(array[0].nbytes for array in members.record.values()) + members.status[0].nbytes
+    assert of_galaxy <= 250
+
+
+def test_a_realization_is_the_same_in_other_chunks(paired: dict[str, Result], write: Write) -> None:
+    """One realization per chunk, and the chunks in reverse: the same sums to the last bit."""
+    path = write(config=POPULATION, shear={"grid": [0.02], "paired": True}, batch__size=1)
+    campaign = lanewise.load(path)
+    for chunk in reversed(campaign.plan.chunks):
+        campaign.run(chunk.index)
+    for run_id, one in committed(campaign).items():
+        other = paired[run_id]
+        assert one.members is not None
+        assert other.members is not None
+        assert one.members.record["ln_l"].tobytes() == other.members.record["ln_l"].tobytes()
+        assert one.posterior["g1"].tobytes() == other.posterior["g1"].tobytes()
+
+
+def test_galaxies_are_drawn_alone_and_sheared_alike() -> None:
+    config = shear_config.parse(POPULATION)
+
+    def population(g1: float, name: str = "a") -> galaxies.Galaxies:
+        found = galaxies.observe(config, Single(name, 7, {"g1": g1, "g2": 0.0})).members
+        assert isinstance(found, galaxies.Galaxies)
+        return found
+
+    plus, minus, ring = population(0.02), population(-0.02), population(0.02, "a_r90")
+    clean = shear_config.parse(
+        {**POPULATION, "image": {**SCENE["image"], "noise": {"sigma": 1e-3, "simulated": False}}}
+    )
+    bare = galaxies.observe(clean, Single("a", 7, {"g1": 0.02, "g2": 0.0})).members
+    noise = plus[3]["image"] - bare[3]["image"]
+    assert np.std(noise) == pytest.approx(1e-3, rel=0.15)
+    others = galaxies.observe(clean, Single("a", 7, {"g1": -0.02, "g2": 0.0})).members
+    np.testing.assert_allclose(minus[3]["image"] - others[3]["image"], noise, atol=1e-12)
+    assert plus.truth(3)["e1"] == minus.truth(3)["e1"] == -ring.truth(3)["e1"] != plus.truth(4)["e1"]
+    assert plus.truth(3)["flux"] == minus.truth(3)["flux"] != plus.truth(4)["flux"]
+
+
+def blank() -> Result:
+    return Result("a", 1, LaneStatus.OK, "", "importance", {"g1": 0.0, "g2": 0.0})
+
+
+def members(status: list[LaneStatus], centre: float = 0.0) -> Members:
+    """Galaxies with Gaussian likelihoods; one that has failed has no record."""
+    nodes = membership.nodes_of(shear_config.parse(POPULATION))
+    value = (-((nodes.points - [centre, 0.0]) ** 2).sum(axis=1) / (2 * 0.1**2)).reshape(nodes.shape)
+    lost = np.array([one > LaneStatus.NOT_CONVERGED for one in status])
+    record = {"ln_l": np.where(lost[:, None, None, None], np.nan, value), "half": np.zeros((len(status), 1, 5))}
+    record |= {"size": np.full((len(status), 1), 30.0), "khat": np.zeros((len(status), 1))}
+    reasons = {at: "why" for at, one in enumerate(status) if one is not LaneStatus.OK}
+    return Members(np.array(status, np.int8), record, reasons)
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected", "divisor"),
+    [
+        ([LaneStatus.NOT_CONVERGED], LaneStatus.OK, 100),
+        ([LaneStatus.NON_FINITE], LaneStatus.OK, 99),
+        ([LaneStatus.NOT_CONVERGED] * 3, LaneStatus.NOT_CONVERGED, 100),
+        ([LaneStatus.FAILED] * 3, LaneStatus.FAILED, 97),
+    ],
+)
+def test_galaxies_with_doubtful_weights_count_and_too_many_do_not(
+    bad: list[LaneStatus], expected: LaneStatus, divisor: int
+) -> None:
+    config = shear_config.parse(POPULATION)
+    found = membership.combine(config, blank(), members([*bad, *[LaneStatus.OK] * (100 - len(bad))]))
+    assert found.status is expected
+    width = found.width("g1")
+    # The prior of .2 is wide.
+    assert width == pytest.approx((divisor / 0.1**2 + 1 / 0.2**2) ** -0.5, rel=0.01)
+
+
+def test_a_population_whose_shear_lies_beyond_the_nodes_is_not_converged() -> None:
+    found = membership.combine(shear_config.parse(POPULATION), blank(), members([LaneStatus.OK] * 100, centre=0.25))
+    assert found.status is LaneStatus.NOT_CONVERGED
+    assert "raise population.half_width" in found.reason
+
+
+def test_a_population_without_a_usable_galaxy_has_failed() -> None:
+    lost = Members(np.full(3, LaneStatus.FAILED, np.int8), {}, dict.fromkeys(range(3), "no image"))
+    found = membership.combine(shear_config.parse(POPULATION), blank(), lost)
+    assert found.status is LaneStatus.FAILED
+    assert "no image" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (changed(interim=0.1), "population.interim: expected at least 1.2 times"),
+        ({**POPULATION, "inference": {"method": "nuts"}}, "set method: importance"),
+        ({**POPULATION, "simulation": {"truths": "drawn"}}, "always drawn"),
+        ({**POPULATION, "gal": {**POPULATION["gal"], "ellipticity": {"e1": 0.1, "e2": 0.0}}}, "remove it"),
+        (changed(half_width=0.02), "expected at least 0.0211 for shears of 0.02"),
+    ],
+)
+def test_contradictions_are_told(config: dict[str, Any], message: str, write: Write) -> None:
+    with pytest.raises(ManifestError, match=message.replace("(", r"\(")):
+        lanewise.load(write(config=config))
