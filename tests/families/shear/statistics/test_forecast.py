@@ -16,6 +16,7 @@ from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics import forecast
 from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.results import BiasResults, evaluate
+from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest import schema
 from lanewise.manifest.manifest import Acceptance
 from lanewise.operations.aggregate import text
@@ -42,6 +43,16 @@ def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table: MakeTa
     assert enough.count == 0
     assert "--count 32" in forecast_text([one, enough], "m.yaml")
     assert "extend" not in forecast_text([enough], "m.yaml")
+
+
+def test_what_is_still_to_come_is_not_asked_for_again(make_table: MakeTable) -> None:
+    """Of 15 that are planned 12 are computed: a third of their error needs 108, of which 93 are not planned."""
+    table = make_table(g2=None)
+    absent = [ShearTruth(f"later{seed}", g, 0.0, seed) for seed, g in ((90, 0.01), (91, 0.02), (92, 0.05))]
+    found = evaluate(table, priors=(PRIOR, PRIOR), acceptance=Acceptance(), missing=absent)
+    sigma = known(known(known(found.g1).m).error)
+    (one,) = forecast.of_results(found, sigma / 3, 3)
+    assert (one.n, one.n_needed, one.count) == (12, 108, 31)
 
 
 def test_an_open_verdict_says_how_to_close_it(make_table: MakeTable, spoil: Spoil) -> None:

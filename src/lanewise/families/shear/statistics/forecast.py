@@ -36,15 +36,16 @@ def of_results(
         per_count: from `n_per_count`.
         data: the estimates behind the results; without them no designs are compared.
     """
-    found = []
-    kept = results.tally.n_used / results.tally.n_planned if results.tally.n_planned else 1.0
+    found, tally = [], results.tally
     for bias in results.components:
         m = bias.m or bias.m_single_point
         error = None if m is None else m.error or m.error_predicted
         if error is None:
             continue
         needed = math.ceil(round(bias.n * (error / target) ** 2, 6))
-        count = max(0, math.ceil((needed - bias.n) / kept / per_count))
+        # Of those that are computed; the missing ones are still to come.
+        kept = tally.n_used / (tally.n_planned - tally.n_missing)
+        count = max(0, math.ceil(round((needed / kept - tally.n_planned) / per_count, 6)))
         own = (data or {}).get(bias.component)
         ways = {} if own is None else relative_variances(own)
         designs = tuple(Design(name, math.ceil(needed * ratio)) for name, ratio in ways.items())
