@@ -204,6 +204,7 @@ def test_tables_of_every_format_are_read_alike(
     assert (first.sizes, second.sizes) == ((2,), (1,))
 
 
+@pytest.mark.slow
 def test_objects_of_one_or_more_exposures_are_inferred_and_reported(write: Write, tmp_path: Path) -> None:
     """The posterior narrows with the exposures; the truths are in the frame of the sky."""
     flip, noise = np.diag([-SCALE, SCALE]), np.random.default_rng(3)
@@ -252,7 +253,8 @@ def test_an_object_is_cut_out_of_an_image_by_its_place_in_the_sky(write: Write, 
     weight[57] = 0
     np.save(tmp_path / "weight.npy", weight)
     row = {"id": 1, "image": "field.fits", "weight": "weight.npy", "ra": sky.ra / galsim.degrees}
-    rows = [{**row, "dec": sky.dec / galsim.degrees}]
+    # As two exposures.
+    rows = [{**row, "dec": sky.dec / galsim.degrees}] * 2
     config = {**SCENE, "image": {**SCENE["image"], "noise": PER_PIXEL}, "gal": {**SCENE["gal"], "position": BROAD}}
     campaign = load(write(shear=..., realizations=..., observations=table(tmp_path, "t.csv", rows), config=config))
     data = family.observe(shear_config.of(campaign.manifest), campaign.plan.realizations[0].planned).data
@@ -365,3 +367,43 @@ def test_columns_without_a_meaning_are_told(write: Write, tmp_path: Path) -> Non
     campaign = load(write(shear=..., realizations=..., observations=asked))
     (remark,) = family.remarks(campaign.manifest)
     assert "no column with a meaning: 'wieght'" in remark
+
+
+@pytest.mark.slow
+def test_exposures_with_psf_images_and_weights_of_their_own_and_a_cosmic_ray_in_one(
+    write: Write, tmp_path: Path
+) -> None:
+    """PSF images of different sizes, off their middle; what a model lacks is told with its exposure."""
+    noise, rows = np.random.default_rng(11), []
+    for at, (width, size, shift) in enumerate(((0.4, 31, 0.0), (0.45, 34, 0.5))):
+        psf = galsim.Gaussian(sigma=width)
+        shown = psf.drawImage(nx=size, ny=size - 1, scale=SCALE, offset=(shift, 0), method="no_pixel", dtype=float)
+        fits.PrimaryHDU(shown.array).writeto(tmp_path / f"psf{at}.fits")
+        centre = {"psf_x": size / 2 + shift, "psf_y": (size - 1) / 2}
+        galaxy = galsim.Exponential(flux=1.0, half_light_radius=0.5).shear(g1=0.02, g2=-0.01)
+        seen = galsim.Convolve([galaxy, psf]).drawImage(nx=N, ny=N, scale=SCALE, dtype=float).array
+        # The second exposure is deeper below, where the noise is less.
+        sigma = np.where(np.arange(N)[:, None] < 12 * at, 0.5e-3, 1e-3) * np.ones((N, N))
+        stamps = seen + sigma * noise.normal(size=(2, N, N))
+        stamps[1, 5, 17] += 0.03 * at
+        np.savez(tmp_path / f"{at}.npz", stamps=stamps, variance=sigma**2)
+        rows.append({"image": f"{at}.npz#stamps", "variance": f"{at}.npz#variance", "psf": f"psf{at}.fits", **centre})
+    listed = [{"id": name, "index": index, **row} for index, name in enumerate(("good", "ray")) for row in rows]
+    config = {
+        **SCENE,
+        "image": {**SCENE["image"], "noise": {**PER_PIXEL, "sigma": 1e-3}},
+        "psf": {"type": "PerExposure", "fwhm": 0.95, "pixel_scale": SCALE},
+        "gal": {**SCENE["gal"], "position": BROAD},
+    }
+    asked = table(tmp_path, "t.csv", listed)
+    campaign = load(write(config=config, shear=..., realizations=..., observations=asked))
+    campaign.run()
+    summary = campaign.summary
+    assert list(summary["status"]) == ["ok", "misfit"]
+    assert "a single pixel at x = 17.5, y = 5.5 of exposure 1" in summary["reason"][1]
+    pull = (summary[["g1_mean", "g2_mean"]].to_numpy()[0] - (0.02, -0.01)) / summary["g1_std"][0]
+    assert np.abs(pull).max() < 4
+    listed[1]["psf"] = ""
+    lacking = load(write(config=config, shear=..., realizations=..., observations=table(tmp_path, "l.csv", listed)))
+    with pytest.raises(DataError, match="row 2, column psf: is missing; with psf"):
+        family.observe(shear_config.of(lacking.manifest), lacking.plan.realizations[0].planned)

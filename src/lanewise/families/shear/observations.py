@@ -16,6 +16,7 @@ from lanewise.families.shear.exposure_table import COLUMNS, Exposures, ExposureT
 from lanewise.families.shear.pixel_weights import inverse_variance
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import PsfImages
+from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.plan import Computed, Pinned, Planned, Single
 from lanewise.manifest.problem import Observation
@@ -217,8 +218,9 @@ def realizations(extent: Observations, base_seed: int, run_id: Callable[[float, 
     """Every image or object as a realization; seeds increment from one to the next, or from group to group."""
     if extent.table:
         # Listed, a large table would cost what it costs in every container.
-        rule = {"table": extent.table.content, "base_seed": base_seed, "truths": [dict(one) for one in extent.truths]}
-        return Computed(extent.n, partial(_object, extent, base_seed, run_id), {**rule, "groups": extent.groups})
+        others = {"truths": [dict(one) for one in extent.truths], "groups": extent.groups}
+        rule = {"table": identity.of({"files": extent.table.content, **others}), "base_seed": base_seed}
+        return Computed(extent.n, partial(_object, extent, base_seed, run_id), rule)
     found: list[Single] = []
     names: set[str] = set()
     for index in range(len(extent.sources["images"])):

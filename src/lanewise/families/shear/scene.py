@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,6 +27,8 @@ DOMAINS = {
     "g1": (-1.0, 1.0),
     "g2": (-1.0, 1.0),
 }
+# Full width at half maximum of a Gaussian [σ].
+_FWHM = 2 * math.sqrt(2 * math.log(2))
 # Outside their domain there is no image; of g and e this depends on both components.
 GUARDED = ("half_light_radius", "n", "beta", "fraction")
 
@@ -163,8 +166,13 @@ class PsfImages:
 
     @property
     def typical(self) -> Psf:
-        """A Moffat profile, whose transform extends farther than that of most point-spread functions."""
-        return Psf(self.fwhm, "Moffat", 3.5)
+        """A Gaussian of this width."""
+        return Psf(self.fwhm / _FWHM)
+
+    @property
+    def narrowest(self) -> Psf:
+        """A Gaussian of half the width: the renderer considers modes as far as it lets them through."""
+        return Psf(self.fwhm / _FWHM / 2)
 
     @property
     def content(self) -> dict[str, Any]:

@@ -133,6 +133,21 @@ def test_each_exposure_has_a_psf_image_of_its_own_in_the_axes_of_its_pixels(grid
     assert_true(best(config(**psf), grid, data), within=3e-5)
 
 
+@pytest.mark.slow
+def test_a_psf_image_with_wide_wings_on_coarse_pixels_is_what_galsim_interpolates() -> None:
+    """A Moffat in the pixels of a sheared exposure, without the typical width's Gaussian wings."""
+    jacobian = JACOBIANS["sheared"]
+    wcs = galsim.JacobianWCS(*jacobian.ravel())
+    image = galsim.Moffat(beta=3.0, fwhm=0.75).drawImage(nx=33, ny=33, wcs=wcs, method="no_pixel", dtype=np.float64)
+    seen = galsim.InterpolatedImage(image, flux=1.0, calculate_maxk=False, pad_factor=16, gsparams=TIGHT)
+    psf = {"type": "PerExposure", "fwhm": 0.9, "pixel_scale": SCALE}
+    data = data_of(
+        (jacobian, (0.1, 0.2), drawn(jacobian, (0.1, 0.2), seen)), psf=(image.array / image.array.sum())[None]
+    )
+    data["psf_centre"] = np.array([[16.5, 16.5]])
+    assert_true(best(config(**psf), Grid(2, 2), data))
+
+
 @pytest.mark.parametrize("grid", [STAMP, Grid(1.5, 1.75)], ids=["modes", "pixels"])
 def test_log_likelihoods_add_and_rows_that_fill_up_add_nothing(grid: Grid) -> None:
     problem, _ = programs(config(), grid)

@@ -82,6 +82,22 @@ def test_an_image_of_a_psf_is_galsims_quintic_interpolated_image(scale: float, s
     np.testing.assert_allclose(found, expected, rtol=0, atol=(1e-8 if scale < 0.3 else 1e-5) * expected.max())
 
 
+def test_an_image_of_a_psf_may_include_the_pixel_of_the_stamp(tmp_path: Path) -> None:
+    """In the model, and where images are simulated of it."""
+    psf = galsim.Gaussian(sigma=0.4, gsparams=TIGHT).shear(e1=0.1, e2=-0.05)
+    expected, scale = drawn(psf), 0.3
+    whole = galsim.Convolve([psf, galsim.Pixel(scale)], gsparams=TIGHT)
+    image = whole.drawImage(nx=61, ny=61, scale=scale / 3, method="no_pixel", dtype=np.float64).array
+    np.save(tmp_path / "psf.npy", image)
+    how = {"type": "Image", "file": str(tmp_path / "psf.npy"), "pixel_scale": scale / 3, "pixel": "included"}
+    # GalSim's default accuracy; ours is that of the interpolation.
+    within = 1e-4 * expected.max()
+    np.testing.assert_allclose(draw(scene(how), **AT), expected, rtol=0, atol=0.1 * within)
+    simulated = simulate(shear_config.parse(scene(how, noise={"sigma": 1.0, "simulated": False})), Single("r", 1, AT))
+    np.testing.assert_allclose(simulated.data["image"], expected, rtol=0, atol=within)
+    assert np.abs(np.asarray(draw(scene({**how, "pixel": "apart"}), **AT)) - expected).max() > 100 * within
+
+
 def test_modes_and_grid_agree_for_an_image_of_a_psf(tmp_path: Path) -> None:
     import jax
     import jax.numpy as jnp

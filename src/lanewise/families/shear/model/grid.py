@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +28,7 @@ from lanewise.families.shear.model.fourier import (
 )
 from lanewise.families.shear.model.light import Ellipse, Light
 from lanewise.families.shear.model.refine import Window, Windows
+from lanewise.families.shear.scene import PsfImages
 from lanewise.manifest.problem import Data
 
 # Modes whose transfer is below this are left out. The transfer is 1 at k = 0.
@@ -212,6 +213,9 @@ def rectangles(config: ShearConfig, grid: Grid) -> list[Rectangle]:
 @functools.lru_cache(maxsize=4)
 def _ends(config: ShearConfig) -> tuple[float, float]:
     """Largest |ky| and |kx| at which the transfer matters [rad/arcsec]."""
+    if isinstance(config.psf, PsfImages):
+        # Exposures may have narrower functions than the typical one.
+        config = replace(config, psf=config.psf.narrowest)
     k = np.linspace(0, _FARTHEST * np.pi / config.image.pixel_scale, 16 * _FARTHEST + 1)
     size = np.maximum(*(np.abs(transfer(config, k, sign * k)) for sign in (1, -1))) > _BAND_EDGE
     # The first step outside.
