@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -87,6 +88,17 @@ def test_a_campaign_shows_verdict_table_and_plot(write: Write, tmp_path: Path) -
     assert campaign.plot("m_c").pdf.startswith(b"%PDF")
     with pytest.raises(UsageError, match="there are bias_g1, "):
         campaign.plot("nothing")
+
+
+def test_the_manifest_in_a_report_can_be_copied_and_run(write: Write, tmp_path: Path) -> None:
+    campaign = load(write())
+    campaign.aggregate()
+    report = (tmp_path / "results/report.html").read_text()
+    copied = html.unescape(re.findall(r"<pre>(.*?)</pre>", report, re.DOTALL)[-1])
+    (tmp_path / "copied.yaml").write_text(copied)
+    again = load(str(tmp_path / "copied.yaml"))
+    assert [r.identity for r in again.plan.realizations] == [r.identity for r in campaign.plan.realizations]
+    assert again.manifest.output.url == f"results/{campaign.manifest.name}"
 
 
 def test_a_posterior_is_read_without_warnings_of_others(write: Write) -> None:
