@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +26,7 @@ from lanewise.engine.results import Result
 from lanewise.errors import MachineError, ResultsDiffer, StorageError, UsageError
 from lanewise.families.shear import aggregate
 from lanewise.families.shear import image_simulator as simulation
+from lanewise.machine.progress import watched
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.problem import Observation
 from lanewise.operations import aggregate as operation
@@ -68,6 +72,56 @@ def test_outputs_are_those_of_the_contract(write: Write, tmp_path: Path) -> None
     assert not [name for name in under_home if name.endswith((".json", ".npz"))]
     truth = json.loads((tmp_path / "results" / ids[2] / "truth.json").read_text())
     assert (truth["g1"], truth["g2"], truth["seed"], truth["flux"]) == (0.02, 0.0, 44, 1.0)
+
+
+def test_a_campaign_shows_verdict_table_and_plot(write: Write, tmp_path: Path) -> None:
+    campaign = load(write())
+    assert "nothing committed yet" in repr(campaign)
+    campaign.run()
+    told = repr(campaign.aggregate())
+    assert told.splitlines()[0].split(":")[0] in {"PASS", "FAIL", "INCONCLUSIVE", "INVALID"}
+    shown = campaign._repr_html_()
+    assert told.splitlines()[0].split(": ")[1] in shown
+    assert "<table" in shown
+    plots = tmp_path / "results/stats/plots"
+    assert campaign.plot().svg == (plots / "bias_g1.svg").read_bytes()
+    assert campaign.plot("m_c").pdf.startswith(b"%PDF")
+    with pytest.raises(UsageError, match="there are bias_g1, "):
+        campaign.plot("nothing")
+
+
+def test_the_manifest_in_a_report_can_be_copied_and_run(write: Write, tmp_path: Path) -> None:
+    campaign = load(write())
+    campaign.aggregate()
+    report = (tmp_path / "results/report.html").read_text()
+    copied = html.unescape(re.findall(r"<pre>(.*?)</pre>", report, re.DOTALL)[-1])
+    (tmp_path / "copied.yaml").write_text(copied)
+    again = load(str(tmp_path / "copied.yaml"))
+    assert [r.identity for r in again.plan.realizations] == [r.identity for r in campaign.plan.realizations]
+    assert again.manifest.output.url == f"results/{campaign.manifest.name}"
+
+
+def test_a_posterior_is_read_without_warnings_of_others(write: Write) -> None:
+    path = write()
+    campaign = load(path)
+    campaign.run()
+    code = (
+        f"import lanewise; print(lanewise.load({path!r}).posterior({campaign.plan.realizations[0].run_id!r}).posterior)"
+    )
+    found = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    assert "Warning" not in found.stderr
+    assert "Dimensions" in found.stdout
+
+
+def test_a_notebook_shows_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with watched() as reporter:
+        reporter.begin("chunk 0", 4)
+        reporter.step(2, "compiling")
+    out = capsys.readouterr().out
+    assert f"chunk 0 {'█' * 15}{'·' * 15} 2 of 4, compiling" in out
+    assert "\n" not in out
+    assert out.endswith("\r")
 
 
 def test_a_second_run_computes_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +223,7 @@ def test_overwriting_that_fails_leaves_what_was_there(
         raise RuntimeError("the device fell over")
 
     monkeypatch.setattr(Engine, "run", fail)
-    outcome = load(write()).run(overwrite=True)
+    outcome = load(write()).run(overwrite=True, raise_on_failure=False)
     assert (outcome.computed, len(outcome.errors)) == (0, 2)
     assert (tree(tmp_path / "results"), load(write()).record.commits()) == (before, first)
 
@@ -373,12 +427,14 @@ def test_a_failing_chunk_leaves_word_and_stops_no_other(write: Write, monkeypatc
 
     monkeypatch.setattr(Engine, "run", run)
     campaign = load(write())
-    outcome = campaign.run()
+    outcome = campaign.run(raise_on_failure=False)
     assert (outcome.computed, [str(e) for e in outcome.errors]) == (1, ["the device fell over"])
     assert list(campaign.record.commits()) == [1]
     campaign.store.put("_lanewise/failures/00001-torn.failure", b'{"chunk": 1, "mess')
     (failure,) = failures.survey(campaign.store)
     assert (failure.chunk, failure.cause, failure.message) == (0, "RuntimeError", "the device fell over")
+    with pytest.raises(RuntimeError, match="the device fell over"):
+        campaign.run()
 
 
 def test_the_whole_way_in_memory(write: Write, memory: str) -> None:

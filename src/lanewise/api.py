@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import html
 import inspect
+import json
 import os
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lanewise.engine.results import Result
-from lanewise.errors import NotConverged, UsageError
-from lanewise.machine.progress import Reporter, Silent
+from lanewise.errors import Incomplete, NotConverged, UsageError
+from lanewise.machine.progress import Reporter, watched
 from lanewise.manifest import registry
 from lanewise.manifest.document import Document
 from lanewise.manifest.manifest import Manifest
@@ -23,6 +26,7 @@ from lanewise.operations import retry, run
 from lanewise.operations.chunks import Outcome
 from lanewise.operations.retry import Retried
 from lanewise.operations.starter import as_name
+from lanewise.report.canvas import PLOTS, Picture
 from lanewise.storage import commits
 from lanewise.storage.checkpoints import Policy
 from lanewise.storage.record import Record, open_record
@@ -32,8 +36,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# A DataFrame's table, and failures that an error names.
-_TABLE, _TOLD = f"{HOME}/table.parquet", 5
+# A DataFrame's table, failures that an error names, and rows of a summary in a notebook.
+_TABLE, _TOLD, _ROWS = f"{HOME}/table.parquet", 5, 5
+# Where plots and verdicts are, and which plot is shown first.
+_PLOTS, _VERDICTS = f"stats/{PLOTS}", ("stats/bias_results.json", "stats/calibration_results.json")
+_FIRST = ("bias_g1", "bias_g2", "ecdf", "maps", "sites")
 
 
 @dataclass(frozen=True)
@@ -78,25 +85,40 @@ class Campaign:
         *,
         overwrite: bool = False,
         workers: int = 1,
+        raise_on_failure: bool = True,
         progress: Reporter | None = None,
     ) -> Outcome:
         """Compute one chunk, some, or all chunks that are not committed.
+
+        A bar is shown on a terminal and in a notebook. Realizations that failed or did not converge are outcomes, which
+        `summary` and `Outcome.counts` tell; a chunk that could not be committed is a failure.
 
         Args:
             batch_index: index of the one chunk, or a range of indices; None: all.
             overwrite: also compute committed chunks again.
             workers: number of processes, if there is more than one chunk to compute.
+            raise_on_failure: raise the error of the first chunk that could not be committed, after the others are done;
+                otherwise the errors are in the outcome.
+            progress: receives progress and events, in place of the bar.
 
         Raises:
+            Incomplete: chunks that were asked for are not committed, and no error is known.
             UsageError: the chunk does not exist, or the machine has fewer cores or GPUs than workers.
             ResultsDiffer: the output holds results of another identity, and `overwrite` is false.
             StorageError: the results cannot be read or written.
             MachineError: this machine lacks the device that the manifest requires.
         """
-        reporter = progress or Silent()
-        return run.run(
-            self.record, batch_index, self.checkpoints, overwrite=overwrite, n_workers=workers, progress=reporter
-        )
+        with nullcontext(progress) if progress else watched() as reporter:
+            outcome = run.run(
+                self.record, batch_index, self.checkpoints, overwrite=overwrite, n_workers=workers, progress=reporter
+            )
+        if raise_on_failure and outcome.errors:
+            first = outcome.errors[0]
+            first.add_note(f"{len(outcome.errors)} chunks failed; raise_on_failure=False returns the outcome")
+            raise first
+        if raise_on_failure and outcome.missing:
+            raise Incomplete(f"{len(outcome.missing)} chunks are not committed, the first is {outcome.missing[0]}")
+        return outcome
 
     def retry(self, *, failed: bool = True, nonconverged: bool = True, progress: Reporter | None = None) -> Retried:
         """Retry realizations that failed or did not converge, and compute chunks that failed or were lost.
@@ -107,7 +129,8 @@ class Campaign:
             MachineError: this machine lacks the device that the manifest requires.
         """
         statuses = (retry.FAILED if failed else frozenset()) | (retry.NOT_CONVERGED if nonconverged else frozenset())
-        return retry.retry(self.record, statuses, self.checkpoints, progress or Silent())
+        with nullcontext(progress) if progress else watched() as reporter:
+            return retry.retry(self.record, statuses, self.checkpoints, reporter)
 
     def aggregate(self) -> Any:
         """Write summary, statistics and report of the committed realizations.
@@ -123,12 +146,56 @@ class Campaign:
         """One row per committed realization, with the columns of summary.csv."""
         return registry.family(self.manifest.kind).collect(self.record)
 
+    def plot(self, name: str = "") -> Picture:
+        """A plot of the report as it was last written; the report is written if there is none.
+
+        Args:
+            name: a name from `stats/plots/`, or its beginning; default: the plot that shows most.
+
+        Returns:
+            SVG and PDF; a notebook shows it.
+
+        Raises:
+            UsageError: there is no such plot.
+        """
+        if not (names := self._plots()):
+            self.aggregate()
+            names = self._plots()
+        wanted = (name,) if name else _FIRST
+        found = next((one for first in wanted for one in names if one.startswith(first)), None)
+        if found is None:
+            raise UsageError(f"plot {name}: there is none; there are {', '.join(names) or 'no plots yet'}")
+        svg, pdf = (self.store.read(f"{_PLOTS}/{found}.{suffix}") for suffix in ("svg", "pdf"))
+        return Picture(svg, pdf)
+
+    def _plots(self) -> list[str]:
+        return sorted(name.removesuffix(".svg") for name in self.store.names(_PLOTS) if name.endswith(".svg"))
+
+    def __repr__(self) -> str:
+        """Name, kind, counts and place."""
+        n, url = len(self.plan.realizations), self.manifest.output.url
+        return f"<Campaign {self.manifest.name}: {self.manifest.kind}, {n} realizations ({self._told()}), in {url}>"
+
+    def _told(self) -> str:
+        counts: Counter[str] = Counter()
+        for commit in self.record.commits().values():
+            counts.update(commit.counts)
+        return listed(counts) or "nothing committed yet"
+
     def _repr_html_(self) -> str:
-        """Name, counts and place, for a notebook."""
-        counts = Counter(str(status) for status in self.summary.get("status", ()))
-        told = listed(counts) or "nothing committed yet"
+        """Verdict, counts, the first rows of the summary, and a plot, for a notebook."""
         n, url = len(self.plan.realizations), html.escape(self.manifest.output.url)
-        return f"<b>{self.manifest.name}</b>: {n} realizations ({told}), in <code>{url}</code>"
+        parts = [f"<p><b>{self.manifest.name}</b>: {n} realizations ({self._told()}), in <code>{url}</code></p>"]
+        for path in _VERDICTS:
+            if self.store.exists(path):
+                verdict = json.loads(self.store.read(path))["verdict"]
+                lines = [f"<b>{verdict['verdict']}</b>: {html.escape(verdict['headline'])}"]
+                parts.append(f"<p>{'<br>'.join([*lines, *map(html.escape, verdict['reasons'])])}</p>")
+        if len(summary := self.summary):
+            parts.append(summary.head(_ROWS).to_html(max_cols=12))
+        if self._plots():
+            parts.append(self.plot()._repr_svg_())
+        return "\n".join(parts)
 
     def posterior(self, run_id: str) -> Any:
         """One realization's posterior for ArviZ: an InferenceData before ArviZ 1.0, a DataTree since.
@@ -136,8 +203,6 @@ class Campaign:
         Raises:
             UsageError: no committed chunk holds draws of that realization.
         """
-        import arviz
-
         chunk = next((chunk for chunk in self.plan.chunks if run_id in chunk.run_ids), None)
         if chunk is None:
             raise UsageError(f"{run_id}: is not in the plan; `lanewise plan` shows the run ids")
@@ -147,7 +212,10 @@ class Campaign:
         found = next(r for r in commits.load_results(self.store, commit) if r.run_id == run_id)
         if not isinstance(found, Result) or not found.posterior:
             raise UsageError(f"{run_id}: has no posterior; {found.reason}")
-        with tempfile.NamedTemporaryFile(suffix=".nc") as file:
+        with tempfile.NamedTemporaryFile(suffix=".nc") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ArviZ warns of its own next version
+            import arviz
+
             file.write(registry.family(self.manifest.kind).outputs().files(found)["posterior.nc"])
             file.flush()
             opened = arviz.from_netcdf(file.name)
@@ -187,7 +255,12 @@ def fit(
         model: `file.py:function`, or a function of a file that can be found.
         table: path or URL of a table, or a DataFrame, which is kept with the results.
         id: column that tells data sets apart; None: each row is a data set.
-        columns, scalars: columns with one value per row, or per data set; see docs/model.md.
+        columns: columns with one value per row; see docs/model.md.
+        scalars: columns with one value per data set.
+        method: as `inference.method` of a manifest.
+        batch_size: data sets per chunk.
+        workers: number of processes.
+        progress: receives progress and events.
         url: where the results go; default: results/ and the name of the function.
         allow_failures: return the campaign also if data sets failed or did not converge.
 
@@ -215,9 +288,7 @@ def fit(
         "output": {"url": url},
     }
     campaign = load(Document("lanewise.fit", manifest))
-    outcome = campaign.run(workers=workers, progress=progress)
-    if outcome.errors:
-        raise outcome.errors[0]
+    campaign.run(workers=workers, progress=progress)
     campaign.aggregate()
     bad = campaign.summary.query("status != 'ok'")
     if len(bad) and not allow_failures:

@@ -143,7 +143,7 @@ def carry_out(
     with progress.reporter(as_json=as_json) as reporter:
         if chosen is not None:
             reporter.say("chosen", f"{spans.shown(chosen) if chosen else 'no chunk'} of {n_chunks}, by {source}")
-        outcome = campaign.run(chosen, overwrite=overwrite, workers=workers, progress=reporter)
+        outcome = campaign.run(chosen, overwrite=overwrite, workers=workers, raise_on_failure=False, progress=reporter)
     total = sum(outcome.counts.values())
     url = campaign.manifest.output.url
     missing = f"{spans.shown(outcome.missing)} of {n_chunks}" if outcome.missing else ""

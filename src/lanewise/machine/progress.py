@@ -123,14 +123,46 @@ class Bar(Silent):
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+class Line(Silent):
+    """A bar of characters on one line of standard output, for a notebook; it needs no widgets."""
+
+    _WIDTH, _INTERVAL_S = 30, 0.2
+
+    def __init__(self) -> None:
+        self._what, self._total, self._last, self._length = "", 0, 0.0, 0
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._show("")
+        print("\r", end="", flush=True)
+
+    def begin(self, what: str, total: int) -> None:
+        """Begin the line anew."""
+        self._what, self._total, self._last = what, total, 0.0
+
+    def step(self, done: int, note: str = "") -> None:
+        """Show the bar, unless it is less than a fifth of a second old."""
+        now = time.monotonic()
+        if now - self._last >= self._INTERVAL_S:
+            self._last = now
+            full = self._WIDTH * done // max(self._total, 1)
+            bar = "█" * full + "·" * (self._WIDTH - full)
+            self._show(f"{self._what} {bar} {done} of {self._total}" + (f", {note}" if note else ""))
+
+    def _show(self, text: str) -> None:
+        print("\r" + text.ljust(self._length), end="", flush=True)
+        self._length = len(text)
+
+
 def mute() -> None:
     """Discard standard output from now on, and what of it could not be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def watched() -> Reporter:
-    """A bar if standard output is a terminal, otherwise nothing; for commands that print their result."""
-    return Bar() if sys.stdout.isatty() else Silent()
+    """A bar if standard output is a terminal or a notebook, otherwise nothing; for what shows its result itself."""
+    if sys.stdout.isatty():
+        return Bar()
+    return Line() if "ipykernel" in sys.modules else Silent()
 
 
 def reporter(*, as_json: bool = False) -> Reporter:

@@ -56,6 +56,13 @@ class Picture:
     svg: bytes
     pdf: bytes
 
+    def __repr__(self) -> str:
+        return f"<Picture: {len(self.svg)} bytes of SVG, {len(self.pdf)} of PDF>"
+
+    def _repr_svg_(self) -> str:
+        """The figure in a notebook."""
+        return self.svg.decode("utf-8")
+
 
 def drawn(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> Picture:
     """Draw a figure; equal arguments give equal bytes.

@@ -17,7 +17,7 @@ def context(record: Record) -> Context:
     """The context of a report, without folders and URLs: its bytes are the same wherever it is written."""
     manifest = record.manifest
     content = inputs.without_folders(manifest.content)
-    content = {**content, "output": {**content["output"], "url": "…"}}
+    content = {**content, "output": {**content["output"], "url": f"results/{manifest.name}"}}
     return Context(
         campaign=manifest.name,
         manifest=yaml_text.dump(content),

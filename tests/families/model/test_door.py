@@ -27,7 +27,11 @@ def test_fit_infers_a_frame_with_a_function_of_a_file(tmp_path: Path, monkeypatc
     campaign = lanewise.fit(module.model, frame, **asked)
     assert list(campaign.summary["id"]) == ["s0", "s1", "s2", "s3"]
     assert set(campaign.posterior("s2").posterior.data_vars) == {"mu", "twice"}
-    assert campaign._repr_html_() == "<b>model</b>: 4 realizations (4 ok), in <code>results/model</code>"
+    assert repr(campaign) == "<Campaign model: model, 4 realizations (4 ok), in results/model>"
+    shown = campaign._repr_html_()
+    assert shown.startswith("<p><b>model</b>: 4 realizations (4 ok), in <code>results/model</code></p>")
+    assert "<table" in shown
+    assert "<svg" in shown
     assert lanewise.load("results/model").run().reused == 1
     frame.loc[0, "y"] = float("nan")
     with pytest.raises(NotConverged, match=r"1 of 4 data sets are not ok: s0: .*column y: is missing"):

@@ -20,7 +20,7 @@ from lanewise.report.page import percent
 from lanewise.statistics import coverage as coverages
 from lanewise.statistics import uniformity
 from lanewise.statistics.coverage import Margin
-from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness
+from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, lines
 
 FORMAT_VERSION = 2
 RANK_P_MIN = 0.01
@@ -133,6 +133,10 @@ class CalibrationResults:
     excluded: tuple[Excluded, ...]
     missing: tuple[Missing, ...]
     damaged: tuple[DamagedChunk, ...]
+
+    def __repr__(self) -> str:
+        """The verdict and its reasons."""
+        return "\n".join(lines(self.verdict))
 
 
 def evaluate(

@@ -39,6 +39,10 @@ class Survey:
     missing: tuple[Task, ...]
     damaged: tuple[DamagedChunk, ...] = ()
 
+    def __repr__(self) -> str:
+        """The outcome in one sentence."""
+        return self.headline
+
     @property
     def n_converged(self) -> int:
         """Number of tasks whose fit converged."""

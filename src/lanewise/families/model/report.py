@@ -59,6 +59,10 @@ class Survey:
     missing: tuple[str, ...]
     damaged: tuple[DamagedChunk, ...] = ()
 
+    def __repr__(self) -> str:
+        """The outcome in one sentence."""
+        return self.headline
+
     @property
     def n_ok(self) -> int:
         """Number of data sets whose posterior can be used."""

@@ -181,8 +181,8 @@ def _stamps(shown: StampComparison, figure: Figure) -> None:
     figure.subplots_adjust(0.01, 0.03, 0.94, 0.88, wspace=0.28)
     top = float(np.nanmax(shown.model))
     panels = (
-        ("data", shown.data, "cividis", (min(0.0, -0.05 * top), top)),
-        ("model", shown.model, "cividis", (min(0.0, -0.05 * top), top)),
+        ("data [flux]", shown.data, "cividis", (min(0.0, -0.05 * top), top)),
+        ("model [flux]", shown.model, "cividis", (min(0.0, -0.05 * top), top)),
         ("(data − model) / σ", shown.residual, "coolwarm", (-4.0, 4.0)),
     )
     for one, (title, image, colours, (low, high)) in zip(axes, panels, strict=True):

@@ -27,8 +27,8 @@ _CAPTIONS = {
     "points": "Mean minus truth at each true shear, thick to 1σ and thin to 3σ, and the lines m g + c.",
     "pairs": "m of every ±g pair by itself.",
     "bias_g1": "Estimate minus truth of g1: a dot per realization, and the line m g + c with its 1σ band.",
-    "bias_g2": "Estimate minus truth of g2, likewise.",
-    "pulls": "Every realization's offset in units of its own width. Band: ±1; dashes: ±3.",
+    "bias_g2": "Estimate minus truth of g2: a dot per realization, and the line m g + c with its 1σ band.",
+    "pulls": "Pull of each realization: estimate minus truth, in units of its posterior width. Band: ±1; dashes: ±3.",
 }
 
 
@@ -63,7 +63,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, Pi
 def _outlier(one: Outlier) -> str:
     return (
         f"{one.run_id}: {one.component} is {number(one.pull, '+.2f')} σ from its truth; "
-        f"χ² {number(one.chi2, '.0f')} over {one.n_pixels} pixels."
+        f"χ² {number(one.chi2, '.0f')} over {one.n_pixels} pixels. Image and model [flux], and residual over noise."
     )
 
 

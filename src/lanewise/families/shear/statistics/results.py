@@ -20,7 +20,7 @@ from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.statistics.prior_pull import HasQuantiles
 from lanewise.statistics.sequential import Reach
-from lanewise.statistics.verdict import Decision
+from lanewise.statistics.verdict import Decision, lines
 
 FORMAT_VERSION = 2
 
@@ -119,6 +119,10 @@ class BiasResults:
     excluded: tuple[Excluded, ...]
     missing: tuple[ShearTruth, ...]
     damaged: tuple[DamagedChunk, ...]
+
+    def __repr__(self) -> str:
+        """The verdict and its reasons."""
+        return "\n".join(lines(self.verdict))
 
     @property
     def components(self) -> tuple[ComponentBias, ...]:
