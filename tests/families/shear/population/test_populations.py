@@ -14,9 +14,11 @@ from lanewise.engine.results import Result
 from lanewise.errors import ManifestError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.population import galaxies, membership
+from lanewise.families.shear.statistics import selection, validity
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
+from lanewise.statistics.verdict import Verdict
 from lanewise.storage import commits
 
 POPULATION: dict[str, Any] = {
@@ -44,7 +46,8 @@ def committed(campaign: lanewise.Campaign) -> dict[str, Result]:
 
 
 @pytest.fixture(scope="module")
-def paired(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> lanewise.Campaign:
+    """Two pairs of populations, carried out."""
     import yaml
 
     from conftest import MANIFEST
@@ -54,8 +57,13 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     content = {**MANIFEST, "config": POPULATION, "shear": shear, "output": {"url": str(folder / "results")}}
     path: Path = folder / "manifest.yaml"
     path.write_text(yaml.safe_dump(content))
-    campaign = lanewise.load(str(path))
-    campaign.run()
+    found = lanewise.load(str(path))
+    found.run()
+    return found
+
+
+@pytest.fixture(scope="module")
+def paired(campaign: lanewise.Campaign) -> dict[str, Result]:
     return committed(campaign)
 
 
@@ -81,10 +89,10 @@ def test_a_galaxy_leaves_at_most_250_bytes(paired: dict[str, Result]) -> None:
 def test_a_realization_is_the_same_in_other_chunks(paired: dict[str, Result], write: Write) -> None:
     """One realization per chunk, and the chunks in reverse: the same sums to the last bit."""
     path = write(config=POPULATION, shear={"grid": [0.02], "paired": True}, batch__size=1)
-    campaign = lanewise.load(path)
-    for chunk in reversed(campaign.plan.chunks):
-        campaign.run(chunk.index)
-    for run_id, one in committed(campaign).items():
+    again = lanewise.load(path)
+    for chunk in reversed(again.plan.chunks):
+        again.run(chunk.index)
+    for run_id, one in committed(again).items():
         other = paired[run_id]
         assert one.members is not None
         assert other.members is not None
@@ -174,3 +182,27 @@ def test_a_population_without_a_usable_galaxy_has_failed() -> None:
 def test_contradictions_are_told(config: dict[str, Any], message: str, write: Write) -> None:
     with pytest.raises(ManifestError, match=message.replace("(", r"\(")):
         lanewise.load(write(config=config))
+
+
+def test_summary_and_report_tell_of_the_galaxies(campaign: lanewise.Campaign, paired: dict[str, Result]) -> None:
+    campaign.aggregate()
+    row = campaign.summary.set_index("run_id").loc["g1_+0.0200_g2_+0.0000_s42"]
+    result = paired["g1_+0.0200_g2_+0.0000_s42"]
+    assert (row["galaxies"], row["galaxies_failed"]) == (12, 0)
+    assert row["g1_half_mean"] == result.groups["population"]["from_half"][0]
+    # Twelve galaxies know their scatter to a fifth: three times that.
+    assert row["g1_jackknife"] == pytest.approx(row["g1_std"], rel=0.6)
+    page = campaign.store.read("report.html").decode()
+    assert "48</td>" in page
+    assert "scatter of galaxies, g1" in page
+
+
+@pytest.mark.parametrize(("plus", "minus", "verdict"), [(3, 2, Verdict.PASS), (30, 2, Verdict.INVALID)])
+def test_galaxies_that_fail_under_one_sign_make_a_campaign_invalid(
+    campaign: lanewise.Campaign, plus: int, minus: int, verdict: Verdict
+) -> None:
+    table = campaign.summary
+    table["galaxies_failed"] = np.where(table["g1_true"] > 0, plus, minus) / 2
+    (found,) = validity.galaxies_by_sign(selection.galaxy_signs(table))
+    assert found.verdict is verdict
+    assert f"{plus} failed or have doubtful weights under +g, {minus} under −g" in found.sentence

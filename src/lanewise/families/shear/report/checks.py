@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
+
 from lanewise.families.shear.statistics.results import BiasResults
+from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.statistics.regression import Measure
 from lanewise.statistics.resampling import Resampled
 from lanewise.statistics.verdict import with_error
@@ -23,6 +27,26 @@ class Check:
 def checks(results: BiasResults) -> list[Check]:
     """All checks for which the campaign has numbers."""
     return [*_pairs(results), *_line(results), *_joint(results)]
+
+
+def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
+    """What became of the galaxies of populations; nothing for single images."""
+    if "galaxies" not in summary:
+        return
+    n, n_failed = (int(summary[name].fillna(0).sum()) for name in ("galaxies", "galaxies_failed"))
+    yield Check("galaxies", f"{n}", f"in {len(summary)} populations; {n_failed} failed or have k̂ ≥ 0.7")
+    meaning = "of a galaxy's draws, at the shear of the likelihood's range where it is smallest"
+    yield Check("smallest effective number", f"{summary['size_min'].min():.1f}", meaning)
+    for name in COMPONENTS:
+        known = summary[summary[f"{name}_jackknife"].notna()]
+        if known.empty:
+            continue
+        by_galaxies = float(np.sqrt((known[f"{name}_jackknife"] ** 2).mean() / (known[f"{name}_std"] ** 2).mean()))
+        meaning = "error by the jackknife over galaxies, over the posterior's width: 1 where the distribution is right"
+        yield Check(f"scatter of galaxies, {name}", f"{by_galaxies:.3f}", meaning)
+        off = (known[f"{name}_expansion"] - known[f"{name}_mean"]).abs().max()
+        meaning = "largest offset of the estimate by an expansion at zero shear, which leaves out g²/σ_e²"
+        yield Check(f"expansion of {name}", f"{off:.2g}", meaning)
 
 
 def _pairs(results: BiasResults) -> Iterator[Check]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lanewise.families.shear.report.checks import checks, measure
+from lanewise.families.shear.report.checks import checks, measure, of_populations
 from lanewise.families.shear.statistics.results import BiasResults, Chains, ConvergenceExtremes, Outlier
 from lanewise.report.canvas import Picture
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, number, percent
@@ -15,6 +15,7 @@ _CRITERIA = {
     "completeness": "completeness",
     "exclusion_by_shear": "exclusion and shear",
     "exclusion_by_sign": "exclusion and sign",
+    "galaxies_by_sign": "galaxies and sign",
     "shrinkage": "pull of the prior",
     "offset_1sigma": "offset below 1σ",
     "chi2": "scatter about the line",
@@ -52,7 +53,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, Pi
         stamps=[Plot(_outlier(one), shown[f"stamps_{one.run_id}"]) for one in results.outliers],
         chains=[Plot(_chains(results.chains), shown["chains"])] if results.chains else [],
         again={(one.number, one.component): one.resampled for one in results.joint.resampled},
-        checks=checks(results),
+        checks=[*checks(results), *of_populations(summary)],
         convergence=_convergence(results.convergence),
         criteria=_CRITERIA,
         methods=", ".join(f"{method} ({n})" for method, n in methods.items()),

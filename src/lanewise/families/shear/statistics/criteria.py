@@ -80,6 +80,7 @@ class Evidence:
         points: all shear points of the plan.
         groups: independent groups by the shears of their arms.
         signs: failures by the sign of g; None without pairs.
+        galaxies: failures of the galaxies of populations, likewise.
         draws: effect of finite draws on m; empty if not available.
         n_per_count: realizations added by one more `realizations.count`; None if unknown.
     """
@@ -90,6 +91,7 @@ class Evidence:
     points: Sequence[PointBias]
     groups: Sequence[GroupCount] = ()
     signs: Signs | None = None
+    galaxies: Signs | None = None
     draws: Sequence[FiniteDraws] = ()
     n_per_count: int | None = None
 
@@ -108,6 +110,7 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
         )
     ]
     sound += [*validity.exclusion_by_shear(found.groups), *validity.exclusion_by_sign(found.signs)]
+    sound += validity.galaxies_by_sign(found.galaxies)
     sound += [j for bias in biases for j in validity.shrinkage(bias)]
     sound += [
         validity.response(one.response, bias.component, bounds.max_excluded_frac)

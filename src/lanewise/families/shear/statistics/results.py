@@ -182,6 +182,7 @@ def evaluate(
         points=points,
         groups=selection.groups(rows, absent),
         signs=signs,
+        galaxies=selection.galaxy_signs(rows),
         draws=together.finite_draws,
         n_per_count=n_per_count,
     )

@@ -150,6 +150,22 @@ def signs(summary: pd.DataFrame) -> Signs | None:
     return Signs(len(plus), only_plus, only_minus, p)
 
 
+def galaxy_signs(summary: pd.DataFrame) -> Signs | None:
+    """Galaxies of populations that failed or have doubtful weights, under +g and under −g; None without pairs.
+
+    A galaxy that fails under both signs counts on both sides: that can only make p larger.
+    """
+    if "galaxies_failed" not in summary:
+        return None
+    failed = dict(zip(_arms(summary), pd.to_numeric(summary["galaxies_failed"]).fillna(0), strict=True))
+    plus = [arm for arm in failed if (arm.g1, arm.g2) > (0, 0) and arm.opposite in failed]
+    if not plus:
+        return None
+    n_plus, n_minus = (int(sum(failed[arm] for arm in arms)) for arms in (plus, [arm.opposite for arm in plus]))
+    p = float(stats.binomtest(n_plus, n_plus + n_minus).pvalue) if n_plus + n_minus else 1.0
+    return Signs(len(plus), n_plus, n_minus, p)
+
+
 def _arms(summary: pd.DataFrame) -> list[_Arm]:
     columns = (summary[name] for name in ("seed", "g1_true", "g2_true", "run_id"))
     return [_Arm(seed, g1, g2, _turned(name)) for seed, g1, g2, name in zip(*columns, strict=True)]

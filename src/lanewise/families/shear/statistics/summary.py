@@ -74,7 +74,7 @@ def unlike(record: Record) -> dict[Component, Prior]:
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with the contract's columns, also where there are none."""
-    own = [name for name in POPULATION_COLUMNS if any(name in row for row in rows)]
+    own = POPULATION_COLUMNS if any("galaxies" in row for row in rows) else ()
     frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *own])
     numbers = [name for name in frame.columns if name not in _TEXT and name not in _WHOLE]
     return frame.astype({**_WHOLE, **dict.fromkeys(numbers, float)})

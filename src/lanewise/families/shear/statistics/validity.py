@@ -57,6 +57,19 @@ def exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
     return [Judgement("exclusion_by_sign", None, verdict, text, value=signs.p, bound=EXCLUSION_P_MIN)]
 
 
+def galaxies_by_sign(signs: Signs | None) -> list[Judgement]:
+    """Test whether galaxies of populations fail more often under one sign of g."""
+    if signs is None or signs.n_only_plus + signs.n_only_minus == 0:
+        return []
+    depends = signs.p < EXCLUSION_P_MIN
+    verdict, said = (Verdict.INVALID, "depends") if depends else (Verdict.PASS, "does not depend")
+    text = (
+        f"Failure of galaxies {said} on the sign of the shear (p = {signs.p:.2g}): {signs.n_only_plus} failed or have "
+        f"doubtful weights under +g, {signs.n_only_minus} under −g."
+    )
+    return [Judgement("galaxies_by_sign", None, verdict, text, value=signs.p, bound=EXCLUSION_P_MIN)]
+
+
 def shrinkage(bias: ComponentBias) -> list[Judgement]:
     """Test the pull of a Gaussian prior."""
     if bias.shrinkage is None:
