@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long types test-slow test-emulator test-real test-container lock k8s reference docs image wheel gpu-wheels gpu-check gpu-programs
+.PHONY: help run test test-long types test-slow test-emulator test-real test-container lock k8s reference docs image release wheel gpu-wheels gpu-check gpu-programs
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,8 +48,18 @@ test-real: $(READY) ## On real parts: the rendered Job by its rules on S3, with 
 test-container: $(READY) ## Build the image and run a campaign in it (podman or docker)
 	$(BIN)/python -m pytest -m container
 
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/lanewise/__init__.py)
+
 image: ## Build the image with podman; EXTRA=cuda12 or cuda13 for GPUs
-	podman build --build-arg EXTRA=$(EXTRA) --tag lanewise .
+	podman build --build-arg EXTRA=$(EXTRA) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) --tag lanewise .
+
+release: $(READY) ## Wheel, source archive and bill of materials of this version in dist/ (CONTRIBUTING.md)
+	@grep -q '^## $(VERSION) – [0-9-]*$$' CHANGELOG.md || { echo 'CHANGELOG.md: expected a heading "## $(VERSION) – DATE"; date the changes'; exit 1; }
+	@grep -qx 'version: $(VERSION)' CITATION.cff || { echo 'CITATION.cff: expected version: $(VERSION)'; exit 1; }
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -d dist
+	$(PYTHON) .ci/sbom.py $(VERSION) dist/lanewise-$(VERSION).cdx.json
+	@ls dist/lanewise-$(VERSION)*
 
 wheel: ## Build the wheel into dist/; a Python with pip and a network is enough
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import runpy
@@ -54,6 +55,20 @@ def test_a_tutorial_does_what_it_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     _follow(DOCS / f"tutorials/{name}.md", lanewise, monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_cells_of_the_notebook_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads((DOCS / "tutorials/notebook.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+            assert "error" not in {output["output_type"] for output in cell["outputs"]}
+    shown = [output["data"]["text/plain"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    assert repr(names["results"]) in map("".join, shown)  # what the page shows is what the cells give today
 
 
 def _follow(page: Path, lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for made in sorted(path for path in MADE.rglob("*") if path.is_file()):
         files.append(File.generated(config, made.relative_to(MADE).as_posix(), abs_src_path=str(made)))
     for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
-        files.remove(file)
         files.append(File.generated(config, str(Path(file.src_uri).with_suffix(".md")), content=notebook(file)))
     texts = [(source(file), file.content_string) for file in files if file.is_documentation_page()]
     linked = {target for path, text in texts for target in targets(path, text)}
@@ -107,6 +106,8 @@ def _output(output: dict[str, Any]) -> str:
         return (
             f'<img alt="the plot that the cell draws" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
         )
-    if "text/html" in data:
-        return f'<div class="output" markdown="0">{"".join(data["text/html"])}</div>'
+    for kind in ("image/svg+xml", "text/html"):
+        if kind in data:
+            shown = re.sub(r"\n\s*\n", "\n", "".join(data[kind]))  # a blank line would end the block of HTML
+            return f'<div class="output">{shown}</div>'
     return f"```text\n{''.join(data['text/plain'])}\n```"

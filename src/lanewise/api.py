@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# NumPyro imports tqdm, which asks every notebook without ipywidgets for them; no bar here needs them.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
 # A DataFrame's table, failures that an error names, and rows of a summary in a notebook.
 _TABLE, _TOLD, _ROWS = f"{HOME}/table.parquet", 5, 5
 # Where plots and verdicts are, and which plot is shown first.

@@ -61,7 +61,8 @@ class Picture:
 
     def _repr_svg_(self) -> str:
         """The figure in a notebook."""
-        return self.svg.decode("utf-8")
+        text = self.svg.decode("utf-8")
+        return text[text.index("<svg") :]
 
 
 def drawn(name: str, draw: Callable[[Figure], None], size: tuple[float, float] = (4.8, 3.2)) -> Picture:

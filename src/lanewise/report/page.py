@@ -114,8 +114,7 @@ def percent(value: float | None) -> str:
 
 def inline(name: str, picture: Picture) -> Markup:
     """A plot for the page: with its colours, font and width, and with unique ids."""
-    text = picture.svg.decode("utf-8")
-    text = text[text.index("<svg") :]
+    text = picture._repr_svg_()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r'\1 role="img" aria-hidden="true"', text, count=1)
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text)
