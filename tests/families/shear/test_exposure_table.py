@@ -331,6 +331,10 @@ def test_what_a_plan_can_tell_of_a_table_is_told_with_row_and_column(
         ({"weight": "negative.npy"}, "row 1, column weight: /.*: 576 pixels with a weight that is negative"),
         ({"mask": "ones.npy"}, r"t.csv: every pixel of object 7 is masked \(rows 1\)"),
         ({"image": "large.npy"}, "row 1, column image: /.*: 40 × 24 pixels, the config's stamp has 24 × 24; give the"),
+        (
+            {"image": "sky.fits", "dudx": 0.305, "dudy": 0, "dvdx": 0, "dvdy": 0.305},
+            "row 1, column dudx: /.*sky.fits: its header has pixels of 0.3 arcsec, the table's Jacobian 0.305; correct",
+        ),
         ({"ra": 1, "dec": 2}, "row 1, column ra: /.*: its header has no celestial coordinates; give x and y"),
         (
             {"dudx": 0.1, "dudy": 0, "dvdx": 0, "dvdy": 0.1},
@@ -351,6 +355,10 @@ def test_what_files_contradict_is_told_with_row_file_and_column(
     }.items():
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "bad.fits").write_bytes(b"SIMPLE  =")
+    wcs = galsim.TanWCS(
+        galsim.AffineTransform(0.3, 0, 0, 0.3), galsim.CelestialCoord(0 * galsim.degrees, 0 * galsim.degrees)
+    )
+    galsim.Image(ones, wcs=wcs).write(str(tmp_path / "sky.fits"))
     np.savez(tmp_path / "two.npz", a=ones, b=ones)
     rows = [{"id": 7, "image": "ones.npy", **columns}]
     with pytest.raises(DataError, match=message):

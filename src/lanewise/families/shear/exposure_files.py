@@ -11,6 +11,7 @@ from lanewise.errors import DataError
 from lanewise.families.shear import psf_image, stamp_files
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.exposure_table import JACOBIAN, Exposures, Row
+from lanewise.families.shear.fits_images import SCALE_TOLERANCE
 from lanewise.families.shear.pixel_weights import inverse_variance
 from lanewise.families.shear.scene import Image, PsfImages
 from lanewise.families.shear.stamp_files import Stamps
@@ -119,11 +120,20 @@ def _jacobian(config: ShearConfig, row: Row, image: Stamps, place: tuple[float, 
         found = image.sky.jacobian(*place)
     else:
         return scale * np.eye(2)
-    size = float(np.sqrt(abs(np.linalg.det(found))))
+    size = _size(found)
+    if image.sky is not None and not abs(size / _size(image.sky.jacobian(*place)) - 1) <= SCALE_TOLERANCE:
+        stated = f"its header has pixels of {_size(image.sky.jacobian(*place)):.5g} arcsec"
+        path = row.planes["image"].file.path
+        raise DataError(f"{where}, column dudx: {path}: {stated}, the table's Jacobian {size:.5g}; correct one")
     if not abs(size / scale - 1) <= _SCALE_RANGE:
         message = f"the Jacobian's pixels have {size:.5g} arcsec, the config's image.pixel_scale is {scale:g}"
         raise DataError(f"{where}: {message}; set it to the typical size")
     return found
+
+
+def _size(jacobian: np.ndarray) -> float:
+    """Root of the area of a pixel [arcsec]."""
+    return float(np.sqrt(abs(np.linalg.det(jacobian))))
 
 
 def _window(n: int, size: int, at: float | None) -> int | None:

@@ -140,7 +140,7 @@ class ModeLikelihood:
     def _turn(self, transfer: np.ndarray) -> np.ndarray:
         """Factor that moves the origin to the middle of the stamp, and makes the transfer real."""
         size = np.abs(transfer)
-        return np.asarray(self._recentre * np.conj(transfer) / np.where(size > 0, size, 1.0))
+        return np.asarray(self._recentre * (np.conj(transfer) / np.where(size > 0, size, 1.0)))
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """Log likelihood up to a constant; its analytic gradient costs a third of automatic differentiation."""
