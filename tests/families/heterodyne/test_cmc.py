@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,18 @@ def test_a_sharded_campaign_tells_how_each_shard_went(tmp_path: Path) -> None:
     assert RUN.invoke(cli.app, ["aggregate", path]).exit_code == 0
     row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[0]
     assert (row["cmc_combination"], row["cmc_shards"]) == ("exact", 3)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "NLSQ against CMC" in page
+    assert "draws of the posterior (blue)" in page
+    assert "1 of 1 pairs of a task and a quantity that the data determine agree" in page
+
+
+@pytest.mark.parametrize(
+    ("cmc", "told"), [({}, "sampled not sharded"), ({"num_shards": 4}, "sampled in 4 shards of 207 values")]
+)
+def test_a_plan_says_how_the_data_are_sharded(tmp_path: Path, cmc: dict[str, Any], told: str) -> None:
+    # Three angles of 24 frames are 828 pairs.
+    assert told in " ".join(RUN.invoke(cli.app, ["plan", campaign(tmp_path, **cmc)]).output.split())
 
 
 def test_shards_with_fewer_values_than_unknowns_are_refused(tmp_path: Path) -> None:
@@ -285,6 +298,35 @@ def test_a_fit_alone_keeps_its_identity() -> None:
 def test_settings_that_cannot_be_sampled_are_errors(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         config.checked(settings)
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Finish, FitResult, dict[str, np.ndarray]]:
+    """A fit of 3×48×48 values of two components, and draws of its posterior, not sharded."""
+    where = Experiment(n_frames=48, dt=0.2)
+    finish, found, *_ = fitted(where, cmc={"num_samples": 8000, "sampler": "importance"})
+    result = sample.sample(finish, found).result
+    assert result.status.word == "ok"
+    return finish, found, dict(result.posterior)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_shards", [4, 16])
+def test_shards_give_the_posterior_of_all_data(
+    n_shards: int, whole: tuple[Finish, FitResult, dict[str, np.ndarray]]
+) -> None:
+    finish, found, expected = whole
+    cmc = replace(finish.searcher.settings.cmc, num_samples=2000, num_shards=n_shards, sampler="auto")
+    settings = replace(finish.searcher.settings, cmc=cmc)
+    sharded = sample.sample(replace(finish, searcher=replace(finish.searcher, settings=settings)), found)
+    assert sharded.combination in {"exact", "refitted"}
+    khat = sharded.result.diagnostics.khat
+    assert khat is not None
+    assert khat < 0.7
+    assert set(sharded.result.posterior) == set(expected)
+    for name, draws in sharded.result.posterior.items():
+        assert abs(draws.mean() - expected[name].mean()) < 0.2 * expected[name].std(), name
+        assert draws.std() == pytest.approx(expected[name].std(), rel=0.15), name
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lanewise.families.heterodyne import figures
+from lanewise.families.heterodyne import draw_figures, figures
 
 
 def test_a_layout_that_is_solved_for_gives_the_same_bytes_every_time() -> None:
@@ -17,3 +17,13 @@ def test_a_layout_that_is_solved_for_gives_the_same_bytes_every_time() -> None:
         kept.append([object() for _ in range(1000 * n)])  # other addresses for the next figure
         found.add(figures.worst_maps("task", arrays))
     assert len(found) == 1
+
+
+def test_a_corner_plot_has_the_sampled_quantities_and_the_same_bytes_every_time() -> None:
+    arrays = {f"draws_{name}": np.random.default_rng(0).normal(size=(2, 300)) for name in ("J", "contrast")}
+    fit = {"J": (0.0, 1.0), "contrast": (0.1, float("inf")), "offset": (1.0, 0.1)}
+    first, second = (draw_figures.corner("task", arrays, fit) for _ in range(2))
+    assert first == second
+    assert b">J<" in first
+    assert b">contrast<" in first
+    assert b">offset<" not in first

@@ -129,6 +129,16 @@ def test_groups_of_heterodyne_are_bounds_and_numbers(place: Path) -> None:
     assert "alpha_ref" not in lost
 
 
+def test_the_words_of_the_page_are_settings_of_the_sampling(place: Path) -> None:
+    page = {"seed": 42, "max_r_hat": 1.05, "max_points_per_shard": "auto", "num_shards": None, "warmstart": True}
+    optimization = {"method": "cmc", "cmc": {**page, "backend_name": "auto"}}
+    found = converted({**HETERODYNE, "optimization": optimization}, place)
+    assert found.config["method"] == "cmc"
+    assert found.config["cmc"] == {"seed": 42, "max_r_hat": 1.05, "max_points_per_shard": "auto", "warmstart": True}
+    assert any(line.startswith("optimization.cmc: the settings of the sampling") for line in found.lost)
+    assert "optimization.cmc.seed" not in "\n".join(found.lost)
+
+
 def test_lists_of_homodyne_are_bounds_and_numbers(place: Path) -> None:
     found = converted(HOMODYNE, place)
     assert found.config["model"] == {"type": "laminar_flow", "gap": 2000000}

@@ -7,7 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from lanewise.errors import NOT_CONVERGED
-from lanewise.families.heterodyne import curves, figures, report
+from lanewise.families.heterodyne import curves, draw_figures, figures, report
 from lanewise.families.heterodyne import summary as table
 from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.report import Survey
@@ -94,11 +94,24 @@ def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
     )
     if nlsq["degenerate"]:
         rates += f" Not determined: {'; '.join(nlsq['degenerate'])}."
-    return [
+    found = [
         (f"cuts-{result.run_id}", cuts, curves.cuts(result.task, arrays)),
         (f"rates-{result.run_id}", rates, curves.rates(result.task, arrays, MODELS[result.model].rates)),
         (f"maps-{result.run_id}", maps, figures.worst_maps(result.task, arrays)),
     ]
+    if result.content.get("cmc", {}).get("means"):
+        corner = f"{result.task}: draws of the posterior (blue), and the fit with its error (orange)."
+        found.append((f"corner-{result.run_id}", corner, draw_figures.corner(result.task, arrays, _fitted(result))))
+    return found
+
+
+def _fitted(result: TaskResult) -> dict[str, tuple[float, float]]:
+    """Value and error of what the data determine best, and of contrast and offset if all angles share them."""
+    nlsq = result.content["nlsq"]
+    errors = nlsq["errors"]
+    found = {name: (nlsq[name], errors[name]) for name in MODELS[result.model].headline}
+    found |= {name: (nlsq[name][0], errors[name][0]) for name in ("contrast", "offset")}
+    return {name: (value, float("inf") if error is None else error) for name, (value, error) in found.items()}
 
 
 def _worst(record: Record, fitted: pd.DataFrame) -> list[TaskResult]:

@@ -6,6 +6,7 @@ from lanewise.errors import DataError
 from lanewise.families.heterodyne import data, tasks
 from lanewise.families.heterodyne.choice import OutsideFile
 from lanewise.families.heterodyne.config import Selection
+from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
 from lanewise.manifest.protocols import Needs
@@ -37,14 +38,22 @@ def of_chunk(manifest: Manifest, chunk: Chunk) -> Needs | None:
     speckle = [task.config.errors.noise != "independent" for _, task in found]
     memory = sorted(n * (_SPECKLE_BYTES if one else _BYTES) for n, one in zip(entries, speckle, strict=True))
     time = sum(n * (_SPECKLE_S if one else _FIT_S) for n, one in zip(entries, speckle, strict=True))
-    n_matrices, n_frames = found[entries.index(max(entries))][0]
+    (n_matrices, n_frames), largest = found[entries.index(max(entries))]
     fits = "fit" if at_once == 1 else "fits"
+    sampled = _sampling(n_matrices * n_frames * (n_frames - 1) // 2, largest) if largest.config.sampled else ""
     return Needs(
         host_bytes=round(_PROCESS_BYTES + sum(memory[-at_once:])),
         seconds=_START_S + time / at_once,
-        what=f"{at_once} {fits} at a time, the largest of {n_matrices}×{n_frames}×{n_frames}",
+        what=f"{at_once} {fits} at a time, the largest of {n_matrices}×{n_frames}×{n_frames}{sampled}",
         remedy="fit fewer at a time (resources.cpus), average frames (data.bin_frames), or raise resources.memory",
     )
+
+
+def _sampling(n_points: int, task: Task) -> str:
+    """How the posterior of this many values is sampled; its time is not counted, because it depends on the sampler."""
+    n_shards = task.config.cmc.shards_of(n_points)
+    shards = "not sharded" if n_shards == 1 else f"in {n_shards} shards of {-(-n_points // n_shards)} values"
+    return f", sampled {shards} (time and memory are those of the fits)"
 
 
 def _shape(one: Input, chosen: Selection) -> tuple[int, int] | None:

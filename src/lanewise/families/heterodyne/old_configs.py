@@ -33,6 +33,11 @@ _ALIASES = {
 _GROUPS = ("reference", "sample", "velocity", "fraction", "angle", "diffusion", "shear", "flow", "scaling")
 _SCALING = ("contrast", "offset")
 _MODES = {"independent": "individual", "individual": "individual", "constant": "constant", "auto": "auto"}
+# Settings of the sampling with the same name and meaning here.
+_SAMPLING = (
+    *("seed", "num_samples", "num_chains", "num_warmup", "max_r_hat", "min_ess"),
+    *("max_points_per_shard", "num_shards", "warmstart"),
+)
 # The last frame of files whose frames are all meant.
 _ALL_FRAMES = 100000
 # The old packages take the nearest q up to this share.
@@ -49,8 +54,7 @@ _REASONS: Mapping[tuple[str, ...], str | None] = {
     (
         "optimization",
         "cmc",
-    ): "the settings of the sampling are in the section 'cmc', its switch is 'method'; data are not sharded",
-    ("optimization", "method"): "give --method, or 'method' in the config",
+    ): "the settings of the sampling are in the section 'cmc', its switch is 'method'; shards are combined in one way",
     (
         "optimization",
         "nlsq",
@@ -144,6 +148,7 @@ def convert(old: Document, data: Sequence[str] = ()) -> Converted:
     if (seed := source.take("optimization", "nlsq", "multi_start", "seed")) is not None:
         config["fit"] = {"seed": seed}
     inputs = tuple(data) or _inputs(old.source, source)
+    config |= _sampling(source)
     _label(source, config["data"], inputs, lost)
     return Converted(_valid(config, lost), inputs, (*lost, *_left(source)))
 
@@ -307,6 +312,14 @@ def _scaling_mode(old: _Old, lost: list[str]) -> dict[str, str]:
         elif mode is not None:
             lost.append(f"optimization.{dotted(path)}: no scaling.mode is {mode!r}; auto is used")
     return found
+
+
+def _sampling(old: _Old) -> dict[str, Any]:
+    """The method if it samples, and the settings that have the same name here."""
+    method = old.take("optimization", "method")
+    found = {key: old.take("optimization", "cmc", key) for key in _SAMPLING}
+    cmc = {key: value for key, value in found.items() if value is not None}
+    return ({"method": method} if method not in {None, "nlsq"} else {}) | ({"cmc": cmc} if cmc else {})
 
 
 def _inputs(name: str, old: _Old) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lanewise.families.heterodyne import models
+from lanewise.families.heterodyne import cmc_comparison, models
 from lanewise.families.heterodyne.summary import SeedGroup
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import DamagedChunk
@@ -78,6 +78,7 @@ def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str
         rows=_rows(summary),
         shown=models.shown(summary.get("model", ())),
         compared=[name for name in models.MODELS if f"delta_bic_{name}" in summary],
+        contrasted=cmc_comparison.compared(summary),
         context=context,
         plots=shown,
         rows_shown=ROWS_SHOWN,

@@ -21,7 +21,7 @@ from lanewise.engine import psis
 # this share of the draws; the others are of the Laplace approximation, this much wider.
 _DEGREES, _SHARE, _INFLATED = 8, 0.8, 1.5
 # So often a proposal is fitted to weighted draws. Weights are tempered until this many draws per unknown count.
-REFITS, DRAWS_PER_UNKNOWN = 3, 5
+_REFITS, _DRAWS_PER_UNKNOWN = 3, 5
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def corrected(
         n: draws of each proposal.
         size_min: effective number of draws that is enough.
     """
-    for refits in range(REFITS + 1):
+    for refits in range(_REFITS + 1):
         points = proposal.draw(rng, n)
         log_density = density(points)
         log_weight = log_density - proposal.log_density(points)
@@ -156,7 +156,7 @@ def corrected(
 
 def _fitted(points: np.ndarray, log_weight: np.ndarray) -> Gaussian | None:
     """Mean and covariance of weighted draws, tempered so far that enough of them count; None if too few can."""
-    needed = DRAWS_PER_UNKNOWN * points.shape[1]
+    needed = _DRAWS_PER_UNKNOWN * points.shape[1]
     if np.count_nonzero(np.isfinite(log_weight)) < 2 * needed:
         return None
     power = 1.0

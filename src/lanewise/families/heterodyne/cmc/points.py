@@ -54,7 +54,7 @@ class Scale:
         """Of a shard's draws, in z."""
         draws = np.stack([values.reshape(-1) for values in result.posterior.values()], axis=-1)
         points = np.linalg.solve(self.root, (draws - self.centre).T).T
-        return Moments(points.mean(axis=0), np.atleast_2d(np.cov(points.T)), effective_size(result))
+        return Moments(points.mean(axis=0), np.atleast_2d(np.cov(points.T)), _effective_size(result))
 
 
 class Fitted(NamedTuple):
@@ -79,8 +79,17 @@ class Fitted(NamedTuple):
 def fitted(problem: ShardProblem, each: Sequence[Data]) -> Fitted:
     """The mode of the product of the shards' posteriors; their shares of the prior are scaled to the whole of it."""
     stacked = {**_stacked(each), "share": jnp.full(len(each), 1 / len(each))}
-    found = _fitted(problem.start(each[0]), stacked, problem=problem)
-    return Fitted(*(np.asarray(part) for part in found))
+    none = {**stacked, "share": jnp.zeros(len(each))}
+    hill = mode.Hill(
+        lambda position: _log_density(position, stacked, problem=problem),
+        lambda position: jnp.sum(_curvatures(position, stacked, problem=problem), axis=0),
+    )
+    # A loop here, because one in a program would compile the density and its derivatives several times.
+    at = mode.start(hill, problem.start(each[0]))
+    while at.iterations < _STEPS and at.gradient_norm > _GRADIENT_NORM and jnp.isfinite(at.value):
+        at = mode.step(hill, at)
+    likelihoods, posteriors = (np.asarray(_curvatures(at.position, one, problem=problem)) for one in (none, stacked))
+    return Fitted(np.asarray(at.position), likelihoods, posteriors)
 
 
 def log_likelihoods(
@@ -115,20 +124,16 @@ def _batches(positions: np.ndarray) -> list[jax.Array]:
 
 
 @partial(jax.jit, static_argnames="problem")
-def _fitted(start: jax.Array, each: Any, *, problem: ShardProblem) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _log_density(position: jax.Array, each: Any, *, problem: ShardProblem) -> jax.Array:
+    return jnp.sum(jax.lax.map(lambda data: problem.log_density(position, data), each))
+
+
+@partial(jax.jit, static_argnames="problem")
+def _curvatures(position: jax.Array, each: Any, *, problem: ShardProblem) -> jax.Array:
     curvature = problem.curvature
     assert curvature is not None
-
-    def curvatures(position: jax.Array, share: Any) -> jax.Array:
-        found: jax.Array = jax.lax.map(lambda data: curvature(position, data), {**each, "share": share})
-        return found
-
-    def log_density(position: jax.Array) -> jax.Array:
-        return jnp.sum(jax.lax.map(lambda data: problem.log_density(position, data), each))
-
-    hill = mode.Hill(log_density, lambda position: jnp.sum(curvatures(position, each["share"]), axis=0))
-    at = mode.find(hill, start, _GRADIENT_NORM, _STEPS).position
-    return at, curvatures(at, jnp.zeros_like(each["share"])), curvatures(at, each["share"])
+    found: jax.Array = jax.lax.map(lambda data: curvature(position, data), each)
+    return found
 
 
 @partial(jax.jit, static_argnames=("problem", "sequential"))
@@ -146,6 +151,6 @@ def _log_priors(positions: jax.Array, data: Data, *, problem: ShardProblem) -> j
     return found
 
 
-def effective_size(result: Result) -> float:
+def _effective_size(result: Result) -> float:
     """The smallest effective number of draws of an unknown; 0 without draws."""
     return min((0.0 if size is None else size for size in result.diagnostics.ess.values()), default=0.0)

@@ -24,8 +24,6 @@ Combination = Literal["not sharded", "exact", "refitted", "full data", "consensu
 # Fewest common points.
 _POINTS = 2048
 _LOST = "the likelihood is not finite at the fit"
-# Samplers of shards; chains that adapt take too long for what only says where to draw.
-_SHARD_STAGES = {"auto": ("importance", "hmc")}
 # Purposes of random numbers.
 _COMMON, _SIMULATED = 1, 2
 
@@ -126,22 +124,12 @@ class Sharded:
         start = np.asarray(self.problem.start(self.each[0]))[None]
         return [int(k) for k in np.flatnonzero(np.isfinite(likelihoods(start)[:, 0]))]
 
-    def _shards(self, unsettled: list[int]) -> dict[int, Result]:
-        """The result of each of these shards.
-
-        A sampler runs over the shards for which the ones before left too few draws. A shard need not converge: it only
-        says where the common points are.
-        """
-        found: dict[int, Result] = {}
-        enough = consensus.DRAWS_PER_UNKNOWN * len(self.problem.names)
-        for number, name in enumerate(_SHARD_STAGES.get(self.settings.sampler, (self.settings.sampler,))):
-            stage = runs.stage(self.problem, name, self.settings, sequential=self.sequential)
-            lanes = runs.run(stage, {k: self.each[k] for k in unsettled}, self.settings.seed, number, self.keeper)
-            found |= {k: runs.judged(stage, own, self.problem.names, self.settings) for k, own in lanes.items()}
-            unsettled = [k for k in unsettled if points.effective_size(found[k]) < enough]
-            if not unsettled:
-                break
-        return found
+    def _shards(self, counted: Sequence[int]) -> dict[int, Result]:
+        """The result of each of these shards. A shard need not converge: it only says where the common points are."""
+        name = "importance" if self.settings.sampler == "auto" else self.settings.sampler
+        stage = runs.stage(self.problem, name, self.settings, sequential=self.sequential)
+        lanes = runs.run(stage, {k: self.each[k] for k in counted}, self.settings.seed, 0, self.keeper)
+        return {k: runs.judged(stage, own, self.problem.names, self.settings) for k, own in lanes.items()}
 
     def _combined(
         self, scale: Scale, counted: Sequence[int], centre: Gaussian | None

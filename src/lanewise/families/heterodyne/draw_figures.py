@@ -1,0 +1,69 @@
+"""Draws of a posterior as SVG: every two quantities that the data determine, beside the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lanewise.families.heterodyne.cmc_result import DRAWS
+from lanewise.report.canvas import PALETTE, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Draws that are shown as points, and cells of a histogram.
+_POINTS, _CELLS = 150, 24
+
+
+def corner(task: str, arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]]) -> bytes:
+    """Draws of every two quantities, and a histogram of each, with the fit and its error.
+
+    Args:
+        arrays: those of the NPZ.
+        fit: quantity → its value and error in the fit; the quantities that are shown.
+    """
+    shown = [name for name in fit if f"{DRAWS}{name}" in arrays]
+    side = 0.6 + 1.7 * len(shown)
+    return svg(f"corner-{task}", partial(_corner, arrays, fit, shown), size=(side, side))
+
+
+def _corner(
+    arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]], shown: Sequence[str], figure: Figure
+) -> None:
+    figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
+    draws = {name: arrays[f"{DRAWS}{name}"].reshape(-1) for name in shown}
+    panels = figure.subplots(len(shown), len(shown), squeeze=False, sharex="col")
+    for line, across in zip(panels, shown, strict=True):
+        for axes, along in zip(line, shown, strict=True):
+            if shown.index(along) > shown.index(across):
+                axes.set_axis_off()
+                continue
+            _panel(axes, draws[along], draws[across] if along != across else None)
+            _mark(axes.axvspan, axes.axvline, *fit[along])
+            if along != across:
+                _mark(axes.axhspan, axes.axhline, *fit[across])
+            axes.tick_params(labelsize=6, labelleft=along == shown[0] and along != across)
+            if across == shown[-1]:
+                axes.set_xlabel(along)
+        if line[0].axison:
+            line[0].set_ylabel(across if across != shown[0] else "")
+
+
+def _panel(axes: Axes, x: np.ndarray, y: np.ndarray | None) -> None:
+    if y is None:
+        axes.hist(x, bins=_CELLS, color=PALETTE["g1"], alpha=0.6)
+        axes.set_yticks([])
+        return
+    every = max(1, len(x) // _POINTS)
+    axes.plot(x[::every], y[::every], ".", color=PALETTE["g1"], markersize=1.5)
+
+
+def _mark(span: Callable[..., Any], line: Callable[..., Any], value: float, error: float) -> None:
+    """The value of the fit with its error."""
+    if np.isfinite(error):
+        span(value - error, value + error, color=PALETTE["g2"], alpha=0.2, linewidth=0)
+    line(value, color=PALETTE["g2"], linewidth=0.8)
