@@ -11,13 +11,16 @@ from functools import partial
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import family, shears, simulation_config, truth_draws
+from lanewise.families.shear import family, population_config, shears, simulation_config, truth_draws
 from lanewise.families.shear.config import ShearConfig
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Computed, Single
 from lanewise.manifest.protocols import Conclusion
 from lanewise.storage.record import Record
+
+# All but a few truths of a population must lie among the nodes of its likelihood.
+_ENDS = (0.001, 0.999)
 
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:
@@ -38,6 +41,9 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         found.append((("config", "inference", "method"), message))
+    if config.population is not None:
+        ends = [abs(prior.quantile(share)) for prior in config.latents.values() for share in _ENDS]
+        found += population_config.out_of_range(config.population, [(max(ends), 0.0)])
     untold = set(config.latents) - set(dict(config.simulated_galaxy.parameters))
     if untold:
         names = ", ".join(sorted(untold))

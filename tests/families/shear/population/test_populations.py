@@ -21,12 +21,15 @@ from lanewise.manifest.status import LaneStatus
 from lanewise.statistics.verdict import Verdict
 from lanewise.storage import commits
 
+PRIOR = 0.06
+SHEAR = {name: {"type": "Normal", "mean": 0.0, "sigma": PRIOR} for name in ("g1", "g2")}
 POPULATION: dict[str, Any] = {
     **SCENE,
     "gal": {
         **SCENE["gal"],
         "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.1},
         "position": {"type": "Normal", "sigma": 0.5},
+        "shear": SHEAR,
     },
     "population": {"galaxies": 12, "ellipticity": {"type": "BernsteinArmstrong", "sigma": 0.1}, "half_width": 0.2},
     "inference": {"method": "importance", "importance_config": {"samples": 64}},
@@ -72,10 +75,11 @@ def test_a_pair_shares_galaxies_noise_and_draws(paired: dict[str, Result]) -> No
     assert {plus.status, minus.status} == {LaneStatus.OK}
     difference, each = (float(np.mean(one.posterior["g1"])) for one in (plus, minus)), plus.width("g1")
     first, second = difference
-    # Unpaired, the error of this slope would be √2 σ_g / .04, larger than 1 here.
+    # Unpaired, the error of this slope would be √2 σ_g / .04.
     assert each is not None
     assert np.sqrt(2) * each / 0.04 > 0.5
-    assert (first - second) / 0.04 == pytest.approx(1, abs=0.1)
+    # What the prior leaves of a shear.
+    assert (first - second) / 0.04 == pytest.approx(1 - (each / PRIOR) ** 2, abs=0.1)
 
 
 def test_a_galaxy_leaves_at_most_250_bytes(paired: dict[str, Result]) -> None:
@@ -152,8 +156,7 @@ def test_galaxies_with_doubtful_weights_count_and_too_many_do_not(
     found = membership.combine(config, blank(), members([*bad, *[LaneStatus.OK] * (100 - len(bad))]))
     assert found.status is expected
     width = found.width("g1")
-    # The prior of .2 is wide.
-    assert width == pytest.approx((divisor / 0.1**2 + 1 / 0.2**2) ** -0.5, rel=0.01)
+    assert width == pytest.approx((divisor / 0.1**2 + 1 / PRIOR**2) ** -0.5, rel=1e-3)
 
 
 def test_a_population_whose_shear_lies_beyond_the_nodes_is_not_converged() -> None:
@@ -206,3 +209,20 @@ def test_galaxies_that_fail_under_one_sign_make_a_campaign_invalid(
     (found,) = validity.galaxies_by_sign(selection.galaxy_signs(table))
     assert found.verdict is verdict
     assert f"{plus} failed or have doubtful weights under +g, {minus} under −g" in found.sentence
+
+
+def test_calibration_ranks_the_shear_that_the_galaxies_share(write: Write) -> None:
+    path = write(kind="calibration", shear=..., config=POPULATION, realizations__count=3)
+    calibrated = lanewise.load(path)
+    calibrated.run()
+    results = calibrated.aggregate()
+    assert [test.quantity for test in results.quantities] == ["g1", "g2"]
+    for one in committed(calibrated).values():
+        assert set(one.truth) == {"g1", "g2"}
+        # Twelve galaxies with shapes of .1 know their shear to .03.
+        assert abs(np.mean(one.posterior["g1"]) - one.truth["g1"]) < 0.15
+
+
+def test_a_calibration_whose_shears_lie_beyond_the_nodes_is_refused(write: Write) -> None:
+    with pytest.raises(ManifestError, match=r"population.half_width: expected at least"):
+        lanewise.load(write(kind="calibration", shear=..., config=changed(half_width=0.1)))
