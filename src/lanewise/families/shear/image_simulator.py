@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import galsim
 import numpy as np
 
-from lanewise.families.shear import psf_image
+from lanewise.families.shear import correlation, psf_image
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.scene import SHAPES, Component, Psf, PsfImage
 from lanewise.manifest.plan import Single
@@ -25,14 +25,17 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
     """
     truth = {**config.central(config.simulated_galaxy), **member.truth}
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
-    stamp = config.image
+    stamp = config.simulated_image
     offset = galsim.PositionD(*(truth[axis] - middle for axis, middle in stamp.middle.items()))
     image = scene.drawImage(nx=stamp.size_x, ny=stamp.size_y, scale=stamp.pixel_scale, offset=offset, dtype=np.float64)
-    if stamp.noise.simulated:
-        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
     data = {"image": image.array}
-    if stamp.noise.type == "PerPixel" and stamp.noise.sigma is not None:
-        data["weight"] = np.full(image.array.shape, stamp.noise.sigma**-2.0)
+    if stamp.noise.simulated and stamp.noise.type == "Correlated":
+        data["image"] = image.array + correlation.draw(stamp, member.seed)
+    elif stamp.noise.simulated:
+        image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=stamp.noise.sigma))
+    expected = config.image.noise
+    if expected.type == "PerPixel" and expected.sigma is not None:
+        data["weight"] = np.full(image.array.shape, expected.sigma**-2.0)
     if config.simulation.given:
         data["given"] = np.array([truth[name] for name in config.simulation.given])
     return Observation.of(data, truth)

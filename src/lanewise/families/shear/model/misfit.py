@@ -13,6 +13,7 @@ import numpy as np
 from lanewise.engine.lanes import SharedOut, over_lanes
 from lanewise.engine.results import Goodness, Result
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.correlated import whitened
 from lanewise.families.shear.model.fourier import transfer
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.statistics.goodness import Filter, goodness, sizes
@@ -37,7 +38,7 @@ def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Conve
         problem: the campaign's `ShearProblem`.
         fits: results with draws, and their data as observed.
         criteria: `misfit_p_min`; 0 for no misfits. The default is `P_MIN`; and 0 where images are simulated of another
-            galaxy or point-spread function than the model's, because then the misfit is what is studied.
+            galaxy, point-spread function or noise than the model's, because then the misfit is what is studied.
     """
     shear_problem = cast("ShearProblem", problem)
     limit = criteria.misfit_p_min
@@ -95,10 +96,18 @@ def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: f
     given = np.stack([np.asarray(data.get("given", ())) for _, data in padded])
     drawn = jax.device_get(_program(problem)(latents, given))
     psf, (x, y) = _psf(problem.config), (problem.names.index(axis) for axis in "xy")
+    stamp = problem.config.image
     for at, (result, data) in enumerate(fits):
         slopes, image = (np.asarray(array[at], np.float64) for array in drawn)
-        root, galaxy = _root(problem.config, data), Filter("galaxy", image, (latents[at, x], latents[at, y]))
-        found = goodness(data["image"], root, image, np.moveaxis(slopes, -1, 0), (psf, galaxy))
+        galaxy = Filter("galaxy", image, (latents[at, x], latents[at, y]))
+        seen, slopes = np.asarray(data["image"], np.float64), np.moveaxis(slopes, -1, 0)
+        root = _root(problem.config, data)
+        filters: tuple[Filter, ...] = (psf, galaxy)
+        if stamp.noise.type == "Correlated":
+            seen, image, *shapes = whitened(stamp, np.stack([seen, image, *(one.image for one in filters)]))
+            slopes, root = whitened(stamp, slopes), np.ones_like(root)
+            filters = tuple(one._replace(image=shape) for one, shape in zip(filters, shapes, strict=True))
+        found = goodness(seen, root, image, slopes, filters)
         yield _marked(result, found, float(np.linalg.norm(image * root)), limit)
 
 

@@ -61,6 +61,8 @@ def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[B
 class StampComparison:
     """An image, the model at the posterior mean, and their difference / noise σ, each of shape (ny, nx).
 
+    Of correlated noise, a pixel of the difference is what the pixels before it do not predict.
+
     Attributes:
         counted: pixels that are not masked; the residual of a masked pixel is 0.
     """
@@ -121,6 +123,7 @@ def results_of(record: Record, run_ids: Sequence[str]) -> dict[str, tuple[Planne
 
 def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     """The image of a realization, simulated or read again, and the model at the posterior mean."""
+    from lanewise.families.shear.model.correlated import whitened
     from lanewise.families.shear.model.draw import draw
     from lanewise.machine import device
 
@@ -131,6 +134,8 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     means = {name: float(np.mean(draws)) for name, draws in result.posterior.items()}
     model = np.asarray(draw(config, **given, **means), dtype=np.float64)
     data = np.asarray(observed.data["image"], dtype=np.float64)
+    if config.image.noise.type == "Correlated":
+        return StampComparison(data, model, whitened(config.image, data - model), np.ones(data.shape, bool))
     if (weight := observed.data.get("weight")) is not None:
         root = np.sqrt(weight)
     else:
