@@ -96,6 +96,7 @@ HETERODYNE: dict[str, Any] = {
 _SHEARS = {"g1": {"type": "Normal", "mean": 0, "sigma": 0.2}, "g2": 0.0}
 _PROFILE = {"flux": 1.0, "half_light_radius": 0.5, "shear": _SHEARS}
 # Settings under which a key has its effect.
+_CORRELATED = {"type": "Correlated", "sigma": 1e-3, "correlation": "COSMOS"}
 _SCENES: tuple[dict[str, Any], ...] = (
     {},
     {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
@@ -115,6 +116,8 @@ _SCENES: tuple[dict[str, Any], ...] = (
         "population": {"galaxies": 9, "ellipticity": {"type": "Gaussian", "sigma": 0.1}},
         "inference": {"method": "importance"},
     },
+    {"image": {**SCENE["image"], "noise": _CORRELATED}},
+    {"simulation": {"noise": _CORRELATED}},
 )
 # Values where the schema does not lead to a valid one, and keys that are tried elsewhere.
 _VALUES: dict[str, list[Any]] = {
@@ -130,6 +133,7 @@ _VALUES: dict[str, list[Any]] = {
     # Each type has keys of its own.
     "config.gal.position.type": [],
     "config.simulation.gal.position.type": [],
+    "config.simulation.noise.type": [],
     "realizations.extensions": [[2]],
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],
@@ -168,6 +172,9 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     for n, file in enumerate(files):
         np.save(file, np.pad(np.ones((2, 2 + n)), 4))
     monkeypatch.setitem(_VALUES, "config.psf.file", [files[1]])
+    np.save(tmp_path / "lags.npy", np.ones((1, 1)))
+    for place in ("image", "simulation"):
+        monkeypatch.setitem(_VALUES, f"config.{place}.noise.correlation", [str(tmp_path / "lags.npy")])
     image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
     manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
@@ -181,12 +188,12 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     flow = {**HETERODYNE["config"], "model": {"type": "laminar_flow", "gap": 1e6}}
     idle += _idle("heterodyne-config", [HETERODYNE, {**HETERODYNE, "config": flow}], "config", set())
     model = yaml_text.parse(Path(write_model(tmp_path)).read_text(), "m.yaml").value
-    place = {
+    where = {
         "model": str(tmp_path / "model.py:model"),
         "inputs": {**model["inputs"], "table": str(tmp_path / "stars.csv")},
     }
     models = [
-        {**model, **place, **(counted if method != "map" else {}), "inference": {"method": method}}
+        {**model, **where, **(counted if method != "map" else {}), "inference": {"method": method}}
         for method in (*SETTINGS, "auto")
     ]
     idle += _idle("manifest", models, "", {*others, "config", "inputs", "model", "sweep"})

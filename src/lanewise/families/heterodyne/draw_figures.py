@@ -1,4 +1,4 @@
-"""Draws of a posterior as SVG: every two quantities that the data determine, beside the fit."""
+"""Draws of a posterior: every two quantities that the data determine, beside the fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lanewise.families.heterodyne.cmc_result import DRAWS
-from lanewise.report.canvas import PALETTE, svg
+from lanewise.report.canvas import PALETTE, Picture, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _POINTS, _CELLS = 150, 24
 
 
-def corner(task: str, arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]]) -> bytes:
+def corner(task: str, arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]]) -> Picture:
     """Draws of every two quantities, and a histogram of each, with the fit and its error.
 
     Args:
@@ -28,7 +28,7 @@ def corner(task: str, arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[
     """
     shown = [name for name in fit if f"{DRAWS}{name}" in arrays]
     side = 0.6 + 1.7 * len(shown)
-    return svg(f"corner-{task}", partial(_corner, arrays, fit, shown), size=(side, side))
+    return drawn(f"corner-{task}", partial(_corner, arrays, fit, shown), size=(side, side))
 
 
 def _corner(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
-from lanewise.families.shear import priors, psf_image
+import numpy as np
+
+from lanewise.families.shear import correlation, priors, psf_image
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import AnyPsf, Component, Galaxy, Image, PsfImage, PsfImages
 
@@ -35,13 +37,27 @@ def precision(image: Image, psf: AnyPsf, galaxy: Galaxy) -> str:
 
 
 def signal_to_noise(image: Image, psf: AnyPsf, galaxy: Galaxy) -> float:
-    """S/N of the flux if all other parameters are known: flux √Σp² / σ, p = image of unit flux; ∞ without σ."""
+    """S/N of the flux if all other parameters are known: flux √Σp² / σ, p = image of unit flux; ∞ without σ.
+
+    In correlated noise √Σ|p̂|²/power over the modes of the stamp.
+    """
     if not image.noise.sigma:
         return math.inf
     sigma_pixel = gaussian_sigma(psf, galaxy) / image.pixel_scale
+    if image.noise.type == "Correlated":
+        return galaxy.centres["flux"] * _correlated_signal(image, sigma_pixel)
     # A profile smaller than a pixel puts all its flux into one pixel: Σp² ≤ 1.
     squares = min(1.0, 1 / (4 * math.pi * sigma_pixel**2))
     return galaxy.centres["flux"] * math.sqrt(squares) / image.noise.sigma
+
+
+def _correlated_signal(image: Image, sigma_pixel: float) -> float:
+    ky, kx = np.fft.fftfreq(image.size_y), np.fft.rfftfreq(image.size_x)
+    shape = np.exp(-4 * (np.pi * sigma_pixel) ** 2 * (ky[:, None] ** 2 + kx**2))
+    power = correlation.power(image)
+    # Every mode but those of the first column stands for two.
+    weight = np.where((power > 0) & (kx > 0), 2.0, power > 0) / (image.size_x * image.size_y)
+    return math.sqrt(float(np.sum(weight * shape / np.where(power > 0, power, 1.0))))
 
 
 def gaussian_sigma(psf: AnyPsf, galaxy: Galaxy) -> float:

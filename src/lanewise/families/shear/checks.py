@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lanewise.errors import Complaint
-from lanewise.families.shear import population_config, scene, simulation_config
+from lanewise.families.shear import correlation, population_config, scene, simulation_config
 from lanewise.families.shear.priors import Prior, centre, parameter
 from lanewise.families.shear.scene import DOMAINS, SHAPES, position_prior
 from lanewise.manifest import schema
@@ -36,7 +36,7 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), schema.load("shear-config"))
     if found:
         return found
-    faults = [fault for look in (_orders, _position, _psf, _galaxy, _parameters) for fault in look(value)]
+    faults = [fault for look in (_orders, _noise, _position, _psf, _galaxy, _parameters) for fault in look(value)]
     faults += population_config.faults(value)
     if simulation_config.KEY in value and not faults:
         faults = list(_simulation(value))
@@ -89,6 +89,20 @@ def _position(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         elif kind == "Normal" and prior.centre > size:
             at = ("gal", "position", f"{axis}_mean")
             yield at, f"expected a place inside the stamp of {size} px, got {prior.centre:g} px"
+
+
+def _noise(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """A correlation where the noise is correlated, on a stamp whose covariance fits into memory."""
+    image = value["image"]
+    kind = image["noise"].get("type", "Gaussian")
+    if kind != "Correlated":
+        if "correlation" in image["noise"]:
+            yield ("image", "noise", "correlation"), f"type: {kind} has none; remove it or set type: Correlated"
+        return
+    n_pixels = image["size_x"] * image["size_y"]
+    if n_pixels > correlation.MOST_PIXELS:
+        limit = f"at most {correlation.MOST_PIXELS} pixels with Correlated noise, whose covariance is a matrix of them"
+        yield ("image", "size_x"), f"expected {limit}; got {n_pixels}"
 
 
 def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

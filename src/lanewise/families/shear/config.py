@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lanewise.families.shear import brightness, population_config, scene
@@ -75,6 +75,11 @@ class ShearConfig:
         return galaxy.centres | bounded
 
     @property
+    def simulated_image(self) -> Image:
+        """The stamp with the noise that images are drawn with."""
+        return replace(self.image, noise=self.simulation.noise or self.image.noise)
+
+    @property
     def simulated_psf(self) -> AnyPsf:
         """What images are drawn through."""
         return self.simulation.psf or self.psf
@@ -101,9 +106,8 @@ class ShearConfig:
     @property
     def content(self) -> Mapping[str, Any]:
         """Every setting that can change a number, defaults filled in, without the settings of other methods."""
-        image = {**asdict(self.image), "renderer": "fourier"}
         found = {
-            "image": image,
+            "image": self.image.content,
             "psf": self.psf.content,
             "gal": self.galaxy.content,
             "inference": self.inference.content,

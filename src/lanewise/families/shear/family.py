@@ -12,6 +12,7 @@ from lanewise.errors import Complaint
 from lanewise.families.shear import (
     brightness,
     checks,
+    correlation,
     observations,
     population_config,
     predictions,
@@ -40,9 +41,14 @@ if TYPE_CHECKING:
 
 
 def resolve_config(config: Document) -> Mapping[str, Any]:
-    """The config with the file of its point-spread function pinned to its content."""
-    value: Mapping[str, Any] = config.value
-    return psf_image.resolve(config) if value["psf"].get("type") == "Image" else value
+    """The config with the files of its point-spread function and of its noise pinned to their content."""
+    value: dict[str, Any] = config.value
+    if value["psf"].get("type") == "Image":
+        value = psf_image.resolve(config)
+    for section in ("image", simulation_config.KEY):
+        if "noise" in value.get(section, {}):
+            value = {**value, section: {**value[section], "noise": correlation.resolve(config, (section, "noise"))}}
+    return value
 
 
 def check_extent(manifest: Document) -> Sequence[Complaint]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import galsim
 import numpy as np
 
-from lanewise.families.shear import psf_image
+from lanewise.families.shear import correlation, psf_image
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.scene import SHAPES, AnyPsf, Component, PsfImage, PsfImages
 from lanewise.manifest.plan import Single
@@ -24,8 +24,10 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
         the same shape, the inverse variance [1/flux²]; `given`, the true values that the model is given, if any.
     """
     truth = {**config.central(config.simulated_galaxy), **member.truth}
-    image, noise = galsim.Image(drawn(config, truth)), config.image.noise
-    if noise.simulated:
+    image, noise = galsim.Image(drawn(config, truth)), config.simulated_image.noise
+    if noise.simulated and noise.type == "Correlated":
+        image += galsim.Image(correlation.draw(config.simulated_image, member.seed))
+    elif noise.simulated:
         image.addNoise(galsim.GaussianNoise(galsim.BaseDeviate(member.seed), sigma=noise.sigma))
     data = weighted(config, image.array)
     if config.simulation.given:

@@ -185,6 +185,9 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
 def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """The columns belong to the config's noise and point-spread function."""
     columns, noise, place = set(table.columns), config.image.noise, (KEY, TABLE)
+    if noise.type == "Correlated":
+        message = "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated"
+        yield ("config", "image", "noise", "type"), message
     own, per_pixel = isinstance(config.psf, PsfImages), noise.type == "PerPixel"
     if own and "psf" not in columns:
         yield place, "the config's psf.type is PerExposure; add the column 'psf' to the table"

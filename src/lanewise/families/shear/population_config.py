@@ -71,6 +71,8 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if interim < 1.2 * sigma:
         message = f"expected at least 1.2 times population.ellipticity.sigma ({sigma:g}), got {interim:g}"
         yield (KEY, "interim"), f"{message}: a narrow prior gives weights without a finite variance"
+    if config["image"]["noise"].get("type") == "Correlated":
+        yield ("image", "noise", "type"), "a population's pixels are independent; expected Gaussian, got Correlated"
     if "ellipticity" in config["gal"]:
         yield ("gal", "ellipticity"), "the galaxies' ellipticities come from population.ellipticity; remove it"
     simulated = config.get("simulation", {})
@@ -80,6 +82,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for key, message in (
         ("given", "nothing of a population's galaxies is given to the model; remove it"),
         ("truths", "galaxies of a population are always drawn; remove it"),
+        ("noise", "a population's images have the noise of the model; remove it"),
     ):
         if key in simulated:
             yield ("simulation", key), message

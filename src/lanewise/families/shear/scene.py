@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lanewise.families.shear.priors import Parameter, Prior, centre, parameter, uniform
@@ -12,6 +12,8 @@ from lanewise.manifest import typed
 from lanewise.storage import inputs
 from lanewise.storage.inputs import Input
 
+# `noise.correlation` of HST images of COSMOS, which GalSim ships.
+COSMOS = "COSMOS"
 # The shape parameter of a profile, besides its size.
 SHAPES = {"Sersic": "n", "Moffat": "beta"}
 # Domains of the parameters, in which a galaxy is drawn to 1e-9. Sersic profiles with n < ½ oscillate in Fourier space;
@@ -45,18 +47,44 @@ def inside(name: str, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Correlation:
+    """The correlation of noise between pixels.
+
+    Attributes:
+        file: with the correlation at whole-pixel lags of the stamp, see `correlation`; None: GalSim's of COSMOS.
+        array: name of the array in the file; empty: the only one.
+    """
+
+    file: Input | None = None
+    array: str = ""
+
+    @property
+    def content(self) -> Any:
+        """The values that affect the numbers of a realization, for the identity; the path of the file does not."""
+        return COSMOS if self.file is None else {"sha256": self.file.sha256, "array": self.array}
+
+
+@dataclass(frozen=True)
 class Noise:
-    """Gaussian noise per pixel.
+    """Gaussian noise.
 
     Attributes:
         sigma: standard deviation of every pixel [flux]; None if the type is PerPixel and the images have variances.
-        type: Gaussian or PerPixel.
+        type: Gaussian, PerPixel or Correlated.
         simulated: whether simulated images contain the noise; the likelihood always does.
+        correlation: of Correlated noise; otherwise None.
     """
 
     sigma: float | None = None
     type: str = "Gaussian"
     simulated: bool = True
+    correlation: Correlation | None = None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The values that affect the numbers of a realization, for the identity."""
+        found = {"sigma": self.sigma, "type": self.type, "simulated": self.simulated}
+        return found if self.correlation is None else {**found, "correlation": self.correlation.content}
 
 
 @dataclass(frozen=True)
@@ -82,6 +110,11 @@ class Image:
     def middle(self) -> dict[str, float]:
         """x and y of its middle [pixel from the lower left corner]."""
         return {"x": self.size_x / 2, "y": self.size_y / 2}
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The values that affect the numbers of a realization, for the identity."""
+        return {**asdict(self), "noise": self.noise.content, "renderer": "fourier"}
 
 
 @dataclass(frozen=True)
@@ -236,7 +269,25 @@ class Galaxy:
 def image(value: Mapping[str, Any]) -> Image:
     """The stamp from the section `image` of a config, which the schema has checked."""
     used = {key: part for key, part in value.items() if key not in {"fft_size", "renderer"}}
-    return typed.build(Image, {**used, "noise": typed.build(Noise, value["noise"])})
+    return typed.build(Image, {**used, "noise": noise(value["noise"])})
+
+
+def noise(value: Mapping[str, Any]) -> Noise:
+    """The noise from a section `noise`, which is checked."""
+    found = typed.build(Noise, {key: part for key, part in value.items() if key != "correlation"})
+    if "correlation" not in value:
+        return found
+    named = value["correlation"]
+    return replace(found, correlation=Correlation() if named == COSMOS else Correlation(*_file(named)))
+
+
+def _file(value: str | Mapping[str, Any]) -> tuple[Input, str]:
+    """A pinned file, and the name of the array in it."""
+    if isinstance(value, str):
+        # A config without a manifest has not been resolved: pin the file here.
+        path, _, name = value.partition("#")
+        return inputs.pin(path), name
+    return Input(value["path"], value["sha256"]), value.get("name", "")
 
 
 def psf(value: Mapping[str, Any]) -> AnyPsf:
@@ -244,12 +295,7 @@ def psf(value: Mapping[str, Any]) -> AnyPsf:
     if value.get("type") == "PerExposure":
         return typed.build(PsfImages, value)
     if value.get("type") == "Image":
-        file, size, pixel = value["file"], float(value["pixel_scale"]), value.get("pixel", "apart")
-        if isinstance(file, str):
-            # A config without a manifest has not been resolved: pin the file here.
-            path, _, name = file.partition("#")
-            return PsfImage(inputs.pin(path), name, size, pixel)
-        return PsfImage(Input(file["path"], file["sha256"]), file.get("name", ""), size, pixel)
+        return PsfImage(*_file(value["file"]), float(value["pixel_scale"]), value.get("pixel", "apart"))
     shape = {key: value["ellipticity"][key] for key in ("e1", "e2")} if "ellipticity" in value else {}
     return typed.build(Psf, {**{key: part for key, part in value.items() if key != "ellipticity"}, **shape})
 

@@ -6,11 +6,11 @@ Every difference between model and simulation stands in the config under `simula
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lanewise.families.shear import scene
-from lanewise.families.shear.scene import SHAPES, AnyPsf, Galaxy, Image
+from lanewise.families.shear.scene import SHAPES, AnyPsf, Galaxy, Image, Noise
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
 
@@ -34,7 +34,7 @@ class Simulation:
     Attributes:
         truths: `central` or `drawn`: what a latent takes that the campaign does not set.
         given: parameters that the model is given at their truth.
-        psf, galaxy: None where they are those of the model.
+        psf, galaxy, noise: None where they are those of the model.
     """
 
     truths: str = "central"
@@ -42,10 +42,12 @@ class Simulation:
     bias: Planted = field(default_factory=Planted)
     psf: AnyPsf | None = None
     galaxy: Galaxy | None = None
+    noise: Noise | None = None
 
     def differs(self, model: Galaxy) -> bool:
-        """Whether images show what the model cannot: another point-spread function, or other profiles."""
-        return self.psf is not None or (self.galaxy is not None and self.galaxy.components != model.components)
+        """Whether images show what the model cannot: another point-spread function, noise, or other profiles."""
+        other = self.galaxy is not None and self.galaxy.components != model.components
+        return self.psf is not None or self.noise is not None or other
 
     @property
     def content(self) -> dict[str, Any]:
@@ -61,6 +63,8 @@ class Simulation:
             found["psf"] = self.psf.content
         if self.galaxy is not None:
             found["gal"] = self.galaxy.content
+        if self.noise is not None:
+            found["noise"] = self.noise.content
         return found
 
 
@@ -74,17 +78,20 @@ def parse(config: Mapping[str, Any], image: Image) -> Simulation:
         bias=typed.build(Planted, value.get("bias", {})),
         psf=scene.psf(simulated["psf"]) if "psf" in value else None,
         galaxy=scene.galaxy(simulated["gal"], image) if "gal" in value else None,
+        noise=replace(scene.noise(value["noise"]), simulated=image.noise.simulated) if "noise" in value else None,
     )
 
 
 def scene_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config whose model is what images are drawn from: `simulation.psf` in place of `psf`, keys of
-    `simulation.gal` in place of those of `gal`.
+    `simulation.gal` in place of those of `gal`, `simulation.noise` in place of `image.noise`.
     """
     value = config.get(KEY, {})
     plain = {key: part for key, part in config.items() if key != KEY}
     if "psf" in value:
         plain["psf"] = value["psf"]
+    if "noise" in value:
+        plain["image"] = {**config["image"], "noise": value["noise"]}
     if "gal" in value:
         dropped = _OF_A_TYPE if "type" in value["gal"] else ()
         kept = {key: part for key, part in config["gal"].items() if key not in dropped}

@@ -95,28 +95,24 @@ def numbers_of(light: Light, p: Mapping[str, Any], pixel_scale: float, frame: ja
 
 
 class ModeLikelihood:
-    """Gaussian likelihood of the modes of the stamp's own grid, for white noise.
+    """Gaussian likelihood of the modes of the stamp's own grid, for white noise, or noise of a periodic covariance.
 
     data after `prepare`: `re`, `im`, shape (n_ky, n_kx), the whitened modes inside the band. Modes outside it contain
     noise only and add a constant, which is left out. Of an exposure also its `frame` and its whitened `transfer`.
 
     Args:
-        sigma: standard deviation of a pixel [flux].
+        sigma: standard deviation of a pixel [flux]; of correlated noise, that of each mode of rfft2 per root of a
+            pixel, shape (ny, nx // 2 + 1).
     """
 
-    def __init__(self, config: ShearConfig, sigma: float) -> None:
+    def __init__(self, config: ShearConfig, sigma: float | np.ndarray) -> None:
         image = config.image
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._band = _band(config, (image.size_y, image.size_x), image.pixel_scale)
-        # rfft2 stores one mode of each conjugate pair, so a mode counts for two; except in the first column, and in the
-        # last if the width is even.
-        multiplicity = np.full(image.size_x // 2 + 1, 2.0)
-        multiplicity[0] = 1.0
-        if image.size_x % 2 == 0:
-            multiplicity[-1] = 1.0
-        whiten = np.sqrt(multiplicity) / (sigma * np.sqrt(image.size_x * image.size_y))
-        kx, ky, self._whiten = self._band.kx, self._band.ky, whiten[self._band.columns]
+        whiten = np.sqrt(multiplicity(image.size_x)) / (sigma * np.sqrt(image.size_x * image.size_y))
+        kx, ky = self._band.kx, self._band.ky
+        self._whiten = whiten[np.ix_(*[self._band.rows, self._band.columns][-whiten.ndim :])]
         self._kx, self._ky = on_device(kx, self._dtype), on_device(ky, self._dtype)
         size = np.abs(self._band.transfer)
         self._transfer = on_device(size * self._whiten, self._dtype)
@@ -186,6 +182,15 @@ class ModeLikelihood:
         ellipse = Ellipse(jnp.sum(by_t @ (kx * kx)), 2 * (ky @ (by_t @ kx)), (ky * ky) @ jnp.sum(by_t, axis=1))
         gradient = Numbers(ellipse, jnp.sum(by_phase @ kx), ky @ jnp.sum(by_phase, axis=1), by_numbers)
         return -0.5 * jnp.sum(in_phase * in_phase + in_quadrature * in_quadrature), gradient
+
+
+def multiplicity(size_x: int) -> np.ndarray:
+    """How many modes each column of rfft2 stands for: 2 for a conjugate pair, of which it stores one."""
+    found = np.full(size_x // 2 + 1, 2.0)
+    found[0] = 1.0
+    if size_x % 2 == 0:
+        found[-1] = 1.0
+    return found
 
 
 def _with_gradient(value: Any, terms: Any) -> Any:

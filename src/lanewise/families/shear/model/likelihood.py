@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model import correlated
+from lanewise.families.shear.model.correlated import CorrelatedLikelihood
 from lanewise.families.shear.model.exposures import Exposure
 from lanewise.families.shear.model.fourier import ModeLikelihood
 from lanewise.families.shear.model.grid import Grid, GridRenderer
@@ -56,12 +58,20 @@ class PixelLikelihood:
         return whitened.ravel()
 
 
-Likelihood = ModeLikelihood | PixelLikelihood
+Likelihood = ModeLikelihood | PixelLikelihood | CorrelatedLikelihood
 
 
 def choose(config: ShearConfig, grid: Grid) -> Likelihood:
-    """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough."""
+    """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough.
+
+    Correlated noise has a periodic covariance where that changes no width by much, otherwise the exact one.
+    """
     noise = config.image.noise
+    if noise.type == "Correlated":
+        periodic = correlated.periodic_error(config) < correlated.TOLERANCE
+        if periodic and grid == STAMP:
+            return ModeLikelihood(config, correlated.mode_sigma(config.image))
+        return CorrelatedLikelihood(config, GridRenderer(config, grid), periodic=periodic)
     sigma = None if noise.type == "PerPixel" else noise.sigma
     if grid == STAMP and sigma is not None:
         return ModeLikelihood(config, sigma)

@@ -14,6 +14,7 @@ from lanewise.engine.lanes import SharedOut, over_lanes
 from lanewise.engine.results import Goodness, Result
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import exposures
+from lanewise.families.shear.model.correlated import whitened
 from lanewise.families.shear.model.fourier import transfer
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.statistics.goodness import Filter, goodness, sizes
@@ -38,7 +39,7 @@ def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Conve
         problem: the campaign's `ShearProblem`.
         fits: results with draws, and their data as observed.
         criteria: `misfit_p_min`; 0 for no misfits. The default is `P_MIN`; and 0 where images are simulated of another
-            galaxy or point-spread function than the model's, because then the misfit is what is studied.
+            galaxy, point-spread function or noise than the model's, because then the misfit is what is studied.
     """
     shear_problem = cast("ShearProblem", problem)
     limit = criteria.misfit_p_min
@@ -100,13 +101,19 @@ def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: f
         _program(problem)(latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
     )
     psf, axes = _psf(problem.config), [problem.names.index(axis) for axis in "xy"]
+    stamp = problem.config.image
     for at, (result, data) in enumerate(fits):
         slopes, image = (np.asarray(array[at], np.float64) for array in drawn)
         root, place = _root(problem.config, data), latents[at, axes]
-        filters = (psf, Filter("galaxy", image, place))
+        filters: tuple[Filter, ...] = (psf, Filter("galaxy", image, place))
         if exposures.are_in(data):
             filters = _of_exposures(problem.config, data, psf, image, place)
-        found = goodness(data["image"], root, image, np.moveaxis(slopes, -1, 0), filters)
+        seen, slopes = np.asarray(data["image"], np.float64), np.moveaxis(slopes, -1, 0)
+        if stamp.noise.type == "Correlated":
+            seen, image, *shapes = whitened(stamp, np.stack([seen, image, *(one.image for one in filters)]))
+            slopes, root = whitened(stamp, slopes), np.ones_like(root)
+            filters = tuple(one._replace(image=shape) for one, shape in zip(filters, shapes, strict=True))
+        found = goodness(seen, root, image, slopes, filters)
         yield _marked(result, found, float(np.linalg.norm(image * root)), limit)
 
 

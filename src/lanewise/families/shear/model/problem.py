@@ -13,6 +13,7 @@ import numpy as np
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import exposures
+from lanewise.families.shear.model.correlated import CorrelatedLikelihood
 from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.grid import Grid, GridRenderer
 from lanewise.families.shear.model.likelihood import choose
@@ -138,6 +139,8 @@ class ShearProblem:
         """
         if not exposures.are_in(data):
             return dict(self._likelihood.prepare(data))
+        # `observations` refuses exposures with correlated noise.
+        assert not isinstance(self._likelihood, CorrelatedLikelihood)
         parts = [
             {
                 **self._check_renderers[0].prepare(one),

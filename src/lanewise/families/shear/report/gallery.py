@@ -63,6 +63,8 @@ def look(record: Record, summary: pd.DataFrame, results: BiasResults) -> tuple[B
 class StampComparison:
     """An image, the model at the posterior mean, and their difference / noise σ, each of shape (ny, nx).
 
+    Of correlated noise, a pixel of the difference is what the pixels before it do not predict.
+
     Attributes:
         counted: pixels that are not masked; the residual of a masked pixel is 0.
     """
@@ -129,6 +131,7 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     import jax
 
     from lanewise.families.shear.model import exposures
+    from lanewise.families.shear.model.correlated import whitened
     from lanewise.families.shear.model.draw import draw
     from lanewise.families.shear.model.problem import ShearProblem
     from lanewise.machine import device
@@ -147,6 +150,8 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     else:
         model = np.asarray(draw(config, **given, **means), dtype=np.float64)
     data = np.asarray(seen["image"], dtype=np.float64)
+    if config.image.noise.type == "Correlated":
+        return StampComparison(data, model, whitened(config.image, data - model), np.ones(data.shape, bool))
     if (weight := seen.get("weight")) is not None:
         root = np.sqrt(weight)
     else:
