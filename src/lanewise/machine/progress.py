@@ -102,6 +102,7 @@ class Bar(Silent):
             transient=True,
         )
         self._task = self._progress.add_task("", total=None, note="", visible=False)
+        self._what = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -111,8 +112,12 @@ class Bar(Silent):
         self._progress.stop()
 
     def begin(self, what: str, total: int) -> None:
-        """Reset the bar."""
-        self._progress.reset(self._task, total=total, description=what, note="", visible=True)
+        """Reset the bar; a chunk that goes on with another stage keeps its bar and its time."""
+        if what == self._what:
+            self._progress.update(self._task, total=total)
+        else:
+            self._progress.reset(self._task, total=total, description=what, note="", visible=True)
+        self._what = what
 
     def step(self, done: int, note: str = "") -> None:
         """Move the bar."""
