@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 import yaml
@@ -311,5 +312,14 @@ def _ingredients(name: str, lanewise: Lanewise) -> None:
         images = [family.observe(scene, one).data["image"] for one in planned]
         np.savez("stamps.npz", stamps=np.stack(images))
         Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in planned))
+    if name == "catalogue":
+        sizes = {
+            "size_disk_true": [0.5, 0.6],
+            "size_minor_disk_true": [0.4, 0.3],
+            "position_angle_unlensed": [20.0, 70.0],
+        }
+        bulge = {"size_bulge_true": [0.2, 0.15], "size_minor_bulge_true": [0.15, 0.15]}
+        table = {**sizes, **bulge, "disk_magnorm": [24.5, 25.0], "bulge_magnorm": [26.0, 27.0]}
+        pd.DataFrame(table).to_parquet("galaxies.parquet")
     if "kind: heterodyne" in Path("recipe.yaml").read_text():
         assert lanewise("simulate", "heterodyne", "data", "--count", "2", "--frames", "40")[0] == 0

@@ -134,6 +134,8 @@ _VALUES: dict[str, list[Any]] = {
     "config.gal.position.type": [],
     "config.simulation.gal.position.type": [],
     "config.simulation.noise.type": [],
+    "config.simulation.catalogue.columns": [{"flux": "2 * flux"}],
+    "config.simulation.catalogue.cuts": [["flux > 1"]],
     "realizations.extensions": [[2]],
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],
@@ -175,8 +177,13 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     np.save(tmp_path / "lags.npy", np.ones((1, 1)))
     for place in ("image", "simulation"):
         monkeypatch.setitem(_VALUES, f"config.{place}.noise.correlation", [str(tmp_path / "lags.npy")])
+    tables = [str(tmp_path / f"galaxies{n}.csv") for n in range(2)]
+    for n, named in enumerate(tables):
+        Path(named).write_text(f"flux,size\n1.0,0.5\n2.0,0.{6 + n}\n")
+    monkeypatch.setitem(_VALUES, "config.simulation.catalogue.file", [tables[1]])
+    table = {"simulation": {"catalogue": {"file": tables[0], "columns": {"flux": "flux"}}}}
     image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
-    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image)]
+    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image, table)]
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
     of_model = {"model", "inference", "calibration", "outputs"}

@@ -38,6 +38,9 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if manifest.content["config"].get(simulation_config.KEY, {}).get("truths") == "central":
         message = "kind calibration draws every truth from its prior; remove it, or set drawn"
         found.append((("config", simulation_config.KEY, "truths"), message))
+    if config.simulation.catalogue is not None:
+        message = "kind calibration draws every truth from its prior; remove it"
+        found.append((("config", simulation_config.KEY, "catalogue"), message))
     if config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         found.append((("config", "inference", "method"), message))

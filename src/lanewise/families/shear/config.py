@@ -140,9 +140,9 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     if precision == "auto" and population is not None:
         precision = "float64"
     if precision == "auto":
-        # What is drawn may be brighter than what the model expects.
+        # What is drawn may be brighter than what the model expects; of a catalogue nobody knows by how much.
         needed = [brightness.precision(image, psf, one) for one in (galaxy, simulated.galaxy) if one]
-        precision = max(needed)
+        precision = "float64" if simulated.catalogue else max(needed)
     return ShearConfig(
         image=image,
         psf=psf,

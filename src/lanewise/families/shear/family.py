@@ -13,6 +13,7 @@ from lanewise.families.shear import (
     brightness,
     checks,
     correlation,
+    galaxy_table,
     observations,
     population_config,
     predictions,
@@ -41,13 +42,16 @@ if TYPE_CHECKING:
 
 
 def resolve_config(config: Document) -> Mapping[str, Any]:
-    """The config with the files of its point-spread function and of its noise pinned to their content."""
+    """The config with the files of its point-spread function, noise and catalogue pinned to their content."""
     value: dict[str, Any] = config.value
     if value["psf"].get("type") == "Image":
         value = psf_image.resolve(config)
     for section in ("image", simulation_config.KEY):
         if "noise" in value.get(section, {}):
             value = {**value, section: {**value[section], "noise": correlation.resolve(config, (section, "noise"))}}
+    if "catalogue" in value.get(simulation_config.KEY, {}):
+        found = galaxy_table.resolve(config, (simulation_config.KEY, "catalogue"))
+        value = {**value, simulation_config.KEY: {**value[simulation_config.KEY], "catalogue": found}}
     return value
 
 
@@ -119,11 +123,12 @@ def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
         return
     held = [name for name in ("e1", "e2") if config.fixed.get(name)]
     shape = dict(config.simulated_galaxy.parameters)
+    drawn = config.simulation.catalogue.names if config.simulation.catalogue else frozenset()
     if extent.ring and held:
         fixed = " and ".join(held)
         message = f"a ring turns the galaxy, the config fixes {fixed}; give a prior, and name it in simulation.given"
         yield ("shear", "ring"), message
-    elif extent.ring and not any(shape[name] for name in ("e1", "e2")):
+    elif extent.ring and not any(shape[name] for name in ("e1", "e2")) and not {"e1", "e2"} & drawn:
         yield ("shear", "ring"), "the galaxy is round, and the same turned by 90°; remove it"
 
 
@@ -184,10 +189,11 @@ def _realization(config: ShearConfig, extent: Shears, count: int, base_seed: int
     nth, arm = divmod(index, extent.n_arms)
     (g1, g2), seed = extent.points[nth // count], base_seed + nth
     arms = extent.arms(g1, g2)
-    galaxy: dict[str, float] = {}
+    galaxy = config.simulation.catalogue.galaxy(seed) if config.simulation.catalogue else {}
     if config.simulation.truths == "drawn":
         simulated = config.simulated_galaxy
-        galaxy = truth_draws.truth({**dict(simulated.parameters), "g1": g1, "g2": g2}, seed, simulated.disc_power)
+        known = {**dict(simulated.parameters), **galaxy, "g1": g1, "g2": g2}
+        galaxy = truth_draws.truth(known, seed, simulated.disc_power if {"e1", "e2"} - galaxy.keys() else 0.0)
     turned = arm >= len(arms)
     if turned and config.population is None:
         shape = config.simulated_galaxy.centres | galaxy

@@ -82,6 +82,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for key, message in (
         ("given", "nothing of a population's galaxies is given to the model; remove it"),
         ("truths", "galaxies of a population are always drawn; remove it"),
+        ("catalogue", "a population's galaxies are drawn from distributions; remove it"),
         ("noise", "a population's images have the noise of the model; remove it"),
     ):
         if key in simulated:

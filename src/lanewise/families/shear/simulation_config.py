@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lanewise.families.shear import scene
+from lanewise.families.shear import galaxy_table, scene
+from lanewise.families.shear.galaxy_table import Catalogue
 from lanewise.families.shear.scene import SHAPES, AnyPsf, Galaxy, Image, Noise
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
@@ -35,6 +36,7 @@ class Simulation:
         truths: `central` or `drawn`: what a latent takes that the campaign does not set.
         given: parameters that the model is given at their truth.
         psf, galaxy, noise: None where they are those of the model.
+        catalogue: galaxies whose parameters take the place of `truths`; None: there is none.
     """
 
     truths: str = "central"
@@ -43,6 +45,7 @@ class Simulation:
     psf: AnyPsf | None = None
     galaxy: Galaxy | None = None
     noise: Noise | None = None
+    catalogue: Catalogue | None = None
 
     def differs(self, model: Galaxy) -> bool:
         """Whether images show what the model cannot: another point-spread function, noise, or other profiles."""
@@ -65,6 +68,8 @@ class Simulation:
             found["gal"] = self.galaxy.content
         if self.noise is not None:
             found["noise"] = self.noise.content
+        if self.catalogue is not None:
+            found["catalogue"] = self.catalogue.content
         return found
 
 
@@ -79,6 +84,7 @@ def parse(config: Mapping[str, Any], image: Image) -> Simulation:
         psf=scene.psf(simulated["psf"]) if "psf" in value else None,
         galaxy=scene.galaxy(simulated["gal"], image) if "gal" in value else None,
         noise=replace(scene.noise(value["noise"]), simulated=image.noise.simulated) if "noise" in value else None,
+        catalogue=galaxy_table.parse(value["catalogue"]) if "catalogue" in value else None,
     )
 
 
@@ -108,6 +114,12 @@ def faults(config: Mapping[str, Any], model: Galaxy, simulated: Galaxy) -> Itera
     value = config.get(KEY, {})
     if value.get("psf", {}).get("type") in ("Image", "PerExposure"):
         yield (KEY, "psf", "type"), "images are simulated with a Gaussian or a Moffat here; give the model the image"
+    for name in value.get("catalogue", {}).get("columns", {}):
+        if name in ("g1", "g2", "x", "y"):
+            yield (KEY, "catalogue", "columns", name), f"{name} is no property of a galaxy; remove it"
+        elif name not in dict(simulated.parameters):
+            known = ", ".join(dict(simulated.parameters))
+            yield (KEY, "catalogue", "columns", name), f"the simulated galaxy has no {name}; it has {known}"
     of_model, of_images = dict(model.parameters), dict(simulated.parameters)
     for at, name in enumerate(value.get("given", ())):
         place: Path = (KEY, "given", at)
