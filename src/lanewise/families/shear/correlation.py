@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import galsim
 import numpy as np
 
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import scene, stamp_files
 from lanewise.families.shear.scene import COSMOS, Correlation, Image
 from lanewise.manifest.document import Document, Path
+
+if TYPE_CHECKING:
+    import galsim
 
 # A covariance matrix of 80 × 80 pixels takes 330 MB.
 MOST_PIXELS = 6400
@@ -61,6 +63,9 @@ def lags(correlation: Correlation, pixel_scale: float) -> np.ndarray:
         InputUnreachable: the file is not there, or storage cannot be reached.
     """
     if correlation.file is None:
+        # Other noise is planned without it.
+        import galsim
+
         where = COSMOS
         size = 2 * math.ceil(_COSMOS_REACH * _COSMOS_SCALE / pixel_scale) + 1
         drawn = galsim.getCOSMOSNoise(rng=galsim.BaseDeviate(1)).drawImage(galsim.ImageD(size, size, scale=pixel_scale))
@@ -112,6 +117,8 @@ def draw(image: Image, seed: int) -> np.ndarray:
     GalSim's noise is periodic, so it is drawn on a larger stamp, in which no lag between the pixels that are kept is
     shorter the other way round.
     """
+    import galsim
+
     n_y, n_x = (n + lag for n, lag in zip((image.size_y, image.size_x), of_stamp(image).shape, strict=True))
     drawn = galsim.ImageD(n_x, n_y, scale=image.pixel_scale)
     noise = _noise(image)
@@ -123,6 +130,8 @@ def draw(image: Image, seed: int) -> np.ndarray:
 @functools.lru_cache(maxsize=2)
 def _noise(image: Image) -> galsim.BaseCorrelatedNoise:
     """GalSim's noise, which remembers its power spectrum."""
+    import galsim
+
     assert image.noise.sigma is not None
     table = galsim.ImageD(of_stamp(image) * image.noise.sigma**2)
     profile = galsim.InterpolatedImage(table, scale=image.pixel_scale, x_interpolant="linear", normalization="sb")
