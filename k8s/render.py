@@ -14,7 +14,7 @@ from lanewise.render.site import Site
 
 HERE = Path(__file__).parent
 MANIFEST = "manifests/level0.yaml"
-BASE = Site(image="registry.example/lanewise:0.1.0", pvc="results")
+BASE = Site(image="registry.example/lanewise:0.2.0", pvc="results")
 BUCKET = "output.url=s3://bucket/level0"
 
 

@@ -30,7 +30,7 @@ from lanewise.render.site import Site
 ROOT = Path(__file__).parents[2]
 LEVEL_0 = str(ROOT / "manifests/level0.yaml")
 BUCKET = ("output.url=s3://bucket/level0",)
-SITE = Site(image="registry.example/lanewise:0.1.0")
+SITE = Site(image="registry.example/lanewise:0.2.0")
 EVERYTHING = replace(
     SITE,
     namespace="lensing",
@@ -481,7 +481,7 @@ def test_command_applies_patches_last(tmp_path: Path) -> None:
 
 def test_committed_example_is_what_the_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    options = ("--image", "registry.example/lanewise:0.1.0", "--set", "output.url=s3://bucket/level0")
+    options = ("--image", "registry.example/lanewise:0.2.0", "--set", "output.url=s3://bucket/level0")
     text = command_line("manifests/level0.yaml", *options)
     assert text == (ROOT / "k8s/level0.yaml").read_text(encoding="utf-8"), "run `make k8s`"
 

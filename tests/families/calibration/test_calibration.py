@@ -207,7 +207,7 @@ def test_json_is_as_its_schema_says() -> None:
 def test_every_number_of_the_report_is_in_the_json() -> None:
     results = judged(ranks_of(1, 0, 150))
     summary = pd.DataFrame({"method_used": ["nuts"] * 150})
-    context = Context("calibration", "kind: calibration\n", {"lanewise": "0.1.0"})
+    context = Context("calibration", "kind: calibration\n", {"lanewise": "0.2.0"})
     html = render(results, summary, {}, context)
     content = json.loads(to_json(results))
     assert len(shown_numbers(html)) > 40

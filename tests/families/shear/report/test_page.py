@@ -28,7 +28,7 @@ Draw = Callable[[BiasResults, pd.DataFrame], dict[str, Picture]]
 CONTEXT = Context(
     campaign="batched <i>",
     manifest="name: batched\nconfig: {note: '<script>alert(1)</script> & co'}\n",
-    versions={"lanewise": "0.1.0", "numpyro": "0.19.0", "jax": "0.7.1"},
+    versions={"lanewise": "0.2.0", "numpyro": "0.19.0", "jax": "0.7.1"},
 )
 MISSING = [ShearTruth(f"g1_+0.0500_g2_+0.0000_s{500 + i}", 0.05, 0.0, 500 + i) for i in range(2)]
 LEVEL_0 = Acceptance(level="level_0")

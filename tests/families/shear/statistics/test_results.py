@@ -26,7 +26,7 @@ from tables import MakeTable, Spoil, known
 SCHEMA = json.loads((Path(__file__).parents[4] / "schemas" / "bias_results.schema.json").read_text("utf-8"))
 PRIOR = GaussianPrior(0.0, 0.05)
 LEVEL_0 = Acceptance(level="level_0")
-CONTEXT = Context("extreme", "kind: shear\n", {"lanewise": "0.1.0", "jax": "0.7"})
+CONTEXT = Context("extreme", "kind: shear\n", {"lanewise": "0.2.0", "jax": "0.7"})
 MISSING = [ShearTruth(f"g1_+0.0900_g2_+0.0000_s{900 + i}", 0.09, 0.0, 900 + i) for i in range(2)]
 
 
