@@ -86,10 +86,10 @@ $(DOCS_READY): requirements-docs.lock pyproject.toml docs/site/package-lock.json
 	cd build/npm/node_modules/katex/dist && cp -r katex.min.js katex.min.css fonts $(CURDIR)/$(DOCS)/assets/katex
 	touch $@
 
-docs: $(DOCS_READY) ## Build the site into build/site; needs npm. Campaigns of the gallery are carried out once
+docs: $(DOCS_READY) ## Build the site into build/site; needs npm. Carries out the campaigns of its gallery; QUICK=--quick for small ones
 	$(DOCS_BIN)/python docs/reference.py
 	$(DOCS_BIN)/python docs/site/help.py
-	$(DOCS_BIN)/python docs/site/gallery.py
+	$(DOCS_BIN)/python docs/site/gallery.py $(QUICK)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build
 
 LOCK = printf 'hatchling\neditables\n' | uv pip compile --quiet --upgrade --universal --python-version 3.11 \
