@@ -1,7 +1,7 @@
 """Makes the reports of the gallery, build/docs/gallery, of the campaigns that `lanewise init` writes: `make docs`.
 
-A report that is there is not made again. With --quick the campaigns have few realizations: their reports are whole, their
-verdicts are not.
+A report that is there is not made again. With --quick the campaigns have few realizations: their reports are whole,
+their verdicts are not.
 """
 
 from __future__ import annotations
