@@ -48,7 +48,9 @@ def plan(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show chunks, progress, memory, disk space, and time and price once a chunk is committed.
+    """Show chunks, progress, memory, disk, time and price.
+
+    Time and price are told once a chunk is committed.
 
     With --json: the rule that the realizations are computed from, and ranges of chunks. `--chunk I` lists run ids.
 

@@ -534,7 +534,7 @@ def test_an_interrupted_chunk_goes_on_after_the_tasks_that_are_done(
     known = {r.task: r for r in _results(place)}
     solved: list[str] = []
 
-    def solve(task: Any) -> TaskResult:
+    def solve(task: Any, _: object) -> TaskResult:
         if solved == TASKS[:2]:
             raise KeyboardInterrupt
         solved.append(task.name)
@@ -573,7 +573,7 @@ def test_values_that_the_data_leave_open_have_infinite_errors_in_the_table(
     content = json.loads(json.dumps(known.content))
     content["nlsq"]["errors"]["v"] = None
     jsonschema.Draft7Validator(SCHEMA).validate(json.loads(json.dumps(content)))
-    monkeypatch.setattr(solver, "_solve", lambda _: replace(known, content=content))
+    monkeypatch.setattr(solver, "_solve", lambda *_: replace(known, content=content))
     campaign = load(place, "survey", "inputs=data/survey/het_s42.h5", f"output.url={tmp_path / 'out'}")
     campaign.run()
     campaign.aggregate()
@@ -587,7 +587,7 @@ def test_figures_are_drawn_on_request_from_the_data_that_were_fitted(
     place: Path, survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = _results(place)
-    monkeypatch.setattr(solver, "_solve", lambda task: next(r for r in known if r.task == task.name))
+    monkeypatch.setattr(solver, "_solve", lambda task, _: next(r for r in known if r.task == task.name))
     # Of the survey three data sets, the torn one among them.
     changed = [*QUICK, "--set", "inputs=data/survey/het_s4[245].h5", "--set", f"output.url={tmp_path / 'out'}"]
     invoke("run", manifest(place, "survey"), *changed)
