@@ -160,6 +160,7 @@ def test_directories_are_rebuilt_from_the_committed_attempt(write: Write, tmp_pa
     assert tree(tmp_path / "results") == before
 
 
+@pytest.mark.long
 def test_images_that_say_nothing_are_told_everywhere_and_never_pass(write: Write, tmp_path: Path) -> None:
     # One such image tells g to about 0.4.
     narrow = {name: {"type": "Normal", "mean": 0.0, "sigma": 0.05} for name in ("g1", "g2")}
@@ -371,6 +372,7 @@ HARM: dict[str, tuple[str, Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", HARM)
 def test_aggregate_ends_in_a_report_that_says_which_chunk_is_damaged(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harm: str

@@ -42,6 +42,7 @@ def test_the_reference_is_what_the_schemas_say() -> None:
     assert (DOCS / "reference.md").read_text() == page, "run make reference"
 
 
+@pytest.mark.long
 def test_the_transcripts_are_what_the_commands_print(
     lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ def _carry_out(name: str, tmp_path: Path, *overrides: str) -> pd.DataFrame:
     return pd.read_csv(tmp_path / "summary.csv")
 
 
+@pytest.mark.long
 def test_noise_free_level_0_returns_every_truth(tmp_path: Path) -> None:
     summary = _carry_out("level0-noise-free", tmp_path)
     assert (summary["g1_mean"] - summary["g1_true"]).abs().max() < 1e-6
@@ -27,6 +28,7 @@ def test_noise_free_level_0_returns_every_truth(tmp_path: Path) -> None:
     assert sorted(summary["g1_true"]) == [-0.05, -0.02, -0.01, 0.01, 0.02, 0.05]
 
 
+@pytest.mark.long
 def test_level_0_is_decided_and_unbiased(tmp_path: Path) -> None:
     summary = _carry_out("level0", tmp_path)
     bias = json.loads((tmp_path / "stats" / "bias_results.json").read_text())

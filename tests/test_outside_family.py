@@ -43,6 +43,7 @@ def toy(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         cached.cache_clear()
 
 
+@pytest.mark.long
 def test_a_family_from_elsewhere_gets_every_command(toy: None, lanewise: Lanewise) -> None:
     def ok(*words: str) -> str:
         code, out, err = lanewise(*words)

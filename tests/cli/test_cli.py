@@ -22,6 +22,7 @@ def _fields(lines: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
+@pytest.mark.long
 def test_the_way_from_manifest_to_report(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
     path, url = write(acceptance={"level": "level_0"}), str(tmp_path / "results")
     code, out, _ = lanewise("validate", path)

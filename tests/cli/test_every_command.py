@@ -112,6 +112,7 @@ def test_every_family_of_lanewise_is_in_the_table() -> None:
     assert set(MANIFESTS) == set(registry.kinds())
 
 
+@pytest.mark.long
 def test_every_command_serves_every_kind(
     campaign: tuple[str, Path], lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch
 ) -> None:

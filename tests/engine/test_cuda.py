@@ -79,6 +79,7 @@ TABLE = list(itertools.product(SCENES, METHODS, ("float32", "float64")))
 QUICK = [("modes", "nuts", "float32"), ("modes", "map", "float64")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "method", "precision"), QUICK)
 def test_a_campaigns_programs_lower_for_cuda(name: str, method: str, precision: str) -> None:
     lower(name, method, precision)

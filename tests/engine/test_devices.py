@@ -55,6 +55,7 @@ def _computed_elsewhere(manifest: str, problem: str, count: int) -> tuple[int, s
     return int(devices), digest
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("problem", "method"),
     [

@@ -111,6 +111,7 @@ def test_map_finds_the_mode_and_width_of_every_lane(write: Write, sequential: bo
         )
 
 
+@pytest.mark.long
 @ways
 @pytest.mark.parametrize("method", DRAWN)
 def test_draws_are_of_the_posterior_of_every_lane(write: Write, method: str, sequential: bool) -> None:
@@ -330,6 +331,7 @@ class _Blind(GaussianProblem):
         return density
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["map", "importance", "nuts"])
 def test_a_posterior_that_is_the_prior_is_uninformative_unless_one_component_is_seen(write: Write, method: str) -> None:
     campaign = _campaign(write, method, realizations__count=1)

@@ -125,6 +125,7 @@ def test_each_member_and_chain_has_its_own_key(campaign: Callable[..., Campaign]
     assert len(set(means.ravel().tolist())) == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("value", "expected"), [(np.nan, LaneStatus.NON_FINITE), (1e200, LaneStatus.NON_FINITE)], ids=["NaN", "1e200"]
 )
@@ -177,6 +178,7 @@ def test_a_member_whose_data_cannot_be_made_fails_alone(campaign: Callable[..., 
     assert result.members.reasons == {0: "The data could not be made or read. OSError: the shelf is empty"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reduced", [True, False], ids=["moments", "draws"])
 def test_bits_of_members_depend_on_neither_batch_size_nor_neighbours(
     campaign: Callable[..., Campaign], reduced: bool
@@ -209,6 +211,7 @@ def _keeper(campaign: Campaign, policy: Policy = ALWAYS) -> CheckpointKeeper:
     return CheckpointKeeper(campaign.store, campaign.plan.chunks[0], checkpoints.surroundings(), policy)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reduced", [True, False], ids=["moments", "draws"])
 def test_members_go_on_from_a_checkpoint_to_the_same_bits(campaign: Callable[..., Campaign], reduced: bool) -> None:
     found = campaign({"sizes": [2, 9, 2], "reduced": reduced, **NUTS})
@@ -356,6 +359,7 @@ def test_killed_at_every_write_members_end_in_the_same_bits(
     assert 12 < point < 100
 
 
+@pytest.mark.long
 def test_small_records_cost_their_own_bytes_and_no_draws_reach_the_host(
     campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return tree(folder / "results")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [TERM, pytest.param(INT, marks=SLOW)])
 @pytest.mark.parametrize(
     "phase", ["sampling", *(pytest.param(one, marks=SLOW) for one in ("compiling", "writing", "hanging"))]

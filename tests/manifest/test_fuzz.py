@@ -125,6 +125,7 @@ def _fuzz(n: int, base: Mapping[str, Any]) -> None:
     texts()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", MANIFESTS)
 def test_no_manifest_ends_in_a_traceback(kind: str) -> None:
     _fuzz(_QUICK, MANIFESTS[kind])

@@ -59,6 +59,7 @@ def test_every_value_is_explained_and_every_number_has_its_unit(name: str) -> No
     assert (silent, unitless) == ([], [])
 
 
+@pytest.mark.long
 def test_every_json_of_a_campaign_is_as_its_schema_says(write: Write, tmp_path: Path) -> None:
     campaign = load(write(shear={"grid": [0.01, 0.02]}, config__inference={"method": "map"}))
     campaign.run(0)
@@ -169,6 +170,7 @@ _ELSEWHERE = (
 )
 
 
+@pytest.mark.long
 def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [str(tmp_path / f"psf{n}.npy") for n in range(2)]
     for n, file in enumerate(files):

@@ -51,6 +51,7 @@ def test_a_bent_posterior_is_not_believed_of_its_tangent(write: Write, method: s
         assert result.posterior
 
 
+@pytest.mark.long
 def test_auto_hands_on_what_importance_does_not_settle(write: Write) -> None:
     for result in _run(write, SLIGHTLY, "auto", auto_config={"khat_max": 0.01}):
         assert result.status is LaneStatus.OK, result.reason
@@ -59,6 +60,7 @@ def test_auto_hands_on_what_importance_does_not_settle(write: Write) -> None:
         _assert_moments(result)
 
 
+@pytest.mark.long
 def test_auto_ends_with_nuts(write: Write) -> None:
     # Steps twice as long as the posterior is wide: trajectories are unstable, and hmc does not converge.
     for result in _run(

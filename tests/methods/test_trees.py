@@ -38,6 +38,7 @@ def whole(integrator: Integrator, start: Point, energy: jax.Array, key: jax.Arra
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_size", [0.02, 0.2, 0.7])
 @pytest.mark.parametrize("dense", [False, True])
 def test_a_trajectory_equals_numpyros(step_size: float, dense: bool) -> None:
@@ -81,6 +82,7 @@ def test_a_trajectory_equals_numpyros(step_size: float, dense: bool) -> None:
     np.testing.assert_allclose(branch.weight, theirs.weight, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dense_mass", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_lanes_that_are_refilled_have_the_draws_of_those_that_wait(dense_mass: bool) -> None:
     device.prepare("cpu", "float64")

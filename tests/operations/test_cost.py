@@ -23,6 +23,7 @@ def test_time_and_price_follow_from_the_rate_and_the_number_of_realizations() ->
     ]
 
 
+@pytest.mark.long
 def test_a_plan_tells_time_and_price_once_a_chunk_is_committed(write: Write, lanewise: Lanewise) -> None:
     path = write(realizations={"count": 2}, batch={"size": 2})
     code, out, _ = lanewise("plan", path, "--no-memory", "--price-per-hour", "1e6")

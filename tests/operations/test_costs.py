@@ -35,6 +35,7 @@ class Counts:
 MILLION = {"realizations": {"count": 500_000}, "batch": {"size": 3, "width": 4}, "output__layout": "packed"}
 
 
+@pytest.mark.long
 def test_no_command_of_a_container_walks_over_the_campaign(
     write: Write, lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch
 ) -> None:

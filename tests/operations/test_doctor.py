@@ -63,6 +63,7 @@ def test_storage_that_cannot_be_written_is_a_fault(write: Write, tmp_path: Path)
     assert (found["output.url"].grade, found["output.url"].exit_code) == (Grade.FAULT, 74)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("careless", "grade"), [(False, Grade.FINE), (True, Grade.NOTE)])
 def test_a_bucket_is_tried_for_conditional_writes(
     servers: Callable[[bool], S3], use_s3: Callable[[S3], None], write: Write, careless: bool, grade: Grade

@@ -46,6 +46,7 @@ def test_what_cannot_be_edited_safely_is_left_alone(text: str) -> None:
         extend.extend(text, 2, "m.yaml")
 
 
+@pytest.mark.long
 def test_six_become_twelve_and_the_first_six_are_untouched(write: Write, tmp_path: Path) -> None:
     path = write(shear={"grid": [0.01, 0.02, 0.05]}, batch__size=4)
     first = load(path)

@@ -53,6 +53,7 @@ def test_results_are_those_of_a_campaign_that_never_changed(
     assert load(path).run().computed == 0
 
 
+@pytest.mark.long
 def test_ranks_stay_in_the_order_of_the_realizations(write: Write, tmp_path: Path) -> None:
     changes = {"kind": "calibration", "shear": ..., "config": CALIBRATED, "batch__width": 1}
     changes |= {"realizations": {"count": 4, "base_seed": 7}, "convergence": {"ess_min": 20}}
@@ -67,6 +68,7 @@ def test_ranks_stay_in_the_order_of_the_realizations(write: Write, tmp_path: Pat
         assert (tmp_path / "results" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.long
 def test_every_command_follows(write: Write, lanewise: Lanewise) -> None:
     path = write(realizations__count=4, batch__size=1)
     for index in (0, 1, 4):

@@ -61,6 +61,7 @@ def _bits(campaign: Campaign, run_id: str) -> Any:
     raise AssertionError(run_id)
 
 
+@pytest.mark.long
 def test_what_did_not_converge_climbs_the_ladder_and_nothing_else_is_computed(
     write: Write,
     tmp_path: Path,

@@ -71,6 +71,7 @@ def test_a_quick_process_leaves_no_claim_and_a_broken_store_disturbs_nothing(
         _until(lambda: len(asked) > 2)
 
 
+@pytest.mark.long
 def test_status_tells_running_from_lost_from_failed_and_how_fast_it_goes(
     write: Write, memory: str, lanewise: Lanewise
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_store_that_gave_no_answer_is_not_asked_once_more(
     assert len(removed) == n_removed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pattern", ["commits/00001.commit", *(f"chunks/00001/*.{s}" for s in ("nc", "rows", "view"))])
 @pytest.mark.parametrize("cut", [True, False], ids=["cut", "missing"])
 def test_status_and_aggregate_see_files_that_are_cut_or_missing(

@@ -54,6 +54,7 @@ def _append(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b" ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", HARM)
 def test_verify_finds_what_was_harmed_and_nothing_else(write: Write, tmp_path: Path, harm: str) -> None:
     campaign = load(write())
@@ -67,6 +68,7 @@ def test_verify_finds_what_was_harmed_and_nothing_else(write: Write, tmp_path: P
     assert (text in finding.text, finding.foreign) == (True, False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["directories", "packed"])
 @pytest.mark.parametrize("harm", ["missing rows", "longer rows", "a torn commit"])
 def test_a_run_skips_no_chunk_whose_files_are_not_there(write: Write, tmp_path: Path, layout: str, harm: str) -> None:

@@ -48,6 +48,7 @@ class _View(Silent):
         self.said.append(event)
 
 
+@pytest.mark.long
 @needs_two_cores
 def test_two_workers_give_the_bytes_of_one_process(write: Write, tmp_path: Path) -> None:
     load(write("one.yaml", url=str(tmp_path / "one"), **TWO)).run()

@@ -47,6 +47,7 @@ PRIORS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PRIORS)
 @pytest.mark.parametrize("sigma", [0.001, 0.03])
 def test_posterior_means_give_back_the_likelihoods(name: str, sigma: float) -> None:
@@ -90,6 +91,7 @@ def _verdict(
     return found.verdict.verdict, None if found.g1 is None or found.g1.m is None else found.g1.m.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sigma", [0.01, 0.02, 0.05, 0.07])
 @pytest.mark.parametrize("m", [0.0, 0.09])
 def test_under_a_uniform_prior_a_bias_never_passes_and_none_never_fails(

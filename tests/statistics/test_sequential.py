@@ -34,6 +34,7 @@ def _carried_out(rng: np.random.Generator, bias: float, sequential: bool) -> Ver
     return Verdict.INCONCLUSIVE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sequential", [True, False])
 def test_a_bias_on_the_bound_does_not_pass_by_fifteen_looks(sequential: bool) -> None:
     """At most .3 % pass; with three errors at every look some 2 % do, as many fail. 1e-4: false alarm."""

@@ -131,6 +131,7 @@ def test_a_run_says_whether_a_store_honours_conditions(
     assert any("has no conditional writes" in text for text in told) is careless
 
 
+@pytest.mark.long
 def test_connections_that_hang_do_not_keep_new_ones_from_being_made(servers: Servers, use_s3: UseS3) -> None:
     """A client has ten connections: hung tries that held them all once kept every later try from the server."""
     relay = S3(behind=servers(False), hanging=20)
@@ -143,6 +144,7 @@ def test_connections_that_hang_do_not_keep_new_ones_from_being_made(servers: Ser
         relay.kill()
 
 
+@pytest.mark.long
 def test_a_server_that_stops_answering_is_waited_for_until_the_deadline(use_s3: UseS3) -> None:
     server = S3()
     try:

@@ -39,6 +39,7 @@ def _storm(
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["local", pytest.param("s3", marks=SLOW), pytest.param("careless s3", marks=SLOW)])
 def test_killed_at_every_write_the_next_run_ends_in_the_same_bytes(
     servers: Callable[[bool], S3], write: Write, tmp_path: Path, kind: str

@@ -105,6 +105,7 @@ def load(place: Path, name: str = "survey", *overrides: str) -> Campaign:
     return campaigns.load(manifest(place, name), [*OVERRIDES, *overrides])
 
 
+@pytest.mark.long
 def test_outputs_are_those_of_the_contract(place: Path, survey: Path) -> None:
     good = [r for r in load(place).plan.realizations if r.planned.name != "het_s44"]
     names = {r.run_id: f"{r.planned.name}_{r.run_id.removeprefix('het_')}.npz" for r in good}
@@ -223,6 +224,7 @@ def test_arrays_are_the_fit_and_give_its_residuals(place: Path, survey: Path) ->
     assert nlsq["residual_rms"] == pytest.approx(1.0, abs=0.22)
 
 
+@pytest.mark.long
 def test_a_torn_file_stops_no_other_and_is_explained_everywhere(place: Path, survey: Path) -> None:
     told = invoke("status", manifest(place, "survey"), *QUICK).output
     summary = pd.read_csv(survey / "summary.csv")
@@ -279,6 +281,7 @@ def test_a_second_run_computes_nothing(place: Path, survey: Path, monkeypatch: p
     assert invoke("verify", manifest(place, "survey"), *QUICK).exit_code == 0
 
 
+@pytest.mark.long
 def test_chunks_in_any_order_and_of_any_size_give_the_same_bytes(place: Path, survey: Path, tmp_path: Path) -> None:
     campaign = load(place, "survey", "batch.size=3", f"output.url={tmp_path / 'other'}")
     for index in (2, 0, 1):
@@ -517,6 +520,7 @@ def _results(place: Path) -> list[TaskResult]:
     ]
 
 
+@pytest.mark.long
 def test_what_is_packed_unpacks_to_the_same_files(place: Path, survey: Path) -> None:
     found = _results(place)
     assert {r.status for r in found} == {LaneStatus.OK, LaneStatus.FAILED}

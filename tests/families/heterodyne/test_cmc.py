@@ -100,6 +100,7 @@ def upper(finish: Finish) -> np.ndarray:
     return np.asarray(finish.data.c2[:, ~np.eye(finish.data.n_frames, dtype=bool)].ravel())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "where"), [("static", STATIC), ("two", TWO)])
 def test_the_density_is_the_one_in_the_users_parameters(
     name: str, where: Experiment, request: pytest.FixtureRequest
@@ -140,6 +141,7 @@ def test_a_position_gives_back_the_fit(two: Fitted) -> None:
             assert values[0] == pytest.approx(found.parameters[name].value, rel=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("f1", [-0.3, 2.0, 2e-4, 0.0])
 def test_the_amplitudes_prior_is_that_of_f0_and_f2(f1: float) -> None:
     rng = np.random.default_rng(0)
@@ -199,6 +201,7 @@ def campaign(place: Path, **cmc: Any) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_a_sampled_campaign_writes_draws_and_diagnostics(tmp_path: Path) -> None:
     path = campaign(tmp_path)
     assert RUN.invoke(cli.app, ["run", path]).exit_code == 0
@@ -223,6 +226,7 @@ def test_a_sampled_campaign_writes_draws_and_diagnostics(tmp_path: Path) -> None
     assert row["min_ess"] == pytest.approx(min(cmc["ess"].values()))
 
 
+@pytest.mark.long
 def test_a_sharded_campaign_tells_how_each_shard_went(tmp_path: Path) -> None:
     path = campaign(tmp_path, num_shards=3, shard_by="age", sampler="importance")
     assert RUN.invoke(cli.app, ["run", path]).exit_code == 0

@@ -139,6 +139,7 @@ def p_value(found: Combined) -> float:
     return found.disagreement.p_value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_shards", [4, 16])
 def test_the_consensus_of_gaussian_shards_is_exact(n_shards: int) -> None:
     rng = np.random.default_rng(n_shards)
@@ -164,6 +165,7 @@ def truncated(mean: float, sigma: float) -> Any:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sigma", "n_shards", "factor"),
     [
@@ -196,6 +198,7 @@ def test_bounds_spoil_the_average_of_shards_and_not_the_corrected_consensus(
     assert abs(average.mean() - truth.mean()) > 0.3 * truth.std()
 
 
+@pytest.mark.long
 def test_a_shard_without_a_finite_density_is_named_and_the_others_count() -> None:
     rng = np.random.default_rng(3)
     design = rng.normal(size=(120, 2))
@@ -213,6 +216,7 @@ def test_a_shard_without_a_finite_density_is_named_and_the_others_count() -> Non
     assert abs(off) < 4 / np.sqrt(size(found))
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_at_its_shards_with_the_same_bits() -> None:
     rng = np.random.default_rng(6)
     design = rng.normal(size=(240, 2))
@@ -229,6 +233,7 @@ def test_a_stopped_run_goes_on_at_its_shards_with_the_same_bits() -> None:
         assert np.array_equal(draws, found.result.posterior[name])
 
 
+@pytest.mark.long
 def test_shards_that_disagree_are_told() -> None:
     rng = np.random.default_rng(4)
     design = rng.normal(size=(400, 2))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from lanewise.families.heterodyne import draw_figures, figures
 
 
+@pytest.mark.long
 def test_a_layout_that_is_solved_for_gives_the_same_bytes_every_time() -> None:
     """The layout solver's last bits follow its variables' addresses; unrounded, twelve figures come out in two."""
     rng, names = np.random.default_rng(0), ("residual_map", "data_map", "model_map")

@@ -43,6 +43,7 @@ def fitted(layout: str) -> FitResult:
     return fit(reference(layout))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["flat", "exchange", "aps_old", "aps_u"])
 def test_the_reference_data_give_the_truth_from_every_layout(layout: str) -> None:
     result = fitted(layout)
@@ -235,6 +236,7 @@ def test_f0_above_its_bound_at_mid_window_moves_f2_and_changes_no_f() -> None:
         np.testing.assert_allclose(rise, np.exp(2.0 + named["f1"] * (T - gauge.t_mid)), rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["auto", "individual", "fourier", "constant"])
 def test_contrast_and_offset_are_the_least_squares_solution_of_their_mode(mode: config.ScalingMode) -> None:
     rng = np.random.default_rng(1)

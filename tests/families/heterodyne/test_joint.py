@@ -53,6 +53,7 @@ def both(source: str) -> FitResult:
     return fit_file(source, settings("all"))
 
 
+@pytest.mark.long
 def test_parameters_are_shared_and_scaling_is_that_of_each_q(source: str, both: FitResult) -> None:
     assert both.converged, both.warnings
     # Three parameters; contrast and offset of two q.
@@ -93,6 +94,7 @@ def test_matrices_of_different_q_share_no_contrast(mode: config.ScalingMode, n: 
     assert found.basis.sum() == 6
 
 
+@pytest.mark.long
 def test_a_campaign_fits_all_q_in_one_task(source: str, tmp_path: Path) -> None:
     document: dict[str, Any] = {"apiVersion": "lanewise/v1", "kind": "heterodyne", "name": "joint", "inputs": source}
     document |= {"config": settings("all"), "output": {"url": str(tmp_path / "out")}}
@@ -108,6 +110,7 @@ def test_a_campaign_fits_all_q_in_one_task(source: str, tmp_path: Path) -> None:
     assert "q = 0.0065/Å, φ = 40°" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_speckle_errors_hold_for_several_q(source: str) -> None:
     parts = load(source, config.checked({"data": {"q": "all"}}).data)
     noise = {"noise": "speckle", "pixels": 4000, "modes": 3}

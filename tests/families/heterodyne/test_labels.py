@@ -45,6 +45,7 @@ def check_no_exchange(seeds: range) -> None:
         assert not any("exchange" in text or "absent" in text for text in result.degenerate)
 
 
+@pytest.mark.long
 def test_at_a_constant_share_the_rule_labels_and_the_exchange_is_named() -> None:
     check_exchange(range(3))
 

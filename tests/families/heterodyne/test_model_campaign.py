@@ -60,6 +60,7 @@ def by_model(results: Path) -> dict[str, Path]:
     return found
 
 
+@pytest.mark.long
 def test_a_result_has_the_parameters_of_its_model(results: Path) -> None:
     found = by_model(results)
     flow, static = (json.loads(found[name].read_text())["nlsq"] for name in ("laminar_flow", "static"))

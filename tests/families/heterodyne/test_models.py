@@ -104,6 +104,7 @@ def slopes_and_curve(x: jax.Array, model: FitModel, gauge: Any, q: Any) -> tuple
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "by", "q"), CASES)
 def test_the_kernel_has_the_model_and_its_derivatives(name: ModelName, by: Definitions, q: Any) -> None:
     n, model = len(T), FIT_MODELS[name](by)
@@ -146,6 +147,7 @@ def fitted(name: ModelName) -> FitResult:
     return fit(simulated(name), settings(name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["static", "laminar_flow"])
 def test_a_fit_finds_the_truth_of_its_model(name: ModelName) -> None:
     result, truth = fitted(name), MODELS[name].example
@@ -207,6 +209,7 @@ def test_a_config_that_fits_no_model_is_refused(value: dict[str, Any], text: str
         config.checked(value)
 
 
+@pytest.mark.long
 def test_a_box_of_ties_moves_both_parameters_at_once() -> None:
     with jax.enable_x64(True):
         model = FIT_MODELS["two_component"](Definitions())
@@ -223,6 +226,7 @@ def test_a_box_of_ties_moves_both_parameters_at_once() -> None:
     assert slopes[4, 1] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_data_prefer_their_own_model(name: ModelName) -> None:
     others = [one for one in NAMES if one != name]

@@ -184,6 +184,7 @@ def speckle_fit() -> FitResult:
     return fit(observed(DETECTOR, 3), {"fit": QUICK})
 
 
+@pytest.mark.long
 def test_speckle_noise_is_found_and_its_detector_with_it() -> None:
     result = speckle_fit()
     assert result.converged, result.warnings

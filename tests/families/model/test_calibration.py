@@ -27,6 +27,7 @@ def _verdict(folder: Path, model: str = MEAN, count: int = 120) -> tuple[str, pd
     return found["verdict"]["verdict"], pd.read_csv(folder / "results" / "stats" / "ranks.csv")
 
 
+@pytest.mark.long
 def test_truths_are_drawn_from_the_priors_and_ranked(tmp_path: Path) -> None:
     verdict, ranks = _verdict(tmp_path)
     assert verdict in {"PASS", "INCONCLUSIVE"}

@@ -42,6 +42,7 @@ def test_every_data_set_has_its_conjugate_posterior_whatever_its_size(tmp_path: 
     assert str(tmp_path) not in page
 
 
+@pytest.mark.long
 def test_bad_data_sets_are_outcomes_of_their_own_and_once_mended_retry_computes_only_them(
     tmp_path: Path, lanewise: Lanewise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_bad_data_sets_are_outcomes_of_their_own_and_once_mended_retry_computes_
     assert (code, "the data of s4 have changed, whose results in chunk 0 are ok" in err) == (65, True), err
 
 
+@pytest.mark.long
 def test_an_edited_model_or_row_never_reuses_results_and_a_comment_does(tmp_path: Path) -> None:
     path = write(tmp_path, MEAN + "\nfrom own import WIDTH\n")
     (tmp_path / "own.py").write_text("WIDTH = 2.0\n")
@@ -151,6 +153,7 @@ def test_sites_keep_their_names_shapes_and_plates(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_chunks_neighbours_or_the_order_of_rows(tmp_path: Path) -> None:
     load(write(tmp_path)).run()
     rows = (tmp_path / "stars.csv").read_text().splitlines()

@@ -103,6 +103,7 @@ def _density(folder: Path, model: str, data: str, columns: list[str], padding: b
     return trial.examine(config), datasets.all_of(config.inputs)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_discrete_latent_is_summed_out_as_by_hand(name: str, tmp_path: Path) -> None:
     model, by_hand, data, columns, padding = CASES[name]
@@ -117,6 +118,7 @@ def test_a_discrete_latent_is_summed_out_as_by_hand(name: str, tmp_path: Path) -
         assert found.log_density(at, arrays) == pytest.approx(float(expected.log_density(at, arrays)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_predictions_draw_the_discrete_latent_and_there_is_no_likelihood_of_a_datum(
     tmp_path: Path, lanewise: Lanewise
 ) -> None:

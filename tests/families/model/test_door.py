@@ -14,6 +14,7 @@ from families.model.campaigns import write
 from lanewise.errors import NotConverged, UsageError
 
 
+@pytest.mark.long
 def test_fit_infers_a_frame_with_a_function_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path)

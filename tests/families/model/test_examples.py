@@ -27,6 +27,7 @@ def test_an_example_is_short(name: str) -> None:
         assert len(model.read_text().splitlines()) <= 60, model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_an_example_is_valid(name: str, lanewise: Lanewise) -> None:
     code, out, err = lanewise("validate", str(EXAMPLES / name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
 import yaml
 
 from conftest import Lanewise, load, tree
@@ -20,6 +21,7 @@ def _with_parts(folder: Path, url: Path) -> str:
     return write(folder, OWN, output={"url": str(url)})
 
 
+@pytest.mark.long
 def test_a_pod_runs_the_mounted_code_and_leaves_the_same_bytes(tmp_path: Path, lanewise: Lanewise) -> None:
     volume = tmp_path / "volume"
     manifest = _with_parts(tmp_path / "code", tmp_path / "here")

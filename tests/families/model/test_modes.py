@@ -18,6 +18,7 @@ def model(data):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("centre", "status"), [(0.0, "not_converged"), (12.0, "ok")])
 def test_a_mode_that_the_draws_have_missed_is_told_unless_it_has_no_mass(
     tmp_path: Path, centre: float, status: str

@@ -27,6 +27,7 @@ def derived(position, data):
 NAMED = {"model": "model.py:log_density"}
 
 
+@pytest.mark.long
 def test_a_density_of_ones_own_has_its_posterior_whatever_the_size_of_the_data_set(tmp_path: Path) -> None:
     campaign = load(write(tmp_path, DENSITY, **NAMED))
     assert campaign.run().all_ok

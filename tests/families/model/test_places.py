@@ -30,6 +30,7 @@ def test_few_sizes_serve_all_data_sets(n_rows: int, size: int) -> None:
     assert padded(n_rows) == size
 
 
+@pytest.mark.long
 def test_files_give_what_a_table_gives_and_the_report_has_their_units(tmp_path: Path) -> None:
     load(write(tmp_path, data=table(SIZES).replace("x,y", "x,y [mJy]"))).run()
     rows = pd.read_csv(tmp_path / "stars.csv").rename(columns={"y [mJy]": "y"})
@@ -50,6 +51,7 @@ def test_files_give_what_a_table_gives_and_the_report_has_their_units(tmp_path: 
     assert "Columns: x, y [mJy]." in (tmp_path / "files" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_tables_and_results_in_a_bucket(
     servers: Callable[[bool], S3], use_s3: Callable[[S3], None], tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_groups_hold_log_likelihoods_predictions_and_data_of_the_real_rows(folder: Path) -> None:
     rows = pd.read_csv(folder / "stars.csv")
     for name, n in zip(("s0", "s1", "s2"), SIZES, strict=True):
@@ -69,6 +70,7 @@ def test_the_data_set_with_an_outlier_is_the_worst_and_is_shown(folder: Path) ->
     assert page.index("s1: p = 0.000") < page.index("s0: p = ")
 
 
+@pytest.mark.slow
 def test_compare_tells_which_model_predicts_better(folder: Path, tmp_path: Path, lanewise: Lanewise) -> None:
     data = (folder / "stars.csv").read_text()
     first, second = str(folder / "m.yaml"), write(tmp_path, LINE, data, outputs={"log_likelihood": True})
@@ -93,6 +95,7 @@ def test_compare_tells_which_model_predicts_better(folder: Path, tmp_path: Path,
     assert json.loads((tmp_path / "c.json").read_text())["total"]["difference"] == 0
 
 
+@pytest.mark.long
 def test_compare_refuses_other_rows_and_campaigns_without_log_likelihoods(
     folder: Path, tmp_path: Path, lanewise: Lanewise
 ) -> None:

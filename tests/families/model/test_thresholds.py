@@ -27,6 +27,7 @@ def test_a_site_has_the_threshold_of_every_latent_but_for_its_own() -> None:
     assert "sites" not in Convergence().content  # or every campaign's identity would change
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "reason"), [(NUTS, r"of slope is \d+"), ({"method": "laplace"}, r"size is 2e\+03")])
 def test_a_site_that_misses_its_own_threshold_is_told(
     method: dict[str, object], reason: str, tmp_path: Path, lanewise: Lanewise
@@ -45,6 +46,7 @@ def test_a_site_that_misses_its_own_threshold_is_told(
     assert (code, "convergence.sites.slope.ess_min: the results have 100000.0" in err) == (65, True), err
 
 
+@pytest.mark.long
 def test_the_report_says_the_thresholds(tmp_path: Path) -> None:
     campaign = load(write(tmp_path, LINE, table((5, 5)), convergence={"sites": {"level": {"ess_min": 50}}}))
     assert campaign.run().all_ok
@@ -58,6 +60,7 @@ def test_a_site_that_is_not_there_is_told(tmp_path: Path, lanewise: Lanewise) ->
     assert (code, "convergence.sites.mv: the model has no latent 'mv'; known are mu" in err) == (65, True), err
 
 
+@pytest.mark.long
 def test_a_reason_names_a_few_latents_and_counts_the_others(tmp_path: Path) -> None:
     many = LINE.replace("jnp.zeros(2)", "jnp.zeros(9)")
     campaign = load(write(tmp_path, many, table((5, 5)), inference=NUTS, convergence={"ess_min": 100000}))

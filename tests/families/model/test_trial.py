@@ -162,6 +162,7 @@ def body(lines: list[str]) -> str:
     return "\ndef model(data):\n" + "".join(f"    {line}\n" for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_model_is_told_in_a_sentence(name: str, tmp_path: Path, lanewise: Lanewise) -> None:
 
@@ -173,6 +174,7 @@ def test_a_wrong_model_is_told_in_a_sentence(name: str, tmp_path: Path, lanewise
     assert re.search(said, err), err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_model_is_valid(name: str, tmp_path: Path, lanewise: Lanewise) -> None:
     code, _, err = lanewise("validate", write(tmp_path, body(RIGHT[name])))

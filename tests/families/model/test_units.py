@@ -8,6 +8,7 @@ from typing import Any
 
 import arviz
 import pyarrow.parquet
+import pytest
 from matplotlib.figure import Figure
 
 from conftest import load
@@ -26,6 +27,7 @@ def predictions(campaign: Campaign) -> Figure:
     return figure
 
 
+@pytest.mark.long
 def test_units_of_columns_reach_posterior_summary_and_report(tmp_path: Path) -> None:
     model = MEAN.replace('numpyro.sample("y"', 'numpyro.sample("seen"')
     data = table((5, 6)).replace("star,x,y", "star,x [d],flux [mJy]")

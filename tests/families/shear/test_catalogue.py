@@ -17,6 +17,7 @@ from lanewise.manifest.status import LaneStatus
 from lanewise.storage import commits
 
 
+@pytest.mark.long
 def test_means_and_covariance_are_those_of_the_draws(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
     manifest = write(config=CALIBRATED)
     campaign = load(manifest)

@@ -162,6 +162,7 @@ def test_every_prior_is_in_the_registry_the_schema_and_here() -> None:
     assert definitions["positive"]["anyOf"][1:] == definitions["parameter"]["anyOf"][1:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", PRIOR_EXAMPLES)
 def test_a_prior_is_numpyros_and_its_centre_is_where_its_draws_are(kind: str) -> None:
     keys = PRIOR_EXAMPLES[kind]

@@ -72,6 +72,7 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_drawn_noise_has_the_covariance_of_the_likelihood(file: str) -> None:
     for source, scale in (("COSMOS", 0.03), (file, 0.263)):
         image = shear_config.parse(scene(6, correlation=source, scale=scale)).image
@@ -90,6 +91,7 @@ def test_the_covariance_is_that_of_galsim(file: str) -> None:
         np.testing.assert_allclose(correlated.covariance(config.image), by_galsim(config), atol=1e-9 * _SIGMA**2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sizes", "exact"), [(0.7, False), (2.0, True)])
 def test_the_density_is_that_of_the_whole_covariance(file: str, sizes: float, exact: bool) -> None:
     config = shear_config.parse(scene(20, correlation=file, sizes=sizes))
@@ -109,6 +111,7 @@ def test_the_density_is_that_of_the_whole_covariance(file: str, sizes: float, ex
     assert found[1] - found[0] == pytest.approx(expected[1] - expected[0], rel=1e-5, abs=0.0 if exact else 0.05)
 
 
+@pytest.mark.long
 def test_modes_and_drawn_images_have_the_same_likelihood(file: str) -> None:
     config = shear_config.parse(scene(40, correlation=file, sizes=0.7))
     modes = choose(config, ShearProblem(config).grid)
@@ -201,6 +204,7 @@ def test_the_signal_to_noise_is_that_of_the_whole_covariance(file: str) -> None:
     assert brightness.signal_to_noise(config.image, config.psf, config.galaxy) == pytest.approx(exact, rel=0.1)
 
 
+@pytest.mark.long
 def test_good_images_are_no_misfits(write: Write, file: str) -> None:
     """The residual is whitened by the exact covariance: 24 p-values, below 1e-3 once in 40 tests."""
     changes = {"shear": {"grid": [0.02]}, "realizations": {"count": 24}, "batch": {"size": 24, "width": 4}}

@@ -20,6 +20,7 @@ NUTS = {"method": "nuts", "precision": "float64", "nuts_config": {"warmup": 300,
 WIDE = {"type": "Normal", "mean": 0.0, "sigma": 0.7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["nuts", "hmc"])
 def test_chains_of_an_index_whose_prior_leaves_its_domain_start(write: Write, method: str) -> None:
     """A third of the prior is below .5; at this S/N the posterior is hardly narrower."""

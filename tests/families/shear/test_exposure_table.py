@@ -237,6 +237,7 @@ def test_objects_of_one_or_more_exposures_are_inferred_and_reported(write: Write
     assert len(load(str(tmp_path / "results")).plan.realizations) == 4
 
 
+@pytest.mark.long
 def test_an_object_is_cut_out_of_an_image_by_its_place_in_the_sky(write: Write, tmp_path: Path) -> None:
     """Of an image with celestial coordinates, near a corner; the file's Jacobian is that of GalSim's galaxy."""
     affine = galsim.AffineTransform(0.28, 0.03, -0.02, 0.31, origin=galsim.PositionD(40, 30))

@@ -183,6 +183,7 @@ def test_a_pixel_of_the_header_and_of_the_config_agree_within_a_percent(
     assert stated in caught.value.complaints[0].message
 
 
+@pytest.mark.long
 def test_an_image_beyond_those_of_the_file_fails_with_what_is_there(write: Write, tmp_path: Path) -> None:
     """A pinned shape is taken as it stands; the file is read later."""
     np.save(tmp_path / "a.npy", np.stack([PIXELS, PIXELS]))

@@ -32,6 +32,7 @@ def by_galsim(truth: dict[str, float]) -> np.ndarray:
     return image
 
 
+@pytest.mark.long
 def test_truth_posterior_bounds_and_tables_agree(write: Write, tmp_path: Path) -> None:
     scene = {**SCENE, "image": STAMP, "gal": {**SCENE["gal"], "position": POSITION}}
     campaign = load(write("a.yaml", config={**scene, "simulation": {"truths": "drawn"}}))

@@ -45,6 +45,7 @@ def test_the_first_look_is_smaller_where_the_noise_is(write: Write) -> None:
     assert counts[0] == 8 < counts[1] < counts[2] == 32
 
 
+@pytest.mark.long
 def test_a_right_model_passes_and_is_not_computed_twice(lanewise: Lanewise, write: Write, tmp_path: Path) -> None:
     path = _write(write)
     code, out, err = lanewise("check", path)
@@ -58,6 +59,7 @@ def test_a_right_model_passes_and_is_not_computed_twice(lanewise: Lanewise, writ
     assert (code, again["text"], _events(out, "committed")) == (PASS, first["text"], [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [42, 7])
 def test_a_planted_bias_fails(lanewise: Lanewise, write: Write, seed: int) -> None:
     path = _write(write, config={**SCENE, "simulation": {"bias": {"m": 0.05}}}, realizations={"base_seed": seed})
@@ -65,6 +67,7 @@ def test_a_planted_bias_fails(lanewise: Lanewise, write: Write, seed: int) -> No
     assert (code, _events(out, "checked")[0]["verdict"]) == (FAIL, "FAIL")
 
 
+@pytest.mark.long
 def test_without_time_it_is_inconclusive_and_the_next_call_goes_on(
     lanewise: Lanewise, write: Write, tmp_path: Path
 ) -> None:
@@ -82,6 +85,7 @@ def test_without_time_it_is_inconclusive_and_the_next_call_goes_on(
     assert bias["acceptance"]["reach"]["now"] > 3.8
 
 
+@pytest.mark.long
 def test_results_of_another_campaign_are_kept_unless_told_otherwise(lanewise: Lanewise, write: Write) -> None:
     path = _write(write)
     assert lanewise("check", path)[0] == PASS

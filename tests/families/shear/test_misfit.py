@@ -47,6 +47,7 @@ def _results(write: Write, change: Change, **changes: object) -> list[Result]:
     return Engine(campaign.manifest, campaign.plan, observe=observe).run(campaign.plan.chunks[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -82,6 +83,7 @@ def test_goodness_is_in_the_files_and_comes_back_from_the_packed_file(write: Wri
     assert OUTPUTS.summary_row(result)["misfit_p"] == told["goodness"]["p"]
 
 
+@pytest.mark.long
 def test_a_simulated_model_bias_is_measured_and_not_a_misfit(write: Write, tmp_path: Path) -> None:
     other = {"gal": {"type": "DeVaucouleurs", "half_light_radius": 0.5}}
     campaign = load(write(config__gal__flux=FLUX, config__simulation=other, config__image__noise__sigma=1e-4))

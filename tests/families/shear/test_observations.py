@@ -54,6 +54,7 @@ def _hdf5(path: Path, images: np.ndarray) -> None:
         file["other"] = np.zeros(3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "named", "save"),
     [
@@ -107,6 +108,7 @@ def test_a_file_for_each_image_without_truths(write: Write, tmp_path: Path) -> N
         extend.write(campaign.record, 2)
 
 
+@pytest.mark.long
 def test_variance_and_mask_stand_in_for_sigma(write: Write, tmp_path: Path) -> None:
     whole, images = simulated(write, tmp_path)
     spoilt = images.copy()
@@ -366,6 +368,7 @@ def _off_centre(write: Write, tmp_path: Path) -> tuple[Any, np.ndarray, list[dic
     return campaign, images, centres
 
 
+@pytest.mark.long
 def test_each_image_has_the_prior_of_its_own_centre(write: Write, tmp_path: Path) -> None:
     """As campaigns of one image each, whose config has that centre as its mean; posteriors count from the corner."""
     _, images, centres = _off_centre(write, tmp_path)

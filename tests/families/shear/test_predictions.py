@@ -23,6 +23,7 @@ def config(*overrides: str) -> Any:
     return load(SNR_100, [f"config.{pair}" for pair in overrides]).config
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sigma", ["1.2e-3", "3e-4"])
 @pytest.mark.parametrize("radius", ["0.3", "0.5", "1.0"])
 def test_the_width_of_g_is_that_of_the_likelihood(sigma: str, radius: str) -> None:

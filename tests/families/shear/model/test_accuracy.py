@@ -85,6 +85,7 @@ def errors(gal: dict[str, Any], psf: dict[str, Any], at: dict[str, float]) -> tu
     return careful, chosen, default
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("psf", PSFS, ids=lambda psf: psf["type"])
 @pytest.mark.parametrize(
     "gal",
@@ -101,6 +102,7 @@ def test_drawn_galaxies_equal_galsim_with_tight_settings(gal: dict[str, Any], ps
     np.testing.assert_allclose(ours(gal, psf, TURNED), true, rtol=0, atol=5e-7 * true.max())
 
 
+@pytest.mark.long
 def test_a_galaxy_through_an_undersampled_psf_is_drawn_with_modes_beyond_nyquist() -> None:
     # A standard deviation of a quarter of a pixel.
     psf = {"type": "Gaussian", "sigma": 0.06}

@@ -68,6 +68,7 @@ def test_the_density_is_the_normalised_prior_where_the_image_is_silent(e1: dict[
     np.testing.assert_allclose(density / density.sum(), expected / expected.sum(), rtol=0, atol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("e1", [NORMAL, {"type": "Uniform", "min": -0.9, "max": 0.35}], ids=["Normal", "Uniform"])
 def test_the_curvature_has_the_factors(e1: dict[str, Any]) -> None:
     """At the truth of an image without noise, where Gauss–Newton is exact; e1 also where its interval bends."""

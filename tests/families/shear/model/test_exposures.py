@@ -104,6 +104,7 @@ def assert_true(found: dict[str, float], within: float = 1e-5) -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=within)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("grid", [STAMP, Grid(1.5, 1.75)], ids=["modes", "pixels"])
 @pytest.mark.parametrize("jacobian", JACOBIANS.values(), ids=JACOBIANS)
 def test_g_and_the_centre_are_in_the_frame_of_the_sky(jacobian: np.ndarray, grid: Grid) -> None:
@@ -111,6 +112,7 @@ def test_g_and_the_centre_are_in_the_frame_of_the_sky(jacobian: np.ndarray, grid
     assert_true(best(config(), grid, data_of((jacobian, offset, drawn(jacobian, offset)))))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pixel", ["apart", "included"])
 @pytest.mark.parametrize("grid", [STAMP, Grid(1.5, 1.75)], ids=["modes", "pixels"])
 def test_each_exposure_has_a_psf_image_of_its_own_in_the_axes_of_its_pixels(grid: Grid, pixel: str) -> None:
@@ -148,6 +150,7 @@ def test_a_psf_image_with_wide_wings_on_coarse_pixels_is_what_galsim_interpolate
     assert_true(best(config(**psf), Grid(2, 2), data))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("grid", [STAMP, Grid(1.5, 1.75)], ids=["modes", "pixels"])
 def test_log_likelihoods_add_and_rows_that_fill_up_add_nothing(grid: Grid) -> None:
     problem, _ = programs(config(), grid)

@@ -59,6 +59,7 @@ def test_sersic_transform_equals_galsims_to_galsims_accuracy(n: float) -> None:
 RANGES = [("Sersic", 4.0, 4.0), ("Sersic", 1.0, 4.0), ("Sersic", 0.5, 6.0), ("Moffat", 2.5, 2.5), ("Moffat", 2.0, 10.0)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("precision", "error"), [("float64", 1e-9), ("float32", 2e-6)])
 @pytest.mark.parametrize(("kind", "low", "high"), RANGES)
 def test_series_has_the_stated_error(kind: str, low: float, high: float, precision: str, error: float) -> None:
@@ -70,6 +71,7 @@ def test_series_has_the_stated_error(kind: str, low: float, high: float, precisi
         np.testing.assert_allclose(found, EXACT[kind].transform(t, float(shape)), rtol=0, atol=error)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "low", "high"), [("Sersic", 0.5, 6.0), ("Moffat", 2.0, 10.0)])
 def test_slopes_are_the_derivatives(kind: str, low: float, high: float) -> None:
     profile = RadialSeries(kind, low, high, "float64")

@@ -68,6 +68,7 @@ def test_elliptical_psfs_equal_galsims(kind: str) -> None:
     np.testing.assert_allclose(simulated.data["image"], expected, rtol=0, atol=2e-4 * expected.max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scale", "size"), [(0.1, 48), (0.1, 49), (0.3, 17)])
 def test_an_image_of_a_psf_is_galsims_quintic_interpolated_image(scale: float, size: int, tmp_path: Path) -> None:
     image = image_of_a_psf(scale, size)

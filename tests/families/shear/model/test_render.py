@@ -44,6 +44,7 @@ def scene(**changes: Any) -> dict[str, Any]:
     return {key: {**base[key], **changes.get(key, {})} for key in base}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("galaxy", ["Exponential", "Gaussian"])
 @pytest.mark.parametrize("psf", [{"type": "Gaussian", "sigma": 0.382}, {"type": "Moffat", "sigma": 0.9, "beta": 2.5}])
 @pytest.mark.parametrize(
@@ -116,6 +117,7 @@ def _formula(values: dict[str, float], image: np.ndarray) -> float:
     return float(-0.5 * np.sum(residual**2) + log_prior + np.log(values["flux"]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_log_density_is_that_of_the_formula(form: str) -> None:
     flux = {"type": "LogNormal", "mean": 2.0, "sigma": 0.3}
@@ -135,6 +137,7 @@ def test_log_density_is_that_of_the_formula(form: str) -> None:
     assert densities[1] - densities[0] == pytest.approx(formulas[1] - formulas[0], rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["modes", "padded grid"])
 def test_gradient_hessian_and_curvature_agree_with_finite_differences(form: str) -> None:
     normal = {"type": "LogNormal", "mean": 1.0, "sigma": 0.3}
@@ -237,6 +240,7 @@ def test_a_grid_is_the_cheapest_that_gives_the_right_answer(changes: dict[str, A
     assert choose_grid(shear_config.parse(scene(**changes))) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sigma", "size"), [(1e-3, 0.5), (1e-4, 0.5), (1e-3, 0.8)])
 def test_the_predicted_shift_is_that_of_the_mode(sigma: float, size: float) -> None:
     # An image of the careful grid, fitted on the other: the mode moves as the error of the image predicts.
@@ -377,6 +381,7 @@ def test_a_fit_far_from_where_the_grid_was_predicted_is_seen(
     assert float(jax.jit(problem.finer.flaw)(moved, problem.finer.prepare({"image": np.zeros((48, 48))}))) < 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ellipticity", [{"e1": NORMAL, "e2": NORMAL}, {"e1": 0.0, "e2": 0.0}])
 @pytest.mark.parametrize("g1", [0.0, 0.8, 1.5])
 def test_gradients_are_finite_at_zero_and_where_no_galaxy_exists(g1: float, ellipticity: dict[str, Any]) -> None:

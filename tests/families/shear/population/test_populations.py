@@ -70,6 +70,7 @@ def paired(campaign: lanewise.Campaign) -> dict[str, Result]:
     return committed(campaign)
 
 
+@pytest.mark.long
 def test_a_pair_shares_galaxies_noise_and_draws(paired: dict[str, Result]) -> None:
     plus, minus = paired["g1_+0.0200_g2_+0.0000_s42"], paired["g1_-0.0200_g2_+0.0000_s42"]
     assert {plus.status, minus.status} == {LaneStatus.OK}
@@ -211,6 +212,7 @@ def test_galaxies_that_fail_under_one_sign_make_a_campaign_invalid(
     assert f"{plus} failed or have doubtful weights under +g, {minus} under −g" in found.sentence
 
 
+@pytest.mark.long
 def test_calibration_ranks_the_shear_that_the_galaxies_share(write: Write) -> None:
     path = write(kind="calibration", shear=..., config=POPULATION, realizations__count=3)
     calibrated = lanewise.load(path)

@@ -64,6 +64,7 @@ def test_derivatives_at_zero_shear_are_those_of_the_likelihood() -> None:
         assert NODES.at(value, zero, orders)[0, 0] == pytest.approx(derivative, rel=0.01, abs=0.01)
 
 
+@pytest.mark.long
 def test_kept_draws_give_the_same_likelihood() -> None:
     population, latents, log_weights = galaxy("Gaussian", keep="draws")
     left = reduced(population, NODES, NAMES, latents, log_weights)

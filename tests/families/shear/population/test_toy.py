@@ -58,6 +58,7 @@ def m_of(groups: jax.Array) -> tuple[float, float]:
     return m(each.sum(axis=0)), float(ensemble.jackknife_error(without))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("n_galaxies", "n_draws", "expected", "allowed"),
     [(100_000, 10, -0.0115, 5e-4), (500_000, 30, -0.0039, 1e-4), (50_000, 100, -0.0012, 4e-4)],
@@ -79,6 +80,7 @@ def test_thirty_draws_and_three_hundred_give_the_same_shear() -> None:
     assert m_of(few)[0] == pytest.approx(m_of(many)[0], abs=1e-4)
 
 
+@pytest.mark.long
 def test_shear_of_a_thousand_nearly_round_galaxies() -> None:
     """σ_e = 1e-3, σ_m = 1e-4, g = .05. Only distances count in the toy: the nodes lie within ± .01 of .045."""
     device.prepare("cpu", "float64")

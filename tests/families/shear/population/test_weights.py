@@ -10,6 +10,7 @@ from lanewise.families.shear.population import weights
 from lanewise.machine import device
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_draws", [64, 500])
 @pytest.mark.parametrize("spread", [0.3, 1.5])
 def test_smoothing_on_the_device_is_that_of_the_engine(n_draws: int, spread: float) -> None:

@@ -47,6 +47,7 @@ def test_chains_are_drawn_the_same_each_time() -> None:
     assert gallery.draw_chains(result) == gallery.draw_chains(result)
 
 
+@pytest.mark.long
 def test_the_report_shows_data_model_and_residual(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
     """Images made again from their seeds: at the mode of 576 pixels χ² is 576 − 4 ± 34, all four within 5 σ."""
     path = write(realizations={"count": 3}, batch={"size": 6, "width": 4})

@@ -198,6 +198,7 @@ EXTREMES = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXTREMES)
 def test_extremes_end_in_a_verdict_and_a_report(make_table: MakeTable, spoil: Spoil, name: str) -> None:
     table, verdicts = _extremes(make_table, spoil)[name]
