@@ -145,11 +145,8 @@ def _covariance(result: Result, draws: np.ndarray, latents: Sequence[str]) -> di
     if draws.shape[1] == 1:
         return {f"cov_{name}_{name}": width**2 for name in latents if (width := result.width(name)) is not None}
     covariance = np.atleast_2d(np.cov(draws))
-    return {
-        f"cov_{latents[i]}_{latents[j]}": float(covariance[i, j])
-        for i in range(len(latents))
-        for j in range(i, len(latents))
-    }
+    pairs = itertools.combinations_with_replacement(range(len(latents)), 2)
+    return {f"cov_{latents[i]}_{latents[j]}": float(covariance[i, j]) for i, j in pairs}
 
 
 def flags(status: LaneStatus) -> int:

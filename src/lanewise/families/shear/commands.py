@@ -11,6 +11,11 @@ import typer
 
 from lanewise import errors
 
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
+]
+
 
 def stats(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A manifest, an output URL, or a summary CSV.")],
@@ -27,10 +32,7 @@ def stats(
             "--posterior-dir", help="With a CSV: the output URL it came from, for the priors and the plan behind it."
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
-    ] = None,
+    overrides: _Overrides = None,
 ) -> None:
     """Compute bias and verdict from the summary."""
     from lanewise.families.shear import aggregate
@@ -125,10 +127,7 @@ def catalogue(
         str | None,
         typer.Option("--output", "-o", help="File or URL to write; default: catalogue.parquet in the output URL."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key, e.g. --set batch.size=8; repeatable."),
-    ] = None,
+    overrides: _Overrides = None,
 ) -> None:
     """Write one row per object: means, covariance, S/N, fit."""
     from lanewise.families.shear import catalogue as table

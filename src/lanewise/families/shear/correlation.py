@@ -38,10 +38,7 @@ def resolve(config: Document, place: Path) -> dict[str, Any]:
     here = (*place, "correlation")
     given = noise.get("correlation")
     if isinstance(given, str) and given != COSMOS:
-        found = stamp_files.resolve(config, here)
-        if len(found) != 1:
-            raise ManifestError([config.complaint(here, f"expected one file, got {len(found)}")])
-        noise = {**noise, "correlation": found[0]}
+        noise = {**noise, "correlation": stamp_files.resolve_one(config, here)}
     known = scene.noise(noise).correlation
     try:
         if known is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lanewise.errors import DataError, ManifestError
+from lanewise.families.shear import stamp_files
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.locations import beside
@@ -176,9 +177,7 @@ def _files(table: Input) -> Iterator[dict[str, str]]:
 
 def _located(table: str, written: str) -> tuple[str, str]:
     """Path of a file, relative to the table, and the name of the array after #."""
-    path, sign, name = written.rpartition("#")
-    if not sign or os.path.exists(beside(table, written)):  # a # in the name of the file or of its directory
-        path, name = written, ""
+    path, name = stamp_files.split_name(written, table)
     where = beside(table, path)
     return (where if "://" in where else os.path.abspath(where)), name
 

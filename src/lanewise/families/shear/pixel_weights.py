@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from lanewise.errors import DataError
+from lanewise.families.shear.scene import Image
 
 # A weight and a variance of one pixel agree within this fraction.
 _TOLERANCE = 0.01
+
+
+def inverse_sigma(image: Image, data: Mapping[str, Any]) -> np.ndarray:
+    """1/σ of each pixel of observed data [1/flux], with the shape of their `image`; 0 where it is masked."""
+    if "weight" in data:
+        return np.sqrt(np.asarray(data["weight"], np.float64))
+    assert image.noise.sigma is not None
+    return np.full(np.shape(data["image"]), 1 / image.noise.sigma)
 
 
 def inverse_variance(values: Mapping[str, np.ndarray], paths: Mapping[str, str], sigma: float | None) -> np.ndarray:

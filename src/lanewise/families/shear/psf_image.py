@@ -24,10 +24,7 @@ def resolve(config: Document) -> dict[str, Any]:
     value: dict[str, Any] = config.value
     if not isinstance(value["psf"]["file"], str):
         return value
-    found = stamp_files.resolve(config, _FILE_KEY)
-    if len(found) != 1:
-        raise ManifestError([config.complaint(_FILE_KEY, f"expected one file, got {len(found)}")])
-    resolved = {**value, "psf": {**value["psf"], "file": found[0]}}
+    resolved = {**value, "psf": {**value["psf"], "file": stamp_files.resolve_one(config, _FILE_KEY)}}
     try:
         read(scene.psf(resolved["psf"]))
     except DataError as error:

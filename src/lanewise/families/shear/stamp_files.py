@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lanewise.errors import DataError
+from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import fits_images
 from lanewise.families.shear.fits_images import Sky
 from lanewise.manifest.document import Document, Path
@@ -46,12 +46,29 @@ def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
     Raises:
         ManifestError: a file is missing.
     """
-    written = manifest.at(place)
-    path, sign, name = written.rpartition("#")
-    if not sign or os.path.exists(beside(manifest.source, written)):  # a # in the name of the file or of its directory
-        path, name = written, ""
+    path, name = split_name(manifest.at(place), manifest.source)
     named = manifest.override(place, path, manifest.origin(place)[0]) if name else manifest
     return [{**one, "name": name} for one in inputs.resolve(named, place)]
+
+
+def resolve_one(config: Document, place: Path) -> dict[str, Any]:
+    """As `resolve`, of a path that must name one file.
+
+    Raises:
+        ManifestError: the file is missing, or there are several.
+    """
+    found = resolve(config, place)
+    if len(found) != 1:
+        raise ManifestError([config.complaint(place, f"expected one file, got {len(found)}")])
+    return found[0]
+
+
+def split_name(written: str, source: str) -> tuple[str, str]:
+    """A path as it is written in `source`, and the name of an array after #; empty without one."""
+    path, sign, name = written.rpartition("#")
+    if not sign or os.path.exists(beside(source, written)):  # a # in the name of the file or of its directory
+        return written, ""
+    return path, name
 
 
 @functools.lru_cache(maxsize=4)

@@ -16,7 +16,6 @@ from lanewise.families.heterodyne.nlsq.finish import Finish
 from lanewise.families.heterodyne.nlsq.result import FitResult
 from lanewise.families.heterodyne.sampling import ShardBy
 from lanewise.manifest.protocols import Keeper
-from lanewise.manifest.status import LaneStatus
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,11 @@ def sample(finish: Finish, fit: FitResult, keeper: Keeper | None = None) -> Samp
 
     n_shards = config.cmc.shards_of(fit.n_data)
     if n_shards == 1:
-        attempts: list[Attempt] = []
-        for number, name in enumerate(runs.stages(config.cmc.sampler)):
-            result = sharded.sampled(
-                problem, name, {0: data}, config.cmc, told, number, sequential=sequential, keeper=keeper
-            )
-            attempts.append(Attempt(name, result.reason))
-            if result.status is LaneStatus.OK:
-                break
-        return Sampled(result, tuple(attempts), problem.label, problem.layout.size)
+        names = runs.stages(config.cmc.sampler)
+        result, attempts = sharded.sampled(
+            problem, names, {0: data}, config.cmc, told, sequential=sequential, keeper=keeper
+        )
+        return Sampled(result, attempts, problem.label, problem.layout.size)
     if fit.n_data < n_shards * problem.layout.size:
         raise DataError(
             f"{finish.data.source or 'these data'}: {n_shards} shards of {fit.n_data} values have fewer values "

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lanewise.engine.convergence import Lane, assess
+from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
 from lanewise.families.heterodyne.cmc import consensus, points, runs
 from lanewise.families.heterodyne.cmc.consensus import Corrected, Gaussian, Moments, Proposal
@@ -146,21 +147,18 @@ class Sharded:
             rng,
         )
         result = self._weighted(found, scale, rng)
-        attempts = [Attempt("importance", result.reason)]
+        attempts: tuple[Attempt, ...] = (Attempt("importance", result.reason),)
         if result.status is LaneStatus.OK:
-            return result, "refitted" if found.refits else "exact", tuple(attempts), found.refits
+            return result, "refitted" if found.refits else "exact", attempts, found.refits
         chains = [name for name in runs.stages(settings.sampler) if name != "importance"] or ["hmc", "nuts"]
-        for number, name in enumerate(chains, 1):
-            member = {len(self.each): self.joined([self.each[k] for k in counted])}
-            result = sampled(
-                self.problem, name, member, settings, self.told, number, sequential=self.sequential, keeper=self.keeper
-            )
-            attempts.append(Attempt(name, result.reason))
-            if result.status is LaneStatus.OK:
-                break
+        member = {len(self.each): self.joined([self.each[k] for k in counted])}
+        result, tried = sampled(
+            self.problem, chains, member, settings, self.told, 1, sequential=self.sequential, keeper=self.keeper
+        )
+        attempts = (*attempts, *tried)
         if result.posterior:
-            return result, "full data", tuple(attempts), found.refits
-        return self._uncorrected(result, scale, centre, rng), "consensus only", tuple(attempts), found.refits
+            return result, "full data", attempts, found.refits
+        return self._uncorrected(result, scale, centre, rng), "consensus only", attempts, found.refits
 
     def _density(self, scale: Scale, counted: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
         """The log posterior density of whitened points: every shard's likelihood, and the prior once."""
@@ -228,23 +226,36 @@ class Sharded:
 
 def sampled(
     problem: Problem,
-    name: str,
+    names: Sequence[str],
     member: Mapping[int, Mapping[str, Any]],
     settings: Cmc,
     told: Callable[[np.ndarray], dict[str, np.ndarray]],
-    number: int,
+    first: int = 0,
     *,
     sequential: bool,
     keeper: Keeper | None = None,
-) -> Result:
-    """Draws of one posterior by one sampler, by quantity.
+) -> tuple[Result, tuple[Attempt, ...]]:
+    """Draws of one posterior by the first sampler that converges, else by the last, by quantity; and what was tried.
 
     Args:
+        names: of the samplers.
         member: its number and its data.
-        number: of the sampler; part of its keys.
+        first: number of the first sampler; numbers are part of the keys.
     """
-    stage = runs.stage(problem, name, settings, sequential=sequential)
-    (lanes,) = runs.run(stage, member, settings.seed, number, keeper).values()
+    attempts: list[Attempt] = []
+    for number, name in enumerate(names, first):
+        stage = runs.stage(problem, name, settings, sequential=sequential)
+        (lanes,) = runs.run(stage, member, settings.seed, number, keeper).values()
+        result = _of_quantities(stage, lanes, settings, told)
+        attempts.append(Attempt(name, result.reason))
+        if result.status is LaneStatus.OK:
+            break
+    return result, tuple(attempts)
+
+
+def _of_quantities(
+    stage: Stage, lanes: Sequence[Lane], settings: Cmc, told: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> Result:
     if max(lane.status for lane in lanes) >= LaneStatus.NON_FINITE:
         return runs.judged(stage, lanes, (), settings)
     found = told(np.stack([lane.records["position"] for lane in lanes]))

@@ -17,6 +17,7 @@ from lanewise.families.shear.model import exposures
 from lanewise.families.shear.model.correlated import whitened
 from lanewise.families.shear.model.fourier import transfer
 from lanewise.families.shear.model.problem import ShearProblem
+from lanewise.families.shear.pixel_weights import inverse_sigma
 from lanewise.families.shear.statistics.goodness import Filter, goodness, sizes
 from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.problem import Data, Problem
@@ -104,7 +105,7 @@ def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: f
     stamp = problem.config.image
     for at, (result, data) in enumerate(fits):
         slopes, image = (np.asarray(array[at], np.float64) for array in drawn)
-        root, place = _root(problem.config, data), latents[at, axes]
+        root, place = inverse_sigma(stamp, data), latents[at, axes]
         filters: tuple[Filter, ...] = (psf, Filter("galaxy", image, place))
         if exposures.are_in(data):
             filters = _of_exposures(problem.config, data, psf, image, place)
@@ -132,13 +133,6 @@ def _best(result: Result, names: Sequence[str]) -> np.ndarray:
     """The draw with the highest density, shape (n,): a mean may lie off a curved posterior."""
     best = np.unravel_index(int(np.argmax(result.stats["lp"])), result.shape)
     return np.array([result.posterior[name][best] for name in names])
-
-
-def _root(config: ShearConfig, data: Data) -> np.ndarray:
-    if "weight" in data:
-        return np.sqrt(np.asarray(data["weight"], np.float64))
-    assert config.image.noise.sigma is not None
-    return np.full(data["image"].shape, 1 / config.image.noise.sigma)
 
 
 def _marked(result: Result, found: Goodness | None, signal: float, limit: float) -> Result:

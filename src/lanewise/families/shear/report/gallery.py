@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lanewise.engine.results import Result
 from lanewise.errors import Damaged, LanewiseError
 from lanewise.families.shear import config as shear_config
+from lanewise.families.shear.pixel_weights import inverse_sigma
 from lanewise.families.shear.statistics.results import BiasResults, Chains, Outlier
 from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.manifest import registry
@@ -152,11 +153,7 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     data = np.asarray(seen["image"], dtype=np.float64)
     if config.image.noise.type == "Correlated":
         return StampComparison(data, model, whitened(config.image, data - model), np.ones(data.shape, bool))
-    if (weight := seen.get("weight")) is not None:
-        root = np.sqrt(weight)
-    else:
-        assert config.image.noise.sigma is not None
-        root = np.full(data.shape, 1 / config.image.noise.sigma)
+    root = inverse_sigma(config.image, seen)
     return StampComparison(data, model, (np.where(root > 0, data, model) - model) * root, root > 0)
 
 
