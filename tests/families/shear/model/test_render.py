@@ -17,7 +17,7 @@ from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model import render
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.fourier import ModeLikelihood
-from lanewise.families.shear.model.grid import Grid, GridRenderer
+from lanewise.families.shear.model.grid import Grid, GridRenderer, modes_of
 from lanewise.families.shear.model.likelihood import PixelLikelihood, choose
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.model.render import CAREFUL, STAMP, choose_grid, in_precision
@@ -74,6 +74,16 @@ def test_drawn_galaxies_equal_galsim_with_tight_settings(
     np.testing.assert_allclose(
         reference, expected.array, rtol=0, atol=(3e-5 if psf["type"] == "Moffat" else 3e-7) * peak
     )
+
+
+@pytest.mark.parametrize(("ny", "nx"), [(12, 15), (15, 12)])
+def test_the_form_of_gpus_gives_the_image_of_the_form_of_cpus(ny: int, nx: int) -> None:
+    config = shear_config.parse(scene(image={"size_x": nx, "size_y": ny}))
+    (modes,) = modes_of(config, Grid(1.5, 1.25))
+    re, im = np.random.default_rng(4).normal(size=(2, *modes.weight.shape))
+    found = modes.by_two_products(re, im, (ny, nx))
+    assert found.shape == (ny, nx)
+    np.testing.assert_allclose(found, modes.by_halves(re, im, (ny, nx)), rtol=0, atol=1e-11)
 
 
 def test_draw_fills_in_fixed_values_and_prior_centres() -> None:
