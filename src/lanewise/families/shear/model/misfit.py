@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lanewise.engine.lanes import SharedOut, over_lanes
@@ -18,7 +19,7 @@ from lanewise.families.shear.model.correlated import whitened
 from lanewise.families.shear.model.fourier import transfer
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.pixel_weights import inverse_sigma
-from lanewise.families.shear.statistics.goodness import Filter, goodness, sizes
+from lanewise.families.shear.statistics.goodness import Measured, goodness, measure, sizes
 from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.problem import Data, Problem
 from lanewise.manifest.status import LaneStatus
@@ -29,6 +30,8 @@ P_MIN = 1e-6
 # as much. It is above the errors of the renderers, too.
 SIZE_MIN = 1e-3
 _TOGETHER = 16
+# Shapes that are looked for in the residuals.
+_FILTERS = "psf", "galaxy"
 
 
 def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Convergence) -> Sequence[Result]:
@@ -70,63 +73,82 @@ def _of(problem: ShearProblem, model: str) -> ShearProblem:
 
 
 @functools.lru_cache(maxsize=8)
-def _program(problem: ShearProblem) -> SharedOut:
-    """Of latents and what `ShearProblem.seen` says: the slopes, shape ([e,] ny, nx, n), and the image."""
+def _draws(problem: ShearProblem) -> SharedOut:
+    """Of latents and what `ShearProblem.seen` says: what `measure` needs to know of the model.
+
+    The image, shape (e, ny, nx), with e = 1 for data without exposures; its slopes, shape (n, e, ny, nx); and the
+    shapes of `_FILTERS`, shape (2, e, ny, nx).
+    """
+    psf = _psf(problem.config)
 
     def image(latents: jax.Array, seen: Data) -> tuple[jax.Array, jax.Array]:
-        found = problem.image(latents, seen)
+        found = problem.image(latents, seen).reshape(-1, *psf.shape)
         return found, found
 
-    one = jax.jacfwd(image, has_aux=True)
+    def drawn(latents: jax.Array, seen: Data) -> tuple[jax.Array, jax.Array, jax.Array]:
+        slopes, found = jax.jacfwd(image, has_aux=True)(latents, seen)
+        shapes = jnp.stack([jnp.broadcast_to(jnp.asarray(psf, found.dtype), found.shape), found])
+        return found, jnp.moveaxis(slopes, -1, 0), shapes
 
-    return SharedOut(over_lanes(one, sequential=jax.default_backend() == "cpu", at_once=_TOGETHER))
+    return _over_lanes(drawn)
+
+
+@functools.cache
+def _measures() -> SharedOut:
+    return _over_lanes(measure)
+
+
+def _over_lanes(function: Callable[..., Any]) -> SharedOut:
+    return SharedOut(over_lanes(function, sequential=jax.default_backend() == "cpu", at_once=_TOGETHER))
 
 
 @functools.lru_cache(maxsize=8)
-def _psf(config: ShearConfig) -> Filter:
-    """The image of a point source, by the config's point-spread function."""
+def _psf(config: ShearConfig) -> np.ndarray:
+    """The image of a point source in the middle pixel, by the config's point-spread function."""
     image = config.image
     kx, ky = (
         2 * np.pi * at / image.pixel_scale for at in (np.fft.rfftfreq(image.size_x), np.fft.fftfreq(image.size_y))
     )
     drawn = np.fft.irfft2(transfer(config, kx, ky), (image.size_y, image.size_x))
-    y, x = image.size_y // 2, image.size_x // 2
-    return Filter("psf", np.roll(drawn, (y, x), axis=(0, 1)), (x + 0.5, y + 0.5))
+    return np.asarray(np.roll(drawn, (image.size_y // 2, image.size_x // 2), axis=(0, 1)))
 
 
 def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: float) -> Iterator[Result]:
     padded = [*fits, *[fits[0]] * (_TOGETHER - len(fits))]
     latents = np.stack([_best(result, problem.names) for result, _ in padded])
     each = [problem.seen(data) for _, data in padded]
-    drawn = jax.device_get(
-        _program(problem)(latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
-    )
-    psf, axes = _psf(problem.config), [problem.names.index(axis) for axis in "xy"]
-    stamp = problem.config.image
-    for at, (result, data) in enumerate(fits):
-        slopes, image = (np.asarray(array[at], np.float64) for array in drawn)
-        root, place = inverse_sigma(stamp, data), latents[at, axes]
-        filters: tuple[Filter, ...] = (psf, Filter("galaxy", image, place))
-        if exposures.are_in(data):
-            filters = _of_exposures(problem.config, data, psf, image, place)
-        seen, slopes = np.asarray(data["image"], np.float64), np.moveaxis(slopes, -1, 0)
-        if stamp.noise.type == "Correlated":
-            seen, image, *shapes = whitened(stamp, np.stack([seen, image, *(one.image for one in filters)]))
-            slopes, root = whitened(stamp, slopes), np.ones_like(root)
-            filters = tuple(one._replace(image=shape) for one, shape in zip(filters, shapes, strict=True))
-        found = goodness(seen, root, image, slopes, filters)
-        yield _marked(result, found, float(np.linalg.norm(image * root)), limit)
+    model, *shapes = _draws(problem)(latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
+    stamp, dtype = problem.config.image, model.dtype
+    observed = np.stack([data["image"] for _, data in padded]).reshape(model.shape)
+    root = np.stack([inverse_sigma(stamp, data) for _, data in padded]).reshape(model.shape)
+    xy = latents[:, [problem.names.index(axis) for axis in "xy"]]
+    centres = np.stack([_centres(problem.config, data, at) for (_, data), at in zip(padded, xy, strict=True)])
+    if stamp.noise.type == "Correlated":
+        observed, model, *shapes = (whitened(stamp, np.asarray(one)) for one in (observed, model, *shapes))
+        root = np.ones_like(root)
+    # What is masked may be anything, and what is not finite is not judged.
+    with np.errstate(over="ignore"):
+        arrays = [jnp.asarray(one, dtype) for one in (observed, root, model, *shapes, centres)]
+    found = jax.device_get(_measures()(*arrays))
+    for at, (result, _) in enumerate(fits):
+        own = Measured(*(array[at] for array in found))
+        yield _marked(result, goodness(own, model.shape[1:], _FILTERS), limit)
 
 
-def _of_exposures(
-    config: ShearConfig, data: Data, psf: Filter, image: np.ndarray, place: np.ndarray
-) -> tuple[Filter, Filter]:
-    """The filters for every exposure; the galaxy's place x, y is along the axes of the sky."""
-    middle = np.array([*config.image.middle.values()])
-    centres = [middle + one.offset + one.frame @ (place - middle) for one, _ in exposures.each(config, data)]
-    n = len(image)
-    point = Filter(psf.name, np.stack([psf.image] * n), np.stack([np.asarray(psf.centre)] * n))
-    return point, Filter("galaxy", image, np.stack(centres))
+def _centres(config: ShearConfig, data: Data, place: np.ndarray) -> np.ndarray:
+    """The centres of the shapes of `_FILTERS` in each exposure, shape (2, e, 2).
+
+    Args:
+        place: of the galaxy along the axes of the sky, shape (2,).
+    """
+    places = place[None]
+    if exposures.are_in(data):
+        middle = np.array([*config.image.middle.values()])
+        places = np.stack(
+            [middle + one.offset + one.frame @ (place - middle) for one, _ in exposures.each(config, data)]
+        )
+    pixel = config.image.size_x // 2 + 0.5, config.image.size_y // 2 + 0.5
+    return np.stack([np.broadcast_to(pixel, places.shape), places])
 
 
 def _best(result: Result, names: Sequence[str]) -> np.ndarray:
@@ -135,12 +157,11 @@ def _best(result: Result, names: Sequence[str]) -> np.ndarray:
     return np.array([result.posterior[name][best] for name in names])
 
 
-def _marked(result: Result, found: Goodness | None, signal: float, limit: float) -> Result:
+def _marked(result: Result, found: Goodness | None, limit: float) -> Result:
     if found is None:
         return result
-    found = replace(found, signal_to_noise=signal)
     result = replace(result, diagnostics=replace(result.diagnostics, goodness=found))
-    seen = [name for name, size in sizes(found, signal).items() if 3 * getattr(found, name) < limit and size > SIZE_MIN]
+    seen = [name for name, size in sizes(found).items() if 3 * getattr(found, name) < limit and size > SIZE_MIN]
     if not seen or result.status not in {LaneStatus.OK, LaneStatus.UNINFORMATIVE}:
         return result
     return replace(result, status=LaneStatus.MISFIT, reason=f"Misfit: {'; '.join(_told(found, seen))}.")
