@@ -72,7 +72,7 @@ def _of(problem: ShearProblem, model: str) -> ShearProblem:
     return problem
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _draws(problem: ShearProblem) -> SharedOut:
     """Of latents and what `ShearProblem.seen` says: what `measure` needs to know of the model.
 
