@@ -393,10 +393,10 @@ def compare_blackjax(scene_name: str, python: str, batch: int, scratch: Path) ->
         )
 
 
-def compare_batches(widths: list[int], scratch: Path) -> None:
+def compare_batches(widths: list[int], methods: list[str], scratch: Path) -> None:
     """Time per realization as a function of the lane width."""
     print("\nms a realization, at lane width " + "".join(f"{width:9d}" for width in widths))
-    for method in ("map", "nuts", "hmc", "importance", "auto"):
+    for method in methods:
         sides = [Side(scratch, method, width) for width in widths]
         spent = np.array([[side.run()[0] / len(side.seen) for side in sides] for _ in range(3)])
         each = np.median(spent, axis=0) * 1e3
@@ -454,6 +454,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16], help="of the comparison with the ancestor")
     parser.add_argument("--width", type=int, nargs="+", default=[1, 4, 16, 64, 256])
+    methods = ("map", "nuts", "hmc", "importance", "auto")
+    parser.add_argument("--method", nargs="+", choices=methods, default=methods, help="of the part `batch`")
     parser.add_argument("--turns", type=int, default=4)
     asked = parser.parse_args()
     print(startup.machine())
@@ -469,7 +471,7 @@ def main() -> None:
         if "bpd" in asked.only:
             compare_bpd(asked.peers, Path(scratch))
         if "batch" in asked.only:
-            compare_batches(asked.width, Path(scratch))
+            compare_batches(asked.width, asked.method, Path(scratch))
         if "growth" in asked.only:
             compare_growth(Path(scratch))
         if "start" in asked.only:

@@ -99,7 +99,14 @@ def _measures() -> SharedOut:
 
 
 def _over_lanes(function: Callable[..., Any]) -> SharedOut:
-    return SharedOut(over_lanes(function, sequential=jax.default_backend() == "cpu", at_once=_TOGETHER))
+    """The function over lanes, with a first argument that is False for a lane that only fills up the array."""
+
+    def unless_filling(counts: jax.Array, *arguments: Any) -> Any:
+        zeros = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(function, *arguments))
+        # One by one, a filling lane takes no time.
+        return jax.lax.cond(counts, function, lambda *_: zeros, *arguments)
+
+    return SharedOut(over_lanes(unless_filling, sequential=jax.default_backend() == "cpu", at_once=_TOGETHER))
 
 
 @functools.lru_cache(maxsize=8)
@@ -117,7 +124,8 @@ def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: f
     padded = [*fits, *[fits[0]] * (_TOGETHER - len(fits))]
     latents = np.stack([_best(result, problem.names) for result, _ in padded])
     each = [problem.seen(data) for _, data in padded]
-    model, *shapes = _draws(problem)(latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
+    counts = np.arange(_TOGETHER) < len(fits)
+    model, *shapes = _draws(problem)(counts, latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
     stamp, dtype = problem.config.image, model.dtype
     observed = np.stack([data["image"] for _, data in padded]).reshape(model.shape)
     root = np.stack([inverse_sigma(stamp, data) for _, data in padded]).reshape(model.shape)
@@ -129,7 +137,7 @@ def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: f
     # What is masked may be anything, and what is not finite is not judged.
     with np.errstate(over="ignore"):
         arrays = [jnp.asarray(one, dtype) for one in (observed, root, model, *shapes, centres)]
-    found = jax.device_get(_measures()(*arrays))
+    found = jax.device_get(_measures()(counts, *arrays))
     for at, (result, _) in enumerate(fits):
         own = Measured(*(array[at] for array in found))
         yield _marked(result, goodness(own, model.shape[1:], _FILTERS), limit)
