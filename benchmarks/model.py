@@ -27,8 +27,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Before JAX is imported: an empty cache, so that programs are counted.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+# Before JAX is imported: an empty cache, so that programs are counted. Worker processes import this file again, and use
+# the same.
+if __name__ == "__main__":
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
 
 import arviz
 import jax
@@ -95,7 +97,7 @@ def lanewise(
         "model": "lines.py:model",
         "inputs": {"table": f"{name}.parquet", "id": "star", "columns": ["x", "y"]},
         "inference": {"method": "auto"},
-        "batch": {"size": 1000, "width": 16},
+        "batch": {"size": 1000, "width": 100},
         "output": {"url": str(folder / name), "layout": layout},
     }
     began = time.perf_counter()

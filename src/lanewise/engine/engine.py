@@ -31,7 +31,7 @@ from lanewise.machine.progress import Reporter, Silent
 from lanewise.manifest import registry
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk, Plan, Realization
-from lanewise.manifest.problem import Data, Membership, Observation, Problem
+from lanewise.manifest.problem import Membership, Observation, Problem
 from lanewise.manifest.protocols import Keeper
 from lanewise.manifest.status import LaneStatus
 
@@ -108,7 +108,9 @@ class Engine:
             if not members.is_kept(self._before.get(realization.run_id), part.member)
         ]
         self._infer(work, self.stages, parts)
-        return self._judged(work, [self._result(work, place) for place in range(len(chunk.realizations))])
+        results = self._completed(work, [self._result(work, place) for place in range(len(chunk.realizations))])
+        widths = self._problem.prior_widths
+        return self._judged(work, [uninformative.mark_uninformative(result, widths) for result in results])
 
     def _infer(self, work: Work, stages: Sequence[Stage], parts: Sequence[MemberAt]) -> None:
         """Fit members stage by stage; those for which the model is not accurate enough, again with a finer one."""
@@ -315,19 +317,29 @@ class Engine:
         return replace(fit, flaw=flaw, result=replace(fit.result, status=LaneStatus.FAILED, reason=reason))
 
     def _result(self, work: Work, place: int) -> Result:
-        """A realization's result from the fits of its members; UNINFORMATIVE if it is as wide as the prior."""
+        """A realization's result from the fits of its members."""
         seen = work.data.observation(place)
         if isinstance(seen, Unusable):
             return self._blank(work, place, seen.status, seen.reason, seen.truth)
         fits = {part.member: work.found[part] for part in work.data.parts(place) if part in work.found}
         if self._membership is None:
-            ((member, fit),) = fits.items()
-            result = self._completed(fit.result, work.data.arrays(MemberAt(place, member)))
-        else:
-            blank = self._blank(work, place, LaneStatus.OK, "", seen.truth)
-            old = self._before.get(blank.run_id)
-            result = members.combined(self._membership, self._manifest.config, blank, fits, old, len(seen.members))
-        return uninformative.mark_uninformative(result, self._problem.prior_widths)
+            (fit,) = fits.values()
+            return fit.result
+        blank = self._blank(work, place, LaneStatus.OK, "", seen.truth)
+        old = self._before.get(blank.run_id)
+        return members.combined(self._membership, self._manifest.config, blank, fits, old, len(seen.members))
+
+    def _completed(self, work: Work, results: list[Result]) -> list[Result]:
+        """The results with what the family adds to their draws."""
+        if self._complete is None or self._membership is not None:
+            return results
+        data = {
+            place: arrays
+            for place, result in enumerate(results)
+            if result.posterior and not isinstance(arrays := work.data.arrays(MemberAt(place, 0)), Unusable)
+        }
+        completed = self._complete(self._manifest.config, [(results[place], one) for place, one in data.items()])
+        return _replaced(results, dict(zip(data, completed, strict=True)))
 
     def _judged(self, work: Work, results: list[Result]) -> list[Result]:
         """The results; MISFIT where the family finds that the model does not describe the data."""
@@ -338,15 +350,7 @@ class Engine:
         judged = self._judge(
             self._problem, [(results[place], one) for place, one in data.items()], self._manifest.convergence
         )
-        found = dict(zip(data, judged, strict=True))
-        return [found.get(place, result) for place, result in enumerate(results)]
-
-    def _completed(self, result: Result, data: Data | Unusable) -> Result:
-        """The result with what the family adds to its draws."""
-        if self._complete is None or not result.posterior or isinstance(data, Unusable):
-            return result
-        completed: Result = self._complete(self._manifest.config, result, data)
-        return completed
+        return _replaced(results, dict(zip(data, judged, strict=True)))
 
     def _blank(self, work: Work, place: int, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
         """A result without draws and diagnostics."""
@@ -359,3 +363,7 @@ class Engine:
             method=self._inference.method,
             truth=truth,
         )
+
+
+def _replaced(results: Sequence[Result], by_place: Mapping[int, Result]) -> list[Result]:
+    return [by_place.get(place, result) for place, result in enumerate(results)]

@@ -67,3 +67,19 @@ class SharedOut:
     def lower(self, *arguments: Any) -> Any:
         """The lowered single-device program for all lanes."""
         return self.jitted.lower(*arguments)
+
+
+def over_block(function: Callable[..., Any], size: int) -> SharedOut:
+    """The function of one lane over blocks of `size` lanes, for what follows from finished fits.
+
+    Its first argument is False for a lane that only fills up the block. One by one, as on a CPU, such a lane takes no
+    time.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def unless_filling(counts: Any, *arguments: Any) -> Any:
+        zeros = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(function, *arguments))
+        return jax.lax.cond(counts, function, lambda *_: zeros, *arguments)
+
+    return SharedOut(over_lanes(unless_filling, sequential=jax.default_backend() == "cpu", at_once=size))

@@ -42,8 +42,9 @@ class Lanes(Generic[ConfigT, ResultT]):
         observe: simulates or reads one realization's data.
         problem: the density, the same for all members and realizations of a campaign.
         membership: how realizations of several members end; None: each has one member, whose result is its own.
-        complete: adds to a result with draws what follows from them, e.g. functions of the latents. It gets the
-            prepared arrays of the data, too. None: nothing is added. Without effect where there is a membership.
+        complete: adds to a chunk's results with draws what follows from them, e.g. functions of the latents. It gets
+            each with the prepared arrays of its data. None: nothing is added. Without effect where there is a
+            membership.
         judge: of a chunk's results with draws, each with its data as observed: whether the model describes the data.
             It gets the problem and the manifest's thresholds. None: not judged. Without effect as above.
     """
@@ -52,7 +53,7 @@ class Lanes(Generic[ConfigT, ResultT]):
     observe: Callable[[ConfigT, Planned], Observation]
     problem: Callable[[ConfigT], Problem]
     membership: Callable[[ConfigT], Membership[ConfigT, ResultT] | None] = _one_member
-    complete: Callable[[ConfigT, ResultT, Data], ResultT] | None = None
+    complete: Callable[[ConfigT, Sequence[tuple[ResultT, Data]]], Sequence[ResultT]] | None = None
     judge: Callable[[Problem, Sequence[tuple[ResultT, Data]], Convergence], Sequence[ResultT]] | None = None
 
 

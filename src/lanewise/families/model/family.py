@@ -181,11 +181,11 @@ def problem(config: ModelConfig) -> Problem:
     return ModelProblem(config)
 
 
-def complete(config: ModelConfig, result: Result, data: Data) -> Result:
-    """The result with the model's deterministic sites."""
+def complete(config: ModelConfig, fits: Sequence[tuple[Result, Data]]) -> Sequence[Result]:
+    """The results with the model's deterministic sites."""
     from lanewise.families.model.complete import complete as add
 
-    return add(config, result, data)
+    return add(config, fits)
 
 
 FAMILY: Family[ModelConfig, Result, Record] = Family(

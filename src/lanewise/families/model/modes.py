@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lanewise.engine.lanes import SharedOut, over_block
 from lanewise.families.model import trial
 from lanewise.families.model.config import ModelConfig
 from lanewise.families.model.problem import ModelProblem
@@ -20,48 +21,79 @@ _DRAWS = 7
 _GRADIENT_NORM, _ITERATIONS = 1e-2, 60
 # Modes are distinct if they are further from each other than this, in standard deviations of each.
 _APART = 4.0
+# Data sets that are searched by one call.
+_TOGETHER = 64
 # A mode with at least this share of the mass is missed if it has less than this part of its share of the draws.
 _SHARE, _PART = 0.05, 0.2
 
 
-class Found(NamedTuple):
-    """Where the searches ended, and the draws.
+class Ends(NamedTuple):
+    """Where the searches of a data set ended.
 
     Attributes:
         position, value, hessian: of each search: (start, n), (start,), (start, n, n); the negative Hessian.
         norm: its last gradient norm, (start,).
-        draws: positions of the draws, (draw, n).
     """
 
-    position: np.ndarray
-    value: np.ndarray
-    hessian: np.ndarray
-    norm: np.ndarray
-    draws: np.ndarray
+    position: Any
+    value: Any
+    hessian: Any
+    norm: Any
 
 
-def missed(config: ModelConfig, draws: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+class Programs(NamedTuple):
+    """Compiled for a model.
+
+    Attributes:
+        search: over blocks of data sets: their arrays → `Ends`.
+        positions: of draws, from the values of the latents.
+        names: of the elements of a position, with their values.
+    """
+
+    search: SharedOut
+    positions: Callable[..., Any]
+    names: Callable[[np.ndarray], list[tuple[str, float]]]
+
+
+def search(config: ModelConfig, data: Sequence[Mapping[str, np.ndarray]]) -> list[Ends]:
+    """Where the searches of every data set ended.
+
+    Args:
+        data: as the density gets it.
+    """
+    program = _programs(config).search
+    found: dict[int, Ends] = {}
+    shapes = [tuple((name, array.shape) for name, array in one.items()) for one in data]
+    for shape in dict.fromkeys(shapes):
+        own = [at for at, other in enumerate(shapes) if other == shape]
+        for first in range(0, len(own), _TOGETHER):
+            block = own[first : first + _TOGETHER]
+            padded = [data[at] for at in block + block[:1] * (_TOGETHER - len(block))]
+            stacked = {name: np.stack([one[name] for one in padded]) for name, _ in shape}
+            ends = jax.device_get(program(np.arange(_TOGETHER) < len(block), stacked))
+            found |= {at: Ends(*(np.asarray(array[i], np.float64) for array in ends)) for i, at in enumerate(block)}
+    return [found[at] for at in range(len(data))]
+
+
+def missed(config: ModelConfig, draws: Mapping[str, Any], found: Ends) -> str:
     """A sentence if the posterior has a mode that the draws have missed; empty if not.
 
     Args:
         draws: each latent's draws, shape (draw,).
-        arrays: the data set as the density gets it.
     """
-    names, search = _search(config)
-    found = Found(*(np.asarray(one, np.float64) for one in jax.device_get(search(draws, arrays))))
     modes = _distinct(found)
     if len(modes) < 2:
         return ""
+    programs = _programs(config)
+    positions = np.asarray(programs.positions(draws), np.float64)
     log_mass = np.array([found.value[k] - 0.5 * np.linalg.slogdet(found.hessian[k])[1] for k in modes])
     mass = np.exp(log_mass - np.max(log_mass))
     mass /= np.sum(mass)
-    near = np.stack(
-        [0.5 * np.linalg.slogdet(found.hessian[k])[1] - 0.5 * _squared(found, found.draws, k) for k in modes]
-    )
-    share = np.bincount(np.argmax(near, axis=0), minlength=len(modes)) / len(found.draws)
+    near = np.stack([0.5 * np.linalg.slogdet(found.hessian[k])[1] - 0.5 * _squared(found, positions, k) for k in modes])
+    share = np.bincount(np.argmax(near, axis=0), minlength=len(modes)) / len(positions)
     for at in np.argsort(-mass):
         if mass[at] >= _SHARE and share[at] < _PART * mass[at]:
-            where = ", ".join(f"{name} = {value:.3g}" for name, value in names(found.position[modes[at]])[:4])
+            where = ", ".join(f"{name} = {value:.3g}" for name, value in programs.names(found.position[modes[at]])[:4])
             return (
                 f"The posterior has {len(modes)} modes, and {share[at]:.0%} of the draws are at the one near {where}, "
                 f"which has about {mass[at]:.0%} of the mass; use nuts with several chains, a prior that tells the "
@@ -70,7 +102,7 @@ def missed(config: ModelConfig, draws: Mapping[str, Any], arrays: Mapping[str, A
     return ""
 
 
-def _distinct(found: Found) -> list[int]:
+def _distinct(found: Ends) -> list[int]:
     """Numbers of searches that ended at modes far from each other, the highest first."""
     finite = np.isfinite(found.value) & np.all(np.isfinite(found.hessian), axis=(1, 2))
     ended = np.flatnonzero(finite & (found.norm <= _GRADIENT_NORM))
@@ -85,7 +117,7 @@ def _distinct(found: Found) -> list[int]:
     return [int(k) for k in ended[kept]]
 
 
-def _squared(found: Found, positions: np.ndarray, k: int) -> np.ndarray:
+def _squared(found: Ends, positions: np.ndarray, k: int) -> np.ndarray:
     """Squared distance from a mode, in its standard deviations, shape (position,)."""
     apart = positions - found.position[k]
     squared: np.ndarray = np.einsum("ki,ij,kj->k", apart, found.hessian[k], apart)
@@ -93,22 +125,23 @@ def _squared(found: Found, positions: np.ndarray, k: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _search(config: ModelConfig) -> tuple[Callable[[np.ndarray], list[tuple[str, float]]], Callable[..., Any]]:
+def _programs(config: ModelConfig) -> Programs:
     density, problem = trial.examine(config), ModelProblem(config)
 
-    def of(flat: Any, arrays: Any) -> Any:
+    def search(arrays: Any) -> Ends:
         hill = mode.of_position(problem, arrays)
         keys = jax.random.split(jax.random.key(1), _DRAWS)
         drawn = jax.vmap(lambda key: density.prior_position(key, arrays))(keys)
         starts = jnp.concatenate([problem.start(arrays)[None], drawn])
         ends = jax.vmap(lambda at: mode.find(hill, at, _GRADIENT_NORM, _ITERATIONS))(starts)
         hessians = jax.vmap(lambda at: -jax.hessian(hill.log_density)(at))(ends.position)
-        values = density.unflattened(flat)
-        draws = jax.vmap(lambda one: density.position(one, starts.dtype))(values)
-        return ends.position, ends.value, hessians, ends.gradient_norm, draws
+        return Ends(ends.position, ends.value, hessians, ends.gradient_norm)
+
+    def positions(draws: Any) -> Any:
+        return jax.vmap(lambda one: density.position(one, config.precision))(density.unflattened(draws))
 
     def names(position: np.ndarray) -> list[tuple[str, float]]:
         at = density.constrain(jnp.asarray(position, jnp.result_type(float)))
         return list(zip(density.names, map(float, at), strict=True))
 
-    return names, jax.jit(of)
+    return Programs(over_block(search, _TOGETHER), jax.jit(positions), names)

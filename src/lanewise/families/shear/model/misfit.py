@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.engine.lanes import SharedOut, over_lanes
+from lanewise.engine.lanes import SharedOut, over_block
 from lanewise.engine.results import Goodness, Result
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import exposures
@@ -90,23 +90,12 @@ def _draws(problem: ShearProblem) -> SharedOut:
         shapes = jnp.stack([jnp.broadcast_to(jnp.asarray(psf, found.dtype), found.shape), found])
         return found, jnp.moveaxis(slopes, -1, 0), shapes
 
-    return _over_lanes(drawn)
+    return over_block(drawn, _TOGETHER)
 
 
 @functools.cache
 def _measures() -> SharedOut:
-    return _over_lanes(measure)
-
-
-def _over_lanes(function: Callable[..., Any]) -> SharedOut:
-    """The function over lanes, with a first argument that is False for a lane that only fills up the array."""
-
-    def unless_filling(counts: jax.Array, *arguments: Any) -> Any:
-        zeros = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(function, *arguments))
-        # One by one, a filling lane takes no time.
-        return jax.lax.cond(counts, function, lambda *_: zeros, *arguments)
-
-    return SharedOut(over_lanes(unless_filling, sequential=jax.default_backend() == "cpu", at_once=_TOGETHER))
+    return over_block(measure, _TOGETHER)
 
 
 @functools.lru_cache(maxsize=8)
