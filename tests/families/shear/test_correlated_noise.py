@@ -185,6 +185,12 @@ def test_contradictions_are_told(write: Write, changes: dict[str, Any], message:
         load(write(config={**config, "image": {**config["image"], **changes}}))
 
 
+def test_a_population_has_independent_pixels(write: Write) -> None:
+    population = {"galaxies": 12, "ellipticity": {"type": "BernsteinArmstrong", "sigma": 0.1}}
+    with pytest.raises(ManifestError, match="a population's pixels are independent; expected Gaussian, got Correlated"):
+        load(write(config={**scene(), "population": population}))
+
+
 def test_white_noise_keeps_its_identity_and_a_correlation_counts_by_content(write: Write, tmp_path: Path) -> None:
     np.save(tmp_path / "lags.npy", blurred())
     np.save(tmp_path / "same.npy", blurred())

@@ -307,6 +307,11 @@ def test_smaller_stamps_are_filled_up_and_masked(write: Write, tmp_path: Path) -
             {"config__psf": {"type": "PerExposure", "fwhm": 0.9, "pixel_scale": 0.3}},
             "the config's psf.type is PerExposure; add the column 'psf' to the table",
         ),
+        (
+            [{"id": 1, "image": "a.npy"}],
+            {"config__image__noise": {"type": "Correlated", "sigma": 1e-3, "correlation": "COSMOS"}},
+            "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated",
+        ),
         ([{"id": 1, "image": "a.npy"}], {"observations__mask": "a.npy"}, "names the files of each exposure"),
         ([{"id": 1, "image": "a.npy"}], {"observations__images": "a.npy"}, "expected 'images' (one for each object)"),
     ],

@@ -45,7 +45,7 @@ def _float64() -> None:
 
 def config(gal: dict[str, Any], psf: dict[str, Any]) -> dict[str, Any]:
     return {
-        "image": {"pixel_scale": 0.263, "size_x": 48, "size_y": 48, "noise": {"sigma": 1e-3}},
+        "image": {"pixel_scale": 0.263, "size_x": 48, "size_y": 48, "noise": {"sigma": 1e-3}, "accuracy": "strict"},
         "psf": psf,
         "gal": {"flux": 2.0, "shear": {"g1": NORMAL, "g2": NORMAL}, **gal},
     }
@@ -76,7 +76,7 @@ def expected(
 
 
 def errors(gal: dict[str, Any], psf: dict[str, Any], at: dict[str, float]) -> tuple[float, float, float]:
-    """Of `draw`, of the grid that a campaign takes, and of GalSim's own defaults, over the peak."""
+    """Of `draw`, of the strict grid that a campaign takes, and of GalSim's own defaults, over the peak."""
     true = expected(gal, psf, at)
     parsed = shear_config.parse(config({**gal, "ellipticity": {"e1": at["e1"], "e2": at["e2"]}}, psf))
     values = {**parsed.fixed, **at}
