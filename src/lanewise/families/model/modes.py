@@ -21,8 +21,8 @@ _DRAWS = 7
 _GRADIENT_NORM, _ITERATIONS = 1e-2, 60
 # Modes are distinct if they are further from each other than this, in standard deviations of each.
 _APART = 4.0
-# Data sets that are searched by one call.
-_TOGETHER = 64
+# Data sets that are searched by one call, which no signal interrupts.
+_TOGETHER = 16
 # A mode with at least this share of the mass is missed if it has less than this part of its share of the draws.
 _SHARE, _PART = 0.05, 0.2
 
