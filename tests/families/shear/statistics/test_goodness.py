@@ -27,10 +27,13 @@ ROOT = np.full((NY, NX), 1 / SIGMA)
 Of = Callable[..., Goodness | None]
 
 
-def _of(measured: Callable[..., Any], data: Any, root: Any = ROOT, slopes: Any = SLOPES) -> Goodness | None:
-    shapes, centres = _blob(9.2, 7.7)[None, None], np.array([[[9.2, 7.7]]])
-    found = measured(data[None], root[None], MODEL[None], slopes[:, None], shapes, centres)
-    return goodness(jax.device_get(found), (1, NY, NX), ("psf",))
+def _inputs(data: Any, root: Any = ROOT, slopes: Any = SLOPES) -> tuple[Any, ...]:
+    """Of `measure`, for one exposure and one filter."""
+    return data[None], root[None], MODEL[None], slopes[:, None], _blob(9.2, 7.7)[None, None], np.array([[[9.2, 7.7]]])
+
+
+def _of(measured: Callable[..., Any], *arrays: Any) -> Goodness | None:
+    return goodness(jax.device_get(measured(*_inputs(*arrays))), (1, NY, NX), ("psf",))
 
 
 @pytest.fixture
@@ -108,7 +111,10 @@ def test_slopes_that_depend_on_each_other_count_once(of: Of) -> None:
 def test_single_precision_gives_the_numbers_of_double_precision(of: Of) -> None:
     random = np.random.default_rng(2)
     data = MODEL + SIGMA * random.normal(size=MODEL.shape) + 5 * _blob(20.5, 4.5)
-    found, single = of(data), _of(jax.jit(measure), data)
+    found = of(data)
+    with jax.enable_x64(False):
+        assert jax.eval_shape(measure, *_inputs(data)).chi2.dtype == np.float32
+        single = _of(jax.jit(measure), data)
     assert found is not None
     assert single is not None
     assert (single.dof, single.peak_x, single.peak_y) == (found.dof, found.peak_x, found.peak_y)
