@@ -109,8 +109,8 @@ class Engine:
         ]
         self._infer(work, self.stages, parts)
         results = self._completed(work, [self._result(work, place) for place in range(len(chunk.realizations))])
-        widths = self._problem.prior_widths
-        return self._judged(work, [uninformative.mark_uninformative(result, widths) for result in results])
+        prior = self._problem.prior_widths
+        return self._judged(work, [uninformative.mark_uninformative(result, prior) for result in results])
 
     def _infer(self, work: Work, stages: Sequence[Stage], parts: Sequence[MemberAt]) -> None:
         """Fit members stage by stage; those for which the model is not accurate enough, again with a finer one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,13 @@ class SharedOut:
     def lower(self, *arguments: Any) -> Any:
         """The lowered single-device program for all lanes."""
         return self.jitted.lower(*arguments)
+
+
+def alike(kinds: Sequence[Hashable], size: int) -> Iterator[list[int]]:
+    """Numbers of items of one kind, at most `size` at a time."""
+    for kind in dict.fromkeys(kinds):
+        own = [at for at, other in enumerate(kinds) if other == kind]
+        yield from (own[first : first + size] for first in range(0, len(own), size))
 
 
 def over_block(function: Callable[..., Any], size: int) -> SharedOut:

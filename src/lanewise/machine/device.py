@@ -60,6 +60,7 @@ def _use_cache() -> None:
         # Without a cache, each run only compiles again (seconds).
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
+    # Small programs, too: a start compiles a hundred of them, which takes seconds.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # XLA's own sub-caches hold absolute paths and break when the directory moves.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.engine.lanes import SharedOut, over_block
+from lanewise.engine.lanes import SharedOut, alike, over_block
 from lanewise.families.model import trial
 from lanewise.families.model.config import ModelConfig
 from lanewise.families.model.problem import ModelProblem
@@ -64,14 +64,11 @@ def search(config: ModelConfig, data: Sequence[Mapping[str, np.ndarray]]) -> lis
     program = _programs(config).search
     found: dict[int, Ends] = {}
     shapes = [tuple((name, array.shape) for name, array in one.items()) for one in data]
-    for shape in dict.fromkeys(shapes):
-        own = [at for at, other in enumerate(shapes) if other == shape]
-        for first in range(0, len(own), _TOGETHER):
-            block = own[first : first + _TOGETHER]
-            padded = [data[at] for at in block + block[:1] * (_TOGETHER - len(block))]
-            stacked = {name: np.stack([one[name] for one in padded]) for name, _ in shape}
-            ends = jax.device_get(program(np.arange(_TOGETHER) < len(block), stacked))
-            found |= {at: Ends(*(np.asarray(array[i], np.float64) for array in ends)) for i, at in enumerate(block)}
+    for block in alike(shapes, _TOGETHER):
+        padded = [data[at] for at in block + block[:1] * (_TOGETHER - len(block))]
+        stacked = {name: np.stack([one[name] for one in padded]) for name in padded[0]}
+        ends = jax.device_get(program(np.arange(_TOGETHER) < len(block), stacked))
+        found |= {at: Ends(*(np.asarray(array[i], np.float64) for array in ends)) for i, at in enumerate(block)}
     return [found[at] for at in range(len(data))]
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.engine.lanes import SharedOut, over_block
+from lanewise.engine.lanes import SharedOut, alike, over_block
 from lanewise.engine.results import Goodness, Result
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import exposures
@@ -52,14 +52,10 @@ def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Conve
     found: list[Result] = [result for result, _ in fits]
     # Images of one model and of one number of exposures are drawn together.
     kinds = [(result.model, data["image"].shape) for result, data in fits]
-    for model, shape in dict.fromkeys(kinds):
-        own = [at for at, kind in enumerate(kinds) if kind == (model, shape)]
-        for first in range(0, len(own), _TOGETHER):
-            block = own[first : first + _TOGETHER]
-            for at, result in zip(
-                block, _judged(_of(shear_problem, model), [fits[i] for i in block], limit), strict=True
-            ):
-                found[at] = result
+    for block in alike(kinds, _TOGETHER):
+        own = _of(shear_problem, fits[block[0]][0].model)
+        for at, result in zip(block, _judged(own, [fits[at] for at in block], limit), strict=True):
+            found[at] = result
     return found
 
 

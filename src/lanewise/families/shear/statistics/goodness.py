@@ -23,8 +23,6 @@ from lanewise.engine.results import Goodness
 # A filter is not applied where a change of the latents takes all but this share of its power, or where less than the
 # second share of its power lies on pixels that count.
 _FREE, _INSIDE = 0.01, 0.25
-# What is looked for if no filter is given.
-_PIXEL = "pixel"
 
 
 class Measured(NamedTuple):
@@ -120,7 +118,7 @@ def goodness(found: Measured, shape: tuple[int, int, int], filters: Sequence[str
         peak_exposure=exposure,
         peak_x=x + 0.5,
         peak_y=y + 0.5,
-        peak_shape=(_PIXEL, *filters)[at],
+        peak_shape=("pixel", *filters)[at],
         peak_p=peak_p,
         prior_sigma=held**0.5,
         prior_p=prior_p,
