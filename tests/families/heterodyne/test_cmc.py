@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from lanewise import cli
 from lanewise.errors import ManifestError
 from lanewise.families.heterodyne import config, models, simulate
-from lanewise.families.heterodyne.cmc import build, quantities, sample
+from lanewise.families.heterodyne.cmc import build, predictive, quantities, sample
 from lanewise.families.heterodyne.cmc import prior as prior_numbers
 from lanewise.families.heterodyne.cmc.adjustment import adjustment
 from lanewise.families.heterodyne.cmc.posterior import Posterior
@@ -242,12 +242,15 @@ def test_a_sharded_campaign_tells_how_each_shard_went(tmp_path: Path) -> None:
     ages = [age for row in shards["table"] for age in row["ages"]]
     assert ages == sorted(ages)
     assert shards["disagreement"]["p_value"] > 1e-3
+    assert shards["table"][shards["worst"]]["means"]["J"] == pytest.approx(nlsq["J"], rel=0.2)
     assert RUN.invoke(cli.app, ["aggregate", path]).exit_code == 0
     row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[0]
     assert (row["cmc_combination"], row["cmc_shards"]) == ("exact", 3)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "NLSQ against CMC" in page
     assert "draws of the posterior (blue)" in page
+    assert "what each of the shards says" in page
+    assert "where 95 % of new values fall" in page
     assert "1 of 1 pairs of a task and a quantity that the data determine agree" in page
 
 
@@ -363,3 +366,37 @@ def test_every_sampler_agrees_with_numpyros_nuts_in_the_users_parameters(sampler
             other = np.asarray(theirs[name])
             assert abs(draws.mean() - other.mean()) < 0.1 * other.std(), name
             assert draws.std() == pytest.approx(other.std(), rel=0.05), name
+
+
+def test_new_values_fall_where_the_posterior_predicts_them(static: Fitted) -> None:
+    finish, found, problem, data, settings = static
+    rng = np.random.default_rng(0)
+    positions = np.asarray(data["start"]) + 0.02 * rng.normal(size=(2, 300, problem.layout.size))
+    draws = quantities.of_positions(problem, positions, data, settings, 0)
+    cuts = predictive.predicted(finish, found, draws)
+    # By hand, from the model in NumPy.
+    t, by = finish.data.ages("window"), settings.model.definitions
+    every = {name: values.reshape(-1) for name, values in draws.items()}
+    modelled = np.stack(
+        [
+            models.correlation(
+                "static",
+                np.array([every[name][k] for name in STATIC.model.names]),
+                t,
+                STATIC.q,
+                STATIC.dt,
+                np.array(STATIC.phi),
+                np.full(3, every["contrast"][k]),
+                np.full(3, every["offset"][k]),
+                by,
+            )
+            for k in range(600)
+        ]
+    )[:, :, found.bands.cut_frames]
+    known = np.isfinite(cuts.means)
+    assert known.any()
+    assert known[:, 0, 1:].all()
+    np.testing.assert_allclose(cuts.means[known], modelled.mean(axis=0)[known], rtol=1e-9)
+    np.testing.assert_allclose(cuts.sds[known], modelled.std(axis=0)[known], rtol=1e-6)
+    noise = np.mean(every["noise"] ** 2) * finish.noise.factor(len(t))[:, found.bands.cut_frames] ** 2
+    np.testing.assert_allclose(cuts.new_sds[known], np.sqrt(modelled.var(axis=0) + noise)[known], rtol=1e-6)

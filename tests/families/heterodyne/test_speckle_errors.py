@@ -10,16 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from lanewise.errors import DataError
 from lanewise.families.heterodyne import c2, config, simulate, speckle
 from lanewise.families.heterodyne.c2 import Definitions
+from lanewise.families.heterodyne.cmc import build, split
+from lanewise.families.heterodyne.cmc.disagreement import of_scores
 from lanewise.families.heterodyne.data import TwoTimeData, without_diagonal
+from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.nlsq import coordinates, frames, kernel, noise, replicates, speckle_errors
+from lanewise.families.heterodyne.nlsq import fit as fits
 from lanewise.families.heterodyne.nlsq.fit import fit
 from lanewise.families.heterodyne.nlsq.replicates import N_PARTS, PIXELS, Fitted
 from lanewise.families.heterodyne.nlsq.result import FitResult
 from lanewise.families.heterodyne.nlsq.scene import Scene
+from lanewise.families.heterodyne.nlsq.speckle_errors import Detector
 from lanewise.families.heterodyne.nlsq.two_component import TwoComponents
 
 WHERE = simulate.Experiment()
@@ -114,16 +120,16 @@ def short_fit() -> Fitted:
     box = [np.log(P["f0"]) if name == "f0" else P[name] for name in coordinates.BOX_NAMES]
     shape = (2, 12, 12)
     data = kernel.pairs(np.ones(shape), np.ones(shape), seed=0)
-    used = frames.look(noise_matrices(2, 12, 0), np.ones(shape, bool)).used
     scene = Scene(t, SHORT.dt, SHORT.q, np.array(SHORT.phi))
     flow = replicates.flow(MODEL, MODEL.physics.vector(P), scene)
-    parts = (data, scene, gauge, np.full(2, 1 / 3), np.full(3, 1 / 3), np.ones(shape), used, flow)
+    parts = (data, scene, gauge, np.full(2, 1 / 3), np.full(3, 1 / 3), np.ones(shape), flow)
     return Fitted(*jax.tree.map(jnp.asarray, (coordinates.from_box(jnp.array(box), gauge), *parts)))
 
 
 @cache
 def short_tables() -> replicates.Tables:
-    return replicates.simulate(short_fit(), jax.random.key(1), MODEL, sequential=True)
+    used = jnp.asarray(frames.look(noise_matrices(2, 12, 0), np.ones((2, 12, 12), bool)).used)
+    return replicates.simulate(short_fit(), used, jax.random.key(1), MODEL, sequential=True)
 
 
 @pytest.mark.slow
@@ -314,3 +320,50 @@ def test_speckle_errors_hold_with_one_angle_and_in_each_scaling_mode(phi: tuple[
     print(np.std(z, axis=0), np.mean(z, axis=0))
     # The root mean square of 24 values is good to 14 %; four of these.
     assert np.all(np.abs(np.sqrt(np.mean(np.square(z), axis=0)) - 1) < 0.58)
+
+
+def test_the_scores_of_parts_of_the_data_add_up_to_those_of_all() -> None:
+    fit = short_fit()
+    parts = split.split(fit.data, 3, "random", seed=5)
+    each = replicates.shard_scores(fit, [one.pairs for one in parts], jax.random.key(1), MODEL, sequential=True)
+    assert each.shape[1] == 3
+    np.testing.assert_allclose(each.sum(axis=1), short_tables().scores, rtol=1e-9, atol=1e-9)
+    detector = Detector((3000.0, 1000.0), 3.0, 0.5)
+    height, basis = np.full(2, 1 / 3), np.ones((2, 1))
+    scores = speckle_errors.replicated(each, detector, height, basis)
+    whole = speckle_errors._joint(short_tables().scores, height, basis)
+    scale = PIXELS / np.array(detector.pixels)
+    covariance = np.einsum("a,p,larpk,larpm->km", scale, 2.0 ** np.arange(N_PARTS), whole, whole) / len(scores)
+    found = scores.sum(axis=1).T @ scores.sum(axis=1) / len(scores)
+    # The parts of a replicate, and its angles, are uncorrelated; in 512 replicates they nearly are.
+    np.testing.assert_allclose(np.diag(found), np.diag(covariance), rtol=0.3)
+
+
+def moved(where: simulate.Experiment, matrices: np.ndarray) -> dict[str, float]:
+    """How likely a larger disagreement of four shards is, split by random and by age, if the model is right."""
+    data = TwoTimeData(np.stack([without_diagonal(one) for one in matrices]), where.q, where.dt, np.array(where.phi))
+    few = {"candidates": 64, "starts": 8, "polish": 4, "hops": 4, "agreement": 2}
+    noise = {"noise": "speckle", "pixels": 4000}
+    finish = fits.prepared(data, config.checked({"model": {"type": "static"}, "errors": noise, "fit": few}))
+    found = fits.fitted(finish)
+    problem, whole = build.posterior(finish, found)
+    p_values = {}
+    for by in ("random", "age"):
+        each = build.shard_data(whole, split.split(whole["pairs"], 4, by, seed=1))
+        moves = build.shard_moves(problem, each, finish, found)
+        p_values[by] = of_scores(*moves, np.random.default_rng(0)).p_value
+    return p_values
+
+
+@pytest.mark.slow
+def test_shards_disagree_as_the_speckle_noise_says() -> None:
+    where = simulate.Experiment(n_frames=32, dt=10 / 32, model=MODELS["static"])
+    detector = simulate.Detector(pixels=4000, modes=3, flux=5.0)
+    found = [moved(where, speckle.simulate(where.model.example, where, detector, seed)) for seed in range(40)]
+    for by in ("random", "age"):
+        assert stats.kstest([one[by] for one in found], "uniform").pvalue > 1e-3, by
+    # Another rate in the second half of the window: shards of different ages differ, random ones do not.
+    halves = [speckle.simulate({**where.model.example, "D0": d0}, where, detector, 1) for d0 in (1.8e4, 2.2e4)]
+    age = np.add.outer(np.arange(32), np.arange(32)) / 2
+    changed = moved(where, np.where(age < 16, *halves))
+    assert changed["age"] < 0.01 < changed["random"]

@@ -7,7 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from lanewise.errors import NOT_CONVERGED
-from lanewise.families.heterodyne import curves, draw_figures, figures, report
+from lanewise.families.heterodyne import cmc_result, curves, draw_figures, figures, report
 from lanewise.families.heterodyne import summary as table
 from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.report import Survey
@@ -24,6 +24,8 @@ from lanewise.storage.record import Record
 
 # Number of fits that the report shows.
 _WORST = 3
+# Samplers whose draws have an order.
+_CHAINS = ("hmc", "nuts")
 
 
 def survey(record: Record, summary: pd.DataFrame, damaged: tuple[DamagedChunk, ...] = ()) -> Survey:
@@ -99,9 +101,35 @@ def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
         (f"rates-{result.run_id}", rates, curves.rates(result.task, arrays, MODELS[result.model].rates)),
         (f"maps-{result.run_id}", maps, figures.worst_maps(result.task, arrays)),
     ]
-    if result.content.get("cmc", {}).get("means"):
-        corner = f"{result.task}: draws of the posterior (blue), and the fit with its error (orange)."
-        found.append((f"corner-{result.run_id}", corner, draw_figures.corner(result.task, arrays, _fitted(result))))
+    return found + _of_draws(result)
+
+
+def _of_draws(result: TaskResult) -> list[tuple[str, str, Picture]]:
+    """Plots of the draws of a posterior; none if there are none."""
+    cmc, arrays, task, run_id = result.content.get("cmc", {}), result.arrays, result.task, result.run_id
+    if not cmc.get("means"):
+        return []
+    labels = MODELS[result.model].headline
+    corner = f"{task}: draws of the posterior (blue), and the fit with its error (orange)."
+    predicted = (
+        f"{task}: the same cuts by the posterior: the model with one standard deviation (dark), and where 95 % of new "
+        f"values fall (light). {curves.share_predicted(arrays):.1%} of the values do."
+    )
+    found = [
+        (f"corner-{run_id}", corner, draw_figures.corner(task, arrays, _fitted(result))),
+        (f"predicted-{run_id}", predicted, curves.predicted(task, arrays)),
+    ]
+    if cmc["sampler"] in _CHAINS:
+        draws = {label: arrays[f"{cmc_result.DRAWS}{name}"] for name, label in labels.items()}
+        found.append((f"traces-{run_id}", f"{task}: the chains.", draw_figures.traces(task, draws)))
+    if (parts := cmc.get("shards")) is None or parts["worst"] is None:
+        return found
+    told = f"{task}: what each of the shards says, with its standard deviation, and all data (orange band)."
+    found.append((f"shards-{run_id}", told, draw_figures.shards(task, cmc, labels)))
+    if parts["table"][parts["worst"]]["sampler"] in _CHAINS:
+        draws = {label: arrays[f"{cmc_result.SHARD}{name}"] for name, label in labels.items()}
+        told = f"{task}: the chains of shard {parts['worst']}, whose sampling is the worst."
+        found.append((f"shard-traces-{run_id}", told, draw_figures.traces(f"shard-{task}", draws)))
     return found
 
 

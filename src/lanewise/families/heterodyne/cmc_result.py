@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 LEVELS = (50, 68, 90, 95)
 # Prefixes of arrays of the NPZ, of shape (chain, draw).
-DRAWS, STATS = "draws_", "stats_"
+DRAWS, STATS, SHARD = "draws_", "stats_", "shard_draws_"
+# The correlation along the cuts of the fit: mean and standard deviation, and the latter of a new value.
+CUTS, CUTS_SDS, CUTS_NEW_SDS = "cuts_cmc", "cuts_cmc_sds", "cuts_cmc_new_sds"
 _FLAGS = ("diverging",)
 
 
@@ -69,6 +72,7 @@ def _shards(sharding: Sharding, t: np.ndarray) -> dict[str, Any]:
         "refits": sharding.refits,
         "lost": [k for k, one in enumerate(reports) if not one.used],
         "flagged": [k for k, one in enumerate(reports) if one.result.status is not LaneStatus.OK],
+        "worst": _worst(sharding),
         "disagreement": None if found is None else asdict(found),
         "table": [
             {
@@ -76,10 +80,24 @@ def _shards(sharding: Sharding, t: np.ndarray) -> dict[str, Any]:
                 "points": shard.n_points,
                 "ages": np.interp(shard.frames, np.arange(len(t)), t).tolist(),
                 **_report(report),
+                "means": {name: float(values.mean()) for name, values in draws.items()},
+                "sds": {name: float(values.std(ddof=1)) for name, values in draws.items()},
             }
-            for k, (shard, report) in enumerate(zip(sharding.shards, reports, strict=True))
+            for k, (shard, report, draws) in enumerate(zip(sharding.shards, reports, sharding.draws, strict=True))
         ],
     }
+
+
+def _worst(sharding: Sharding) -> int | None:
+    """The shard with draws whose own sampling is worst: by its status, then R̂ or k̂."""
+
+    def doubt(k: int) -> tuple[int, float]:
+        result = sharding.reports[k].result
+        found = result.diagnostics
+        r_hat = max((one for one in found.rhat.values() if one is not None), default=-math.inf)
+        return int(result.status), r_hat if found.khat is None else found.khat
+
+    return max((k for k, draws in enumerate(sharding.draws) if draws), key=doubt, default=None)
 
 
 def _report(report: ShardReport) -> dict[str, Any]:
@@ -97,10 +115,15 @@ def _report(report: ShardReport) -> dict[str, Any]:
     }
 
 
-def arrays(result: Result) -> dict[str, np.ndarray]:
-    """Draws and sampler statistics for the NPZ, float64."""
+def arrays(sampled: Sampled) -> dict[str, np.ndarray]:
+    """Draws, those of the worst shard, sampler statistics, and the correlation that they predict; for the NPZ."""
+    result, sharding, cuts = sampled.result, sampled.sharding, sampled.predicted
     named = {f"{DRAWS}{name}": values for name, values in result.posterior.items()}
     named |= {f"{STATS}{name}": values for name, values in result.stats.items()}
+    if cuts is not None:
+        named |= {CUTS: cuts.means, CUTS_SDS: cuts.sds, CUTS_NEW_SDS: cuts.new_sds}
+    if sharding is not None and (worst := _worst(sharding)) is not None:
+        named |= {f"{SHARD}{name}": values for name, values in sharding.draws[worst].items()}
     return {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lanewise.families.heterodyne.cmc_result import CUTS, CUTS_NEW_SDS, CUTS_SDS
 from lanewise.families.heterodyne.figures import titles_of
 from lanewise.report.canvas import PALETTE, Picture, drawn
 
@@ -19,6 +20,8 @@ _COLOURS = ("g1", "g2", "third", "fourth")
 _COLUMNS = 3
 # Points per curve.
 _POINTS = 60
+# Half of the range of 95 % of a normal distribution [standard deviation].
+_TAIL_95 = 1.96
 
 
 def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> Picture:
@@ -28,6 +31,21 @@ def cuts(task: str, arrays: Mapping[str, np.ndarray]) -> Picture:
         arrays: those of the fit's NPZ.
     """
     return drawn(f"cuts-{task}", partial(_cuts, arrays), size=(9.6, 3.3))
+
+
+def predicted(task: str, arrays: Mapping[str, np.ndarray]) -> Picture:
+    """As `cuts`, by the posterior: the model with one standard deviation, and where 95 % of new values fall.
+
+    Args:
+        arrays: those of the NPZ of a sampled fit.
+    """
+    return drawn(f"predicted-{task}", partial(_predicted, arrays), size=(9.6, 3.3))
+
+
+def share_predicted(arrays: Mapping[str, np.ndarray]) -> float:
+    """Share of the values along the cuts that are where 95 % of new values fall."""
+    off = np.abs(arrays["cuts_data"] - arrays[CUTS]) / arrays[CUTS_NEW_SDS]
+    return float(np.mean(off[np.isfinite(off)] < _TAIL_95))
 
 
 def rates(task: str, arrays: Mapping[str, np.ndarray], labels: Sequence[str]) -> Picture:
@@ -41,24 +59,44 @@ def rates(task: str, arrays: Mapping[str, np.ndarray], labels: Sequence[str]) ->
 
 
 def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
+    for axes, at, later, lag, colour, label in _panels(arrays, figure):
+        values, errors = (arrays[name][*at, later] for name in ("cuts", "cuts_errors"))
+        _band(axes, lag, values, errors, colour, label)
+    figure.axes[-1].legend(fontsize=8)
+
+
+def _predicted(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
+    for axes, at, later, lag, colour, label in _panels(arrays, figure):
+        values, errors, new = (arrays[name][*at, later] for name in (CUTS, CUTS_SDS, CUTS_NEW_SDS))
+        _band(axes, lag, values, errors, colour, label)
+        half = _TAIL_95 * new
+        axes.fill_between(lag, values - half, values + half, color=colour, alpha=0.12, linewidth=0)
+    figure.axes[-1].legend(fontsize=8)
+
+
+def _panels(
+    arrays: Mapping[str, np.ndarray], figure: Figure
+) -> Iterator[tuple[Axes, tuple[int, int], np.ndarray, np.ndarray, str, str]]:
+    """Draw the data of each cut.
+
+    Yields:
+        The panel, angle and number of the cut, the frames that are shown and their lag [s], its colour and its label.
+    """
     figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
     t, titles = arrays["t"], titles_of(arrays)
     shown = np.unique(np.linspace(0, len(titles) - 1, min(len(titles), _COLUMNS)).astype(int))
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    panels[0].set_ylabel("c2")
     for axes, angle in zip(panels, shown, strict=True):
-        for cut, frame in enumerate(arrays["cut_frames"].astype(int)):
-            colour = PALETTE[_COLOURS[cut % len(_COLOURS)]]
-            later = np.arange(frame + 1, len(t))
-            later = later[np.unique(np.geomspace(1, len(later), _POINTS).astype(int) - 1)] if len(later) else later
-            lag = t[later] - t[frame]
-            axes.plot(lag, arrays["cuts_data"][angle, cut, later], ".", color=colour, markersize=3)
-            values, errors = (arrays[name][angle, cut, later] for name in ("cuts", "cuts_errors"))
-            _band(axes, lag, values, errors, colour, f"age {t[frame]:.3g} s")
         axes.set_xscale("log")
         axes.set_title(titles[angle], fontsize=9)
         axes.set_xlabel("lag [s]")
-    panels[0].set_ylabel("c2")
-    panels[-1].legend(fontsize=8)
+        for cut, frame in enumerate(arrays["cut_frames"].astype(int)):
+            later = np.arange(frame + 1, len(t))
+            later = later[np.unique(np.geomspace(1, len(later), _POINTS).astype(int) - 1)] if len(later) else later
+            lag, colour = t[later] - t[frame], PALETTE[_COLOURS[cut % len(_COLOURS)]]
+            axes.plot(lag, arrays["cuts_data"][angle, cut, later], ".", color=colour, markersize=3)
+            yield axes, (int(angle), cut), later, lag, colour, f"age {t[frame]:.3g} s"
 
 
 def _rates(arrays: Mapping[str, np.ndarray], labels: Sequence[str], figure: Figure) -> None:

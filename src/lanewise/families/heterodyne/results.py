@@ -84,7 +84,7 @@ def fitted(
     doubts = list(fit.warnings)
     arrays = _arrays(task, data, fit)
     if sampled is not None:
-        arrays |= cmc_result.arrays(sampled.result)
+        arrays |= cmc_result.arrays(sampled)
         if sampled.result.status is not LaneStatus.OK:
             doubts.append(f"sampling: {sampled.result.reason.rstrip('.')}")
     status = LaneStatus.NOT_CONVERGED if doubts else LaneStatus.OK

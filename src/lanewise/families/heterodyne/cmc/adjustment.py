@@ -23,15 +23,24 @@ def adjustment(tangent: np.ndarray, curvature: np.ndarray, score: np.ndarray, va
         variance: of a value of weight 1.
     """
     own = tangent.T @ curvature @ tangent
-    scale = 1 / np.sqrt(np.where(np.diag(own) > 0, np.diag(own), 1.0))
-    values, vectors = np.linalg.eigh(own * np.outer(scale, scale))
-    known = values > _NULL * values.max()
-    # Coordinates z of the determined directions, in which H is 1: moves = to_moves z, z = to_z moves.
-    roots = np.sqrt(values[known])
-    to_moves = scale[:, None] * vectors[:, known] / roots
-    to_z = (vectors[:, known] * roots).T / scale
+    to_moves, to_z = _determined(own)
     spread, axes = np.linalg.eigh(to_moves.T @ tangent.T @ score @ tangent @ to_moves)
     shrink = axes * np.sqrt(variance / spread) @ axes.T
     of_moves = np.eye(len(own)) + to_moves @ (shrink - np.eye(len(shrink))) @ to_z
     back = np.linalg.pinv(tangent)
     return np.asarray(np.eye(len(curvature)) + tangent @ (of_moves - np.eye(len(own))) @ back)
+
+
+def inverse(tangent: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+    """The inverse of a curvature within the tangent space, as far as it is determined; arguments as above."""
+    to_moves, _ = _determined(tangent.T @ curvature @ tangent)
+    return np.asarray(tangent @ to_moves @ to_moves.T @ tangent.T)
+
+
+def _determined(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates z of the determined directions, in which the curvature is 1: moves = to_moves z, z = to_z moves."""
+    scale = 1 / np.sqrt(np.where(np.diag(curvature) > 0, np.diag(curvature), 1.0))
+    values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
+    known = values > _NULL * values.max()
+    roots = np.sqrt(values[known])
+    return scale[:, None] * vectors[:, known] / roots, (vectors[:, known] * roots).T / scale

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanewise.families.heterodyne.cmc import likelihood, support
-from lanewise.families.heterodyne.cmc.adjustment import adjustment
+from lanewise.families.heterodyne.cmc import adjustment, likelihood, support
 from lanewise.families.heterodyne.cmc.posterior import Posterior
 from lanewise.families.heterodyne.cmc.prior import priors
 from lanewise.families.heterodyne.cmc.split import Shard
@@ -54,7 +53,7 @@ def posterior(finish: Finish, fit: FitResult) -> tuple[Posterior, dict[str, Any]
     data["start"] = start
     found = Posterior(layout, _label(finish, fit), adjusted=fit.speckle is not None)
     if fit.speckle is not None:
-        data |= _adjusted(found, data, fit.speckle.score, fit.ssr / (fit.n_data - fit.n_free))
+        data |= _adjusted(found, data, fit.speckle.score, _variance(fit))
     return found, data
 
 
@@ -77,21 +76,71 @@ def joined(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**each[0], "pairs": found, "n_data": n_data, "share": jnp.float64(1.0)}
 
 
+def shard_moves(
+    problem: Posterior, each: Sequence[Mapping[str, Any]], finish: Finish, fit: FitResult
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far each shard would move the headline values from the fit of all data, in these data and in simulated ones.
+
+    Args:
+        each: `shard_data`; the fit has speckle noise.
+
+    Returns:
+        Shapes (shard, n) and (simulation, shard, n).
+    """
+    whole = each[0]
+    tangent, _ = _moves(problem, whole)
+    curvatures = np.stack([_curvature(problem, data) for data in each])
+    inverse = adjustment.inverse(tangent, curvatures.sum(axis=0))
+    simulated = finish.shard_scores(fit, [data["pairs"] for data in each])
+    # The fit of all data moves with all scores: what is left of a shard's score is that at this fit.
+    simulated = simulated - np.einsum("knm,sm->skn", curvatures, simulated.sum(axis=1) @ inverse)
+    observed = np.stack([_score(problem, data) for data in each])
+    x = problem.unknowns(whole["start"], whole).x
+    slopes = np.asarray(jax.jacfwd(lambda x: problem.layout.model.report(x, whole["gauge"])[1])(x))
+    to_headline = len(each) * slopes @ inverse[: len(x)]
+    return observed @ to_headline.T, simulated @ to_headline.T
+
+
 def _adjusted(problem: Posterior, data: Mapping[str, Any], score: np.ndarray, variance: float) -> dict[str, jax.Array]:
     """Centre and matrix of the likelihood's adjustment to noise that frames share, at the start."""
+    tangent, centre = _moves(problem, data)
+    matrix = adjustment.adjustment(tangent, _curvature(problem, data), score, variance)
+    return {"centre": centre, "adjust": jnp.asarray(matrix)}
+
+
+def _moves(problem: Posterior, data: Mapping[str, Any]) -> tuple[np.ndarray, jax.Array]:
+    """How coordinates and coefficients move with the position at the start, as columns, and their values there."""
 
     def flat(position: jax.Array) -> jax.Array:
         at = problem.unknowns(position, data)
         return jnp.concatenate([at.x, at.coefficients.reshape(-1)])
 
+    # The last number of a position is the noise.
+    return np.asarray(jax.jacfwd(flat)(data["start"]))[:, :-1], flat(data["start"])
+
+
+def _curvature(problem: Posterior, data: Mapping[str, Any]) -> np.ndarray:
+    """That of the residuals by coordinates and coefficients, at the start."""
     at = problem.unknowns(data["start"], data)
     args = data["pairs"], data["scene"], data["gauge"]
     contrast = data["basis"] @ at.coefficients[0]
-    curvature = likelihood.joint(problem.layout.model, at.x, contrast, data["basis"], *args)
-    # The last number of a position is the noise.
-    tangent = np.asarray(jax.jacfwd(flat)(data["start"]))[:, :-1]
-    matrix = adjustment(tangent, np.asarray(curvature), score, variance)
-    return {"centre": flat(data["start"]), "adjust": jnp.asarray(matrix)}
+    return np.asarray(likelihood.joint(problem.layout.model, at.x, contrast, data["basis"], *args))
+
+
+def _score(problem: Posterior, data: Mapping[str, Any]) -> np.ndarray:
+    """That of the residuals by coordinates and coefficients, at the start."""
+    at = problem.unknowns(data["start"], data)
+
+    def half(x: jax.Array, coefficients: jax.Array) -> jax.Array:
+        scales = (data["basis"] @ one for one in coefficients)
+        return -0.5 * likelihood.ssr(problem.layout.model, x, *scales, data["pairs"], data["scene"], data["gauge"])
+
+    slopes = jax.grad(half, argnums=(0, 1))(at.x, at.coefficients)
+    return np.concatenate([np.asarray(part).reshape(-1) for part in slopes])
+
+
+def _variance(fit: FitResult) -> float:
+    return fit.ssr / (fit.n_data - fit.n_free)
 
 
 def _label(finish: Finish, fit: FitResult) -> Label | None:

@@ -56,6 +56,13 @@ def of_positions(
     return {name: values.reshape(shape) for name, values in found.items()}
 
 
+def headline(problem: Posterior, positions: np.ndarray, data: Data) -> dict[str, np.ndarray]:
+    """The values of `Model.headline` by name, each of the shape of `positions` without its last axis."""
+    _, found, *_ = _reported(jnp.asarray(positions.reshape(-1, positions.shape[-1])), data, problem)
+    names = problem.layout.model.physics.headline
+    return {name: np.asarray(one).reshape(positions.shape[:-1]) for name, one in zip(names, found.T, strict=True)}
+
+
 def _half(free: tuple[bool, ...], name: str) -> tuple[bool, ...]:
     n = len(free) // 2
     return free[:n] if name == "contrast" else free[n:]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lanewise.engine.results import Result
 from lanewise.errors import DataError
 from lanewise.families.heterodyne.cmc import build, quantities, runs, sharded, split
-from lanewise.families.heterodyne.cmc.disagreement import Disagreement
+from lanewise.families.heterodyne.cmc.disagreement import Disagreement, of_scores
+from lanewise.families.heterodyne.cmc.posterior import Posterior
+from lanewise.families.heterodyne.cmc.predictive import Predicted, predicted
 from lanewise.families.heterodyne.cmc.sharded import Attempt, Combination, Sharded, ShardReport
 from lanewise.families.heterodyne.cmc.split import Shard
 from lanewise.families.heterodyne.nlsq.finish import Finish
 from lanewise.families.heterodyne.nlsq.result import FitResult
 from lanewise.families.heterodyne.sampling import ShardBy
+from lanewise.manifest.problem import Data
 from lanewise.manifest.protocols import Keeper
 
 
@@ -24,6 +29,7 @@ class Sharding:
 
     Attributes:
         shards, reports: what each shard has, and how its sampling went.
+        draws: of the headline values of each shard, shape (chain, draw); empty if there are none.
         disagreement: None if fewer than two shards are in the consensus.
         refits: proposals that were fitted to weighted draws.
     """
@@ -31,6 +37,7 @@ class Sharding:
     by: ShardBy
     shards: tuple[Shard, ...]
     reports: tuple[ShardReport, ...]
+    draws: tuple[Mapping[str, np.ndarray], ...]
     disagreement: Disagreement | None
     refits: int
 
@@ -44,6 +51,7 @@ class Sampled:
         attempts: the samplers that ran; the last one made the draws.
         label: the labelling rule that is part of the prior's support; None for none.
         n_unknowns: number of unknowns that were sampled.
+        predicted: the correlation along the cuts of the fit; None without draws.
         combination: how the data were used.
         sharding: None if they are in one posterior.
     """
@@ -52,6 +60,7 @@ class Sampled:
     attempts: tuple[Attempt, ...]
     label: str | None
     n_unknowns: int
+    predicted: Predicted | None
     combination: Combination = "not sharded"
     sharding: Sharding | None = None
 
@@ -71,26 +80,35 @@ def sample(finish: Finish, fit: FitResult, keeper: Keeper | None = None) -> Samp
     def told(positions: np.ndarray) -> dict[str, np.ndarray]:
         return quantities.of_positions(problem, positions, data, config, config.cmc.seed)
 
+    def finished(result: Result, attempts: tuple[Attempt, ...], **more: Any) -> Sampled:
+        curves = predicted(finish, fit, result.posterior) if result.posterior else None
+        return Sampled(result, attempts, problem.label, problem.layout.size, curves, **more)
+
     n_shards = config.cmc.shards_of(fit.n_data)
     if n_shards == 1:
         names = runs.stages(config.cmc.sampler)
-        result, attempts = sharded.sampled(
-            problem, names, {0: data}, config.cmc, told, sequential=sequential, keeper=keeper
+        return finished(
+            *sharded.sampled(problem, names, {0: data}, config.cmc, told, sequential=sequential, keeper=keeper)
         )
-        return Sampled(result, attempts, problem.label, problem.layout.size)
     if fit.n_data < n_shards * problem.layout.size:
         raise DataError(
             f"{finish.data.source or 'these data'}: {n_shards} shards of {fit.n_data} values have fewer values "
             f"than the {problem.layout.size} unknowns; use {fit.n_data // problem.layout.size} shards at most"
         )
     shards = split.split(data["pairs"], n_shards, config.cmc.shard_by, config.cmc.seed)
-    whole = Sharded(
-        problem, build.shard_data(data, shards), build.joined, told, config.cmc, sequential=sequential, keeper=keeper
-    )
-    found = whole.sample()
+    each = build.shard_data(data, shards)
+    found = Sharded(problem, each, build.joined, told, config.cmc, sequential=sequential, keeper=keeper).sample()
     disagreement = found.disagreement
-    if disagreement is not None and problem.adjusted:
-        # The simulations are of independent noise; shards of frames share speckle noise.
-        disagreement = replace(disagreement, expected=None, p_value=None)
-    sharding = Sharding(config.cmc.shard_by, tuple(shards), found.shards, disagreement, found.refits)
-    return Sampled(found.result, found.attempts, problem.label, problem.layout.size, found.combination, sharding)
+    if fit.speckle is not None:
+        moves = build.shard_moves(problem, each, finish, fit)
+        disagreement = of_scores(*moves, np.random.default_rng(config.cmc.seed))
+    draws = tuple(_headline(problem, report.result, data) for report in found.shards)
+    sharding = Sharding(config.cmc.shard_by, tuple(shards), found.shards, draws, disagreement, found.refits)
+    return finished(found.result, found.attempts, combination=found.combination, sharding=sharding)
+
+
+def _headline(problem: Posterior, result: Result, data: Data) -> dict[str, np.ndarray]:
+    """The headline values of a shard's draws."""
+    if not result.posterior:
+        return {}
+    return quantities.headline(problem, np.stack(list(result.posterior.values()), axis=-1), data)

@@ -81,6 +81,13 @@ def from_box(p: jax.Array, gauge: Gauge) -> jax.Array:
     return jnp.stack([*reference, *sample, *drift, log_f0 - f1 * (gauge.f2 - gauge.t_mid), f1, f3, phi0])
 
 
+def from_parameters(parameters: jax.Array, gauge: Gauge) -> jax.Array:
+    """Coordinates, shape (13,), of the 14 parameters."""
+    f0, f1, f2 = parameters[9:12]
+    log_f0 = jnp.log(jnp.maximum(f0, _F0_FLOOR)) + f1 * (gauge.f2 - f2)
+    return from_box(jnp.concatenate([parameters[:9], jnp.stack([log_f0, f1]), parameters[12:]]), gauge)
+
+
 def limited(x: jax.Array, p: jax.Array, gauge: Gauge, box: Box) -> jax.Array:
     """The coordinates with an amplitude of the share that some f2 within its bounds allows."""
     f1 = p[10]

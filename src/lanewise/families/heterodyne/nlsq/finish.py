@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -26,6 +26,7 @@ from lanewise.families.heterodyne.nlsq import (
 from lanewise.families.heterodyne.nlsq.bands import Bands, Minimum
 from lanewise.families.heterodyne.nlsq.fit_model import FitSetting
 from lanewise.families.heterodyne.nlsq.frames import Shared
+from lanewise.families.heterodyne.nlsq.kernel import FramePairs
 from lanewise.families.heterodyne.nlsq.noise import Noise
 from lanewise.families.heterodyne.nlsq.replicates import Fitted
 from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
@@ -186,28 +187,19 @@ class Finish:
     def _speckle(self, best: Search, estimates: Estimates, plain: Uncertainty, shared: Shared) -> SpeckleNoise:
         """The speckle noise behind the residuals."""
         given, problem = self.searcher.settings.errors, self.searcher.problem
-        contrast = np.maximum(_values(estimates.contrast), 0.0)
+        contrast = _heights(estimates)
         pixels, flux = None if given.pixels is None else np.full(len(contrast), given.pixels), given.flux
         if self.detector is not None:
             pixels, flux = np.array(self.detector.pixels), self.detector.flux
         elif pixels is None and shared.z <= speckle_errors.SHARED_Z:
             pixels = self.data.n_pixels
-        mean = max(float(contrast.mean()), 1e-12)
-        modes = speckle_errors.mode_weights(mean, given.modes)
-        fitted = Fitted(
-            jnp.asarray(best.x),
-            problem.data,
-            problem.scene,
-            problem.gauge,
-            jnp.asarray(contrast),
-            jnp.asarray(modes),
-            jnp.asarray(np.sqrt(self.weights)),
+        tables = replicates.simulate(
+            self._replicas(np.asarray(best.x), estimates),
             jnp.asarray(shared.used),
-            replicates.flow(self.where.model, estimates.vector, problem.scene),
+            self._replicas_key,
+            self.where.model,
+            sequential=self.searcher.sequential,
         )
-        seed = self.searcher.settings.fit.seed
-        (key,) = keys.lane_keys(root_seed=seed, seeds=[0], purpose=keys.Purpose.INFERENCE, units=[0])
-        tables = replicates.simulate(fitted, key, self.where.model, sequential=self.searcher.sequential)
         return speckle_errors.judge(
             tables,
             shared=shared,
@@ -215,11 +207,61 @@ class Finish:
             contrast=contrast,
             basis=np.asarray(problem.scaling.basis),
             inverse=plain.inverse,
-            modes=1 / mean if given.modes is None else given.modes,
+            modes=1 / _mean(contrast) if given.modes is None else given.modes,
             pixels=pixels,
             flux=flux,
             source=self._source,
         )
+
+    def shard_scores(self, fit: FitResult, each: Sequence[FramePairs]) -> np.ndarray:
+        """Scores of parts of the data at a fit, in data with the speckle noise that was found; simulated.
+
+        Args:
+            each: parts of the data, of equal shapes.
+
+        Returns:
+            Scores of coordinates, contrast and offset coefficients, shape (n_replicates, n_parts_of_data, n).
+        """
+        assert fit.speckle is not None
+        raw = replicates.shard_scores(
+            self._replicas(fit.coordinates, fit.independent),
+            each,
+            self._replicas_key,
+            self.where.model,
+            sequential=self.searcher.sequential,
+        )
+        basis = np.asarray(self.searcher.problem.scaling.basis)
+        return speckle_errors.replicated(raw, fit.speckle.detector, _heights(fit.independent), basis)
+
+    def _replicas(self, x: np.ndarray, estimates: Estimates) -> Fitted:
+        """What replicates of a fit need."""
+        problem, contrast = self.searcher.problem, _heights(estimates)
+        return Fitted(
+            jnp.asarray(x),
+            problem.data,
+            problem.scene,
+            problem.gauge,
+            jnp.asarray(contrast),
+            jnp.asarray(speckle_errors.mode_weights(_mean(contrast), self.searcher.settings.errors.modes)),
+            jnp.asarray(np.sqrt(self.weights)),
+            replicates.flow(self.where.model, estimates.vector, problem.scene),
+        )
+
+    @property
+    def _replicas_key(self) -> jax.Array:
+        """The same for every use, so that scores of parts of the data add up to those of all data."""
+        seed = self.searcher.settings.fit.seed
+        found: jax.Array = keys.lane_keys(root_seed=seed, seeds=[0], purpose=keys.Purpose.INFERENCE, units=[0])[0]
+        return found
+
+
+def _heights(estimates: Estimates) -> np.ndarray:
+    """Contrast of each angle, shape (n_phi,); none is below 0."""
+    return np.maximum(_values(estimates.contrast), 0.0)
+
+
+def _mean(contrast: np.ndarray) -> float:
+    return max(float(contrast.mean()), 1e-12)
 
 
 def _values(estimates: tuple[Estimate, ...]) -> list[float]:

@@ -70,6 +70,9 @@ class FitModel(Protocol):
     def from_box(self, p: jax.Array, gauge: Any) -> jax.Array:
         """Coordinates of box parameters; NaN where there are none."""
 
+    def from_parameters(self, parameters: jax.Array, gauge: Any) -> jax.Array:
+        """Coordinates of the user's parameters, in their order."""
+
     def limited(self, x: jax.Array, p: jax.Array, gauge: Any, box: Box) -> jax.Array:
         """The coordinates x of the box parameters p, within what the box cannot express."""
 

@@ -54,6 +54,10 @@ class Static:
         """The coordinates of parameters."""
         return jnp.stack(rates.rate_from_box(p, gauge.t_ref))
 
+    def from_parameters(self, parameters: jax.Array, gauge: Gauge) -> jax.Array:
+        """The same as `from_box`."""
+        return self.from_box(parameters, gauge)
+
     def limited(self, x: jax.Array, p: jax.Array, gauge: Gauge, box: Box) -> jax.Array:
         """The box says all."""
         return x
@@ -123,6 +127,10 @@ class LaminarFlow:
     def from_box(self, p: jax.Array, gauge: Gauge) -> jax.Array:
         """The coordinates of parameters."""
         return jnp.stack([*rates.rate_from_box(p[:3], gauge.t_ref), *rates.speed_from_box(p[3:6], gauge.t_ref), p[6]])
+
+    def from_parameters(self, parameters: jax.Array, gauge: Gauge) -> jax.Array:
+        """The same as `from_box`."""
+        return self.from_box(parameters, gauge)
 
     def limited(self, x: jax.Array, p: jax.Array, gauge: Gauge, box: Box) -> jax.Array:
         """The box says all."""

@@ -11,6 +11,7 @@ x, where u = 1/flux and e has the variance I. Only covariances are used, so a Ga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,7 +44,6 @@ class Fitted(NamedTuple):
         contrast: contrast of each angle, shape (n_phi,).
         modes: weight of each mode in the intensity, shape (n_modes,).
         root_weight: square root of the weight of each value, shape (n_phi, N, N); 0 for values that are left out.
-        used: third differences that count, shape (n_phi, N − 3, N); see `frames`.
         flow: the parts of the fitted model's field.
     """
 
@@ -54,7 +54,6 @@ class Fitted(NamedTuple):
     contrast: Any
     modes: Any
     root_weight: Any
-    used: Any
     flow: speckle.Flow
 
 
@@ -79,38 +78,86 @@ def flow(model: FitModel, parameters: np.ndarray, scene: Scene) -> speckle.Flow:
     return speckle.flow(fields, model.definitions.stretch * q)
 
 
-def simulate(fitted: Fitted, key: jax.Array, model: FitModel, *, sequential: bool) -> Tables:
+def simulate(fitted: Fitted, used: jax.Array, key: jax.Array, model: FitModel, *, sequential: bool) -> Tables:
     """The tables of _REPLICATES replicates of `PIXELS` pixels.
 
     Args:
+        used: third differences that count, shape (n_phi, N − 3, N); see `frames`.
         key: of the random numbers.
         sequential: whether lanes run one after the other.
     """
-    per_value = N_PARTS * np.asarray(fitted.root_weight).size * 4
-    per_lane = int(np.clip(_LANE_BYTES // per_value, 2, _MAX_PER_LANE))
-    keys = jax.random.split(key, _REPLICATES // per_lane)
-    found = _lanes(keys, fitted, per_lane=per_lane, model=model, sequential=sequential)
+    per_lane = _per_lane(fitted)
+    found = _lanes(_keys(key, per_lane), fitted, used, per_lane=per_lane, model=model, sequential=sequential)
     return Tables(*(np.asarray(part, dtype=np.float64) for part in found))
+
+
+def shard_scores(
+    fitted: Fitted, each: Sequence[FramePairs], key: jax.Array, model: FitModel, *, sequential: bool
+) -> np.ndarray:
+    """`Tables.scores` of the same replicates, each part of the data by itself.
+
+    Args:
+        each: parts of the data, of equal shapes.
+        key, sequential: as for `simulate`.
+
+    Returns:
+        Shape (n_lanes, n_parts_of_data, n_phi, per_lane, N_PARTS, n + 2).
+    """
+    per_lane = _per_lane(fitted)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *each)
+    keys = _keys(key, per_lane)
+    found = _shard_lanes(keys, fitted, stacked, per_lane=per_lane, model=model, sequential=sequential)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _per_lane(fitted: Fitted) -> int:
+    per_value = N_PARTS * np.asarray(fitted.root_weight).size * 4
+    return int(np.clip(_LANE_BYTES // per_value, 2, _MAX_PER_LANE))
+
+
+def _keys(key: jax.Array, per_lane: int) -> jax.Array:
+    found: jax.Array = jax.random.split(key, _REPLICATES // per_lane)
+    return found
 
 
 @partial(jax.jit, static_argnames=("per_lane", "model", "sequential"))
 def _lanes(
-    keys: jax.Array, fitted: Fitted, *, per_lane: int, model: FitModel, sequential: bool
+    keys: jax.Array, fitted: Fitted, used: jax.Array, *, per_lane: int, model: FitModel, sequential: bool
 ) -> tuple[jax.Array, jax.Array]:
     correlation = _correlation(fitted, model)
-    root_weight = jnp.asarray(fitted.root_weight, jnp.float32)
 
     def lane(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        noise = partial(_noise, correlation=correlation, fitted=fitted)
-        rows = jax.vmap(noise)(jax.random.split(key, per_lane)) * root_weight
-        rows = jnp.moveaxis(rows.reshape(-1, *root_weight.shape), 1, 0)
-        parts = (per_lane, N_PARTS)
-        n_phi = rows.shape[0]
-        scores = _scores(rows, fitted, model).reshape(n_phi, *parts, -1)
-        return scores, _forms(rows, fitted.used).reshape(3, n_phi, *parts, *parts)
+        rows, shape = _rows(key, fitted, correlation, per_lane)
+        forms = _forms(rows, used).reshape(3, *shape, *shape[1:])
+        return _scores(rows, fitted.data, fitted, model).reshape(*shape, -1), forms
 
     found: tuple[jax.Array, jax.Array] = over_lanes(lane, sequential=sequential, at_once=_AT_ONCE)(keys)
     return found
+
+
+@partial(jax.jit, static_argnames=("per_lane", "model", "sequential"))
+def _shard_lanes(
+    keys: jax.Array, fitted: Fitted, each: FramePairs, *, per_lane: int, model: FitModel, sequential: bool
+) -> jax.Array:
+    correlation = _correlation(fitted, model)
+
+    def lane(key: jax.Array) -> jax.Array:
+        rows, shape = _rows(key, fitted, correlation, per_lane)
+        found: jax.Array = jax.lax.map(lambda part: _scores(rows, part, fitted, model).reshape(*shape, -1), each)
+        return found
+
+    found: jax.Array = over_lanes(lane, sequential=sequential, at_once=_AT_ONCE)(keys)
+    return found
+
+
+def _rows(
+    key: jax.Array, fitted: Fitted, correlation: jax.Array, per_lane: int
+) -> tuple[jax.Array, tuple[int, int, int]]:
+    """The weighted parts of δ of some replicates, shape (n_phi, n_rows, N, N), and (n_phi, per_lane, N_PARTS)."""
+    root_weight = jnp.asarray(fitted.root_weight, jnp.float32)
+    noise = partial(_noise, correlation=correlation, fitted=fitted)
+    rows = jax.vmap(noise)(jax.random.split(key, per_lane)) * root_weight
+    return jnp.moveaxis(rows.reshape(-1, *root_weight.shape), 1, 0), (len(root_weight), per_lane, N_PARTS)
 
 
 def _correlation(fitted: Fitted, model: FitModel) -> jax.Array:
@@ -145,17 +192,17 @@ def _noise(key: jax.Array, *, correlation: jax.Array, fitted: Fitted) -> jax.Arr
     )
 
 
-def _scores(rows: jax.Array, fitted: Fitted, model: FitModel) -> jax.Array:
+def _scores(rows: jax.Array, data: FramePairs, fitted: Fitted, model: FitModel) -> jax.Array:
     """Sums over pairs of each row times the columns of the Jacobian, shape (n_phi, n_rows, n + 2)."""
     ages = model.ages(fitted.x, fitted.scene, fitted.gauge)
 
     def add(k: jax.Array, total: jax.Array) -> jax.Array:
-        block = jax.tree.map(lambda a: a[k], FramePairs(*fitted.data[:4], fitted.data.y))
+        block = jax.tree.map(lambda a: a[k], FramePairs(*data[:4], data.y))
         columns = kernel.columns_of(ages, block, fitted.scene, model)[:, : kernel.Y]
         return total + jnp.einsum("arp,akp->ark", rows[:, :, block.first, block.second], columns)
 
     empty = jnp.zeros((*rows.shape[:2], fitted.x.shape[0] + 2), fitted.x.dtype)
-    total: jax.Array = jax.lax.fori_loop(0, fitted.data.first.shape[0], add, empty)
+    total: jax.Array = jax.lax.fori_loop(0, data.first.shape[0], add, empty)
     return total
 
 

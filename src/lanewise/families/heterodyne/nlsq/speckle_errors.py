@@ -108,7 +108,7 @@ def judge(
         )
     estimate = _Level(_means(tables.forms), pixels, flux)
     u, scale = estimate(shared.products, shared.squares)
-    scores = _scores(tables, contrast, basis)
+    scores = _joint(tables.scores, contrast, basis)
     powers = u ** np.arange(N_PARTS)
     score = np.einsum("a,p,larpk,larpm->km", scale, powers, scores, scores) / (scores.shape[0] * scores.shape[2])
     absorbed = float(np.trace(inverse @ score))
@@ -135,9 +135,24 @@ def _means(forms: np.ndarray) -> np.ndarray:
     return np.asarray(own / (forms.shape[0] * forms.shape[3]))
 
 
-def _scores(tables: Tables, contrast: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Scores of coordinates, contrast and offset coefficients, shape (n_lanes, n_phi, per_lane, N_PARTS, n)."""
-    raw = tables.scores
+def replicated(raw: np.ndarray, detector: Detector, contrast: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Scores of data with the noise of this detector.
+
+    Args:
+        raw: `replicates.shard_scores`.
+        contrast, basis: as for `judge`.
+
+    Returns:
+        Scores of coordinates, contrast and offset coefficients, shape (n_replicates, n_parts_of_data, n).
+    """
+    scale, u = PIXELS / np.array(detector.pixels), 1 / detector.flux
+    half = np.sqrt(u) ** np.arange(N_PARTS)
+    whole = np.einsum("a,p,lkarpn->lrkn", np.sqrt(scale), half, _joint(raw, contrast, basis))
+    return np.asarray(whole.reshape(-1, *whole.shape[2:]))
+
+
+def _joint(raw: np.ndarray, contrast: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Scores of coordinates, contrast and offset coefficients, shape (…, n_phi, per_lane, N_PARTS, n)."""
     of_x = contrast[:, None, None, None] * raw[..., :-2]
     return np.concatenate([of_x, *(basis[:, None, None] * raw[..., at, None] for at in (-2, -1))], axis=-1)
 

@@ -56,6 +56,10 @@ class TwoComponents:
         """Coordinates of box parameters."""
         return coordinates.from_box(p, gauge)
 
+    def from_parameters(self, parameters: jax.Array, gauge: Gauge) -> jax.Array:
+        """Coordinates of the 14 parameters."""
+        return coordinates.from_parameters(parameters, gauge)
+
     def limited(self, x: jax.Array, p: jax.Array, gauge: Gauge, box: Box) -> jax.Array:
         """The coordinates with an amplitude of the share that some f2 within its bounds allows."""
         return coordinates.limited(x, p, gauge, box)
