@@ -21,7 +21,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from lanewise import cli
-from lanewise.errors import ManifestError
+from lanewise.errors import DataError, ManifestError
 from lanewise.families.heterodyne import config, models, simulate
 from lanewise.families.heterodyne.cmc import build, predictive, quantities, sample
 from lanewise.families.heterodyne.cmc import prior as prior_numbers
@@ -33,10 +33,12 @@ from lanewise.families.heterodyne.models import MODELS
 from lanewise.families.heterodyne.nlsq import fit as fits
 from lanewise.families.heterodyne.nlsq.coordinates import Gauge
 from lanewise.families.heterodyne.nlsq.finish import Finish
-from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.nlsq.result import EarlierFit, FitResult
+from lanewise.families.heterodyne.nlsq.search import Searcher
 from lanewise.families.heterodyne.priors import DEFAULTS
 from lanewise.families.heterodyne.simulate import Experiment
 from lanewise.manifest import schema
+from lanewise.problems import heterodyne
 
 RUN = CliRunner()
 FEW = {"candidates": 64, "starts": 8, "polish": 4, "hops": 4, "agreement": 2}
@@ -400,3 +402,64 @@ def test_new_values_fall_where_the_posterior_predicts_them(static: Fitted) -> No
     np.testing.assert_allclose(cuts.sds[known], modelled.std(axis=0)[known], rtol=1e-6)
     noise = np.mean(every["noise"] ** 2) * finish.noise.factor(len(t))[:, found.bands.cut_frames] ** 2
     np.testing.assert_allclose(cuts.new_sds[known], np.sqrt(modelled.var(axis=0) + noise)[known], rtol=1e-6)
+
+
+def sampled_from(path: str, named: str) -> str:
+    """The manifest of a campaign that samples from earlier fits."""
+    content = json.loads(Path(path).read_text())
+    content["config"] |= {"method": "cmc", "cmc": {**content["config"]["cmc"], "nlsq_result": named}}
+    content["output"]["url"] += "-cmc"
+    Path(path).with_name("cmc.yaml").write_text(json.dumps(content))
+    return str(Path(path).with_name("cmc.yaml"))
+
+
+@pytest.mark.long
+def test_sampling_starts_at_an_earlier_fit_of_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = campaign(tmp_path, num_shards=3, sampler="importance")
+    content = json.loads(Path(path).read_text())
+    Path(path).write_text(json.dumps(content | {"config": content["config"] | {"method": "nlsq"}}))
+    assert RUN.invoke(cli.app, ["run", path]).exit_code == 0
+    again = sampled_from(path, str(tmp_path / "out" / "het_*" / "result.json"))
+    # No search runs.
+    monkeypatch.setattr(Searcher, "minimise", None)
+    assert RUN.invoke(cli.app, ["run", again]).exit_code == 0
+    before, after = (
+        json.loads(next((tmp_path / name).glob("het_*/result.json")).read_text()) for name in ("out", "out-cmc")
+    )
+    jsonschema.Draft7Validator(schema.load("result")).validate(after)
+    assert after["cmc"]["converged"]
+    for name in ("J", "ssr"):
+        assert after["nlsq"][name] == pytest.approx(before["nlsq"][name], rel=1e-6)
+    assert after["nlsq"]["agreement"] == before["nlsq"]["agreement"]
+    assert str(tmp_path) not in json.dumps(after)
+    # The same file is no fit of other data, or of other settings.
+    other = json.loads(Path(again).read_text())
+    other["config"]["scaling"] = {"contrast": {"max": 0.9}}
+    other["output"]["url"] += "-other"
+    Path(again).write_text(json.dumps(other))
+    assert RUN.invoke(cli.app, ["run", again]).exit_code == 2
+    told = " ".join(RUN.invoke(cli.app, ["status", again]).output.split())
+    assert "none of 1 files is a fit of het_s1.h5 with the same data, model, parameters and scaling" in told
+
+
+def test_a_result_whose_parameters_are_no_minimum_is_refused(static: Fitted) -> None:
+    finish, found, *_ = static
+    earlier = replace(EarlierFit.of(found, "old/result.json"), agreement=2, n_polished=4)
+    same = replace(finish, earlier=earlier).result()
+    assert same.ssr == pytest.approx(found.ssr, rel=1e-9)
+    assert (same.agreement, same.n_polished) == (2, 4)
+    for wrong in (replace(earlier, ssr=1.01 * found.ssr), replace(earlier, n_data=found.n_data - 1)):
+        with pytest.raises(DataError, match=r"old/result\.json: is no fit of these data"):
+            replace(finish, earlier=wrong).result()
+
+
+@pytest.mark.long
+def test_python_samples_from_a_fit_that_is_at_hand(static: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish, found, *_ = static
+    monkeypatch.setattr(Searcher, "minimise", None)
+    cmc = {"num_samples": 500, "num_shards": 2, "sampler": "importance"}
+    settings = {"model": {"type": "static"}, "fit": FEW, "errors": "independent", "cmc": cmc}
+    drawn = heterodyne.sample(finish.data, settings, nlsq_result=found)
+    assert drawn.result.posterior["J"].mean() == pytest.approx(found.headline["J"].value, rel=0.05)
+    with pytest.raises(DataError, match="nlsq_result: is no fit of these data"):
+        heterodyne.sample(replace(finish.data, c2=finish.data.c2 * 1.01), settings, nlsq_result=found)

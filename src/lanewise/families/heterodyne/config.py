@@ -175,8 +175,12 @@ class HeterodyneConfig:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """Every setting, defaults included, JSON-ready; those of the sampling only if there is one."""
+        """Every setting, defaults included, JSON-ready; those of the sampling only if there is one.
+
+        Files are told by their SHA-256.
+        """
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        plain["cmc"]["nlsq_result"] = [one.sha256 for one in self.cmc.nlsq_result]
         if not self.sampled:
             del plain["method"], plain["cmc"]
         return plain

@@ -49,6 +49,14 @@ def resolve(manifest: Document) -> Mapping[str, Any]:
     return {**manifest.value, "inputs": inputs.resolve(manifest, ("inputs",), data.digest)}
 
 
+def resolve_config(config: Document) -> Mapping[str, Any]:
+    """The config with the path and the SHA-256 of every earlier fit that it names."""
+    place = ("cmc", "nlsq_result")
+    if place[1] not in config.value.get(place[0], {}):
+        return dict(config.value)
+    return {**config.value, "cmc": {**config.value["cmc"], "nlsq_result": inputs.resolve(config, place)}}
+
+
 def parse_extent(value: Mapping[str, Any]) -> Extent:
     """Inputs and sweep of a resolved manifest."""
     swept = value.get("sweep")
@@ -131,6 +139,7 @@ FAMILY: Family[HeterodyneConfig, TaskResult, Record] = Family(
     kind="heterodyne",
     config_schema=schema.load("heterodyne-config"),
     check_config=heterodyne_config.check,
+    resolve_config=resolve_config,
     parse_config=heterodyne_config.parse,
     check_extent=check_extent,
     resolve=resolve,

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from lanewise.families.heterodyne.priors import Prior
 from lanewise.manifest import typed
 from lanewise.manifest.manifest import Convergence
+from lanewise.storage import inputs
+from lanewise.storage.inputs import Input
 
 Sampler = Literal["auto", "importance", "hmc", "nuts"]
 ShardBy = Literal["random", "age"]
@@ -25,6 +27,7 @@ class Cmc:
         num_warmup: steps in which `nuts` adapts, per chain.
         min_ess: of every quantity that is sampled.
         num_shards: number of shards; None: as many as `max_points_per_shard` needs.
+        nlsq_result: result.json of earlier fits, to start from; none: each data set is fitted first.
         priors: parameter → its prior, where it is not the default.
     """
 
@@ -39,6 +42,7 @@ class Cmc:
     num_shards: int | None = None
     shard_by: ShardBy = "random"
     warmstart: bool = True
+    nlsq_result: tuple[Input, ...] = ()
     priors: Mapping[str, Prior] = field(default_factory=dict)
 
     @property
@@ -57,4 +61,8 @@ class Cmc:
 def parse(value: Mapping[str, Any]) -> Cmc:
     """The settings of a section `cmc` that has been checked."""
     priors = {name: typed.build(Prior, one) for name, one in value.get("priors", {}).items()}
-    return typed.build(Cmc, {**value, "priors": priors})
+    earlier = value.get("nlsq_result", ())
+    named = [earlier] if isinstance(earlier, str) else earlier
+    # A config without a manifest has not been resolved: pin its files here.
+    pinned = tuple(inputs.pin(one) if isinstance(one, str) else Input(**one) for one in named)
+    return typed.build(Cmc, {**value, "priors": priors, "nlsq_result": pinned})

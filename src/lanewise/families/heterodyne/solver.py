@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import InputUnreachable
-from lanewise.families.heterodyne import outputs, results
+from lanewise.families.heterodyne import earlier_fits, outputs, results
 from lanewise.families.heterodyne.cmc.sample import sample
 from lanewise.families.heterodyne.nlsq import fit
 from lanewise.families.heterodyne.results import TaskResult
@@ -122,7 +122,7 @@ class TaskSolver:
 def _solve(task: Task, keeper: Keeper) -> TaskResult:
     try:
         data = read(task)
-        finish = fit.prepared(data, task.config)
+        finish = fit.prepared(data, task.config, earlier=earlier_fits.of(task))
         found = fit.fitted(finish)
         sampled = sample(finish, found, keeper) if task.config.sampled else None
         return results.fitted(task, data, found, provenance.versions(), sampled)

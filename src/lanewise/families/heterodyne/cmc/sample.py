@@ -16,8 +16,11 @@ from lanewise.families.heterodyne.cmc.posterior import Posterior
 from lanewise.families.heterodyne.cmc.predictive import Predicted, predicted
 from lanewise.families.heterodyne.cmc.sharded import Attempt, Combination, Sharded, ShardReport
 from lanewise.families.heterodyne.cmc.split import Shard
+from lanewise.families.heterodyne.config import HeterodyneConfig
+from lanewise.families.heterodyne.data import TwoTimeData
+from lanewise.families.heterodyne.nlsq import fit as fits
 from lanewise.families.heterodyne.nlsq.finish import Finish
-from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.nlsq.result import EarlierFit, FitResult
 from lanewise.families.heterodyne.sampling import ShardBy
 from lanewise.manifest.problem import Data
 from lanewise.manifest.protocols import Keeper
@@ -63,6 +66,29 @@ class Sampled:
     predicted: Predicted | None
     combination: Combination = "not sharded"
     sharding: Sharding | None = None
+
+
+def sample_data(
+    data: TwoTimeData,
+    config: HeterodyneConfig | Mapping[str, Any] | None = None,
+    nlsq_result: FitResult | None = None,
+) -> Sampled:
+    """Draw from the posterior of one data set, around its fit.
+
+    Args:
+        config: as for `fit`; its section `cmc` says how.
+        nlsq_result: a fit of the same data with the same settings, which is not repeated.
+
+    Returns:
+        The draws of quantity `name`, shape (chain, draw), are `.result.posterior[name]`.
+
+    Raises:
+        ManifestError: the config is invalid.
+        DataError: as for `fit`, or nlsq_result is no fit of these data, or the data are too few for the shards.
+    """
+    earlier = None if nlsq_result is None else EarlierFit.of(nlsq_result, "nlsq_result")
+    finish = fits.prepared(data, fits.parsed(config), earlier=earlier)
+    return sample(finish, fits.fitted(finish))
 
 
 def sample(finish: Finish, fit: FitResult, keeper: Keeper | None = None) -> Sampled:

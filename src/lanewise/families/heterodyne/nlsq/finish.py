@@ -29,7 +29,7 @@ from lanewise.families.heterodyne.nlsq.frames import Shared
 from lanewise.families.heterodyne.nlsq.kernel import FramePairs
 from lanewise.families.heterodyne.nlsq.noise import Noise
 from lanewise.families.heterodyne.nlsq.replicates import Fitted
-from lanewise.families.heterodyne.nlsq.result import Estimate, Estimates, FitResult
+from lanewise.families.heterodyne.nlsq.result import EarlierFit, Estimate, Estimates, FitResult
 from lanewise.families.heterodyne.nlsq.search import Searcher, rows
 from lanewise.families.heterodyne.nlsq.solver import Search
 from lanewise.families.heterodyne.nlsq.speckle_errors import Detector, SpeckleNoise
@@ -37,6 +37,8 @@ from lanewise.families.heterodyne.nlsq.uncertainty import Uncertainty
 
 # Residuals below this share of the noise's variance are rounding, in data without noise.
 _ROUNDING = 0.1
+# From the parameters of an earlier fit, χ² where n_data is that of the minimum changes by less than this.
+_SAME_CHI2 = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Finish:
         noise: what the data say about their noise.
         weights: weight of each value, shape (n_phi, N, N).
         detector: what made speckle noise, if another fit of the same data has found it.
+        earlier: a fit of the same data, whose minimum is taken in place of a search.
     """
 
     data: TwoTimeData
@@ -55,14 +58,16 @@ class Finish:
     noise: Noise
     weights: np.ndarray
     detector: Detector | None = None
+    earlier: EarlierFit | None = None
 
     def result(self) -> FitResult:
         """Search the minimum and judge it.
 
         Raises:
-            DataError: no start gives a finite model, or errors for speckle noise need the number of pixels.
+            DataError: no start gives a finite model, errors for speckle noise need the number of pixels, or the earlier
+                fit is not one of these data.
         """
-        polished, rounds = self.searcher.minimise()
+        polished, rounds = self.searcher.minimise() if self.earlier is None else self._again(self.earlier)
         if not np.isfinite(polished.at.ssr[0]):
             raise DataError(f"{self._source}: no start within the bounds gives a finite model; widen them")
         settings, n_data = self.searcher.settings, self.searcher.n_data
@@ -91,7 +96,9 @@ class Finish:
             expected = speckle.ssr / sigma**2
             criterion = comparison.composite_bic(ssr, absorbed, n_data, sigma**2)
         odd = [self.data.start_frame + frame * self.data.bin_frames for frame in frames.odd(residuals, valid)]
-        agreement, chi2 = self.searcher.agreement(polished), ssr / sigma**2 if sigma > 0 else float("inf")
+        found, before = (self.searcher.agreement(polished), len(polished.x)), self.earlier
+        agreement, n_polished = found if before is None else (before.agreement, before.n_polished)
+        chi2 = ssr / sigma**2 if sigma > 0 else float("inf")
         basis = np.asarray(self.searcher.problem.scaling.basis)
         gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / plain.variance
         return FitResult(
@@ -109,11 +116,11 @@ class Finish:
             exchange_chi2=components.exchange_chi2 if components else float("nan"),
             second_component_chi2=components.second_chi2 if components else float("nan"),
             agreement=agreement,
-            n_polished=len(polished.x),
+            n_polished=n_polished,
             rounds=rounds,
             warnings=(
                 *doubts.no_signal(gained, plain.n_free - basis.shape[1], inflation),
-                *doubts.of_search(best, agreement, len(polished.x), n_data, settings.fit),
+                *doubts.of_search(best, agreement, n_polished, n_data, settings.fit),
                 *doubts.of_chi2(chi2 / expected, speckle.p_value if speckle else None, odd, settings.fit),
                 *doubts.of_scaling(_values(chosen.contrast), _values(chosen.offset), settings.scaling),
             ),
@@ -131,6 +138,19 @@ class Finish:
     @property
     def _source(self) -> str:
         return self.data.source or "these data"
+
+    def _again(self, earlier: EarlierFit) -> tuple[Search, int]:
+        """The minimum of an earlier fit, and the rounds of its search."""
+        parameters = np.array([earlier.parameters[name] for name in self.where.model.physics.names])
+        x = self.where.model.from_parameters(jnp.asarray(parameters), self.where.gauge)
+        found = self.searcher.descend_from(np.asarray(x)[None], np.nan)
+        ssr, n_data = float(found.at.ssr[0]), self.searcher.n_data
+        if n_data != earlier.n_data or not abs(ssr / earlier.ssr - 1) * n_data < _SAME_CHI2:
+            raise DataError(
+                f"{earlier.source}: is no fit of {self._source}: its sum of squares is {earlier.ssr:.6g} over "
+                f"{earlier.n_data} values, and here {ssr:.6g} over {n_data} from its parameters; fit again"
+            )
+        return found, earlier.rounds
 
     def _errors(self, best: Search, score: np.ndarray | None) -> Uncertainty:
         at = best.at

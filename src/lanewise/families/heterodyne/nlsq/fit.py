@@ -18,7 +18,7 @@ from lanewise.families.heterodyne.nlsq import kernel, noise, scaling, starts
 from lanewise.families.heterodyne.nlsq.comparison import compare
 from lanewise.families.heterodyne.nlsq.finish import Finish
 from lanewise.families.heterodyne.nlsq.fit_models import FIT_MODELS
-from lanewise.families.heterodyne.nlsq.result import FitResult
+from lanewise.families.heterodyne.nlsq.result import EarlierFit, FitResult
 from lanewise.families.heterodyne.nlsq.scene import Scene
 from lanewise.families.heterodyne.nlsq.search import Searcher
 from lanewise.families.heterodyne.nlsq.solver import Anchor, FitProblem
@@ -38,7 +38,7 @@ def fit(data: TwoTimeData, config: HeterodyneConfig | Mapping[str, Any] | None =
         DataError: the data have too few values, or too few angles for the scaling mode, or errors for speckle noise
             need the number of pixels.
     """
-    return fitted(prepared(data, _parsed(config)))
+    return fitted(prepared(data, parsed(config)))
 
 
 def fitted(finish: Finish) -> FitResult:
@@ -61,11 +61,17 @@ def _other(settings: HeterodyneConfig, name: ModelName, noise: ErrorKind) -> Het
     return replace(settings, model=model, errors=replace(settings.errors, noise=noise))
 
 
-def prepared(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector | None = None) -> Finish:
+def prepared(
+    data: TwoTimeData,
+    settings: HeterodyneConfig,
+    detector: Detector | None = None,
+    earlier: EarlierFit | None = None,
+) -> Finish:
     """A fit before its search.
 
     Args:
         detector: what made speckle noise, if another fit of the same data has found it.
+        earlier: a fit of the same data, whose minimum is taken in place of a search.
     """
     sequential = device.prepare("auto", "float64")
     t = data.ages(settings.model.time_origin)
@@ -82,16 +88,21 @@ def prepared(data: TwoTimeData, settings: HeterodyneConfig, detector: Detector |
     problem = FitProblem(pairs, scene, where.gauge, where.box, scale, Anchor(*starts.anchor(where, t)))
     problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.result_type(leaf)), problem)
     searcher = Searcher(problem, where, kind, settings, n_data, levels.sigma, sequential)
-    return Finish(data, where, searcher, levels, weights, detector)
+    return Finish(data, where, searcher, levels, weights, detector, earlier)
 
 
 def fit_file(source: str, config: HeterodyneConfig | Mapping[str, Any] | None = None) -> FitResult:
     """Read a file according to the config's section `data`, and fit it; several q share their parameters."""
-    settings = _parsed(config)
+    settings = parsed(config)
     return fit(joined(load(source, settings.data)), settings)
 
 
-def _parsed(config: HeterodyneConfig | Mapping[str, Any] | None) -> HeterodyneConfig:
+def parsed(config: HeterodyneConfig | Mapping[str, Any] | None) -> HeterodyneConfig:
+    """A config in any of the forms that `fit` takes.
+
+    Raises:
+        ManifestError: it is invalid.
+    """
     if isinstance(config, HeterodyneConfig):
         return config
     return checked(config or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -58,6 +59,31 @@ class Estimates:
     def v(self) -> Estimate:
         """|drift| at t_ref, for two components."""
         return self.headline["v"]
+
+
+@dataclass(frozen=True)
+class EarlierFit:
+    """A minimum that an earlier search found in the same data.
+
+    Attributes:
+        source: where it is from, for errors.
+        parameters: of the model by name.
+        ssr, n_data, agreement, n_polished, rounds: as in `FitResult`.
+    """
+
+    source: str
+    parameters: Mapping[str, float]
+    ssr: float
+    n_data: int
+    agreement: int
+    n_polished: int
+    rounds: int
+
+    @classmethod
+    def of(cls, fit: FitResult, source: str) -> Self:
+        """The minimum of a fit."""
+        parameters = {name: one.value for name, one in fit.parameters.items()}
+        return cls(source, parameters, fit.ssr, fit.n_data, fit.agreement, fit.n_polished, fit.rounds)
 
 
 @dataclass(frozen=True)
