@@ -60,6 +60,14 @@ def test_a_tutorial_does_what_it_says(
 
 
 @pytest.mark.slow
+def test_the_page_on_consensus_does_what_it_says(
+    lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _follow(DOCS / "howto/consensus.md", lanewise, monkeypatch)
+
+
+@pytest.mark.slow
 def test_the_cells_of_the_notebook_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -270,9 +278,10 @@ def test_the_installation_names_the_extras_that_there_are() -> None:
 
 
 def _recipes() -> dict[str, str]:
-    """The whole manifests of the how-to pages by name."""
+    """The whole manifests of the how-to pages by name; those with the name of a file belong to what the page does."""
     pages = "\n".join(page.read_text() for page in sorted((DOCS / "howto").glob("*.md")))
-    found = [content for language, _, content in _FENCE.findall(pages) if language == "yaml" and "\nkind: " in content]
+    whole = [content for language, title, content in _FENCE.findall(pages) if language == "yaml" and not title]
+    found = [content for content in whole if "\nkind: " in content]
     return {re.findall(r"^name: (\S+)$", text, re.MULTILINE)[0]: text for text in found}
 
 

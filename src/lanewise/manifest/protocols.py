@@ -56,6 +56,7 @@ class Needs:
     Attributes:
         host_bytes: peak memory of the process.
         seconds: time on cores like those on which it was measured.
+        seconds_most: if more samplers must run than at first; None if the time does not depend on that.
         what: what is computed, for people.
         remedy: what to do if the memory is too small.
     """
@@ -64,6 +65,7 @@ class Needs:
     seconds: float
     what: str
     remedy: str
+    seconds_most: float | None = None
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,10 @@ def text(found: PlanSummary, plan: Plan) -> str:
 def _solver(needs: Needs) -> str:
     from lanewise.operations.memory import size_text
 
-    return f"first chunk: about {size_text(needs.host_bytes)} and {cost.duration(needs.seconds)}; {needs.what}"
+    time = cost.duration(needs.seconds)
+    if needs.seconds_most is not None:
+        time += f" to {cost.duration(needs.seconds_most)}"
+    return f"first chunk: about {size_text(needs.host_bytes)} and {time}; {needs.what}"
 
 
 def _ids(realizations: Sequence[Realization]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
+import lanewise
 from lanewise import cli
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.heterodyne import config, models, simulate
@@ -38,6 +40,7 @@ from lanewise.families.heterodyne.nlsq.search import Searcher
 from lanewise.families.heterodyne.priors import DEFAULTS
 from lanewise.families.heterodyne.simulate import Experiment
 from lanewise.manifest import schema
+from lanewise.operations import plan_summary
 from lanewise.problems import heterodyne
 
 RUN = CliRunner()
@@ -463,3 +466,20 @@ def test_python_samples_from_a_fit_that_is_at_hand(static: Fitted, monkeypatch: 
     assert drawn.result.posterior["J"].mean() == pytest.approx(found.headline["J"].value, rel=0.05)
     with pytest.raises(DataError, match="nlsq_result: is no fit of these data"):
         heterodyne.sample(replace(finish.data, c2=finish.data.c2 * 1.01), settings, nlsq_result=found)
+
+
+def test_a_plan_says_how_long_sampling_takes(tmp_path: Path) -> None:
+    path = campaign(tmp_path)
+
+    def seconds(*overrides: str) -> tuple[float, float | None]:
+        needs = plan_summary.summarise(lanewise.load(path, list(overrides)).record, needs=True).solver
+        assert needs is not None
+        return needs.seconds, needs.seconds_most
+
+    fits, _ = seconds("config.method=nlsq")
+    weighted, chains = seconds()
+    assert chains is not None
+    assert fits < weighted < chains
+    assert seconds("config.cmc.sampler=importance") == (weighted, None)
+    assert seconds("config.cmc.sampler=hmc", "config.cmc.num_samples=9000")[0] > chains
+    assert re.search(r"about .* GiB and \d+ s to \d+ s;", RUN.invoke(cli.app, ["plan", path]).output)
