@@ -77,7 +77,9 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, Pictur
         keys.append("input_filename")
     for key in keys:
         what = "the files" if key == "input_filename" else key
-        caption = f"What the data determine, over {what}. Hollow: not converged, or no error is known."
+        caption = (
+            f"Fitted parameters against {what}, with bars of ±1σ. Hollow points: not converged, or no error is known."
+        )
         found.append((f"over-{key.replace('.', '-')}", caption, figures.over(fitted, key)))
     for result in _worst(record, fitted):
         found += _of_fit(result)
@@ -86,11 +88,21 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, Pictur
 
 def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
     arrays, nlsq = result.arrays, result.content["nlsq"]
-    cuts = f"{result.task}: cuts through the correlation at some ages, with the model and its error band."
-    rates = f"{result.task}: the rates over the age, with their error bands."
+    cuts = (
+        f"{result.task}: the two-time correlation c₂ against the lag at some ages. Points: data; lines: the "
+        "model at the "
+        "same frames, with its 1σ band."
+    )
+    rates = (
+        f"{result.task}: the rates of the fit against the age, with their 1σ bands. The dotted line is at the "
+        "mean age t_ref."
+    )
     maps = (
-        f"{result.task}: data, model, and residuals in units of their error, averaged over blocks of frames; "
-        f"the rms of the residuals is {nlsq['residual_rms']:.2f}, that of independent noise alone is 1."
+        f"{result.task}: two-time correlation c₂ of the data (top) and the model (middle), averaged over blocks "
+        "of frames, "
+        f"and their difference in units of its error (bottom). Its rms is {nlsq['residual_rms']:.2f}; "
+        "independent noise "
+        "alone has 1."
     )
     if nlsq["degenerate"]:
         rates += f" Not determined: {'; '.join(nlsq['degenerate'])}."
@@ -100,8 +112,15 @@ def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
         (f"maps-{result.run_id}", maps, figures.worst_maps(result.task, arrays)),
     ]
     if result.content.get("cmc", {}).get("means"):
-        corner = f"{result.task}: draws of the posterior (blue), and the fit with its error (orange)."
-        found.append((f"corner-{result.run_id}", corner, draw_figures.corner(result.task, arrays, _fitted(result))))
+        labels = MODELS[result.model].headline
+        corner = (
+            f"{result.task}: draws of the posterior (blue points and histograms), and the values of the fit "
+            "with bands of "
+            "±1σ (orange)."
+        )
+        found.append(
+            (f"corner-{result.run_id}", corner, draw_figures.corner(result.task, arrays, _fitted(result), labels))
+        )
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lanewise.families.heterodyne.figures import titles_of
 from lanewise.report.canvas import PALETTE, Picture, drawn
+from lanewise.statistics.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,11 +54,11 @@ def _cuts(arrays: Mapping[str, np.ndarray], figure: Figure) -> None:
             lag = t[later] - t[frame]
             axes.plot(lag, arrays["cuts_data"][angle, cut, later], ".", color=colour, markersize=3)
             values, errors = (arrays[name][angle, cut, later] for name in ("cuts", "cuts_errors"))
-            _band(axes, lag, values, errors, colour, f"age {t[frame]:.3g} s")
+            _band(axes, lag, values, errors, colour, f"age {number(float(t[frame]))} s")
         axes.set_xscale("log")
         axes.set_title(titles[angle], fontsize=9)
         axes.set_xlabel("lag [s]")
-    panels[0].set_ylabel("c2")
+    panels[0].set_ylabel("c₂")
     panels[-1].legend(fontsize=8)
 
 
