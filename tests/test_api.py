@@ -94,7 +94,7 @@ def test_the_manifest_in_a_report_can_be_copied_and_run(write: Write, tmp_path: 
     campaign = load(write())
     campaign.aggregate()
     report = (tmp_path / "results/report.html").read_text()
-    copied = html.unescape(re.findall(r"<pre>(.*?)</pre>", report, re.DOTALL)[-1])
+    copied = html.unescape(re.findall(r'<pre class="manifest">(.*?)</pre>', report, re.DOTALL)[-1])
     (tmp_path / "copied.yaml").write_text(copied)
     again = load(str(tmp_path / "copied.yaml"))
     assert [r.identity for r in again.plan.realizations] == [r.identity for r in campaign.plan.realizations]

@@ -12,7 +12,7 @@ from lanewise.families.shear.statistics.results import evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest.manifest import Acceptance
 from lanewise.statistics.regression import Measure
-from lanewise.statistics.verdict import Decision, Verdict, judge, n_needed, with_error
+from lanewise.statistics.verdict import Decision, Verdict, judge, n_needed
 from tables import MakeTable, Spoil, known
 
 PRIOR = GaussianPrior(0.0, 0.05)
@@ -194,20 +194,3 @@ def test_offsets_beyond_one_sigma_decide_nothing(make_table: MakeTable) -> None:
     share = next(j for j in found.judgements if j.criterion == "offset_1sigma")
     assert (share.value, share.verdict) == (0.0, None)
     assert found.verdict is Verdict.PASS
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "expected"),
-    [
-        (0.0123, 0.0045, "+0.0123 ± 0.0045"),
-        (-0.0123, 0.045, "−0.012 ± 0.045"),
-        (1.2e-5, 3.4e-6, "(+1.20 ± 0.34) × 10⁻⁵"),
-        (-2e-12, 1e-7, "(−0.0 ± 1.0) × 10⁻⁷"),
-        (12345.0, 100.0, "(+1.234 ± 0.010) × 10⁴"),
-        (2.5, 31.0, "+2 ± 31"),
-        (0.0, 0.0, "+0"),
-        (5e-7, None, "+5 × 10⁻⁷"),
-    ],
-)
-def test_numbers_are_written_with_two_digits_of_their_error(value: float, error: float | None, expected: str) -> None:
-    assert with_error(value, error) == expected

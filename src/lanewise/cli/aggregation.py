@@ -54,7 +54,7 @@ def aggregate(
     ] = False,
     figures: Annotated[
         bool,
-        typer.Option("--figures", help="Draw data, model and residuals of each heterodyne fit, as SVG beside it."),
+        typer.Option("--figures", help="Draw data, model and residuals beside each heterodyne fit, as SVG and PDF."),
     ] = False,
     overrides: SetOption = None,
 ) -> None:

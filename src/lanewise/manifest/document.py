@@ -44,6 +44,10 @@ class Document:
 
     def origin(self, path: Path) -> tuple[str, int]:
         """Source and line of the value at `path` or its nearest ancestor; (origin, 0) if it was overridden."""
+        if path not in self.lines:
+            for known, name in self.origins.items():
+                if known[: len(path)] == path:
+                    return name, 0
         for end in range(len(path), -1, -1):
             if path[:end] in self.origins:
                 return self.origins[path[:end]], 0

@@ -15,7 +15,7 @@ import fsspec
 
 from lanewise.errors import Complaint, ManifestError, UsageError
 from lanewise.manifest import registry, schema, typed, yaml_text
-from lanewise.manifest.document import Document
+from lanewise.manifest.document import Document, dotted
 from lanewise.manifest.locations import beside
 from lanewise.manifest.manifest import (
     Acceptance,
@@ -59,7 +59,7 @@ def load(source: str | Document, overrides: Sequence[str] = ()) -> Manifest:
     keys = family.keys if family else {}
     unsound = schema.complaints(doc, schema.manifest(kind, registry.kinds(), keys, config_inside=inside))
     if family is not None:
-        unsound = [_into_config(one, family.config_schema.get("properties", {})) for one in unsound]
+        unsound = [_into_config(one, family.config_schema.get("properties", {}), doc) for one in unsound]
     if family is not None and not unsound:
         unsound += family.check_extent(doc)
     if family is not None and config_doc is not None:
@@ -111,9 +111,9 @@ def documents(
         Manifest, config (None if it is missing or cannot be read), and the complaints about reading it.
     """
     doc = yaml_text.parse(read(source), source) if isinstance(source, str) else source
-    for variable, dotted in ENVIRONMENT.items():
+    for variable, place in ENVIRONMENT.items():
         if os.environ.get(variable):
-            doc = _override(doc, f"{dotted}={os.environ[variable]}", variable)
+            doc = _override(doc, f"{place}={os.environ[variable]}", variable)
     named = isinstance(doc.value, dict) and isinstance(doc.value.get("config"), str)
     # If the config is a file of its own, `--set config.…` changes the content of that file.
     inner = [pair for pair in overrides if named and pair.startswith(_INTO_CONFIG)]
@@ -130,11 +130,12 @@ def documents(
         return doc, None, list(error.complaints)
 
 
-def _into_config(complaint: Complaint, known: Collection[str]) -> Complaint:
+def _into_config(complaint: Complaint, known: Collection[str], doc: Document) -> Complaint:
     """The complaint; for an unknown key of the manifest that belongs into the config, with that as the remedy."""
     if complaint.field not in known or not complaint.message.startswith("unknown key"):
         return complaint
-    return replace(complaint, message=f"unknown key; did you mean 'config.{complaint.field}'?")
+    written = next((dotted(path) for path in doc.origins if path[0] == complaint.field), complaint.field)
+    return replace(complaint, field=written, message=f"unknown key; did you mean 'config.{written}'?")
 
 
 def read(source: str) -> str:

@@ -98,8 +98,13 @@ def save(store: Store, pictures: Mapping[str, Picture], folder: str = "stats") -
     """Write `plots/NAME.svg` and `plots/NAME.pdf` below `folder` ("" is the root)."""
     base = f"{folder}/{PLOTS}" if folder else PLOTS
     for name, picture in pictures.items():
-        store.put(f"{base}/{name}.svg", picture.svg)
-        store.put(f"{base}/{name}.pdf", picture.pdf)
+        put(store, f"{base}/{name}", picture)
+
+
+def put(store: Store, path: str, picture: Picture) -> None:
+    """Write `path`.svg and `path`.pdf."""
+    store.put(f"{path}.svg", picture.svg)
+    store.put(f"{path}.pdf", picture.pdf)
 
 
 def _freeze_layout(figure: Figure) -> None:

@@ -16,9 +16,10 @@ from markupsafe import Markup
 
 from lanewise.manifest.status import causes
 from lanewise.report.canvas import PALETTE, Picture
-from lanewise.statistics.verdict import superscript
+from lanewise.statistics.numbers import number, percent, rounded, with_error
 
 REPORT = "report.html"
+_LEAST_SCALE = 0.84  # [px/pt] of a plot in a page: letters of 9 pt keep 7.6 px
 ROWS_SHOWN = 200  # of each list of realizations; the rest is in summary.csv
 
 
@@ -90,16 +91,16 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "causes": causes, "causes_of_rows": _causes_of_rows}
+    found.filters |= {
+        "number": number,
+        "percent": percent,
+        "rounded": rounded,
+        "with_error": with_error,
+        "causes": causes,
+        "causes_of_rows": _causes_of_rows,
+        "labelled": labelled,
+    }
     return found
-
-
-def number(value: float | None, form: str = ".3g") -> str:
-    """A number for people; a dash for None."""
-    if value is None:
-        return "–"
-    mantissa, _, power = format(value, form).partition("e")
-    return mantissa.replace("-", "−") + (f" × 10{superscript(int(power))}" if power else "")
 
 
 def _causes_of_rows(rows: Iterable[Any]) -> list[str]:
@@ -107,16 +108,40 @@ def _causes_of_rows(rows: Iterable[Any]) -> list[str]:
     return causes((one.run_id, one.status, one.reason) for one in rows)
 
 
-def percent(value: float | None) -> str:
-    """A fraction as a percentage; a dash for None."""
-    return "–" if value is None else f"{100 * value:.3g} %"
+def labelled(table: str) -> Markup:
+    """The head and body of a table with the heading of its column in each cell, for narrow windows."""
+    head, _, body = table.partition("</thead>")
+    names = [re.sub(r"<.*?>", "", name) for name in re.findall(r"<th\b[^>]*>(.*?)</th>", head, re.DOTALL)]
+
+    def row(found: re.Match[str]) -> str:
+        left = iter(names)
+
+        def cell(tag: re.Match[str]) -> str:
+            if span := re.search(r'colspan="(\d+)"', tag[0]):
+                for _ in range(int(span[1])):
+                    next(left)
+                return tag[0]
+            return f'{tag[1]} data-label="{next(left)}">'
+
+        return re.sub(r"(<t[dh]\b[^>]*)>", cell, found[0])
+
+    return Markup(f"{head}</thead>{re.sub(r'<tr.*?</tr>', row, body, flags=re.DOTALL)}")
 
 
 def inline(name: str, picture: Picture) -> Markup:
-    """A plot for the page: with its colours, font and width, and with unique ids."""
+    """A plot for the page: with its colours, font and width, and with unique ids.
+
+    It does not shrink below the width at which its letters can be read; a narrower window scrolls it.
+    """
     text = picture._repr_svg_()
+    width = float(re.search(r'<svg[^>]*? width="([\d.]+)pt"', text)[1])  # type: ignore[index]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r'\1 role="img" aria-hidden="true"', text, count=1)
+    text = re.sub(
+        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"',
+        rf'\1 role="img" aria-hidden="true" style="min-width: {_LEAST_SCALE * width:.0f}px"',
+        text,
+        count=1,
+    )
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace("'DejaVu Sans', 'Helvetica', 'Arial', sans-serif", "var(--sans)")
     for role, colour in PALETTE.items():

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from lanewise.statistics.numbers import number, percent, with_error
 from lanewise.statistics.regression import Measure
 from lanewise.statistics.sequential import Reach
 
@@ -110,27 +111,35 @@ def judge(
         size, far, sigma = abs(value), reach.now * error, f"{reach.now:.3g}σ"
         worst = None if lost is None else size + far + lost
         if size + far < bound and (worst is None or worst >= bound):
-            how_far = "an unknown amount" if worst is None else f"{lost:.3g}"
+            how_far = "an unknown amount" if worst is None else f"{number(lost)}"
             verdict = Verdict.INCONCLUSIVE
             more = (
-                f"|{name}| + {sigma} = {size + far:.3g} is below the bound {bound:g}, but the realizations that did "
+                f"|{name}| + {sigma} = {number(size + far)} is below the bound {number(bound, 'g')}, but the "
+                "realizations that did "
                 f"not enter could change it by {how_far}; mend them (`lanewise retry`), or add more that enter"
             )
         elif size + far < bound:
-            verdict, more = Verdict.PASS, f"|{name}| + {sigma} = {size + far:.3g} is below the bound {bound:g}"
+            verdict, more = (
+                Verdict.PASS,
+                f"|{name}| + {sigma} = {number(size + far)} is below the bound {number(bound, 'g')}",
+            )
         elif size - far > bound:
-            verdict, more = Verdict.FAIL, f"|{name}| − {sigma} = {size - far:.3g} is above the bound {bound:g}"
+            verdict, more = (
+                Verdict.FAIL,
+                f"|{name}| − {sigma} = {number(size - far)} is above the bound {number(bound, 'g')}",
+            )
         else:
             verdict, needed = Verdict.INCONCLUSIVE, n_needed(measure, bound, n, reach.later)
             if needed is None:
                 least = max(9 * n, math.ceil(n * (reach.later * error / bound) ** 2))
                 more = (
-                    f"it lies within one error of the bound {bound:g}, so the number that would decide has "
+                    f"it lies within one error of the bound {number(bound, 'g')}, so the number that would decide has "
                     f"no upper limit yet; it is at least {least}"
                 )
             else:
                 more = (
-                    f"{sigma} = {far:.2g} is too wide for the bound {bound:g}; about {needed} realizations "
+                    f"{sigma} = {number(far, '.2g')} is too wide for the bound {number(bound, 'g')}; about "
+                    f"{needed} realizations "
                     f"would decide, {needed - n} more than entered"
                 )
         text = f"{what} is {with_error(value, error)}: {more}."
@@ -148,44 +157,24 @@ def n_needed(measure: Measure, bound: float, n: int, errors: float) -> int | Non
     return max(n + 1, math.ceil(round(n * (errors * measure.error / gap) ** 2, 6)))
 
 
-def with_error(value: float, error: float | None) -> str:
-    """A number with its error to two digits, and a power of ten if it is small or large."""
-    known = error if error is not None and error > 0 else None
-    largest = max(abs(value), known or 0.0)
-    power = math.floor(math.log10(largest)) if largest > 0 else 0
-    power = 0 if -3 <= power < 4 else power
-    scaled, scaled_error = value / 10.0**power, (known or 0.0) / 10.0**power
-    if known is None:
-        text = f"{scaled:+.3g}"
-    else:
-        digits = min(max(1 - math.floor(math.log10(scaled_error)), 0), 12)
-        text = f"{scaled:+.{digits}f} ± {scaled_error:.{digits}f}"
-    if power:
-        text = f"({text}) × 10{superscript(power)}" if known is not None else f"{text} × 10{superscript(power)}"
-    return text.replace("-", "−")
-
-
-def superscript(power: int) -> str:
-    """An exponent in superscript: −4 gives ⁻⁴."""
-    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
 def completeness(*, used: int, excluded: int, missing: int, limit: float) -> Judgement:
     """Compare the fraction of realizations that are excluded or missing with its limit."""
     planned = used + excluded + missing
     share = (excluded + missing) / planned if planned else None
-    lost = f"{missing} missing and {excluded} excluded of {planned} planned realizations are {share or 0.0:.1%}"
+    lost = f"{missing} missing and {excluded} excluded of {planned} planned realizations are {percent(share or 0.0)}"
     if share is None or used == 0:
         verdict = Verdict.INVALID
         text = f"None of {planned} planned realizations entered: {missing} missing, {excluded} excluded."
     elif share > limit:
         verdict = Verdict.INVALID
-        text = f"{lost}, more than the allowed {limit:.1%}: what is left may be a biased choice."
+        text = f"{lost}, more than the allowed {percent(limit)}: what is left may be a biased choice."
     elif missing:
         # Excluded realizations are computed and reported. Missing ones could change the verdict and can be computed.
         verdict = Verdict.INCONCLUSIVE
-        text = f"{lost}, within the allowed {limit:.1%}; `lanewise retry` and `run` compute what is missing."
+        text = f"{lost}, within the allowed {percent(limit)}; `lanewise retry` and `run` compute what is missing."
     else:
         verdict = Verdict.PASS
-        text = f"{lost}, within the allowed {limit:.1%}." if share else f"All {planned} planned realizations entered."
+        text = (
+            f"{lost}, within the allowed {percent(limit)}." if share else f"All {planned} planned realizations entered."
+        )
     return Judgement("completeness", None, verdict, text, value=share, bound=limit)

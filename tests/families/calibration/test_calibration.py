@@ -168,7 +168,7 @@ def test_looking_again_at_an_extended_campaign_passes_no_wrong_coverage() -> Non
 def test_a_manifest_says_whether_its_number_can_show_the_coverage(write: Write) -> None:
     changes: dict[str, object] = {"kind": "calibration", "shear": ..., "config": CALIBRATED}
     few = load(write(**changes, realizations={"count": 256, "base_seed": 1}))
-    assert any("256 show a coverage within ± 0.1 of 69% for all 5 latents in" in remark for remark in few.remarks)
+    assert any("256 show a coverage within ± 10 % of 69 % for all 5 latents in" in remark for remark in few.remarks)
     enough = load(write(**changes, realizations={"count": 448, "base_seed": 1}))
     assert not any("show a coverage" in remark for remark in enough.remarks)
 

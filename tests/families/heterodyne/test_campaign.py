@@ -609,7 +609,8 @@ def test_figures_are_drawn_on_request_from_the_data_that_were_fitted(
     assert sorted(drawn) == ["het_s42.svg"]
     # Three rows of three angles, and their three colour bars.
     assert drawn["het_s42.svg"].count("<image") == 3 * 3 + 3
-    assert all(word in drawn["het_s42.svg"] for word in ("data", "model", "residual", "φ = -5°"))
+    assert all(word in drawn["het_s42.svg"] for word in ("data", "model", "residual", "φ = −5°"))
+    assert [path.name for path in (tmp_path / "out").glob("het_*/*.pdf")] == ["het_s42.pdf"]
 
 
 def test_extract_gives_one_row_per_task(place: Path, survey: Path, tmp_path: Path) -> None:

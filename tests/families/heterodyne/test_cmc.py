@@ -253,7 +253,7 @@ def test_a_sharded_campaign_tells_how_each_shard_went(tmp_path: Path) -> None:
     assert (row["cmc_combination"], row["cmc_shards"]) == ("exact", 3)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "NLSQ against CMC" in page
-    assert "draws of the posterior (blue)" in page
+    assert "draws of the posterior (blue points" in page
     assert "what each of the shards says" in page
     assert "where 95 % of new values fall" in page
     assert "1 of 1 pairs of a task and a quantity that the data determine agree" in page

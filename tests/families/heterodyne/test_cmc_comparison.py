@@ -41,3 +41,11 @@ def test_the_reason_of_a_difference_is_told(error: float, at_bounds: str, why: s
 def test_fits_alone_are_not_compared() -> None:
     assert cmc_comparison.compared(table(J=[1.0, 2.0], J_error=[0.1, np.inf])) is None
     assert cmc_comparison.compared(pd.DataFrame()) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_value_that_the_fit_holds_fixed_has_no_ratio() -> None:
+    columns = {"D_offset_error": [0.0] * 2, "D_offset_cmc_mean": [0.0, 3e4], "D_offset_cmc_sd": [10.0, 10.0]}
+    found = cmc_comparison.compared(table(D_offset=[0.0, 0.0], **columns))
+    assert found is not None
+    assert (found.rows[0].ratio, found.rows[0].why) == (None, "the fit holds it fixed")

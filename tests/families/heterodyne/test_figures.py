@@ -24,8 +24,8 @@ def test_a_layout_that_is_solved_for_gives_the_same_bytes_every_time() -> None:
 def test_a_corner_plot_has_the_sampled_quantities_and_the_same_bytes_every_time() -> None:
     arrays = {f"draws_{name}": np.random.default_rng(0).normal(size=(2, 300)) for name in ("J", "contrast")}
     fit = {"J": (0.0, 1.0), "contrast": (0.1, float("inf")), "offset": (1.0, 0.1)}
-    first, second = (draw_figures.corner("task", arrays, fit) for _ in range(2))
+    first, second = (draw_figures.corner("task", arrays, fit, {"J": "J [Å²/s]"}) for _ in range(2))
     assert first == second
-    assert b">J<" in first.svg
+    assert "J [Å²/s]".encode() in first.svg
     assert b">contrast<" in first.svg
     assert b">offset<" not in first.svg

@@ -17,6 +17,7 @@ from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Computed, Single
 from lanewise.manifest.protocols import Conclusion
+from lanewise.statistics.numbers import percent
 from lanewise.storage.record import Record
 
 # All but a few truths of a population must lie among the nodes of its likelihood.
@@ -84,8 +85,10 @@ def remarks(manifest: Manifest) -> Sequence[str]:
     if n >= needed:
         return found
     text = (
-        f"realizations: {n} show a coverage within ± {margin.margin:.3g} of {margin.nominal:.0%} for all {n_latents} "
-        f"latents in {margin.p_shown(n) ** n_latents:.0%} of calibrated campaigns; {needed} do in {sizing.POWER:.0%}"
+        f"realizations: {n} show a coverage within ± {percent(margin.margin)} of "
+        f"{percent(margin.nominal, '.0f')} for all {n_latents} "
+        f"latents in {percent(margin.p_shown(n) ** n_latents, '.0f')} of calibrated campaigns; {needed} do in "
+        f"{percent(sizing.POWER)}"
     )
     return (*found, text)
 

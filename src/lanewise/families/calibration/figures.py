@@ -10,8 +10,10 @@ import numpy as np
 
 from lanewise.families.calibration.ranks import Ranks
 from lanewise.families.calibration.results import LEVELS, CalibrationResults, said
+from lanewise.families.calibration.sizing import JUDGED
 from lanewise.report.canvas import PALETTE, Picture, drawn
 from lanewise.statistics import uniformity
+from lanewise.statistics.numbers import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +48,7 @@ def _panels(results: CalibrationResults, draw: Callable[[Axes, int], None], labe
             continue
         draw(one, at)
         one.set_title(said(results.quantities[at].quantity), fontsize=9, pad=4)
-        one.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "½", "", "1"])
+        one.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         if at + _COLUMNS >= n:
             one.tick_params(labelbottom=True)
             one.set_xlabel(label)
@@ -77,23 +79,25 @@ def _histogram(results: CalibrationResults, axes: Axes, at: int) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.08 * max(int(high[0]), *(max(one.counts) for one in results.quantities)))
     if at % _COLUMNS == 0:
-        axes.set_ylabel("realizations")
+        axes.set_ylabel("number of ranks")
 
 
 def _coverage(results: CalibrationResults, figure: Figure) -> None:
     """Coverage minus its nominal value, with 95 % intervals."""
     shown = [test for test in results.quantities if test.coverage]
     axes = figure.subplots(1, len(LEVELS), sharey=True, squeeze=False).ravel()
-    figure.subplots_adjust(0.16, 0.15, 0.99, 0.9, wspace=0.08)
+    figure.subplots_adjust(0.16, 0.15, 0.99, 0.9, wspace=0.12)
     y = np.arange(len(shown))[::-1]
     for at, one in enumerate(axes):
         found = [test.coverage[at] for test in shown]
+        if found[0].level == JUDGED:
+            one.axvspan(*(100 * side * results.coverage_margin for side in (-1, 1)), color=PALETTE["band"], linewidth=0)
         one.axvline(0, color=PALETTE["muted"], linewidth=0.8)
         for height, cover in zip(y, found, strict=True):
             ends = [100 * (end - cover.nominal) for end in (cover.low, cover.high)]
             one.plot(ends, [height, height], color=PALETTE["g1"], linewidth=1.4)
         one.plot([100 * (c.value - c.nominal) for c in found], y, "o", color=PALETTE["g1"], markersize=4)
-        one.set_title(f"{100 * found[0].level:g} %", fontsize=9, pad=4)
+        one.set_title(f"{percent(found[0].level)} interval", fontsize=9, pad=4)
         one.set_yticks(y, [said(test.quantity) for test in shown])
         one.set_ylim(-0.6, len(shown) - 0.4)
-    figure.text(0.575, 0.02, "inside − nominal [%]", ha="center", color=PALETTE["ink"])
+    figure.text(0.575, 0.02, "coverage − nominal [percentage points]", ha="center", color=PALETTE["ink"])

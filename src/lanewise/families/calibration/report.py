@@ -8,14 +8,18 @@ import pandas as pd
 
 from lanewise.families.calibration.results import CalibrationResults, said
 from lanewise.report.canvas import Picture
-from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
+from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
 
 CAPTIONS = {
-    "ecdf": "Where the truths stand among the draws: the ECDF of their ranks minus that of uniform ones. The grey band "
-    "holds a calibrated posterior everywhere at once in 95 of 100 campaigns.",
-    "ranks": "The same ranks in bins. Grey: where a single bin stays with 95 %. A ∪ says that posteriors are too "
-    "narrow, a ∩ that they are too wide, a slope that they are off to one side.",
-    "coverage": "How many truths lie in the central part of the draws, minus how many should, with intervals of 95 %.",
+    "ecdf": "Empirical cumulative distribution function (ECDF) of the ranks of the truths among the draws, minus that "
+    "of uniform ranks. The grey band is simultaneous: in 95 of 100 calibrated campaigns the whole curve of a quantity "
+    "stays inside. A curve outside at any place is a departure at the level of 5 %.",
+    "ranks": "Histograms of the same ranks. The line is the expected number; the grey band is pointwise: each single "
+    "bin stays inside with 95 %, so that some bins outside are expected. ∪: the posteriors are too narrow; ∩: too "
+    "wide; a slope: shifted to one side.",
+    "coverage": "Share of truths inside the central interval of the draws, minus the nominal share, at four levels. "
+    "The bars are Clopper–Pearson intervals of 95 %, each for itself. The grey band at 68 % is the margin of the "
+    "verdict.",
 }
 
 
@@ -29,7 +33,7 @@ def render(results: CalibrationResults, summary: pd.DataFrame, figures: Mapping[
         context: what the numbers do not say.
     """
     page = environment("lanewise.families.calibration")
-    page.filters |= {"percent": percent, "said": said}
+    page.filters |= {"said": said}
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
     return page.get_template("report.html.j2").render(
         r=results,

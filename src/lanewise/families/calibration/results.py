@@ -16,10 +16,10 @@ from lanewise.families.calibration.sizing import JUDGED, POWER, central, margin_
 from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally
 from lanewise.manifest.manifest import Acceptance, Realizations
 from lanewise.manifest.protocols import DamagedChunk
-from lanewise.report.page import percent
 from lanewise.statistics import coverage as coverages
 from lanewise.statistics import uniformity
 from lanewise.statistics.coverage import Margin
+from lanewise.statistics.numbers import number, percent
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, lines
 
 FORMAT_VERSION = 2
@@ -244,7 +244,8 @@ def _decide(whole: Judgement, tests: Sequence[RankTest], n: int, p_min: float, m
             f"The 68 % intervals of {len(covers)} latents hold the truth in {percent(margin.nominal)} ± "
             f"{percent(margin.margin)} of all cases, each with {percent(margin.level)} confidence.",
             f"The ranks of {len(tests)} quantities over {n} realizations are uniform; the least likely, "
-            f"{said(least.quantity)}, has p = {min(1.0, least.p * len(tests)):.2g}, corrected for their number.",
+            f"{said(least.quantity)}, has p = {number(min(1.0, least.p * len(tests)), '.2g')}, corrected for "
+            "their number.",
         ]
     return Decision(verdict, _HEADLINE[verdict], tuple(reasons), short, short and short - n, tuple(judgements))
 
@@ -262,9 +263,9 @@ def _judge(test: RankTest, n_tests: int, p_min: float) -> Judgement:
     failed = corrected < p_min
     verdict = Verdict.FAIL if failed else Verdict.PASS
     text = (
-        f"The ranks of {said(test.quantity)} are {'not ' if failed else ''}uniform: p = {corrected:.2g} "
-        f"(χ² {test.p_chi2:.2g}, ECDF {test.p_ecdf:.2g}), corrected for {n_tests} quantities; "
-        f"the bound is {p_min:g}."
+        f"The ranks of {said(test.quantity)} are {'not ' if failed else ''}uniform: p = {number(corrected, '.2g')} "
+        f"(χ² {number(test.p_chi2, '.2g')}, ECDF {number(test.p_ecdf, '.2g')}), corrected for {n_tests} quantities; "
+        f"the bound is {number(p_min, 'g')}."
     )
     return Judgement("ranks", test.quantity, verdict, text, value=corrected, bound=p_min)
 

@@ -19,6 +19,7 @@ from lanewise.report import context as contexts
 from lanewise.report.canvas import Picture, save
 from lanewise.report.page import REPORT
 from lanewise.report.tables import SUMMARY, frame_csv
+from lanewise.statistics.numbers import percent
 from lanewise.storage import commits
 from lanewise.storage.record import Record
 
@@ -79,7 +80,9 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, Pictur
         keys.append("input_filename")
     for key in keys:
         what = "the files" if key == "input_filename" else key
-        caption = f"What the data determine, over {what}. Hollow: not converged, or no error is known."
+        caption = (
+            f"Fitted parameters against {what}, with bars of ±1σ. Hollow points: not converged, or no error is known."
+        )
         found.append((f"over-{key.replace('.', '-')}", caption, figures.over(fitted, key)))
     for result in _worst(record, fitted):
         found += _of_fit(result)
@@ -88,11 +91,21 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, Pictur
 
 def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
     arrays, nlsq = result.arrays, result.content["nlsq"]
-    cuts = f"{result.task}: cuts through the correlation at some ages, with the model and its error band."
-    rates = f"{result.task}: the rates over the age, with their error bands."
+    cuts = (
+        f"{result.task}: the two-time correlation c₂ against the lag at some ages. Points: data; lines: the "
+        "model at the "
+        "same frames, with its 1σ band."
+    )
+    rates = (
+        f"{result.task}: the rates of the fit against the age, with their 1σ bands. The dotted line is at the "
+        "mean age t_ref."
+    )
     maps = (
-        f"{result.task}: data, model, and residuals in units of their error, averaged over blocks of frames; "
-        f"the rms of the residuals is {nlsq['residual_rms']:.2f}, that of independent noise alone is 1."
+        f"{result.task}: two-time correlation c₂ of the data (top) and the model (middle), averaged over blocks "
+        "of frames, "
+        f"and their difference in units of its error (bottom). Its rms is {nlsq['residual_rms']:.2f}; "
+        "independent noise "
+        "alone has 1."
     )
     if nlsq["degenerate"]:
         rates += f" Not determined: {'; '.join(nlsq['degenerate'])}."
@@ -110,13 +123,13 @@ def _of_draws(result: TaskResult) -> list[tuple[str, str, Picture]]:
     if not cmc.get("means"):
         return []
     labels = MODELS[result.model].headline
-    corner = f"{task}: draws of the posterior (blue), and the fit with its error (orange)."
+    corner = f"{task}: draws of the posterior (blue points and histograms), and the fit with bands of ±1σ (orange)."
     predicted = (
         f"{task}: the same cuts by the posterior: the model with one standard deviation (dark), and where 95 % of new "
-        f"values fall (light). {curves.share_predicted(arrays):.1%} of the values do."
+        f"values fall (light). {percent(curves.share_predicted(arrays), '.1f')} of the values do."
     )
     found = [
-        (f"corner-{run_id}", corner, draw_figures.corner(task, arrays, _fitted(result))),
+        (f"corner-{run_id}", corner, draw_figures.corner(task, arrays, _fitted(result), labels)),
         (f"predicted-{run_id}", predicted, curves.predicted(task, arrays)),
     ]
     if cmc["sampler"] in _CHAINS:

@@ -24,7 +24,7 @@ class Row:
         n, n_within: tasks with an error of both, and those of them that agree.
         worst_z: mean of the posterior minus the fit, over the larger error, where that is largest.
         worst_task: its task.
-        ratio: median of the posterior's width over the fit's error.
+        ratio: median of the posterior's width over the fit's error; None if the fit gives no error.
         why: why they differ in the worst task; empty if they agree there.
     """
 
@@ -34,7 +34,7 @@ class Row:
     n_within: int
     worst_z: float
     worst_task: str
-    ratio: float
+    ratio: float | None
     why: str
 
 
@@ -76,10 +76,12 @@ def _rows(summary: pd.DataFrame) -> Iterator[Row]:
             continue
         z = np.where(known, (mean - value) / np.where(known, larger, 1.0), 0.0)
         worst = int(np.argmax(np.abs(z)))
-        ratio = float(np.median(width[known] / error[known]))
+        # A quantity that the fit holds fixed has no error.
+        ratios = np.divide(width, error, out=np.full(len(width), np.nan), where=known & (error > 0))
+        ratio = None if np.isnan(ratios).all() else float(np.nanmedian(ratios))
         within = np.abs(z[known]) <= WITHIN
         task = summary.iloc[worst]
-        why = "" if within.all() else _why(name, str(task["at_bounds"]).split(), width[worst] / error[worst])
+        why = "" if within.all() else _why(name, str(task["at_bounds"]).split(), float(ratios[worst]))
         yield Row(
             name, name in headline, int(known.sum()), int(within.sum()), float(z[worst]), str(task["task"]), ratio, why
         )
@@ -88,6 +90,8 @@ def _rows(summary: pd.DataFrame) -> Iterator[Row]:
 def _why(name: str, at_bounds: list[str], ratio: float) -> str:
     if name in at_bounds:
         return "the fit ended at a bound, where its error ignores the bound"
+    if np.isnan(ratio):
+        return "the fit holds it fixed"
     if ratio < _NARROWED:
         return "the prior narrows what the data leave open"
     return "the posterior is not normal: its mean is not its mode"

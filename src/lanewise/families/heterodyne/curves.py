@@ -11,6 +11,7 @@ import numpy as np
 from lanewise.families.heterodyne.cmc_result import CUTS, CUTS_NEW_SDS, CUTS_SDS
 from lanewise.families.heterodyne.figures import titles_of
 from lanewise.report.canvas import PALETTE, Picture, drawn
+from lanewise.statistics.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +87,7 @@ def _panels(
     t, titles = arrays["t"], titles_of(arrays)
     shown = np.unique(np.linspace(0, len(titles) - 1, min(len(titles), _COLUMNS)).astype(int))
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
-    panels[0].set_ylabel("c2")
+    panels[0].set_ylabel("c₂")
     for axes, angle in zip(panels, shown, strict=True):
         axes.set_xscale("log")
         axes.set_title(titles[angle], fontsize=9)
@@ -96,7 +97,7 @@ def _panels(
             later = later[np.unique(np.geomspace(1, len(later), _POINTS).astype(int) - 1)] if len(later) else later
             lag, colour = t[later] - t[frame], PALETTE[_COLOURS[cut % len(_COLOURS)]]
             axes.plot(lag, arrays["cuts_data"][angle, cut, later], ".", color=colour, markersize=3)
-            yield axes, (int(angle), cut), later, lag, colour, f"age {t[frame]:.3g} s"
+            yield axes, (int(angle), cut), later, lag, colour, f"age {number(float(t[frame]))} s"
 
 
 def _rates(arrays: Mapping[str, np.ndarray], labels: Sequence[str], figure: Figure) -> None:

@@ -21,16 +21,19 @@ _POINTS, _CELLS = 150, 24
 _TRACE_POINTS, _CHAINS = 600, ("g1", "g2", "third", "fourth")
 
 
-def corner(task: str, arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]]) -> Picture:
+def corner(
+    task: str, arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]], titles: Mapping[str, str]
+) -> Picture:
     """Draws of every two quantities, and a histogram of each, with the fit and its error.
 
     Args:
         arrays: those of the NPZ.
         fit: quantity → its value and error in the fit; the quantities that are shown.
+        titles: quantity → its label with its unit.
     """
     shown = [name for name in fit if f"{DRAWS}{name}" in arrays]
     side = 0.6 + 1.7 * len(shown)
-    return drawn(f"corner-{task}", partial(_corner, arrays, fit, shown), size=(side, side))
+    return drawn(f"corner-{task}", partial(_corner, arrays, fit, titles, shown), size=(side, side))
 
 
 def traces(task: str, draws: Mapping[str, np.ndarray]) -> Picture:
@@ -82,7 +85,11 @@ def _shards(cmc: Mapping[str, Any], labels: Mapping[str, str], figure: Figure) -
 
 
 def _corner(
-    arrays: Mapping[str, np.ndarray], fit: Mapping[str, tuple[float, float]], shown: Sequence[str], figure: Figure
+    arrays: Mapping[str, np.ndarray],
+    fit: Mapping[str, tuple[float, float]],
+    titles: Mapping[str, str],
+    shown: Sequence[str],
+    figure: Figure,
 ) -> None:
     figure.set_layout_engine("constrained", rect=(0.01, 0.01, 0.98, 0.98))
     draws = {name: arrays[f"{DRAWS}{name}"].reshape(-1) for name in shown}
@@ -96,11 +103,11 @@ def _corner(
             _mark(axes.axvspan, axes.axvline, *fit[along])
             if along != across:
                 _mark(axes.axhspan, axes.axhline, *fit[across])
-            axes.tick_params(labelsize=6, labelleft=along == shown[0] and along != across)
+            axes.tick_params(labelsize=7, labelleft=along == shown[0] and along != across)
             if across == shown[-1]:
-                axes.set_xlabel(along)
+                axes.set_xlabel(titles.get(along, along))
         if line[0].axison:
-            line[0].set_ylabel(across if across != shown[0] else "")
+            line[0].set_ylabel(titles.get(across, across) if across != shown[0] else "")
 
 
 def _panel(axes: Axes, x: np.ndarray, y: np.ndarray | None) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lanewise.families.heterodyne import models
 from lanewise.report.canvas import PALETTE, Picture, drawn
+from lanewise.statistics.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +43,11 @@ def worst_maps(task: str, arrays: Mapping[str, np.ndarray]) -> Picture:
 def titles_of(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """What distinguishes the matrices of a fit: the angle of each, and its q if there are several."""
     if not arrays["q"].ndim:
-        return [f"φ = {phi:g}°" for phi in arrays["phi"]]
-    return [f"q = {q:.4g}/Å, φ = {phi:g}°" for q, phi in zip(arrays["q"], arrays["phi"], strict=True)]
+        return [f"φ = {number(float(phi), 'g')}°" for phi in arrays["phi"]]
+    return [
+        f"q = {number(float(q), '.4g')} Å⁻¹, φ = {number(float(phi), 'g')}°"
+        for q, phi in zip(arrays["q"], arrays["phi"], strict=True)
+    ]
 
 
 def fit_maps(
@@ -137,9 +141,9 @@ def _fit_maps(
     low, high = np.quantile(data, [0.001, 0.999])
     limit = max(3.0, float(np.nanmax(np.abs(blocks))))
     rows = (
-        ("data", "c2", data, "viridis", low, high),
-        ("model", "c2", model, "viridis", low, high),
-        ("residual", "mean residual / its error", blocks, "RdBu_r", -limit, limit),
+        ("data", "c₂", data, "viridis", low, high),
+        ("model", "c₂", model, "viridis", low, high),
+        ("residual", "residual / its error [σ]", blocks, "RdBu_r", -limit, limit),
     )
     figure.set_layout_engine("constrained", rect=(0.015, 0.01, 0.975, 0.98))
     panels = figure.subplots(len(rows), len(titles), squeeze=False, sharex=True, sharey=True)

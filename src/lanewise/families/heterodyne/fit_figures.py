@@ -8,7 +8,7 @@ from lanewise.errors import LanewiseError
 from lanewise.families.heterodyne import figures, results, tasks
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Task
-from lanewise.report.canvas import Picture
+from lanewise.report.canvas import Picture, put
 from lanewise.storage import commits
 from lanewise.storage.record import Record
 
@@ -17,20 +17,20 @@ _BLOCKS = 128
 
 
 def draw(record: Record) -> Iterator[LanewiseError | str]:
-    """Write `<run id>/<task>.svg` for every committed fit; the data files are read again.
+    """Write `<run id>/<task>.svg` and `.pdf` for every committed fit; the data files are read again.
 
     Yields:
-        The path of each figure in the store, or the error that prevented it.
+        The path of each SVG in the store, or the error that prevented it.
     """
     planned = {r.run_id: tasks.of(r) for r in record.plan.realizations}
     for commit in record.survey()[0].values():
         for result in commits.load_results(record.store, commit):
             if not isinstance(result, TaskResult) or not result.content:
                 continue
-            path = f"{result.run_id}/{result.task}.svg"
+            path = f"{result.run_id}/{result.task}"
             try:
-                record.store.put(path, picture(planned[result.run_id], result).svg)
-                yield path
+                put(record.store, path, picture(planned[result.run_id], result))
+                yield f"{path}.svg"
             except LanewiseError as error:
                 yield error
 

@@ -14,7 +14,7 @@ from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.report.canvas import Picture
 from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
-from lanewise.statistics.verdict import with_error
+from lanewise.statistics.numbers import number, with_error
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,16 @@ def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str
         context: facts about the campaign that are not in the numbers.
     """
     page = environment("lanewise.families.heterodyne")
-    page.filters |= {"estimate": _estimate}
-    shown = [Plot(caption, inline(name, picture)) for name, caption, picture in plots]
+    page.filters |= {"estimate": _estimate, "plain_value": _value}
+    shown = [Plot(caption, inline(name, picture), wide=True) for name, caption, picture in plots]
     return page.get_template("report.html.j2").render(
         s=survey,
         rows=_rows(summary),
         shown=models.shown(summary.get("model", ())),
         compared=[name for name in models.MODELS if f"delta_bic_{name}" in summary],
         contrasted=cmc_comparison.compared(summary),
+        weighted="khat" in summary and bool(summary["khat"].notna().any()),
+        sharded="cmc_shards" in summary and bool(summary["cmc_shards"].notna().any()),
         context=context,
         plots=shown,
         rows_shown=ROWS_SHOWN,
@@ -91,6 +93,11 @@ def _rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
 
 
+def _value(value: object) -> str:
+    """A value of a sweep."""
+    return number(float(value), "g") if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
 def _estimate(row: Mapping[str, Any], name: str) -> str:
     """A value with its error; "(open)" if the error is infinite, and no error if the value was fixed.
 
@@ -100,8 +107,8 @@ def _estimate(row: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "–"
     if error == float("inf"):
-        return f"{with_error(value, None)} (open)"
+        return f"{number(value)} (open)"
     other = row.get(f"{name}_error_independent")
     if row.get("noise_model") != "speckle" or other is None:
-        return with_error(value, error)
-    return f"{with_error(value, error)} [{other:.2g}]"
+        return with_error(value, error, sign="")
+    return f"{with_error(value, error, sign='')} [{number(other, '.2g')}]"

@@ -31,15 +31,23 @@ def of_sites(survey: Survey, summary: pd.DataFrame) -> dict[str, tuple[str, Pict
         return {}
     rows = -(-len(shown) // _COLUMNS)
     left = f" The first {_MOST} of {len(survey.elements)}." if len(survey.elements) > _MOST else ""
-    caption = f"Posterior means of {survey.n_ok} data sets. Bar: the median posterior width, ± 1σ.{left}"
+    caption = (
+        f"Histograms of the posterior means of {survey.n_ok} data sets, one panel for each site. The bar is the "
+        "median width "
+        f"of the posteriors, ± 1σ.{left}"
+    )
     draw = partial(_panels, shown, summary[summary["status"] == "ok"])
     return {"sites": (caption, drawn("sites", draw, (_WIDTH, 0.3 + _HEIGHT * rows)))}
 
 
 def _panels(shown: Sequence[Element], usable: pd.DataFrame, figure: Figure) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     rows = -(-len(shown) // _COLUMNS)
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    figure.subplots_adjust(0.03, 0.28 / (0.3 + rows * _HEIGHT), 0.99, 1 - 0.25 / (0.3 + rows * _HEIGHT), hspace=0.6)
+    figure.subplots_adjust(
+        0.07, 0.28 / (0.3 + rows * _HEIGHT), 0.99, 1 - 0.25 / (0.3 + rows * _HEIGHT), hspace=0.6, wspace=0.25
+    )
     for one, panel in zip(shown, axes, strict=False):
         means = usable[f"{one.name}_mean"].dropna().astype(float)
         counts, _, _ = panel.hist(means, bins=min(40, max(5, len(means) // 5)), color=PALETTE["g1"], alpha=0.8)
@@ -47,9 +55,11 @@ def _panels(shown: Sequence[Element], usable: pd.DataFrame, figure: Figure) -> N
             height = 0.5 * float(counts.max())
             panel.errorbar(one.centre, height, xerr=one.sd, color=PALETTE["ink"], linewidth=1, capsize=3)
         panel.set_title(one.name, fontsize=8.5, pad=3)
-        panel.set_yticks([])
-        panel.tick_params(labelsize=7)
+        panel.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        panel.tick_params(labelsize=8)
         panel.locator_params(axis="x", nbins=4)
+    for panel in axes[: len(shown) : _COLUMNS]:
+        panel.set_ylabel("data sets")
     for panel in axes[len(shown) :]:
         panel.set_visible(False)
 
@@ -88,9 +98,9 @@ def _predictions(results: Sequence[Result], figure: Figure) -> None:
         panel.vlines(x, low, high, color=PALETTE["g1"], alpha=0.35, linewidth=2.5)
         panel.plot(x, seen, ".", color=PALETTE["ink"], markersize=3)
         panel.set_title(f"{identifier_of(one.run_id)}: p = {predictive.tail(one):.3f}", fontsize=8.5, pad=3)
-        panel.set_xlabel(_label(one, column), fontsize=7.5, labelpad=1)
-        panel.set_ylabel(_label(one, name), fontsize=7.5, labelpad=1)
-        panel.tick_params(labelsize=7)
+        panel.set_xlabel(_label(one, column), fontsize=8, labelpad=1)
+        panel.set_ylabel(_label(one, name), fontsize=8, labelpad=1)
+        panel.tick_params(labelsize=8)
     for panel in axes[len(results) :]:
         panel.set_visible(False)
 

@@ -15,6 +15,7 @@ from lanewise.families.model import trial
 from lanewise.families.model.config import ModelConfig
 from lanewise.families.model.problem import ModelProblem
 from lanewise.methods import mode
+from lanewise.statistics.numbers import number, percent
 
 # Draws of the prior that are starts, beside the start of the method.
 _DRAWS = 7
@@ -90,10 +91,14 @@ def missed(config: ModelConfig, draws: Mapping[str, Any], found: Ends) -> str:
     share = np.bincount(np.argmax(near, axis=0), minlength=len(modes)) / len(positions)
     for at in np.argsort(-mass):
         if mass[at] >= _SHARE and share[at] < _PART * mass[at]:
-            where = ", ".join(f"{name} = {value:.3g}" for name, value in programs.names(found.position[modes[at]])[:4])
+            where = ", ".join(
+                f"{name} = {number(value)}" for name, value in programs.names(found.position[modes[at]])[:4]
+            )
             return (
-                f"The posterior has {len(modes)} modes, and {share[at]:.0%} of the draws are at the one near {where}, "
-                f"which has about {mass[at]:.0%} of the mass; use nuts with several chains, a prior that tells the "
+                f"The posterior has {len(modes)} modes, and {percent(share[at], '.0f')} of the draws are at the "
+                f"one near {where}, "
+                f"which has about {percent(mass[at], '.0f')} of the mass; use nuts with several chains, a prior "
+                "that tells the "
                 "modes apart, or a parametrization without them."
             )
     return ""

@@ -12,7 +12,7 @@ from lanewise.families.calibration.results import CalibrationResults
 from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.protocols import DamagedChunk
 from lanewise.report.canvas import Picture
-from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, percent
+from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
 
 _MEAN = "_mean"
 
@@ -132,7 +132,6 @@ def render(
         calibrated: ranks and coverage of the simulated data sets; None if the campaign has none.
     """
     page = environment("lanewise.families.model")
-    page.filters |= {"percent": percent}
     shown = {name: Plot(caption, inline(name, picture), wide=True) for name, (caption, picture) in plots.items()}
     rows: list[dict[str, Any]] = [
         {str(key): value for key, value in row.items()}

@@ -13,6 +13,7 @@ from scipy import special
 from lanewise.families.shear import brightness
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.scene import Component
+from lanewise.statistics.numbers import number, percent
 
 _SERSIC_INDEX = {"Gaussian": 0.5, "Exponential": 1.0, "DeVaucouleurs": 4.0}
 # The first as `statistics.validity.RESPONSE_MIN`, whose module every container would have to import.
@@ -33,7 +34,8 @@ def remarks(config: ShearConfig) -> Iterator[str]:
             if kept < _SHRINKAGE:
                 yield (
                     f"gal.shear.{name}: the prior's sigma is {sigma:g}, and one image measures {name} to about "
-                    f"±{width:.2g}: posterior means keep about {kept:.0%} of the shear (λ ≈ {kept:.2f}); below "
+                    f"±{number(width, '.2g')}: posterior means keep about {percent(kept, '.0f')} of the shear "
+                    f"(λ ≈ {kept:.2f}); below "
                     f"{_SHRINKAGE:g} the verdict on m is INVALID; {_remedy(3 * width)}"
                 )
         elif prior.type == "Uniform":
@@ -42,13 +44,15 @@ def remarks(config: ShearConfig) -> Iterator[str]:
             if kept < _SHRINKAGE:
                 yield (
                     f"gal.shear.{name}: the prior ends at {low:g} and {high:g}, and one image measures "
-                    f"{name} to about ±{width:.2g}: posterior means keep about {kept:.0%} of the shear in the middle "
-                    f"(λ ≈ {kept:.2f}), less at the ends; bounds {8 * width:.2g} apart or more avoid it"
+                    f"{name} to about ±{number(width, '.2g')}: posterior means keep about "
+                    f"{percent(kept, '.0f')} of the shear in the middle "
+                    f"(λ ≈ {kept:.2f}), less at the ends; bounds {number(8 * width, '.2g')} apart or more avoid it"
                 )
     lost = light_outside(config)
     if lost > _LIGHT_OUTSIDE:
         yield (
-            f"image: about {lost:.0%} of the galaxy's light falls outside the stamp; the model accounts for it, but a "
+            f"image: about {percent(lost, '.0f')} of the galaxy's light falls outside the stamp; the model "
+            "accounts for it, but a "
             "larger image.size_x and size_y would lower the error"
         )
 
@@ -57,7 +61,7 @@ def _remedy(sigma: float) -> str:
     """What to do for a prior of a wanted width, which |g| < 1 limits."""
     if sigma > _WIDEST:
         return "no prior inside |g| < 1 is wide enough to avoid it; it takes images with a higher S/N"
-    return f"a sigma of {sigma:.2g} or more avoids it"
+    return f"a sigma of {number(sigma, '.2g')} or more avoids it"
 
 
 def shear_width(config: ShearConfig) -> float:

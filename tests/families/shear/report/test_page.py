@@ -19,7 +19,7 @@ from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import ShearTruth
 from lanewise.manifest.manifest import Acceptance
 from lanewise.report.canvas import PALETTE, Picture
-from lanewise.report.page import ROWS_SHOWN, Context
+from lanewise.report.page import ROWS_SHOWN, Context, labelled
 from lanewise.report.tables import to_json
 from tables import MakeTable, Spoil, known
 
@@ -164,8 +164,9 @@ def shown_numbers(html: str) -> list[tuple[float, float]]:
     text = html.split("<main>")[1]
     for hidden in (
         r"<svg.*?</svg>",
+        r"<figcaption>.*?</figcaption>",
         r'<p class="note">.*?</p>',
-        r"<pre>.*?</pre>",
+        r"<pre.*?</pre>",
         r"<code>.*?</code>",
         r"<h1>.*?</h1>",
     ):
@@ -230,3 +231,24 @@ def test_every_number_of_the_report_is_in_the_json(campaign: pd.DataFrame) -> No
     methods = table["method_used"].value_counts().to_dict()
     assert missing_numbers(html, content, methods) == []
     assert len(missing_numbers(html, _moved(content), methods)) > 20
+
+
+def test_every_cell_names_its_column(html: str) -> None:
+    """In a narrow window, a row is a list of names and values."""
+    tables = re.findall(r"<table[^>]*>(.*?)</table>", html, flags=re.DOTALL)
+    assert len(tables) > 4
+    for table in tables:
+        head, _, body = table.partition("</thead>")
+        names = [re.sub("<.*?>", "", name) for name in re.findall(r"<th[^>]*>(.*?)</th>", head)]
+        for row in re.findall("<tr.*?</tr>", body, flags=re.DOTALL):
+            labels = re.findall('data-label="(.*?)"', row)
+            assert labels == names[len(names) - len(labels) :]
+            assert len(labels) == len(names) or "colspan" in row
+
+
+def test_names_of_a_column_are_those_of_its_head() -> None:
+    row = "<tr><th>x</th><td>1</td></tr>"
+    assert labelled(f"<thead><tr><th class='l'>id</th><th><b>n</b></th></tr></thead>{row}") == (
+        "<thead><tr><th class='l'>id</th><th><b>n</b></th></tr></thead>"
+        '<tr><th data-label="id">x</th><td data-label="n">1</td></tr>'
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lanewise.families.heterodyne.config import FitSettings, Scaling
 from lanewise.families.heterodyne.nlsq.search import FINISH_EFFORT
 from lanewise.families.heterodyne.nlsq.solver import Search
+from lanewise.statistics.numbers import number
 
 # Required decrease of χ² against a constant: _PER_UNKNOWN per unknown plus _PER_FIT, so three standard deviations for
 # each unknown and five for a single one. On pure noise the decrease was at most 22 in 16 trials; 137 are required.
@@ -34,7 +35,8 @@ def no_signal(gained: float, unknowns: int, inflation: float) -> Iterator[str]:
     least = inflation * needed(unknowns)
     if not gained > least:
         yield (
-            f"χ² is lower than that of a constant by {gained:.3g}, where {unknowns} unknowns need {least:.4g}: "
+            f"χ² is lower than that of a constant by {number(gained, '.3g')}, where {unknowns} unknowns need "
+            f"{number(least, '.4g')}: "
             "these data show no correlation that could be fitted"
         )
 
@@ -63,11 +65,12 @@ def of_chi2(reduced_chi2: float, p_value: float | None, odd: Sequence[int], limi
     """
     if reduced_chi2 <= limits.reduced_chi2_max or (p_value is not None and p_value > _P_VALUE):
         return
-    what = f"reduced χ² is {reduced_chi2:.3g}, above {limits.reduced_chi2_max:g}"
+    what = f"reduced χ² is {number(reduced_chi2, '.3g')}, above {number(limits.reduced_chi2_max, 'g')}"
     if p_value is not None:
         what = (
-            f"χ² is {reduced_chi2:.3g} times its expectation under speckle noise, above {limits.reduced_chi2_max:g} "
-            f"(p = {p_value:.1g})"
+            f"χ² is {number(reduced_chi2, '.3g')} times its expectation under speckle noise, above "
+            f"{number(limits.reduced_chi2_max, 'g')} "
+            f"(p = {number(p_value, '.1g')})"
         )
     named = f"; frames that differ from all others: {', '.join(map(str, odd[:_NAMED]))}" if odd else ""
     yield f"{what}: the model does not describe the data to their noise{named}"
@@ -83,4 +86,4 @@ def of_scaling(contrast: Sequence[float], offset: Sequence[float], scaling: Scal
     ):
         worst = max(values, key=lambda value: max(low - value, value - high))
         if not low <= worst <= high:
-            yield f"the {name} of an angle is {worst:.3g}, outside {low:g} to {high:g}"
+            yield f"the {name} of an angle is {number(worst, '.3g')}, outside {number(low, 'g')} to {number(high, 'g')}"

@@ -22,6 +22,7 @@ from lanewise.families.heterodyne.nlsq.fit_model import Box
 from lanewise.families.heterodyne.nlsq.scene import Scene
 from lanewise.families.heterodyne.nlsq.search import Searcher, joined, rows
 from lanewise.families.heterodyne.nlsq.solver import Search
+from lanewise.statistics.numbers import number
 
 # χ² prefers a labelling by three standard deviations.
 DECIDED_CHI2 = 9.0
@@ -74,13 +75,15 @@ class Components:
         needed, second, exchange = doubts.needed(_SECOND), self.second_chi2 / inflation, self.exchange_chi2 / inflation
         if second <= needed:
             yield (
-                f"one component is absent: the second lowers χ² by {second:.3g}, where its {_SECOND} unknowns need "
-                f"{needed:g}; the rate, share and drift of one component are not determined"
+                f"one component is absent: the second lowers χ² by {number(second, '.3g')}, where its {_SECOND} "
+                "unknowns need "
+                f"{number(needed, 'g')}; the rate, share and drift of one component are not determined"
             )
         elif abs(exchange) <= DECIDED_CHI2 and self.other is not None:
             yield (
-                f"exchange of the components: with J_ref = {self.other.j_ref:.4g}, J_sample = "
-                f"{self.other.j_sample:.4g} and a mean share of {self.other.share:.3g}, χ² changes by {exchange:.2g}; "
+                f"exchange of the components: with J_ref = {number(self.other.j_ref, '.4g')}, J_sample = "
+                f"{number(self.other.j_sample, '.4g')} and a mean share of {number(self.other.share, '.3g')}, "
+                f"χ² changes by {number(exchange, '.2g')}; "
                 f"labelled by {self.rule}"
             )
 

@@ -23,6 +23,7 @@ from lanewise.families.shear.statistics.goodness import Measured, goodness, meas
 from lanewise.manifest.manifest import Convergence
 from lanewise.manifest.problem import Data, Problem
 from lanewise.manifest.status import LaneStatus
+from lanewise.statistics.numbers import number
 
 # Of a million good stamps at most one is called a misfit.
 P_MIN = 1e-6
@@ -162,11 +163,14 @@ def _marked(result: Result, found: Goodness | None, limit: float) -> Result:
 
 def _told(found: Goodness, seen: Sequence[str]) -> Iterator[str]:
     if "chi2_p" in seen:
-        yield f"χ² is {found.chi2 / found.dof:.3g} per pixel (p = {found.chi2_p:.1g})"
+        yield f"χ² is {number(found.chi2 / found.dof, '.3g')} per pixel (p = {number(found.chi2_p, '.1g')})"
     if "peak_p" in seen:
         shape = {"pixel": "a single pixel", "psf": "a point source", "galaxy": "the galaxy"}[found.peak_shape]
         place = f"x = {found.peak_x:g}, y = {found.peak_y:g}"
         place += f" of exposure {found.peak_exposure}" if found.peak_exposure else ""
-        yield f"a residual of {found.peak_sigma:.3g} σ in the shape of {shape} at {place}; mask it, or model it"
+        yield (
+            f"a residual of {number(found.peak_sigma, '.3g')} σ in the shape of {shape} at {place}; mask it, or "
+            "model it"
+        )
     if "prior_p" in seen:
-        yield f"the priors hold the fit {found.prior_sigma:.3g} σ from the data; widen or move them"
+        yield f"the priors hold the fit {number(found.prior_sigma, '.3g')} σ from the data; widen or move them"

@@ -17,6 +17,7 @@ from lanewise.families.shear.population.nodes import Array, Axis, Nodes
 from lanewise.families.shear.population_config import Population
 from lanewise.manifest.problem import Data, Members, Membership, Problem
 from lanewise.manifest.status import LaneStatus
+from lanewise.statistics.numbers import percent
 
 COMPONENTS = ("g1", "g2")
 # The group of a result's own arrays.
@@ -120,7 +121,7 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
         (first, _), *_ = Counter(members.reasons.values()).most_common(1)
         status = LaneStatus.FAILED if lost > config.population.max_failed_frac * n else LaneStatus.NOT_CONVERGED
         reason = f"{failed} of {n} galaxies have failed or have doubtful weights, the limit is "
-        reason += f"{config.population.max_failed_frac:.1%} (population.max_failed_frac). Most often: {first}"
+        reason += f"{percent(config.population.max_failed_frac)} (population.max_failed_frac). Most often: {first}"
         return replace(result, status=status, reason=reason)
     if found.cut:
         text = f"Not converged: the posterior of {' and '.join(found.cut)} reaches beyond ± "

@@ -10,9 +10,9 @@ import pandas as pd
 
 from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.families.shear.statistics.selection import COMPONENTS
+from lanewise.statistics.numbers import number, with_error
 from lanewise.statistics.regression import Measure
 from lanewise.statistics.resampling import Resampled
-from lanewise.statistics.verdict import with_error
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
         yield Check(f"scatter of galaxies, {name}", f"{by_galaxies:.3f}", meaning)
         off = (known[f"{name}_expansion"] - known[f"{name}_mean"]).abs().max()
         meaning = "largest offset of the estimate by an expansion at zero shear, which leaves out g²/σ_e²"
-        yield Check(f"expansion of {name}", f"{off:.2g}", meaning)
+        yield Check(f"expansion of {name}", number(off, ".2g"), meaning)
 
 
 def _pairs(results: BiasResults) -> Iterator[Check]:
@@ -95,4 +95,4 @@ def _resampled(resampled: Resampled) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return number(value, "+.3f")

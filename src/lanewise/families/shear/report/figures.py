@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from lanewise.families.shear.statistics.criteria import REQUIREMENTS
 from lanewise.families.shear.statistics.estimates import Estimates, estimates
 from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.report.canvas import PALETTE, Picture, drawn
+from lanewise.statistics.numbers import superscript
 from lanewise.statistics.regression import Array
-from lanewise.statistics.verdict import superscript
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,8 @@ _DASHES = (0, (4, 3))
 _DOTS = (0, (1, 2))
 # Do not draw bounds closer to zero than this fraction of the axis.
 _LABEL_SHARE = 0.06
+# Shares of the joint error that the ellipses hold.
+_ELLIPSES = (0.683, 0.954)
 _SURVEYS = {"lsst": "LSST", "desc": "DESC", "euclid": "Euclid"}
 
 
@@ -48,7 +50,7 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, Picture]:
     ]
     draws: dict[str, Callable[[Axes], None]] = {}
     if any(b.m is not None for b, _ in shown):
-        draws["m_c"] = partial(_m_c, results)
+        draws["m_c"] = partial(_m_c, results, {b.component: float(d.truth.mean()) for b, d in shown})
     if len(results.points) > 1 and shown:
         draws["points"] = partial(_points, results)
     paired = [(b, d) for b, d in shown if b.pairs is not None]
@@ -88,7 +90,8 @@ def _bias(numbers: ComponentBias, data: Estimates, axes: Axes) -> None:
         # With equal weights, the line's value at the mean truth is not correlated with its slope.
         at_centre = max(error_c**2 - (centre * error_m) ** 2, 0.0)
         band = np.sqrt(at_centre + ((line_x - centre) * error_m) ** 2)
-        axes.set_xlabel(f"true {component}")
+        axes.locator_params(axis="x", nbins=6)
+        axes.set_xlabel(f"true shear {component}")
     low, high = (line - band) / scale, (line + band) / scale
     axes.fill_between(line_x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.axhline(0, color=PALETTE["muted"], linewidth=0.8)
@@ -119,14 +122,17 @@ def _pulls(shown: Sequence[tuple[ComponentBias, Estimates]], axes: Axes) -> None
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -3.6), max(high, 3.6))
     axes.set_xlabel("realization, in the order of shear and seed")
-    axes.set_ylabel("(estimate − truth) / width")
+    axes.set_ylabel("pull: (estimate − truth) / width [σ]")
     _legend(axes)
 
 
-def _m_c(results: BiasResults, axes: Axes) -> None:
-    """c against m, with thick 1σ and thin 3σ error bars.
+def _m_c(results: BiasResults, centres: Mapping[str, float], axes: Axes) -> None:
+    """c against m, with ellipses of their joint error and bars to 3σ of each.
 
     Band: the manifest's bound on m; dashed lines: its bound on c; dotted lines: the requirements of surveys.
+
+    Args:
+        centres: component → mean true shear.
     """
     bounds = results.acceptance
     shown = [(b.component, b.m, b.c) for b in results.components if b.m and b.c]
@@ -142,10 +148,15 @@ def _m_c(results: BiasResults, axes: Axes) -> None:
     axes.axvline(0, color=PALETTE["muted"], linewidth=0.8)
     for component, m, c in shown:
         colour, x, y = PALETTE[component], m.value / scale_m, c.value / scale_c
-        for times, width in ((3, 0.9), (1, 2.4)):
-            xerr, yerr = times * (m.error or 0.0) / scale_m, times * (c.error or 0.0) / scale_c
-            axes.errorbar(x, y, yerr, xerr, color=colour, linewidth=width)
-        axes.plot(x, y, "o", color=colour, markersize=5, label=component)
+        xerr, yerr = (m.error or 0.0) / scale_m, (c.error or 0.0) / scale_c
+        axes.errorbar(x, y, 3 * yerr, 3 * xerr, color=colour, linewidth=0.8)
+        # With equal weights, m is not correlated with the line's value at the mean truth.
+        slope = -centres[component] * scale_m / scale_c
+        for level, alpha in zip(_ELLIPSES, (0.3, 0.12), strict=True):
+            across, along = _ellipse(level, xerr, yerr, slope)
+            axes.fill(x + across, y + along, facecolor=colour, alpha=alpha, linewidth=0)
+            axes.plot(x + across, y + along, color=colour, linewidth=0.9)
+        axes.plot(x, y, "o", color=colour, markersize=4, label=component)
     low, high = axes.get_xlim()
     asked: dict[float, list[str]] = {}
     for name, (required, _) in REQUIREMENTS.items():
@@ -154,19 +165,34 @@ def _m_c(results: BiasResults, axes: Axes) -> None:
         if low < -x and x < high and x > _LABEL_SHARE * (high - low):
             for side in (-x, x):
                 axes.axvline(side, color=PALETTE["muted"], linewidth=0.8, linestyle=_DOTS)
+            # At the line that is farther from the results.
+            side = -x if sum(m.value for _, m, _ in shown) > 0 else x
             axes.annotate(
                 ", ".join(names),
-                (x, 0.02),
+                (side, 0.02),
+                (-3, 0),
                 xycoords=("data", "axes fraction"),
+                textcoords="offset points",
                 rotation=90,
                 ha="right",
-                fontsize=7,
+                fontsize=8,
                 color=PALETTE["muted"],
             )
     axes.locator_params(nbins=6)
-    axes.set_xlabel(f"m{unit_m}")
-    axes.set_ylabel(f"c{unit_c}")
+    axes.set_xlabel(f"multiplicative bias m{unit_m}")
+    axes.set_ylabel(f"additive bias c{unit_c}")
     _legend(axes)
+
+
+def _ellipse(level: float, xerr: float, yerr: float, slope: float) -> tuple[Array, Array]:
+    """The curve, about its centre, that holds a share `level` of two normal errors.
+
+    Args:
+        slope: covariance over the variance of x; y − slope x is not correlated with x.
+    """
+    radius, angle = math.sqrt(-2 * math.log(1 - level)), np.linspace(0, 2 * np.pi, 91)
+    rest = math.sqrt(max(yerr**2 - (slope * xerr) ** 2, 0.0))
+    return radius * xerr * np.cos(angle), radius * (slope * xerr * np.cos(angle) + rest * np.sin(angle))
 
 
 def _points(results: BiasResults, axes: Axes) -> None:
@@ -194,8 +220,9 @@ def _points(results: BiasResults, axes: Axes) -> None:
         if bias_.m is not None and bias_.c is not None:
             ends = np.array([x.min(), x.max()])
             axes.plot(ends, (bias_.c.value + bias_.m.value * ends) / scale, color=PALETTE[component], linewidth=1)
-    axes.set_xlabel("true g")
-    axes.set_ylabel(f"mean − truth{unit}")
+    axes.locator_params(axis="x", nbins=6)
+    axes.set_xlabel("true shear g")
+    axes.set_ylabel(f"mean estimate − truth{unit}")
     _legend(axes)
 
 
@@ -211,7 +238,7 @@ def _responses(shown: Sequence[tuple[ComponentBias, Estimates]], axes: Axes) -> 
         axes.stairs(counts, edges, color=PALETTE[component], linewidth=1.3, label=component)
     axes.set_ylim(0)
     axes.set_xlabel(f"m of a pair{unit}")
-    axes.set_ylabel("pairs")
+    axes.set_ylabel("number of pairs")
     _legend(axes)
 
 

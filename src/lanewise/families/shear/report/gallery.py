@@ -167,7 +167,7 @@ def chains_of(result: Result) -> Chains:
 
 def draw_stamps(name: str, shown: StampComparison) -> Picture:
     """Data, model and residual in three panels, as SVG."""
-    return drawn(f"stamps-{name}", partial(_stamps, shown), (5.6, 1.75))
+    return drawn(f"stamps-{name}", partial(_stamps, shown), (5.4, 1.75))
 
 
 def draw_chains(result: Result) -> Picture:
@@ -180,7 +180,7 @@ def _stamps(shown: StampComparison, figure: Figure) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.subplots(1, 3)
-    figure.subplots_adjust(0.01, 0.03, 0.94, 0.88, wspace=0.28)
+    figure.subplots_adjust(0.01, 0.03, 0.93, 0.86, wspace=0.36)
     top = float(np.nanmax(shown.model))
     panels = (
         ("data [flux]", shown.data, "cividis", (min(0.0, -0.05 * top), top)),
@@ -196,8 +196,8 @@ def _stamps(shown: StampComparison, figure: Figure) -> None:
             spine.set_visible(False)
         bar = figure.colorbar(drawn, ax=one, fraction=0.046, pad=0.03)
         bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=6)
-        bar.locator = MaxNLocator(5)
+        bar.ax.tick_params(labelsize=8, length=2, pad=2)
+        bar.locator = MaxNLocator(4)
         bar.update_ticks()
 
 
@@ -216,6 +216,6 @@ def _chains(posterior: Mapping[str, np.ndarray], figure: Figure) -> None:
         bars.axhline(draws.shape[1] / _BINS, color=PALETTE["muted"], linewidth=0.8)
         bars.set_ylim(0)
         trace.set_ylabel(name)
-        bars.set_ylabel("draws")
-    axes[-1][0].set_xlabel("draw")
-    axes[-1][1].set_xlabel("rank among all chains")
+        bars.set_ylabel("number of draws")
+    axes[-1][0].set_xlabel("number of the draw")
+    axes[-1][1].set_xlabel("rank / number of draws")

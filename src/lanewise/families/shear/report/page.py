@@ -9,7 +9,8 @@ import pandas as pd
 from lanewise.families.shear.report.checks import checks, measure, of_populations
 from lanewise.families.shear.statistics.results import BiasResults, Chains, ConvergenceExtremes, Outlier
 from lanewise.report.canvas import Picture
-from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline, number, percent
+from lanewise.report.page import ROWS_SHOWN, Context, Plot, environment, inline
+from lanewise.statistics.numbers import number
 
 _CRITERIA = {
     "completeness": "completeness",
@@ -17,6 +18,8 @@ _CRITERIA = {
     "exclusion_by_sign": "exclusion and sign",
     "galaxies_by_sign": "galaxies and sign",
     "shrinkage": "pull of the prior",
+    "noise_bias": "noise bias",
+    "bound": "bound of the manifest",
     "offset_1sigma": "offset below 1σ",
     "chi2": "scatter about the line",
     "not_tested": "not measured",
@@ -24,12 +27,16 @@ _CRITERIA = {
     "finite_draws": "half the draws",
 }
 _CAPTIONS = {
-    "m_c": "c against m: thick to 1σ, thin to 3σ. Grey: allowed m; dashes: allowed c; dots: what surveys ask of m.",
-    "points": "Mean minus truth at each true shear, thick to 1σ and thin to 3σ, and the lines m g + c.",
-    "pairs": "m of every ±g pair by itself.",
-    "bias_g1": "Estimate minus truth of g1: a dot per realization, and the line m g + c with its 1σ band.",
-    "bias_g2": "Estimate minus truth of g2: a dot per realization, and the line m g + c with its 1σ band.",
-    "pulls": "Pull of each realization: estimate minus truth, in units of its posterior width. Band: ±1; dashes: ±3.",
+    "m_c": "Additive bias c against multiplicative bias m of each component of the shear. The ellipses hold 68.3 % and "
+    "95.4 % of the joint normal error of both; the bars reach to 3σ of each number alone, which the verdict uses. Grey "
+    "band: |m| that the manifest allows; dashed lines: |c| that it allows; dotted lines: |m| that surveys require.",
+    "points": "Mean estimate minus truth at each true shear. Thick bars reach to 1σ, thin bars to 3σ; the lines are m "
+    "g + c.",
+    "pairs": "Histogram of the m of each ±g pair: (ĝ₊ − ĝ₋) / 2g − 1.",
+    "bias_g1": "Estimate minus truth of g1. Each dot is a realization; the line is m g + c, with its 1σ band.",
+    "bias_g2": "Estimate minus truth of g2. Each dot is a realization; the line is m g + c, with its 1σ band.",
+    "pulls": "Pull of each realization: (estimate − truth) / width of its posterior. The grey band is ±1; the dashed "
+    "lines are at ±3.",
 }
 
 
@@ -43,7 +50,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, Pi
         context: what the numbers do not say.
     """
     page = environment("lanewise.families.shear.report")
-    page.filters |= {"measure": measure, "percent": percent}
+    page.filters |= {"measure": measure}
     shown = {name: inline(name, picture) for name, picture in figures.items()}
     methods = summary["method_used"].dropna().astype(str).value_counts().sort_index()
     return page.get_template("report.html.j2").render(
@@ -64,15 +71,18 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, Pi
 def _outlier(one: Outlier) -> str:
     return (
         f"{one.run_id}: {one.component} is {number(one.pull, '+.2f')} σ from its truth; "
-        f"χ² {number(one.chi2, '.0f')} over {one.n_pixels} pixels. Image and model [flux], and residual over noise."
+        f"χ² is {number(one.chi2, '.0f')} over {one.n_pixels} pixels. Left: the image; middle: the model at the "
+        "posterior mean; "
+        "right: their difference over the noise σ."
     )
 
 
 def _chains(one: Chains) -> str:
     draws = f"{number(one.ess, '.0f')} effective of {one.n_chains} × {one.n_draws} draws"
     return (
-        f"{one.run_id}: the chains that agree least, R̂ {number(one.rhat, '.4f')}, {draws}. Left: traces; right: how "
-        "often each chain holds each rank."
+        f"{one.run_id}: the chains that agree least, with R̂ = {number(one.rhat, '.4f')} and {draws}. Left: the "
+        "draws of each "
+        "chain; right: how many draws of each chain have a rank among all chains (flat if they agree)."
     )
 
 

@@ -16,6 +16,7 @@ from lanewise.families.shear.statistics.joint import FiniteDraws
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component, GroupCount, Signs
 from lanewise.families.shear.statistics.tally import Tally
 from lanewise.manifest.manifest import Acceptance
+from lanewise.statistics.numbers import number, percent, with_error
 from lanewise.statistics.regression import Array, Measure
 from lanewise.statistics.sequential import Reach
 from lanewise.statistics.verdict import RANK, Decision, Judgement, Verdict, completeness, judge
@@ -177,7 +178,7 @@ def _m(bias: ComponentBias, bound: float, reach: Reach) -> Judgement:
     plain = _m_as(bias, bias.m, bound, reach)
     if not _is_curved(bias):
         return plain
-    ends = [_m_as(bias, end.m, bound, reach, f" at |g| = {end.g:g} (curved)") for end in bias.m_ends]
+    ends = [_m_as(bias, end.m, bound, reach, f" at |g| = {number(end.g, 'g')} (curved)") for end in bias.m_ends]
     # The worse verdict, and of equal ones the larger m; a curve cannot pass by its mean slope alone.
     return min((*ends, plain), key=lambda j: (RANK.index(j.verdict or Verdict.PASS), -abs(j.value or 0.0)))
 
@@ -196,10 +197,13 @@ def _fit(bias: ComponentBias) -> list[Judgement]:
     if bias.chi2 is None or bias.dof < 1:
         return []
     excess, p = bias.chi2 / bias.dof, float(special.chdtrc(bias.dof, bias.chi2))
-    text = f"χ² of {bias.component} about the line is {excess:.2g} per degree of freedom"
+    text = f"χ² of {bias.component} about the line is {number(excess, '.2g')} per degree of freedom"
     if excess > CHI2_MAX and p < CHI2_P_MIN:
         curved = ", also because the response is curved" if _is_curved(bias) else ""
-        text = f"{text} (p = {p:.1g}){curved}: the posteriors are narrower than their scatter, so do not trust them."
+        text = (
+            f"{text} (p = {number(p, '.1g')}){curved}: the posteriors are narrower than their scatter, so do "
+            "not trust them."
+        )
         return [Judgement("chi2", bias.component, Verdict.INCONCLUSIVE, text, value=excess, bound=CHI2_MAX)]
     return [Judgement("chi2", bias.component, None, f"{text}.", value=excess, bound=CHI2_MAX)]
 
@@ -228,8 +232,8 @@ def _finite_draws(found: FiniteDraws, bound: float | None) -> Judgement:
     k, error = found.component, found.shift.jackknife
     moved = found.shift.value
     text = (
-        f"m of {k} from half of the draws differs by {moved:+.2g} ± {error:.1g}; a bias that falls as 1/draws "
-        f"would end at {found.extrapolated:+.3g}"
+        f"m of {k} from half of the draws differs by {with_error(moved, error)}; a bias that falls as 1/draws "
+        f"would end at {number(found.extrapolated, '+.3g')}"
     )
     serious = bound is not None and abs(moved) > 3 * error and abs(moved) > _MAX_SHIFT_SHARE * bound
     if serious:
@@ -256,13 +260,21 @@ def _level_0(component: Component, data: Estimates) -> list[Judgement]:
         what = f"The largest offset of a collapsed posterior of {component}"
         found.append(_all_below("collapsed_offset", component, collapsed, COLLAPSED_OFFSET, what))
     within = float(np.mean(offset < width))
-    text = f"{within:.0%} of the offsets of {component} are below 1σ (68 % expected, nothing depends on it)."
+    text = (
+        f"{percent(within, '.0f')} of the offsets of {component} are below 1σ (68 % expected, nothing depends on it)."
+    )
     found.append(Judgement("offset_1sigma", component, None, text, value=within))
     return found
 
 
 def _all_below(criterion: str, component: Component, values: Array, bound: float, what: str) -> Judgement:
     largest, n_over = float(values.max()), int(np.sum(values >= bound))
-    rest = f"; {n_over} of {len(values)} are not below {bound:g}." if n_over else f", below {bound:g}."
+    rest = (
+        f"; {n_over} of {len(values)} are not below {number(bound, 'g')}."
+        if n_over
+        else f", below {number(bound, 'g')}."
+    )
     verdict = Verdict.FAIL if n_over else Verdict.PASS
-    return Judgement(criterion, component, verdict, f"{what} is {largest:.2g}{rest}", value=largest, bound=bound)
+    return Judgement(
+        criterion, component, verdict, f"{what} is {number(largest, '.2g')}{rest}", value=largest, bound=bound
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from lanewise.families.shear.statistics.bias import ComponentBias
 from lanewise.families.shear.statistics.estimates import Estimates, PriorResponse
 from lanewise.families.shear.statistics.selection import Component, GroupCount, Signs
+from lanewise.statistics.numbers import number, percent
 from lanewise.statistics.regression import usable
 from lanewise.statistics.verdict import Judgement, Verdict
 
@@ -40,9 +41,9 @@ def exclusion_by_shear(groups: Sequence[GroupCount]) -> list[Judgement]:
     p = float((1 + np.sum(distance >= observed - 1e-9)) / (1 + len(trials)))
     if p < EXCLUSION_P_MIN:
         verdict = Verdict.INVALID
-        text = f"Exclusion depends on the shear (p = {p:.1g}): what is left is a biased choice."
+        text = f"Exclusion depends on the shear (p = {number(p, '.1g')}): what is left is a biased choice."
     else:
-        verdict, text = Verdict.PASS, f"Exclusion does not depend on the shear (p = {p:.2g})."
+        verdict, text = Verdict.PASS, f"Exclusion does not depend on the shear (p = {number(p, '.2g')})."
     return [Judgement("exclusion_by_shear", None, verdict, text, value=p, bound=EXCLUSION_P_MIN)]
 
 
@@ -53,7 +54,7 @@ def exclusion_by_sign(signs: Signs | None) -> list[Judgement]:
     lost = f"of {signs.n_pairs} pairs {signs.n_only_plus} lost the arm of +g alone, {signs.n_only_minus} that of −g"
     depends = signs.p < EXCLUSION_P_MIN
     verdict, said = (Verdict.INVALID, "depends") if depends else (Verdict.PASS, "does not depend")
-    text = f"Exclusion {said} on the sign of the shear (p = {signs.p:.2g}): {lost}."
+    text = f"Exclusion {said} on the sign of the shear (p = {number(signs.p, '.2g')}): {lost}."
     return [Judgement("exclusion_by_sign", None, verdict, text, value=signs.p, bound=EXCLUSION_P_MIN)]
 
 
@@ -64,7 +65,8 @@ def galaxies_by_sign(signs: Signs | None) -> list[Judgement]:
     depends = signs.p < EXCLUSION_P_MIN
     verdict, said = (Verdict.INVALID, "depends") if depends else (Verdict.PASS, "does not depend")
     text = (
-        f"Failure of galaxies {said} on the sign of the shear (p = {signs.p:.2g}): {signs.n_only_plus} failed or have "
+        f"Failure of galaxies {said} on the sign of the shear (p = {number(signs.p, '.2g')}): "
+        f"{signs.n_only_plus} failed or have "
         f"doubtful weights under +g, {signs.n_only_minus} under −g."
     )
     return [Judgement("galaxies_by_sign", None, verdict, text, value=signs.p, bound=EXCLUSION_P_MIN)]
@@ -81,11 +83,12 @@ def shrinkage(bias: ComponentBias) -> list[Judgement]:
     elif value < RESPONSE_MIN:
         verdict = Verdict.INVALID
         text = (
-            f"λ̂ of {k} is {value:.2g}, below {RESPONSE_MIN:g}: the prior is too narrow against the noise for its pull "
+            f"λ̂ of {k} is {number(value, '.2g')}, below {number(RESPONSE_MIN, 'g')}: the prior is too narrow "
+            "against the noise for its pull "
             "to be removed safely; widen the prior on g, or use images with a higher S/N."
         )
     else:
-        verdict, text = Verdict.PASS, f"λ̂ of {k} is {value:.4g}: the data speak, not the prior."
+        verdict, text = Verdict.PASS, f"λ̂ of {k} is {number(value, '.4g')}: the data speak, not the prior."
     return [Judgement("shrinkage", k, verdict, text, value=value, error=error, bound=RESPONSE_MIN)]
 
 
@@ -102,14 +105,15 @@ def response(response: PriorResponse, component: Component, limit: float) -> Jud
     elif mean < RESPONSE_MIN or (cut > limit and response.n_cut > 1):
         verdict = Verdict.INVALID
         text = (
-            f"The prior on {component} is not Gaussian and leaves {mean:.0%} of the shear; its edges cut {cut:.1%} of "
+            f"The prior on {component} is not Gaussian and leaves {percent(mean, '.0f')} of the shear; its "
+            f"edges cut {percent(cut, '.1f')} of "
             f"the likelihoods: its pull cannot be removed safely; {remedy}."
         )
     else:
         verdict = Verdict.PASS
-        text = f"The prior on {component} leaves {mean:.1%} of the shear, and its pull is removed."
+        text = f"The prior on {component} leaves {percent(mean, '.1f')} of the shear, and its pull is removed."
         if cut:
-            text = f"{text} Its edges cut {cut:.1%} of the likelihoods; they count as lost."
+            text = f"{text} Its edges cut {percent(cut, '.1f')} of the likelihoods; they count as lost."
     return Judgement("shrinkage", component, verdict, text, value=mean, bound=RESPONSE_MIN)
 
 
@@ -119,12 +123,23 @@ def noise_bias(bias: ComponentBias, data: Estimates, bound: float) -> list[Judge
         return []
     size = NOISE_BIAS * float(np.mean(data.raw_width**2))
     width = math.sqrt(size / NOISE_BIAS)
-    text = f"Posteriors of {bias.component} with a width of {width:.2g} can have a noise bias of up to {size:.2g} in m"
+    text = (
+        f"Posteriors of {bias.component} with a width of {number(width, '.2g')} can have a noise bias of up to "
+        f"{number(size, '.2g')} in m"
+    )
     if size > bound:
-        text = f"{text}, more than the bound {bound:g}: m says nothing of the method; use images with a higher S/N."
+        text = (
+            f"{text}, more than the bound {number(bound, 'g')}: m says nothing of the method; use images with a "
+            "higher S/N."
+        )
         return [Judgement("noise_bias", bias.component, Verdict.INVALID, text, value=size, bound=bound)]
     return [
         Judgement(
-            "noise_bias", bias.component, Verdict.PASS, f"{text}; the bound is {bound:g}.", value=size, bound=bound
+            "noise_bias",
+            bias.component,
+            Verdict.PASS,
+            f"{text}; the bound is {number(bound, 'g')}.",
+            value=size,
+            bound=bound,
         )
     ]
