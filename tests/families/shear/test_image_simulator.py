@@ -51,7 +51,7 @@ def test_one_thread_draws_a_stamp_and_its_noise_as_several_do(noise: dict[str, s
         observed.append(family.observe(parse(content), Single("m", 1, {"g1": 0.0, "g2": 0.0})).data["image"])
         n_threads.append(galsim.utilities.get_omp_threads())
     assert n_threads == [1, 1]
-    np.testing.assert_array_equal(*observed)
+    np.testing.assert_array_equal(observed[0], observed[1])
 
 
 def test_a_planted_bias_moves_the_image_and_not_the_truth() -> None:
