@@ -194,6 +194,24 @@ def test_extend_verify_export_and_clean(lanewise: Lanewise, write: Write, tmp_pa
     assert (code, "is named by a commit and missing" in out) == (74, True)
 
 
+@pytest.mark.parametrize(("asked", "expected"), [("", "1"), ("3", "3")])
+def test_libraries_of_the_command_line_have_one_thread_unless_more_are_asked_for(asked: str, expected: str) -> None:
+    """Threads of NumPy and GalSim that wait for each other took half of the processor time of small stamps."""
+    program = """
+from lanewise.cli import main
+try:
+    main()
+except SystemExit:
+    from galsim.utilities import get_omp_threads
+    print(get_omp_threads())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": asked} if asked else {}
+    command = [sys.executable, "-c", program, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == expected
+
+
 def test_help_names_every_command_and_imports_no_jax() -> None:
     check = "import sys; sys.argv = ['lanewise', '--help']; from lanewise import cli\ntry: cli.main()\nfinally:\n"
     check += " heavy = {'jax', 'numpy', 'fsspec', 'jsonschema', 'yaml'} & set(sys.modules); assert not heavy, heavy"

@@ -13,7 +13,7 @@ import typer
 from lanewise import __version__, errors
 from lanewise.cli import aggregation, families, machine, manifests, render, runs, upkeep
 from lanewise.cli.group import Commands
-from lanewise.machine import interrupts, progress
+from lanewise.machine import host, interrupts, progress
 
 app = typer.Typer(
     name="lanewise",
@@ -60,6 +60,7 @@ _ClickUsageError: Any = typer.BadParameter.__mro__[1]
 
 def main() -> NoReturn:
     """Run the command line; a LanewiseError becomes its text and its exit code, without a traceback."""
+    host.one_thread_for_small_products()
     try:
         interrupts.install()
         code = app(standalone_mode=False)

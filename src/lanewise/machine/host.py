@@ -33,6 +33,16 @@ def n_cores() -> int:
     return n_allowed
 
 
+def one_thread_for_small_products() -> None:
+    """One thread for NumPy, SciPy and GalSim in this process and those it starts; before NumPy is imported.
+
+    Their threads share even products of 40 × 40 and a stamp's noise, and spin while they wait for each other: beside a
+    second process such a product took forty times as long. With one, bits do not depend on the number of cores either.
+    JAX has threads of its own. OMP_NUM_THREADS in the environment overrides it.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def memory_bytes() -> int:
     """Memory that this process may use [bytes]: the machine's, or the limit of its container."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -204,6 +204,37 @@ def test_tables_of_every_format_are_read_alike(
     assert (first.sizes, second.sizes) == ((2,), (1,))
 
 
+PER_EXPOSURE = {"type": "PerExposure", "fwhm": 0.95, "pixel_scale": SCALE}
+
+
+def test_a_file_of_psfs_has_an_order_of_its_own(write: Write, tmp_path: Path) -> None:
+    """Tiles of a field: several objects share one, and it is not that of their stamps."""
+    tiles = np.random.default_rng(1).uniform(0.5, 1, size=(3, 9, 9))
+    np.save(tmp_path / "tiles.npy", tiles)
+    np.save(tmp_path / "stamps.npy", np.stack([drawn(), drawn(), drawn(), drawn()]))
+    named = {"image": "stamps.npy", "psf": "tiles.npy"}
+    rows = [{"id": at, **named, "index": at, "psf_index": tile} for at, tile in enumerate((2, 0, 0, 1))]
+    rows += [{"id": 4, **named, "index": 1}]
+    found = observed(write, observations=table(tmp_path, "t.csv", rows), config__psf=PER_EXPOSURE)
+    for one, tile in zip(found, (2, 0, 0, 1, 1), strict=True):
+        np.testing.assert_allclose(one.data["psf"][0], tiles[tile] / tiles[tile].sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"psf_index": 3}, "column psf_index: /.*psf.npy: has 3 images, expected 0 to 2"),
+        ({}, r"give one in the column psf_index \(or"),
+    ],
+)
+def test_a_psf_that_is_not_there_is_told(write: Write, tmp_path: Path, place: dict[str, int], message: str) -> None:
+    np.save(tmp_path / "a.npy", drawn())
+    np.save(tmp_path / "psf.npy", np.ones((3, 5, 5)))
+    rows = [{"id": 1, "image": "a.npy", "psf": "psf.npy", **place}]
+    with pytest.raises(DataError, match=message):
+        observed(write, observations=table(tmp_path, "t.csv", rows), config__psf=PER_EXPOSURE)
+
+
 @pytest.mark.slow
 def test_objects_of_one_or_more_exposures_are_inferred_and_reported(write: Write, tmp_path: Path) -> None:
     """The posterior narrows with the exposures; the truths are in the frame of the sky."""
@@ -406,7 +437,7 @@ def test_exposures_with_psf_images_and_weights_of_their_own_and_a_cosmic_ray_in_
     config = {
         **SCENE,
         "image": {**SCENE["image"], "noise": {**PER_PIXEL, "sigma": 1e-3}},
-        "psf": {"type": "PerExposure", "fwhm": 0.95, "pixel_scale": SCALE},
+        "psf": PER_EXPOSURE,
         "gal": {**SCENE["gal"], "position": BROAD},
     }
     asked = table(tmp_path, "t.csv", listed)

@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+import galsim
 import jax
 import numpy as np
 import pytest
@@ -37,6 +38,20 @@ def test_without_the_key_nothing_differs_and_identities_stay() -> None:
     assert plain == empty
     assert "simulation" not in plain.content
     assert config(simulation={"bias": {"m": 0.01}}).content["simulation"] == {"bias": {"m": 0.01, "c": 0.0}}
+
+
+@pytest.mark.parametrize("noise", [{}, {"type": "Correlated", "correlation": "COSMOS"}])
+def test_one_thread_draws_a_stamp_and_its_noise_as_several_do(noise: dict[str, str]) -> None:
+    """GalSim's threads wait for each other, and on a busy machine a stamp takes fifty times as long."""
+    content = copy.deepcopy(SCENE)
+    content["image"]["noise"] |= noise
+    observed, n_threads = [], []
+    for number in (2, 1):
+        galsim.utilities.set_omp_threads(number)
+        observed.append(family.observe(parse(content), Single("m", 1, {"g1": 0.0, "g2": 0.0})).data["image"])
+        n_threads.append(galsim.utilities.get_omp_threads())
+    assert n_threads == [1, 1]
+    np.testing.assert_array_equal(observed[0], observed[1])
 
 
 def test_a_planted_bias_moves_the_image_and_not_the_truth() -> None:

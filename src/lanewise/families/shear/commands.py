@@ -127,10 +127,26 @@ def catalogue(
         str | None,
         typer.Option("--output", "-o", help="File or URL to write; default: catalogue.parquet in the output URL."),
     ] = None,
+    ellipticity: Annotated[
+        str | None,
+        typer.Option(
+            "--ellipticity",
+            metavar="TYPE:SIGMA",
+            help="Add the log likelihood of a shear, for intrinsic ellipticities from this distribution, "
+            "e.g. BernsteinArmstrong:0.2.",
+        ),
+    ] = None,
+    half_width: Annotated[
+        float, typer.Option("--half-width", help="With --ellipticity: for shears between ± this.")
+    ] = 0.06,
     overrides: _Overrides = None,
 ) -> None:
-    """Write one row per object: means, covariance, S/N, fit."""
-    from lanewise.families.shear import catalogue as table
+    """Write one row per object: means, covariance, response, S/N, fit; of a population, one per galaxy.
+
+    A population's galaxies have their log likelihood of the shear at its nodes.
+    """
+    from lanewise.families.shear import config as shear_config
+    from lanewise.families.shear.catalogue import file
     from lanewise.manifest.locations import split
     from lanewise.storage.record import open_record
     from lanewise.storage.store import Store
@@ -138,9 +154,15 @@ def catalogue(
     record = open_record(source, overrides or ())
     if record.manifest.kind not in {"shear", "calibration"}:
         raise errors.UsageError(f"{source}: kind {record.manifest.kind} has no catalogue of galaxies; use summary.csv")
-    folder, name = split(output) if output else (record.manifest.output.url, table.CATALOGUE)
+    config, intrinsic = shear_config.of(record.manifest), None
+    if ellipticity is not None:
+        from lanewise.families.shear.catalogue import likelihood
+
+        intrinsic = likelihood.parse(ellipticity, half_width)
+    folder, name = split(output) if output else (record.manifest.output.url, file.CATALOGUE)
     with tempfile.TemporaryDirectory() as place:
-        written = os.path.join(place, table.CATALOGUE)
-        n = table.write(record, written)
+        written = os.path.join(place, file.CATALOGUE)
+        n = file.write(record, written, intrinsic)
         Store(folder).put_file(name, written)
-    print(f"{n} objects: {Store(folder).where(name)}")
+    of = "objects" if config.population is None else "galaxies"
+    print(f"{n} {of}: {Store(folder).where(name)}")

@@ -90,11 +90,14 @@ def _layer(row: Row, role: str, where: str) -> Stamps:
     except DataError as error:
         raise DataError(f"{where}, column {role}: {error}") from None
     n = len(found.values)
-    at = int(row.numbers["index"]) if "index" in row.numbers and n > 1 else 0
-    if n > 1 and "index" not in row.numbers:
-        raise DataError(f"{where}, column {role}: {plane.file.path}: has {n} images; give one in the column index")
+    # Point-spread functions have an order of their own if there is one for each tile of the sky, not for each stamp.
+    column = "psf_index" if role == "psf" and "psf_index" in row.numbers else "index"
+    at = int(row.numbers[column]) if column in row.numbers and n > 1 else 0
+    if n > 1 and column not in row.numbers:
+        needed = "psf_index (or index)" if role == "psf" else column
+        raise DataError(f"{where}, column {role}: {plane.file.path}: has {n} images; give one in the column {needed}")
     if not 0 <= at < n:
-        raise DataError(f"{where}, column index: {plane.file.path}: has {n} images, expected 0 to {n - 1}, got {at}")
+        raise DataError(f"{where}, column {column}: {plane.file.path}: has {n} images, expected 0 to {n - 1}, got {at}")
     return Stamps(found.values[at : at + 1], None, found.sky)
 
 

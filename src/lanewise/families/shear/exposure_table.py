@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Columns that name an image of a file, and columns of numbers that an exposure may have.
 PLANES = ("image", "weight", "variance", "mask", "background", "psf")
 JACOBIAN = ("dudx", "dudy", "dvdx", "dvdy")
-_NUMBERS = (*JACOBIAN, "x", "y", "ra", "dec", "psf_x", "psf_y", "flux_factor", "index", "mask_bits")
+_NUMBERS = (*JACOBIAN, "x", "y", "ra", "dec", "psf_x", "psf_y", "psf_index", "flux_factor", "index", "mask_bits")
 # Columns that an exposure has together or not at all.
 _TOGETHER = (JACOBIAN, ("x", "y"), ("ra", "dec"), ("psf_x", "psf_y"))
 COLUMNS = ("id", *PLANES, *_NUMBERS)
@@ -175,8 +175,12 @@ def _files(table: Input) -> Iterator[dict[str, str]]:
             yield {"path": path, "sha256": one.sha256}
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _located(table: str, written: str) -> tuple[str, str]:
-    """Path of a file, relative to the table, and the name of the array after #."""
+    """Path of a file, relative to the table, and the name of the array after #.
+
+    Remembered: it looks for a file, and a survey names the same one in every row.
+    """
     path, name = stamp_files.split_name(written, table)
     where = beside(table, path)
     return (where if "://" in where else os.path.abspath(where)), name

@@ -37,6 +37,9 @@ def simulate(config: ShearConfig, member: Single) -> Observation:
 
 def drawn(config: ShearConfig, truth: Mapping[str, float]) -> np.ndarray:
     """The image without noise, shape (ny, nx), float64 [flux per pixel]; the truth has every parameter."""
+    # Threads of GalSim share even a few pixels of noise, and wait for each other: up to 50 ms on a busy machine. The
+    # number is that of the calling thread.
+    galsim.utilities.set_omp_threads(1)
     scene = galsim.Convolve([_galaxy(config, truth), _psf(config.simulated_psf)])
     stamp = config.image
     offset = galsim.PositionD(*(truth[axis] - middle for axis, middle in stamp.middle.items()))

@@ -14,6 +14,9 @@ from lanewise.manifest.document import Path
 KEY = "population"
 # Parameters of each galaxy that the population, or the shear that all share, decides.
 SHAPE = ("g1", "g2", "e1", "e2")
+# Least width of an interim prior over that of the distribution of the ellipticity: under a narrower one, weights have
+# no finite variance.
+INTERIM_MIN = 1.2
 # Largest share of the range of nodes that a true shear may take: a posterior needs room beside it.
 _RANGE = 0.95
 
@@ -68,8 +71,8 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if value is None:
         return
     sigma, interim = value["ellipticity"]["sigma"], value.get("interim", Population.interim)
-    if interim < 1.2 * sigma:
-        message = f"expected at least 1.2 times population.ellipticity.sigma ({sigma:g}), got {interim:g}"
+    if interim < INTERIM_MIN * sigma:
+        message = f"expected at least {INTERIM_MIN:g} times population.ellipticity.sigma ({sigma:g}), got {interim:g}"
         yield (KEY, "interim"), f"{message}: a narrow prior gives weights without a finite variance"
     if config["image"]["noise"].get("type") == "Correlated":
         yield ("image", "noise", "type"), "a population's pixels are independent; expected Gaussian, got Correlated"

@@ -121,7 +121,7 @@ class GridRenderer:
 
     def __init__(self, config: ShearConfig, grid: Grid, name: str = "modes") -> None:
         self._config, self._name = config, name
-        self._rectangles = rectangles(config, grid)
+        self._rectangles = [each.with_known_window() for each in rectangles(config, grid)]
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._scale = config.image.pixel_scale
@@ -214,6 +214,11 @@ class Rectangle(NamedTuple):
         """kx and ky [rad/arcsec]."""
         (n_y, n_x), (step_y, step_x) = self.size, self.step
         return step_x * np.arange(n_x), step_y * np.arange(1 - n_y, n_y)
+
+    def with_known_window(self) -> Rectangle:
+        """With a window that is computed now, for these axes, and not once more for every exposure."""
+        values = self.window(*self.axes)
+        return self._replace(window=lambda _kx, _ky: values)
 
 
 def rectangles(config: ShearConfig, grid: Grid) -> list[Rectangle]:

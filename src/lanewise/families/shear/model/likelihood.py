@@ -37,12 +37,11 @@ class PixelLikelihood:
         """The image in units of the noise, shape (ny, nx), and `root` = 1/σ, of that shape or of shape ().
 
         Masked pixels (weight 0) become 0, also if they are not finite. Negative or NaN weights become NaN. Of an
-        exposure also its `frame` and its modes.
+        exposure also its `frame`; its modes are the renderer's to prepare.
         """
         if exposure is not None:
-            own = {**self._renderer.prepare(exposure), "frame": exposure.frame}
             whitened = self.prepare(data)
-            return {**own, **{name: exposure.counts * array for name, array in whitened.items()}}
+            return {"frame": exposure.frame, **{name: exposure.counts * array for name, array in whitened.items()}}
         if self._sigma is not None:
             return {"image": data["image"] / self._sigma, "root": np.array(1 / self._sigma)}
         root = np.sqrt(np.where(data["weight"] >= 0, data["weight"], np.nan))

@@ -1,0 +1,1 @@
+"""catalogue.parquet: a row for each object, or for each galaxy of a population."""

@@ -1,0 +1,45 @@
+"""The rows of a population's galaxies: what each has left, above all its log likelihood of the shear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lanewise.engine.results import Result
+from lanewise.families.shear.catalogue.columns import Column, Row, flag_column, flags, node_columns, node_values
+from lanewise.families.shear.population.nodes import Nodes
+from lanewise.manifest.status import LaneStatus
+
+
+def columns(nodes: Nodes) -> tuple[Column, ...]:
+    """The columns for these nodes."""
+    return (
+        Column("id", "string", "", "run id and number of the galaxy"),
+        Column("run_id", "string", "", "name of the realization, whose galaxies share a shear"),
+        Column("galaxy", "int32", "", "number of the galaxy in its realization, from 0"),
+        flag_column(),
+        Column("khat", "double", "1", "Pareto shape of the importance weights"),
+        Column("draws_effective", "double", "1", "effective number of draws at the node where it is smallest"),
+        *node_columns(nodes),
+    )
+
+
+def rows(result: Result) -> Iterator[Row]:
+    """The rows of a realization's galaxies; values that one does not have are None."""
+    members = result.members
+    if members is None:
+        return
+    for at, status in enumerate(members.status):
+        found: Row = {"id": f"{result.run_id}/{at}", "run_id": result.run_id, "galaxy": at}
+        found["flags"] = flags(LaneStatus(int(status)))
+        if members.record:
+            record = {name: members.record[name][at, 0] for name in ("ln_l", "khat", "size")}
+            found |= {"khat": _known(record["khat"]), "draws_effective": _known(record["size"])}
+            found |= node_values(record["ln_l"])
+        yield found
+
+
+def _known(value: np.floating) -> float | None:
+    return float(value) if math.isfinite(value) else None
