@@ -40,6 +40,19 @@ def changed(**changes: Any) -> dict[str, Any]:
     return {**POPULATION, "population": {**POPULATION["population"], **changes}}
 
 
+def drawn(config: dict[str, Any], g1: float, name: str = "a") -> galaxies.Galaxies:
+    """The galaxies of a realization."""
+    found = galaxies.observe(shear_config.parse(config), Single(name, 7, {"g1": g1, "g2": 0.0})).members
+    assert isinstance(found, galaxies.Galaxies)
+    return found
+
+
+def image(of: galaxies.Galaxies, number: int) -> np.ndarray:
+    data = of[number]
+    assert data is not None
+    return data["image"]
+
+
 def committed(campaign: lanewise.Campaign) -> dict[str, Result]:
     """The results of a campaign by run id."""
     record = campaign.record
@@ -106,22 +119,11 @@ def test_a_realization_is_the_same_in_other_chunks(paired: dict[str, Result], wr
 
 
 def test_galaxies_are_drawn_alone_and_sheared_alike() -> None:
-    config = shear_config.parse(POPULATION)
-
-    def population(g1: float, name: str = "a") -> galaxies.Galaxies:
-        found = galaxies.observe(config, Single(name, 7, {"g1": g1, "g2": 0.0})).members
-        assert isinstance(found, galaxies.Galaxies)
-        return found
-
-    plus, minus, ring = population(0.02), population(-0.02), population(0.02, "a_r90")
-    clean = shear_config.parse(
-        {**POPULATION, "image": {**SCENE["image"], "noise": {"sigma": 1e-3, "simulated": False}}}
-    )
-    bare = galaxies.observe(clean, Single("a", 7, {"g1": 0.02, "g2": 0.0})).members
-    noise = plus[3]["image"] - bare[3]["image"]
+    plus, minus, ring = drawn(POPULATION, 0.02), drawn(POPULATION, -0.02), drawn(POPULATION, 0.02, "a_r90")
+    clean = {**POPULATION, "image": {**SCENE["image"], "noise": {"sigma": 1e-3, "simulated": False}}}
+    noise = image(plus, 3) - image(drawn(clean, 0.02), 3)
     assert np.std(noise) == pytest.approx(1e-3, rel=0.15)
-    others = galaxies.observe(clean, Single("a", 7, {"g1": -0.02, "g2": 0.0})).members
-    np.testing.assert_allclose(minus[3]["image"] - others[3]["image"], noise, atol=1e-12)
+    np.testing.assert_allclose(image(minus, 3) - image(drawn(clean, -0.02), 3), noise, atol=1e-12)
     assert plus.truth(3)["e1"] == minus.truth(3)["e1"] == -ring.truth(3)["e1"] != plus.truth(4)["e1"]
     assert plus.truth(3)["flux"] == minus.truth(3)["flux"] != plus.truth(4)["flux"]
 
