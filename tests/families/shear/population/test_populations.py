@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
 from lanewise.statistics.verdict import Verdict
 from lanewise.storage import commits
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.store import Store
 
 PRIOR = 0.06
 SHEAR = {name: {"type": "Normal", "mean": 0.0, "sigma": PRIOR} for name in ("g1", "g2")}
@@ -230,3 +233,38 @@ def test_calibration_ranks_the_shear_that_the_galaxies_share(write: Write) -> No
 def test_a_calibration_whose_shears_lie_beyond_the_nodes_is_refused(write: Write) -> None:
     with pytest.raises(ManifestError, match=r"population.half_width: expected at least"):
         lanewise.load(write(kind="calibration", shear=..., config=changed(half_width=0.1)))
+
+
+class _Killed(BaseException):
+    """In the place of SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("point", [4, 7, 10])
+def test_a_population_that_is_killed_resumes_to_the_same_bits(
+    campaign: lanewise.Campaign, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, point: int
+) -> None:
+    """Killed at a write; blocks that have a checkpoint are not computed again."""
+    shear, left = {"grid": [0.02], "paired": True}, [point]
+    path = write(config=POPULATION, shear=shear, output__url=str(tmp_path / "killed"))
+    ours = replace(lanewise.load(path), checkpoints=Policy(long_s=0, interval_s=0, share=1e9))
+    put = Store.put
+
+    def deadly(store: Store, *arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise _Killed
+        return put(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", deadly)
+        with pytest.raises(_Killed):
+            ours.run()
+    assert not committed(ours)
+    ours.run()
+    for run_id, expected in committed(campaign).items():
+        found = committed(ours)[run_id]
+        assert expected.members is not None
+        assert found.members is not None
+        for name, array in expected.members.record.items():
+            assert found.members.record[name].tobytes() == array.tobytes()
+        assert found.posterior["g1"].tobytes() == expected.posterior["g1"].tobytes()
