@@ -75,8 +75,9 @@ def _poisoned(campaign: Campaign, value: float, run_id: str, member: int) -> Obs
         seen = split_mean.observe(campaign.manifest.config, realization.planned)  # type: ignore[arg-type]
         if realization.run_id != run_id:
             return seen
-        members = list(seen.members)
-        members[member] = {**members[member], "y": np.full_like(members[member]["y"], value)}
+        members, poisoned = list(seen.members), seen.members[member]
+        assert poisoned is not None
+        members[member] = {**poisoned, "y": np.full_like(poisoned["y"], value)}
         return replace(seen, members=members)
 
     return observe
@@ -176,6 +177,22 @@ def test_a_member_whose_data_cannot_be_made_fails_alone(campaign: Callable[..., 
     assert result.status is LaneStatus.OK
     assert result.members is not None
     assert result.members.reasons == {0: "The data could not be made or read. OSError: the shelf is empty"}
+
+
+def test_a_member_without_data_is_ok_and_leaves_no_record(campaign: Callable[..., Campaign]) -> None:
+    found = campaign({"sizes": [4, 4], "lost": "drop"}, realizations={"count": 1})
+
+    def observe(realization: Realization) -> Observation:
+        seen = split_mean.observe(found.manifest.config, realization.planned)  # type: ignore[arg-type]
+        return replace(seen, members=[None, seen.members[1]])
+
+    (whole,), (result,) = _run(found), _run(found, observe)
+    assert result.members is not None
+    assert result.members.counts == {"ok": 2}
+    assert all(np.isnan(array[0]).all() for array in result.members.record.values())
+    assert _bits(result, 1) == _bits(whole, 1)
+    engine = _engine(found, observe)
+    assert engine.footprint(found.plan.chunks[0]) is not None
 
 
 @pytest.mark.long

@@ -114,7 +114,11 @@ _SCENES: tuple[dict[str, Any], ...] = (
     {"simulation": {"gal": {"position": {"type": "Normal", "sigma": 1.0}}}},
     {"simulation": {"gal": {"type": "Sersic", "n": 1.0}}},
     {
-        "population": {"galaxies": 9, "ellipticity": {"type": "Gaussian", "sigma": 0.1}},
+        "population": {
+            "galaxies": 9,
+            "ellipticity": {"type": "Gaussian", "sigma": 0.1},
+            "selection": {"snr_min": 5.0},
+        },
         "inference": {"method": "importance"},
     },
     {"image": {**SCENE["image"], "noise": _CORRELATED}},

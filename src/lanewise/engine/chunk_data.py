@@ -43,7 +43,7 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True)
 class Unusable:
-    """Why data cannot be made or used; `truth`: what is known of the realization's parameters."""
+    """Why data cannot be made or used, with status OK where there are none; `truth`: the known parameters."""
 
     status: LaneStatus
     reason: str
@@ -114,10 +114,9 @@ class ChunkData:
         return self._unusable.get(part)
 
     def largest(self, place: int) -> MemberAt | None:
-        """The member with the most rows of a realization; None if it has no member with data."""
-        parts = self.parts(place)
-        found = max(parts, key=self.rows) if parts else None
-        return None if found is None or isinstance(self.arrays(found), Unusable) else found
+        """The member with data and the most rows of a realization; None if it has no member with data."""
+        parts = sorted(self.parts(place), key=self.rows, reverse=True)
+        return next((part for part in parts if not isinstance(self.arrays(part), Unusable)), None)
 
     def _prepare_by(self, problem: Problem) -> None:
         self._problem = problem
@@ -141,6 +140,8 @@ class ChunkData:
         interrupts.stop_here()
         try:
             data = seen.members[part.member]
+            if data is None:
+                return Unusable(LaneStatus.OK, "", seen.truth)
             bad = {name: int(np.sum(~np.isfinite(array))) for name, array in data.items()}
             if any(bad.values()):
                 what = ", ".join(

@@ -26,8 +26,9 @@ class Observation:
 
     Attributes:
         members: the arrays of the density for each member. The sequence may make a member's data when they are asked
-            for; an error there is the failure of this member alone. Shapes are equal for all members of the campaign,
-            but for the arrays named in `ragged`.
+            for; an error there is the failure of this member alone. None: there is nothing to infer of this member,
+            which is OK and leaves no record. Shapes are equal for all members of the campaign, but for the arrays named
+            in `ragged`.
         truth: every true parameter: set by the campaign, or the centre of its prior.
         ragged: arrays with one row per datum; members may have different numbers of rows. The engine pads the rows
             by copies of the first, and adds the array `mask` (bool, one value per row), False for padding.
@@ -35,7 +36,7 @@ class Observation:
         padded: rows after padding; 0: chosen by the engine for each member from its size alone.
     """
 
-    members: Sequence[Mapping[str, np.ndarray]]
+    members: Sequence[Mapping[str, np.ndarray] | None]
     truth: Mapping[str, float]
     ragged: tuple[str, ...] = ()
     sizes: Sequence[int] = ()
@@ -50,6 +51,7 @@ class Observation:
     def data(self) -> Mapping[str, np.ndarray]:
         """The data of the only member."""
         (data,) = self.members
+        assert data is not None
         return data
 
 

@@ -6,19 +6,7 @@ from typing import Any
 
 from lanewise.engine.files import LaneOutputs
 from lanewise.engine.results import Result
-
-SUMMARY_COLUMNS = (
-    *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
-    *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
-    *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std"),
-    *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "retries", "reason"),
-    *("chi2", "dof", "peak_sigma", "peak_x", "peak_y", "prior_sigma", "misfit_p"),
-)
-# Of populations only: galaxies, those that have failed or have doubtful weights, the smallest effective number of
-# draws of one of them, the errors by a jackknife over galaxies, and the estimates by expansion at zero shear.
-POPULATION_COLUMNS = (
-    *("galaxies", "galaxies_failed", "size_min", "g1_jackknife", "g2_jackknife", "g1_expansion", "g2_expansion"),
-)
+from lanewise.families.shear.columns import SUMMARY_COLUMNS
 
 
 def of_population(result: Result) -> dict[str, Any]:
@@ -36,6 +24,7 @@ def of_population(result: Result) -> dict[str, Any]:
     if GROUP not in result.groups:
         return row
     found = result.groups[GROUP]
+    row["galaxies_selected"] = int(found["n_selected"][0])
     row["size_min"] = float(found["smallest_size"][0])
     errors = ensemble.jackknife_error(found["without_block"])
     for at, name in enumerate(COMPONENTS):

@@ -22,6 +22,19 @@ _RANGE = 0.95
 
 
 @dataclass(frozen=True)
+class Selection:
+    """A cut: fainter galaxies are known in number only.
+
+    Attributes:
+        snr_min: smallest S/N in the filter of `population.selection`.
+        in_likelihood: whether the likelihood holds the probability to be cut; without it, it is wrong on purpose.
+    """
+
+    snr_min: float
+    in_likelihood: bool = True
+
+
+@dataclass(frozen=True)
 class Population:
     """Galaxies that share a shear.
 
@@ -33,6 +46,7 @@ class Population:
         half_width: the likelihood is kept for shears between ± this, per component [reduced shear].
         keep: `nodes`, or `draws` for the draws of every galaxy beside them.
         max_failed_frac: largest share of galaxies that have failed or whose weights have k̂ ≥ 0.7.
+        selection: the cut that they had to pass; None: all are there.
     """
 
     galaxies: int
@@ -42,11 +56,12 @@ class Population:
     half_width: float = 0.06
     keep: str = "nodes"
     max_failed_frac: float = 0.02
+    selection: Selection | None = None
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def parse(config: Mapping[str, Any]) -> Population | None:
@@ -55,7 +70,11 @@ def parse(config: Mapping[str, Any]) -> Population | None:
         return None
     value = dict(config[KEY])
     shape = value.pop("ellipticity")
-    return typed.build(Population, {**value, "ellipticity": shape["type"], "sigma": shape["sigma"]})
+    cut = value.pop("selection", None)
+    selection = typed.build(Selection, cut) if cut else None
+    return typed.build(
+        Population, {**value, "ellipticity": shape["type"], "sigma": shape["sigma"]}, selection=selection
+    )
 
 
 def one_galaxy(galaxy: Galaxy, population: Population) -> Galaxy:

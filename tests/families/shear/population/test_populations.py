@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
 from lanewise.statistics.verdict import Verdict
 from lanewise.storage import commits
+from lanewise.storage.checkpoints import Policy
+from lanewise.storage.store import Store
 
 PRIOR = 0.06
 SHEAR = {name: {"type": "Normal", "mean": 0.0, "sigma": PRIOR} for name in ("g1", "g2")}
@@ -38,6 +41,19 @@ POPULATION: dict[str, Any] = {
 
 def changed(**changes: Any) -> dict[str, Any]:
     return {**POPULATION, "population": {**POPULATION["population"], **changes}}
+
+
+def drawn(config: dict[str, Any], g1: float, name: str = "a") -> galaxies.Galaxies:
+    """The galaxies of a realization."""
+    found = galaxies.observe(shear_config.parse(config), Single(name, 7, {"g1": g1, "g2": 0.0})).members
+    assert isinstance(found, galaxies.Galaxies)
+    return found
+
+
+def image(of: galaxies.Galaxies, number: int) -> np.ndarray:
+    data = of[number]
+    assert data is not None
+    return data["image"]
 
 
 def committed(campaign: lanewise.Campaign) -> dict[str, Result]:
@@ -106,22 +122,11 @@ def test_a_realization_is_the_same_in_other_chunks(paired: dict[str, Result], wr
 
 
 def test_galaxies_are_drawn_alone_and_sheared_alike() -> None:
-    config = shear_config.parse(POPULATION)
-
-    def population(g1: float, name: str = "a") -> galaxies.Galaxies:
-        found = galaxies.observe(config, Single(name, 7, {"g1": g1, "g2": 0.0})).members
-        assert isinstance(found, galaxies.Galaxies)
-        return found
-
-    plus, minus, ring = population(0.02), population(-0.02), population(0.02, "a_r90")
-    clean = shear_config.parse(
-        {**POPULATION, "image": {**SCENE["image"], "noise": {"sigma": 1e-3, "simulated": False}}}
-    )
-    bare = galaxies.observe(clean, Single("a", 7, {"g1": 0.02, "g2": 0.0})).members
-    noise = plus[3]["image"] - bare[3]["image"]
+    plus, minus, ring = drawn(POPULATION, 0.02), drawn(POPULATION, -0.02), drawn(POPULATION, 0.02, "a_r90")
+    clean = {**POPULATION, "image": {**SCENE["image"], "noise": {"sigma": 1e-3, "simulated": False}}}
+    noise = image(plus, 3) - image(drawn(clean, 0.02), 3)
     assert np.std(noise) == pytest.approx(1e-3, rel=0.15)
-    others = galaxies.observe(clean, Single("a", 7, {"g1": -0.02, "g2": 0.0})).members
-    np.testing.assert_allclose(minus[3]["image"] - others[3]["image"], noise, atol=1e-12)
+    np.testing.assert_allclose(image(minus, 3) - image(drawn(clean, -0.02), 3), noise, atol=1e-12)
     assert plus.truth(3)["e1"] == minus.truth(3)["e1"] == -ring.truth(3)["e1"] != plus.truth(4)["e1"]
     assert plus.truth(3)["flux"] == minus.truth(3)["flux"] != plus.truth(4)["flux"]
 
@@ -228,3 +233,38 @@ def test_calibration_ranks_the_shear_that_the_galaxies_share(write: Write) -> No
 def test_a_calibration_whose_shears_lie_beyond_the_nodes_is_refused(write: Write) -> None:
     with pytest.raises(ManifestError, match=r"population.half_width: expected at least"):
         lanewise.load(write(kind="calibration", shear=..., config=changed(half_width=0.1)))
+
+
+class _Killed(BaseException):
+    """In the place of SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("point", [4, 7, 10])
+def test_a_population_that_is_killed_resumes_to_the_same_bits(
+    campaign: lanewise.Campaign, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, point: int
+) -> None:
+    """Killed at a write; blocks that have a checkpoint are not computed again."""
+    shear, left = {"grid": [0.02], "paired": True}, [point]
+    path = write(config=POPULATION, shear=shear, output__url=str(tmp_path / "killed"))
+    ours = replace(lanewise.load(path), checkpoints=Policy(long_s=0, interval_s=0, share=1e9))
+    put = Store.put
+
+    def deadly(store: Store, *arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise _Killed
+        return put(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", deadly)
+        with pytest.raises(_Killed):
+            ours.run()
+    assert not committed(ours)
+    ours.run()
+    for run_id, expected in committed(campaign).items():
+        found = committed(ours)[run_id]
+        assert expected.members is not None
+        assert found.members is not None
+        for name, array in expected.members.record.items():
+            assert found.members.record[name].tobytes() == array.tobytes()
+        assert found.posterior["g1"].tobytes() == expected.posterior["g1"].tobytes()

@@ -51,13 +51,18 @@ def log_norm(kind: str, sigma: float | jax.Array) -> jax.Array:
 
 def draw(kind: str, sigma: float, random: np.random.Generator) -> tuple[float, float]:
     """One intrinsic ellipticity (e1, e2)."""
-    a = 0.5 / sigma**2
     while True:
         square, turn, share = random.random(3)
-        square = -math.log1p(square * math.expm1(-a)) / a
+        square = gaussian_square(square, sigma)
         if share < (1 - square) ** POWERS[kind]:
             size, angle = math.sqrt(square), 2 * math.pi * turn
             return size * math.cos(angle), size * math.sin(angle)
+
+
+def gaussian_square(share: float, sigma: float) -> float:
+    """The quantile of |e|² of a Gaussian over the disc, at a share in (0, 1)."""
+    a = 0.5 / sigma**2
+    return -math.log1p(share * math.expm1(-a)) / a
 
 
 def sheared(e: tuple[float, float], g: tuple[float, float]) -> tuple[float, float]:

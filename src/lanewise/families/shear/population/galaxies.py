@@ -9,17 +9,19 @@ import numpy as np
 
 from lanewise.families.shear import image_simulator, truth_draws
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.population import ellipticity
+from lanewise.families.shear.population import ellipticity, selection
 from lanewise.families.shear.population_config import SHAPE
 from lanewise.families.shear.shears import TURNED
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 
+# The data of a galaxy; None if it does not pass the population's cut.
+Member = Mapping[str, np.ndarray] | None
 # Part of the key of every galaxy's random numbers; see `truth_draws`.
 _PURPOSE = 3
 
 
-class Galaxies(Sequence[Mapping[str, np.ndarray]]):
+class Galaxies(Sequence[Member]):
     """The data of a realization's galaxies, drawn when they are asked for.
 
     A galaxy and its noise depend on the realization's seed and on its number alone: +g and −g share both.
@@ -43,11 +45,11 @@ class Galaxies(Sequence[Mapping[str, np.ndarray]]):
         return self._truth(self._random(number))
 
     @overload
-    def __getitem__(self, number: int) -> Mapping[str, np.ndarray]: ...
+    def __getitem__(self, number: int) -> Member: ...
     @overload
-    def __getitem__(self, number: slice) -> Sequence[Mapping[str, np.ndarray]]: ...
-    def __getitem__(self, number: int | slice) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
-        """The data of a galaxy, as of `image_simulator.simulate`."""
+    def __getitem__(self, number: slice) -> Sequence[Member]: ...
+    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
+        """The data of a galaxy, as of `image_simulator.simulate`; None if it is cut."""
         if isinstance(number, slice):
             return [self[at] for at in range(*number.indices(len(self)))]
         if not 0 <= number < len(self):
@@ -58,6 +60,9 @@ class Galaxies(Sequence[Mapping[str, np.ndarray]]):
         if noise.simulated:
             assert noise.sigma is not None
             image = image + random.normal(scale=noise.sigma, size=image.shape)
+        cut = self._population.selection
+        if cut is not None and selection.signal_to_noise(self._config, image) < cut.snr_min:
+            return None
         return image_simulator.weighted(self._config, image)
 
     def _random(self, number: int) -> np.random.Generator:

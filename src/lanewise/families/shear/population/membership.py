@@ -9,10 +9,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.population import ellipticity, ensemble, weights
+from lanewise.families.shear.population import ellipticity, ensemble, selection, weights
 from lanewise.families.shear.population.nodes import Array, Axis, Nodes
 from lanewise.families.shear.population_config import Population
 from lanewise.manifest.problem import Data, Members, Membership, Problem
@@ -87,17 +88,23 @@ def reduced(
 def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
     """The posterior of the shear that the galaxies share.
 
-    Galaxies with doubtful weights count: to leave them out would be a selection. FAILED or NOT_CONVERGED if too many
-    are doubtful or have failed; NOT_CONVERGED if the posterior reaches beyond the nodes.
+    Galaxies that are cut count by the probability of it. Galaxies with doubtful weights count: to leave them out would
+    be a selection by their data. FAILED or NOT_CONVERGED if too many are doubtful or have failed; NOT_CONVERGED if the
+    posterior reaches beyond the nodes.
     """
     assert config.population is not None
-    nodes, n = nodes_of(config), len(members.status)
+    nodes, cut = nodes_of(config), config.population.selection
     if "ln_l" not in members.record:
-        (reason, _), *_ = Counter(members.reasons.values()).most_common(1)
-        return replace(blank, status=LaneStatus.FAILED, reason=f"No galaxy could be used. {reason}")
+        told = [reason for reason, _ in Counter(members.reasons.values()).most_common(1)]
+        told = told or ["None passes population.selection; lower snr_min."]
+        return replace(blank, status=LaneStatus.FAILED, reason=f"No galaxy could be used. {told[0]}")
     values = members.record["ln_l"][:, 0].astype(np.float64)
     usable = np.isfinite(values).all(axis=(1, 2))
     values[~usable] = np.nan
+    missed = was_cut(members)
+    n = int(np.sum(~missed))
+    if cut is not None and cut.in_likelihood and missed.any():
+        values[missed] = selection.log_missed(config, nodes)
     total = np.nansum(values, axis=0)
     found = ensemble.posterior(total, nodes, log_prior(config))
     half = np.nansum(members.record["half"][usable, 0].astype(np.float64), axis=0)
@@ -109,6 +116,7 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
         "expansion": ensemble.expansion(total, nodes),
         "smallest_size": np.nanmin(members.record["size"], keepdims=True).ravel(),
         "n_usable": np.array([int(usable.sum())]),
+        "n_selected": np.array([n]),
     }
     result = replace(
         blank,
@@ -128,6 +136,12 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
         text += f"{config.population.half_width:g}; raise population.half_width."
         return replace(result, status=LaneStatus.NOT_CONVERGED, reason=text)
     return result
+
+
+def was_cut(members: Members) -> NDArray[np.bool_]:
+    """Which galaxies did not pass the cut, shape (member,): they are OK, and no lane has left k̂."""
+    found: NDArray[np.bool_] = (members.status == LaneStatus.OK) & np.isnan(members.record["khat"][:, 0])
+    return found
 
 
 def log_prior(config: ShearConfig) -> ensemble.LogPrior:

@@ -35,6 +35,9 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
         return
     n, n_failed = (int(summary[name].fillna(0).sum()) for name in ("galaxies", "galaxies_failed"))
     yield Check("galaxies", f"{n}", f"in {len(summary)} populations; {n_failed} failed or have k̂ ≥ 0.7")
+    n_selected = int(summary["galaxies_selected"].fillna(0).sum())
+    if n_selected < n:
+        yield Check("galaxies that pass the cut", f"{n_selected}", f"{n_selected / n:.1%}; see population.selection")
     meaning = "of a galaxy's draws, at the shear of the likelihood's range where it is smallest"
     yield Check("smallest effective number", f"{summary['size_min'].min():.1f}", meaning)
     for name in COMPONENTS:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lanewise.errors import Complaint, Damaged, ManifestError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.outputs import POPULATION_COLUMNS, SUMMARY_COLUMNS
+from lanewise.families.shear.columns import POPULATION_COLUMNS, SUMMARY_COLUMNS
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component

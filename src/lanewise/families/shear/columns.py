@@ -1,0 +1,18 @@
+"""The columns of summary.csv of a shear or calibration campaign, in their order."""
+
+from __future__ import annotations
+
+SUMMARY_COLUMNS = (
+    *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
+    *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
+    *("status", "method_used", "ess_kind", "khat", "g1_lik_mean", "g1_lik_std", "g2_lik_mean", "g2_lik_std"),
+    *("g1_half_mean", "g1_half_std", "g2_half_mean", "g2_half_std", "retries", "reason"),
+    *("chi2", "dof", "peak_sigma", "peak_x", "peak_y", "prior_sigma", "misfit_p"),
+)
+# Of populations only: galaxies, those that pass the cut (all without one), those that have failed or have doubtful
+# weights, the smallest effective number of draws of one of them, the errors by a jackknife over galaxies, and the
+# estimates by expansion at zero shear.
+POPULATION_COLUMNS = (
+    *("galaxies", "galaxies_selected", "galaxies_failed", "size_min", "g1_jackknife", "g2_jackknife"),
+    *("g1_expansion", "g2_expansion"),
+)

@@ -1,0 +1,129 @@
+"""A cut on the S/N of galaxies: who passes it, and how probable it is to be cut under each shear.
+
+The S/N is that of a filter that is the same for all galaxies: it is linear in the image, so that its noise is Gaussian
+and its signal proportional to the flux. Both are averaged over without random numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+from scipy.stats import qmc
+
+from lanewise.families.shear import image_simulator, truth_draws
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.grid import GridRenderer
+from lanewise.families.shear.model.render import choose_grid, in_precision
+from lanewise.families.shear.population import ellipticity
+from lanewise.families.shear.population.nodes import Array, Nodes
+from lanewise.families.shear.population_config import SHAPE
+from lanewise.families.shear.priors import Prior
+from lanewise.families.shear.simulation_config import Simulation
+
+# Galaxies of the average, each in eight orientations. In configs/selection.yaml eight times as many, and four times as
+# many fluxes, change what a shear does to ln (1 − P) by .2 %.
+_LOG2_GALAXIES, _TURNS, _FLUXES = 8, 8, 256
+_SEED = 1
+
+
+@functools.lru_cache(maxsize=8)
+def template(config: ShearConfig) -> Array:
+    """The filter: the image of the model's typical galaxy, round, in the middle of the stamp; shape (ny, nx), norm 1.
+
+    Typical are the fixed values and the centres of the priors.
+    """
+    model = replace(config, simulation=Simulation())
+    image = image_simulator.drawn(model, {**model.central(model.galaxy), **dict.fromkeys(SHAPE, 0.0)})
+    found: Array = image / np.linalg.norm(image)
+    return found
+
+
+def signal_to_noise(config: ShearConfig, image: np.ndarray) -> float:
+    """S/N of an image in the filter."""
+    return float(np.vdot(template(config), image)) / _noise(config)
+
+
+@functools.lru_cache(maxsize=8)
+def log_missed(config: ShearConfig, nodes: Nodes) -> Array:
+    """ln (1 − P(g)) at the nodes, P being the probability of a galaxy of the population to pass the cut.
+
+    The population is that of the model: its ellipticities, and its priors of everything else. All nodes have the same
+    galaxies.
+
+    Returns:
+        Shape `nodes.shape`.
+
+    Source:
+        Bernstein et al. 2016 (arXiv:1508.05655), eq. 15: the term of galaxies that are not selected.
+    """
+    assert config.population is not None
+    assert config.population.selection is not None
+    shapes, others, weights = _galaxies(config)
+    response = _responses(config, shapes, others, nodes.points)
+    flux = config.parameters["flux"]
+    shares = (np.arange(_FLUXES) + 0.5) / _FLUXES
+    fluxes = np.array([flux.quantile(share) for share in shares] if isinstance(flux, Prior) else [flux])
+    limit = config.population.selection.snr_min
+    cut = [special.ndtr(limit - one[:, None] * fluxes / _noise(config)).mean(axis=1) for one in response]
+    # No galaxy of such a population is ever cut; the logarithm stays finite.
+    missed = np.maximum(np.array(cut) @ weights, np.finfo(np.float64).tiny)
+    return np.log(missed).reshape(nodes.shape)
+
+
+def _noise(config: ShearConfig) -> float:
+    assert config.image.noise.sigma is not None
+    return config.image.noise.sigma
+
+
+def _galaxies(config: ShearConfig) -> tuple[Array, dict[str, Array], Array]:
+    """Intrinsic ellipticities, shape (galaxy, 2), the other parameters by name, and the galaxies' weights.
+
+    Everything is spread evenly over the population; fluxes are left out. Each galaxy comes in eight orientations.
+    """
+    assert config.population is not None
+    kind, sigma = config.population.ellipticity, config.population.sigma
+    free = {name: p for name, p in config.galaxy.parameters if isinstance(p, Prior) and name not in (*SHAPE, "flux")}
+    centres = config.galaxy.centres
+    points = qmc.Sobol(2 + len(free), seed=_SEED).random_base2(_LOG2_GALAXIES)
+    points = np.clip(points, 1e-9, 1 - 1e-9)
+    squares = np.array([ellipticity.gaussian_square(share, sigma) for share in points[:, 0]])
+    drawn = [
+        {**centres, **{name: p.quantile(share) for (name, p), share in zip(free.items(), row, strict=True)}}
+        for row in points[:, 2:]
+    ]
+    exists = np.array([truth_draws.exists(one | dict.fromkeys(SHAPE, 0.0)) for one in drawn])
+    weights = np.repeat(np.where(exists, (1 - squares) ** ellipticity.POWERS[kind], 0.0), _TURNS)
+    # Ellipticities turn by a whole circle where galaxies turn by a half.
+    angles = 2 * np.pi * (points[:, 1:2] + np.arange(_TURNS)) / _TURNS
+    shapes = np.sqrt(squares)[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    others = {
+        name: np.repeat([one[name] if ok else centres[name] for one, ok in zip(drawn, exists, strict=True)], _TURNS)
+        for name in free
+    }
+    return shapes.reshape(-1, 2), others, weights / weights.sum()
+
+
+def _responses(config: ShearConfig, shapes: Array, others: dict[str, Array], shears: Array) -> Array:
+    """Signal in the filter of galaxies of flux 1, shape (shear, galaxy)."""
+    single = in_precision(config.one_galaxy, "float32")
+    renderer = GridRenderer(single, choose_grid(config.one_galaxy))
+    middle, weights = config.image.middle, jnp.asarray(template(config), jnp.float32)
+    centres = config.central(config.galaxy) | {"flux": 1.0, "e1": 0.0, "e2": 0.0}
+    intrinsic = shapes @ [1, 1j]
+
+    def response(e: jax.Array, other: dict[str, jax.Array]) -> jax.Array:
+        p = {**{name: jnp.float32(value) for name, value in centres.items()}, "g1": e[0], "g2": e[1], **other}
+        return jnp.vdot(weights, renderer(p | {axis: p[axis] - at for axis, at in middle.items()}))
+
+    every = jax.jit(lambda e, other: jax.lax.map(lambda one: response(*one), (e, other)))
+    same = {name: value.astype(np.float32) for name, value in others.items()}
+    found = []
+    for shear in shears @ [1, 1j]:
+        e = (intrinsic + shear) / (1 + shear.conjugate() * intrinsic)
+        found.append(every(np.stack([e.real, e.imag], axis=-1, dtype=np.float32), same))
+    return np.array(found, np.float64)
