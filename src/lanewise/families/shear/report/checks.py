@@ -10,7 +10,7 @@ import pandas as pd
 
 from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.families.shear.statistics.selection import COMPONENTS
-from lanewise.statistics.numbers import number, with_error
+from lanewise.statistics.numbers import number, percent, with_error
 from lanewise.statistics.regression import Measure
 from lanewise.statistics.resampling import Resampled
 
@@ -37,7 +37,9 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
     yield Check("galaxies", f"{n}", f"in {len(summary)} populations; {n_failed} failed or have k̂ ≥ 0.7")
     n_selected = int(summary["galaxies_selected"].fillna(0).sum())
     if n_selected < n:
-        yield Check("galaxies that pass the cut", f"{n_selected}", f"{n_selected / n:.1%}; see population.selection")
+        yield Check(
+            "galaxies that pass the cut", f"{n_selected}", f"{percent(n_selected / n, '.1f')}; see population.selection"
+        )
     meaning = "of a galaxy's draws, at the shear of the likelihood's range where it is smallest"
     yield Check("smallest effective number", f"{summary['size_min'].min():.1f}", meaning)
     for name in COMPONENTS:
