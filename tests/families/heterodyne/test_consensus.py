@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lanewise.families.heterodyne.cmc import split
+from lanewise.families.heterodyne.cmc import consensus, runs, split
 from lanewise.families.heterodyne.cmc.cursor import Reader
 from lanewise.families.heterodyne.cmc.sharded import Combined, Sharded
 from lanewise.families.heterodyne.nlsq import kernel
 from lanewise.families.heterodyne.sampling import Cmc
 from lanewise.machine import device
 from lanewise.manifest.protocols import Saved
+from lanewise.manifest.status import LaneStatus
 
 Data = Mapping[str, Any]
 
@@ -214,6 +215,42 @@ def test_a_shard_without_a_finite_density_is_named_and_the_others_count() -> Non
     mean = np.linalg.solve(precision, design[kept].T @ y[kept])
     off = (found.result.posterior["theta0"].mean() - mean[0]) / np.sqrt(np.linalg.inv(precision)[0, 0])
     assert abs(off) < 4 / np.sqrt(size(found))
+
+
+@pytest.mark.long
+def test_flagged_shards_alone_are_sampled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    design = rng.normal(size=(120, 2))
+    y = design @ [0.5, -0.3] + rng.normal(size=120)
+    judged, corrected = runs.judged, consensus.corrected
+    centres = []
+
+    def flagging(stage: Any, lanes: Any, names: Any, settings: Any) -> Any:
+        found = judged(stage, lanes, names, settings)
+        doubtful = stage.name == "importance" and found.posterior["u0"].mean() == max(means)
+        return replace(found, status=LaneStatus.NOT_CONVERGED, reason="flagged") if doubtful else found
+
+    def once(density: Any, proposal: Any, *more: Any) -> Any:
+        found = corrected(density, proposal, *more)
+        centres.append(proposal.parts[0][1].mean)
+        return (
+            replace(found, log_weight=found.log_weight + 50 * (np.arange(len(found.points)) == 0))
+            if len(centres) == 1
+            else found
+        )
+
+    first = sharded(Toy(2, bounded=False), design, y, 4, num_samples=500)
+    means = [one.result.posterior["u0"].mean() for one in first.shards]
+    worst = means.index(max(means))
+    monkeypatch.setattr(runs, "judged", flagging)
+    monkeypatch.setattr(consensus, "corrected", once)
+    found = sharded(Toy(2, bounded=False), design, y, 4, num_samples=500)
+    methods = [one.result.method for one in found.shards]
+    assert methods == ["hmc" if k == worst else "importance" for k in range(4)]
+    assert [one.sampler for one in found.attempts] == ["importance", "importance"]
+    assert found.attempts[0].reason.endswith(f"then shards {worst} again by hmc")
+    assert found.combination == "exact"
+    assert not np.array_equal(centres[0], centres[1])
 
 
 @pytest.mark.long

@@ -30,8 +30,8 @@ _BURN_IN, _LEAPFROG, _STEP = 50, 8, 0.35
 _TARGET, _DEPTH = 0.9, 8
 # Lanes of a block; a checkpoint has the finished blocks.
 _WIDTH = 16
-# Blocks of different stages have different numbers in a checkpoint.
-_MAX_UNITS = 100_000
+# Blocks of different stages, and of members that are sampled again, have different numbers in a checkpoint.
+_MAX_UNITS, _STAGES = 100_000, 3
 
 
 def stages(sampler: str) -> tuple[str, ...]:
@@ -63,6 +63,7 @@ def run(
     seed: int,
     number: int,
     keeper: Keeper | None = None,
+    again: int = 0,
 ) -> dict[int, list[Lane]]:
     """The lanes of each member.
 
@@ -70,6 +71,7 @@ def run(
         each: number of a member → its data.
         number: of the stage; part of the keys.
         keeper: keeps the blocks.
+        again: how often these members were sampled before; part of the keys.
     """
     n = stage.method.units
     units = [(member, chain) for member in each for chain in range(n)]
@@ -85,10 +87,11 @@ def run(
             seeds=[0] * width,
             purpose=keys.Purpose(keys.Purpose.INFERENCE + number),
             units=[member * n + chain for member, chain in lanes],
+            retry=again,
         )
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each[member] for member, _ in lanes))
         marked = np.array([(0, *unit) for unit in block])
-        first = number * _MAX_UNITS + block[0][0] * n + block[0][1]
+        first = (number + again * _STAGES) * _MAX_UNITS + block[0][0] * n + block[0][1]
         step = Rounds(first, marked, width, before * rounds, rounds, total, Silent(), keeper)
         inputs = Inputs(own, stacked, jnp.arange(width) < len(block))
         for (member, _), lane in zip(block, blocks.run(stage, inputs, len(block), step), strict=True):

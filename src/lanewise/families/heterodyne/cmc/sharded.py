@@ -98,25 +98,46 @@ class Sharded:
         counted = self._counted()
         lost = [k for k in range(len(self.each)) if k not in counted]
         failed = Result("", self.settings.seed, LaneStatus.NON_FINITE, _LOST, "importance", {})
-        results = dict.fromkeys(lost, failed) | (self._shards(counted) if counted else {})
+        results = dict.fromkeys(lost, failed)
         if not counted:
             reports = tuple(ShardReport(one, None, used=False) for one in results.values())
             return Combined(failed, "consensus only", (Attempt("importance", _LOST),), reports, None, 0)
         fit = points.fitted(self.problem, [self.each[k] for k in counted])
-        scale = fit.scale
-        drawn = {k: scale.moments(results[k]) for k in counted if results[k].posterior}
-        moments = {k: one for k, one in drawn.items() if one.usable}
-        centre = consensus.combined(list(moments.values())) if moments else None
-        result, combination, attempts, refits = self._combined(scale, counted, centre)
+        scale, density = fit.scale, self._density(fit.scale, counted)
+        rng = np.random.default_rng((self.settings.seed, _COMMON))
+        attempts: list[Attempt] = []
+        flagged: Sequence[int] = counted
+        for turn, name in enumerate(runs.stages(self.settings.sampler)):
+            if turn:
+                again = f"; then shards {', '.join(map(str, flagged))} again by {name}"
+                attempts[-1] = replace(attempts[-1], reason=attempts[-1].reason + again)
+            results |= self._shards(flagged, name, turn)
+            drawn = {k: scale.moments(results[k]) for k in counted if results[k].posterior}
+            moments = {k: one for k, one in drawn.items() if one.usable}
+            centre = consensus.combined(list(moments.values())) if moments else None
+            found = self._corrected(density, scale, centre, rng)
+            result = self._weighted(found, scale, rng)
+            attempts.append(Attempt("importance", result.reason))
+            flagged = [k for k in counted if results[k].status is not LaneStatus.OK]
+            # Chains on all data take the time of chains on all shards.
+            if result.status is LaneStatus.OK or not 0 < len(flagged) <= len(counted) / 2:
+                break
+        combination: Combination = "refitted" if found.refits else "exact"
+        if result.status is not LaneStatus.OK:
+            result, tried = self._full(counted)
+            attempts += tried
+            combination = "full data"
+            if not result.posterior:
+                result, combination = self._uncorrected(result, scale, centre, rng), "consensus only"
         own = consensus.distances(list(moments.values()), centre) if centre else ()
         distances = dict(zip(moments, map(float, own), strict=True))
         return Combined(
             self._without(result, lost),
             combination,
-            attempts,
+            tuple(attempts),
             tuple(ShardReport(one, distances.get(k), used=k in counted) for k, one in sorted(results.items())),
             self._disagreement(fit, {counted.index(k): one for k, one in moments.items()}),
-            refits,
+            found.refits,
         )
 
     def _counted(self) -> list[int]:
@@ -125,40 +146,40 @@ class Sharded:
         start = np.asarray(self.problem.start(self.each[0]))[None]
         return [int(k) for k in np.flatnonzero(np.isfinite(likelihoods(start)[:, 0]))]
 
-    def _shards(self, counted: Sequence[int]) -> dict[int, Result]:
-        """The result of each of these shards. A shard need not converge: it only says where the common points are."""
-        name = "importance" if self.settings.sampler == "auto" else self.settings.sampler
+    def _shards(self, which: Sequence[int], name: str, turn: int) -> dict[int, Result]:
+        """The result of each of these shards. A shard need not converge: it only says where the common points are.
+
+        Args:
+            turn: number of samplers that ran before; part of the keys.
+        """
         stage = runs.stage(self.problem, name, self.settings, sequential=self.sequential)
-        lanes = runs.run(stage, {k: self.each[k] for k in counted}, self.settings.seed, 0, self.keeper)
+        lanes = runs.run(stage, {k: self.each[k] for k in which}, self.settings.seed, 0, self.keeper, turn)
         return {k: runs.judged(stage, own, self.problem.names, self.settings) for k, own in lanes.items()}
 
-    def _combined(
-        self, scale: Scale, counted: Sequence[int], centre: Gaussian | None
-    ) -> tuple[Result, Combination, tuple[Attempt, ...], int]:
-        """Draws of the whole posterior, how they were made, what was tried, and the number of refits."""
+    def _corrected(
+        self,
+        density: Callable[[np.ndarray], np.ndarray],
+        scale: Scale,
+        centre: Gaussian | None,
+        rng: np.random.Generator,
+    ) -> Corrected:
         settings = self.settings
-        rng = np.random.default_rng((settings.seed, _COMMON))
-        found = consensus.corrected(
-            self._density(scale, counted),
+        return consensus.corrected(
+            density,
             Proposal.of(centre, scale.laplace),
             scale.laplace,
             max(settings.num_samples * settings.num_chains, _POINTS),
             settings.min_ess,
             rng,
         )
-        result = self._weighted(found, scale, rng)
-        attempts: tuple[Attempt, ...] = (Attempt("importance", result.reason),)
-        if result.status is LaneStatus.OK:
-            return result, "refitted" if found.refits else "exact", attempts, found.refits
-        chains = [name for name in runs.stages(settings.sampler) if name != "importance"] or ["hmc", "nuts"]
+
+    def _full(self, counted: Sequence[int]) -> tuple[Result, tuple[Attempt, ...]]:
+        """Draws of chains on all data, and what was tried."""
+        chains = [name for name in runs.stages(self.settings.sampler) if name != "importance"] or ["hmc", "nuts"]
         member = {len(self.each): self.joined([self.each[k] for k in counted])}
-        result, tried = sampled(
-            self.problem, chains, member, settings, self.told, 1, sequential=self.sequential, keeper=self.keeper
+        return sampled(
+            self.problem, chains, member, self.settings, self.told, 1, sequential=self.sequential, keeper=self.keeper
         )
-        attempts = (*attempts, *tried)
-        if result.posterior:
-            return result, "full data", attempts, found.refits
-        return self._uncorrected(result, scale, centre, rng), "consensus only", attempts, found.refits
 
     def _density(self, scale: Scale, counted: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
         """The log posterior density of whitened points: every shard's likelihood, and the prior once."""
