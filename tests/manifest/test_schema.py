@@ -17,6 +17,7 @@ from conftest import MANIFEST, SCENE, Write, load
 from families.model.campaigns import write as write_model
 from lanewise.errors import ManifestError
 from lanewise.families.model import config as model_config
+from lanewise.families.shear.population_config import HYPER
 from lanewise.families.shear.scene import Image, Noise
 from lanewise.families.shear.simulation_config import Planted
 from lanewise.manifest import loading, manifest, schema, yaml_text
@@ -98,6 +99,8 @@ _SHEARS = {"g1": {"type": "Normal", "mean": 0, "sigma": 0.2}, "g2": 0.0}
 _PROFILE = {"flux": 1.0, "half_light_radius": 0.5, "shear": _SHEARS}
 # Settings under which a key has its effect.
 _CORRELATED = {"type": "Correlated", "sigma": 1e-3, "correlation": "COSMOS"}
+_NARROW = {"type": "LogNormal", "mean": 0.1, "sigma": 0.1}
+_WIDE = {**_NARROW, "sigma": 0.9}
 _SCENES: tuple[dict[str, Any], ...] = (
     {},
     {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
@@ -118,6 +121,15 @@ _SCENES: tuple[dict[str, Any], ...] = (
             "galaxies": 9,
             "ellipticity": {"type": "Gaussian", "sigma": 0.1},
             "selection": {"snr_min": 5.0},
+        },
+        "inference": {"method": "importance"},
+    },
+    {
+        "gal": {**SCENE["gal"], "flux": _WIDE, "half_light_radius": _WIDE},
+        "population": {
+            **{"galaxies": 9, "ellipticity": {"type": "Gaussian", "sigma": 0.1}},
+            **{"flux": _NARROW, "half_light_radius": _NARROW},
+            "free": dict.fromkeys(HYPER, _NARROW),
         },
         "inference": {"method": "importance"},
     },

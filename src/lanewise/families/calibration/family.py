@@ -48,6 +48,9 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if config.population is not None:
         ends = [abs(prior.quantile(share)) for prior in config.latents.values() for share in _ENDS]
         found += population_config.out_of_range(config.population, [(max(ends), 0.0)])
+        if config.population.free:
+            message = "kind calibration draws no truths of these, so that ranks of g say nothing; remove it"
+            found.append((("config", population_config.KEY, "free"), message))
     untold = set(config.latents) - set(dict(config.simulated_galaxy.parameters))
     if untold:
         names = ", ".join(sorted(untold))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lanewise.families.shear.population_config import HYPER
+
 SUMMARY_COLUMNS = (
     *("run_id", "g1_true", "g2_true", "g1_mean", "g1_median", "g1_std", "g2_mean", "g2_median", "g2_std"),
     *("rhat_g1", "rhat_g2", "ess_g1", "ess_g2", "divergences", "divergence_frac", "passed_convergence", "seed"),
@@ -15,4 +17,10 @@ SUMMARY_COLUMNS = (
 POPULATION_COLUMNS = (
     *("galaxies", "galaxies_selected", "galaxies_failed", "size_min", "g1_jackknife", "g2_jackknife"),
     *("g1_expansion", "g2_expansion"),
+)
+# Of populations with free parameters only: g from the likelihood for the known values, and mean and standard deviation
+# of each parameter.
+FREE_COLUMNS = (
+    *("g1_known_mean", "g1_known_std", "g2_known_mean", "g2_known_std"),
+    *(f"{name}_{what}" for name in HYPER for what in ("mean", "std")),
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from lanewise.engine.files import LaneOutputs
 from lanewise.engine.results import Result
 from lanewise.families.shear.columns import SUMMARY_COLUMNS
+from lanewise.families.shear.population_config import HYPER
 
 
 def of_population(result: Result) -> dict[str, Any]:
@@ -30,7 +33,14 @@ def of_population(result: Result) -> dict[str, Any]:
     for at, name in enumerate(COMPONENTS):
         if name in result.posterior:
             row[f"{name}_jackknife"], row[f"{name}_expansion"] = float(errors[at]), float(found["expansion"][at])
+            if "known_mean" in found:
+                row[f"{name}_known_mean"], row[f"{name}_known_std"] = (
+                    float(found[what][at]) for what in ("known_mean", "known_std")
+                )
             row[f"{name}_half_mean"], row[f"{name}_half_std"] = float(found["from_half"][at]), result.width(name)
+    for name in HYPER:
+        if name in result.posterior:
+            row[f"{name}_mean"], row[f"{name}_std"] = float(np.mean(result.posterior[name])), result.width(name)
     return row
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lanewise.families.shear.priors import Parameter, Prior
+from lanewise.families.shear.priors import Parameter, Prior, parameter
 from lanewise.families.shear.scene import Galaxy
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
 
 KEY = "population"
+# Quantities that may have a LogNormal distribution in the population other than the prior in `gal`.
+QUANTITIES = ("flux", "half_light_radius")
+# What may be free: parameter → quantity and field of its LogNormal; of the ellipticity it is the width.
+HYPER = {
+    "ellipticity_sigma": ("ellipticity", "sigma"),
+    **{f"{quantity}_{field}": (quantity, field) for quantity in QUANTITIES for field in ("mean", "sigma")},
+}
 # Parameters of each galaxy that the population, or the shear that all share, decides.
 SHAPE = ("g1", "g2", "e1", "e2")
 # Least width of an interim prior over that of the distribution of the ellipticity: under a narrower one, weights have
@@ -47,6 +55,8 @@ class Population:
         keep: `nodes`, or `draws` for the draws of every galaxy beside them.
         max_failed_frac: largest share of galaxies that have failed or whose weights have k̂ ≥ 0.7.
         selection: the cut that they had to pass; None: all are there.
+        distributions: LogNormals of the population by quantity; others have the prior in `gal`.
+        free: LogNormal priors of parameters that are inferred with the shear, by keys of `HYPER`.
     """
 
     galaxies: int
@@ -57,11 +67,23 @@ class Population:
     keep: str = "nodes"
     max_failed_frac: float = 0.02
     selection: Selection | None = None
+    distributions: tuple[tuple[str, Prior], ...] = ()
+    free: tuple[tuple[str, Prior], ...] = ()
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether a galaxy leaves its draws."""
+        return self.keep == "draws" or bool(self.free)
+
+    def known(self, name: str) -> float:
+        """The value of a parameter of `HYPER` that the galaxies are drawn with."""
+        quantity, field = HYPER[name]
+        return self.sigma if quantity == "ellipticity" else dict(self.distributions)[quantity].fields[field]
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
 def parse(config: Mapping[str, Any]) -> Population | None:
@@ -71,10 +93,17 @@ def parse(config: Mapping[str, Any]) -> Population | None:
     value = dict(config[KEY])
     shape = value.pop("ellipticity")
     cut = value.pop("selection", None)
-    selection = typed.build(Selection, cut) if cut else None
-    return typed.build(
-        Population, {**value, "ellipticity": shape["type"], "sigma": shape["sigma"]}, selection=selection
-    )
+    more = {
+        "selection": typed.build(Selection, cut) if cut else None,
+        "distributions": _priors({name: value.pop(name) for name in QUANTITIES if name in value}),
+        "free": _priors(value.pop("free", {})),
+    }
+    return typed.build(Population, {**value, "ellipticity": shape["type"], "sigma": shape["sigma"]}, **more)
+
+
+def _priors(values: Mapping[str, Any]) -> tuple[tuple[str, Prior], ...]:
+    found = {name: parameter(value) for name, value in sorted(values.items())}
+    return tuple((name, prior) for name, prior in found.items() if isinstance(prior, Prior))
 
 
 def one_galaxy(galaxy: Galaxy, population: Population) -> Galaxy:
@@ -82,6 +111,14 @@ def one_galaxy(galaxy: Galaxy, population: Population) -> Galaxy:
     interim = Prior("Normal", (0.0, population.interim))
     own: dict[str, Parameter] = {"g1": interim, "g2": interim, "e1": 0.0, "e2": 0.0}
     return replace(galaxy, parameters=tuple((name, own.get(name, p)) for name, p in galaxy.parameters))
+
+
+def drawn_from(population: Population, simulated: Galaxy, model: Galaxy) -> dict[str, Parameter]:
+    """The distributions of a galaxy's own parameters; what `simulation` changes stays as it says."""
+    own, there = dict(model.parameters), dict(population.distributions)
+    return {
+        name: there.get(name, p) if p == own.get(name) else p for name, p in simulated.parameters if name not in SHAPE
+    }
 
 
 def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -93,6 +130,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if interim < INTERIM_MIN * sigma:
         message = f"expected at least {INTERIM_MIN:g} times population.ellipticity.sigma ({sigma:g}), got {interim:g}"
         yield (KEY, "interim"), f"{message}: a narrow prior gives weights without a finite variance"
+    yield from _distributions(value, config["gal"])
     if config["image"]["noise"].get("type") == "Correlated":
         yield ("image", "noise", "type"), "a population's pixels are independent; expected Gaussian, got Correlated"
     if "ellipticity" in config["gal"]:
@@ -116,6 +154,31 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     n_draws = inference.get("importance_config", {}).get("samples", 64)
     if n_draws < 20:
         yield ("inference", "importance_config", "samples"), f"expected at least 20 for a population, got {n_draws}"
+
+
+def _distributions(value: Mapping[str, Any], gal: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Distributions of the population need wider priors in `gal`; what is free needs a distribution."""
+    free = value.get("free", {})
+    for name in (one for one in QUANTITIES if one in value):
+        interim = gal.get(name)
+        if not isinstance(interim, Mapping):
+            yield (KEY, name), f"gal.{name} is not inferred; give it a prior, wider than this distribution"
+        elif interim["type"] == "LogNormal" and interim["sigma"] < 1.2 * value[name]["sigma"]:
+            needed = 1.2 * value[name]["sigma"]
+            message = f"expected a prior of at least 1.2 times the width of population.{name} ({needed:g})"
+            yield ("gal", name, "sigma"), f"{message}, got {interim['sigma']:g}"
+    for name, prior in free.items():
+        quantity, _ = HYPER[name]
+        if quantity not in value:
+            yield (KEY, "free", name), f"expected its known value, too: give population.{quantity} a distribution"
+        if name == "ellipticity_sigma":
+            largest, interim = prior["mean"] * math.exp(prior["sigma"]), value.get("interim", Population.interim)
+            if interim < 1.2 * largest:
+                message = f"expected population.interim of at least 1.2 times its likely values ({1.2 * largest:.3g})"
+                yield (KEY, "free", name), f"{message}, got {interim:g}"
+    if free and "selection" in value:
+        message = "the probability of the cut is that of the known distributions; remove one of the two"
+        yield (KEY, "free"), message
 
 
 def out_of_range(population: Population, shears: Sequence[tuple[float, float]]) -> Iterator[tuple[Path, str]]:

@@ -39,6 +39,9 @@ POPULATION: dict[str, Any] = {
 }
 
 
+LOG_NORMAL = {"type": "LogNormal", "mean": 0.1, "sigma": 0.2}
+
+
 def changed(**changes: Any) -> dict[str, Any]:
     return {**POPULATION, "population": {**POPULATION["population"], **changes}}
 
@@ -185,6 +188,11 @@ def test_a_population_without_a_usable_galaxy_has_failed() -> None:
         ({**POPULATION, "inference": {"method": "nuts"}}, "set method: importance"),
         ({**POPULATION, "simulation": {"truths": "drawn"}}, "always drawn"),
         ({**POPULATION, "gal": {**POPULATION["gal"], "ellipticity": {"e1": 0.1, "e2": 0.0}}}, "remove it"),
+        (changed(flux=LOG_NORMAL), "gal.flux.sigma: expected a prior of at least 1.2 times the width"),
+        (changed(half_light_radius=LOG_NORMAL), "gal.half_light_radius is not inferred; give it a prior"),
+        (changed(free={"flux_mean": LOG_NORMAL}), "give population.flux a distribution"),
+        (changed(free={"ellipticity_sigma": {**LOG_NORMAL, "mean": 0.4}}), "expected population.interim of at least"),
+        (changed(free={"ellipticity_sigma": LOG_NORMAL}, selection={"snr_min": 5.0}), "remove one of the two"),
         (changed(half_width=0.02), "expected at least 0.0211 for shears of 0.02"),
     ],
 )
@@ -268,3 +276,44 @@ def test_a_population_that_is_killed_resumes_to_the_same_bits(
         for name, array in expected.members.record.items():
             assert found.members.record[name].tobytes() == array.tobytes()
         assert found.posterior["g1"].tobytes() == expected.posterior["g1"].tobytes()
+
+
+def test_galaxies_follow_the_distributions_of_the_population() -> None:
+    """The prior in `gal` is that of the inference; what `simulation` says comes first."""
+    gal = {**POPULATION["gal"], "flux": {"type": "LogUniform", "min": 0.1, "max": 10.0}}
+    config = {**changed(flux={"type": "LogNormal", "mean": 2.0, "sigma": 0.1}, galaxies=200), "gal": gal}
+    fluxes = np.array([drawn(config, 0.02).truth(at)["flux"] for at in range(200)])
+    # 4.5 standard errors of a mean of 200.
+    assert np.log(fluxes).mean() == pytest.approx(np.log(2.0), abs=0.032)
+    assert np.log(fluxes).std() == pytest.approx(0.1, rel=0.25)
+    config["simulation"] = {"gal": {"flux": 1.5}}
+    assert drawn(config, 0.02).truth(0)["flux"] == 1.5
+
+
+@pytest.mark.long
+def test_shear_and_parameters_of_a_population_are_inferred_together(write: Write) -> None:
+    gal = {**POPULATION["gal"], "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 0.4}}
+    free = {"ellipticity_sigma": {**LOG_NORMAL, "sigma": 0.4}, "flux_mean": {**LOG_NORMAL, "mean": 1.0}}
+    population = changed(flux={"type": "LogNormal", "mean": 1.0, "sigma": 0.1}, free=free, galaxies=40)
+    path = write(config={**population, "gal": gal}, shear={"grid": [0.02], "paired": True}, realizations__count=3)
+    campaign = lanewise.load(path)
+    campaign.run()
+    campaign.aggregate()
+    summary = campaign.summary
+    assert list(summary["status"]) == ["ok"] * 6
+    # Forty galaxies know the median flux to .016, and the width of their shapes (with |e| < 1) to .01.
+    np.testing.assert_allclose(summary["flux_mean_mean"], 1.0, atol=0.07)
+    np.testing.assert_allclose(summary["flux_mean_std"], 0.1 / np.sqrt(40), rtol=0.3)
+    np.testing.assert_allclose(summary["ellipticity_sigma_mean"], 0.1, atol=0.04)
+    assert (summary["g1_known_mean"] - summary["g1_mean"]).abs().max() < 0.5 * summary["g1_std"].max()
+    page = campaign.store.read("report.html").decode()
+    assert "m of g1, known distributions" in page
+    assert "m of g1, score at zero shear" in page
+    posterior = campaign.posterior("g1_+0.0200_g2_+0.0000_s42")["posterior"]
+    assert {"g1", "g2", "flux_mean", "ellipticity_sigma"} <= set(posterior)
+
+
+def test_a_calibration_with_free_parameters_is_refused(write: Write) -> None:
+    config = changed(half_width=0.25, free={"ellipticity_sigma": LOG_NORMAL})
+    with pytest.raises(ManifestError, match=r"population.free: kind calibration draws no truths of these"):
+        lanewise.load(write(kind="calibration", shear=..., config=config))

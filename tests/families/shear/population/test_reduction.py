@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from lanewise.families.shear.population import ellipticity, membership, weights
 from lanewise.families.shear.population.nodes import Axis, Nodes
 from lanewise.families.shear.population_config import Population
+from lanewise.families.shear.priors import Prior
 from lanewise.machine import device
 
 NODES = Nodes((Axis(0.06), Axis(0.06)))
 NAMES = ("g1", "g2", "flux")
-reduced = jax.jit(membership.reduced, static_argnums=(0, 1, 2))
+reduced = jax.jit(membership.reduced, static_argnums=(0, 1, 2, 5))
 
 
 def galaxy(kind: str, keep: str = "nodes") -> tuple[Population, jax.Array, jax.Array]:
@@ -88,3 +91,18 @@ def test_draws_outside_the_disc_do_not_count() -> None:
     left = reduced(population, NODES, NAMES, outside, log_weights.at[5].set(-jnp.inf))
     assert np.isfinite(left["ln_l"]).all()
     assert float(left["khat"]) < 0.7
+
+
+def test_a_distribution_of_the_population_replaces_the_interim_prior() -> None:
+    """Weights by hand: of the ratio of both densities of the flux at every draw."""
+    population, latents, log_weights = galaxy("Gaussian")
+    fluxes = jnp.exp(0.3 * latents[:, 2])
+    latents = latents.at[:, 2].set(fluxes)
+    narrow, wide = Prior("LogNormal", (1.1, 0.25)), Prior("LogNormal", (1.0, 0.5))
+    with_flux = replace(population, distributions=(("flux", narrow),))
+    found = np.asarray(reduced(with_flux, NODES, NAMES, latents, log_weights, (wide,))["ln_l"])
+    ratio = stats.lognorm.logpdf(fluxes, 0.25, scale=1.1) - stats.lognorm.logpdf(fluxes, 0.5, scale=1.0)
+    e, g = latents[:, :2], NODES.points[7]
+    ratio += ellipticity.log_density(e, jnp.asarray(g), "Gaussian", 0.2) + jnp.sum(e**2, axis=1) / (2 * 0.3**2)
+    expected = weights.log_likelihood(ratio[:, None], weights.smooth(log_weights)[0])[0]
+    assert found.ravel()[7] == pytest.approx(float(expected), abs=1e-9)

@@ -10,7 +10,7 @@ import numpy as np
 from lanewise.families.shear import image_simulator, truth_draws
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.population import ellipticity, selection
-from lanewise.families.shear.population_config import SHAPE
+from lanewise.families.shear.population_config import drawn_from
 from lanewise.families.shear.shears import TURNED
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
@@ -34,8 +34,7 @@ class Galaxies(Sequence[Member]):
         assert config.population is not None
         self._config, self._seed, self._shear, self._turned = config, seed, shear, turned
         self._population = config.population
-        parameters = config.simulated_galaxy.parameters
-        self._parameters = {name: p for name, p in parameters if name not in SHAPE}
+        self._parameters = drawn_from(self._population, config.simulated_galaxy, config.galaxy)
 
     def __len__(self) -> int:
         return self._population.galaxies

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.population import ellipticity, ensemble, selection, weights
+from lanewise.families.shear.population import ellipticity, ensemble, free, selection, weights
 from lanewise.families.shear.population.nodes import Array, Axis, Nodes
 from lanewise.families.shear.population_config import Population
+from lanewise.families.shear.priors import Prior
 from lanewise.manifest.problem import Data, Members, Membership, Problem
 from lanewise.manifest.status import LaneStatus
 from lanewise.statistics.numbers import percent
@@ -24,6 +25,8 @@ COMPONENTS = ("g1", "g2")
 # The group of a result's own arrays.
 GROUP = "population"
 _DRAWS = 1000
+# As of a galaxy's weights.
+_KHAT_MAX = 0.7
 
 
 def nodes_of(config: ShearConfig) -> Nodes:
@@ -38,19 +41,27 @@ def membership(config: ShearConfig) -> Membership[ShearConfig, Result]:
     """How a population of this config ends."""
     assert config.population is not None
     population, nodes, n_draws = config.population, nodes_of(config), config.inference.importance.samples
+    interims = tuple(
+        prior for name, _ in population.distributions if isinstance(prior := config.parameters[name], Prior)
+    )
 
     def reduce(
         problem: Problem, records: Mapping[str, jax.Array], whole: Mapping[str, jax.Array], data: Data
     ) -> Mapping[str, jax.Array]:
         # Importance keeps the first draws of its rounds.
         latents = jax.vmap(problem.constrain)(records["position"][:n_draws])
-        return reduced(population, nodes, problem.names, latents, records["log_weight"][:n_draws])
+        return reduced(population, nodes, problem.names, latents, records["log_weight"][:n_draws], interims)
 
     return Membership(combine, reduce)
 
 
 def reduced(
-    population: Population, nodes: Nodes, names: tuple[str, ...], latents: jax.Array, log_weights: jax.Array
+    population: Population,
+    nodes: Nodes,
+    names: tuple[str, ...],
+    latents: jax.Array,
+    log_weights: jax.Array,
+    interims: tuple[Prior, ...] = (),
 ) -> dict[str, jax.Array]:
     """What a galaxy leaves.
 
@@ -58,6 +69,7 @@ def reduced(
         names: of the latents; g1 and g2 are the galaxy's sheared ellipticity.
         latents: independent draws, shape (draw, latent).
         log_weights: of the draws against the interim posterior, shape (draw,).
+        interims: the interim priors of the quantities in `population.distributions`.
 
     Returns:
         `ln_l`, the log likelihood at the nodes up to a constant; `half`, what half of the draws would add to it, as
@@ -69,6 +81,9 @@ def reduced(
     e = latents[:, jnp.array([names.index(name) for name in COMPONENTS])]
     e = jnp.where(jnp.sum(e**2, axis=1, keepdims=True) < 1, e, 0.0)
     interim = -jnp.sum(e**2, axis=1) / (2 * population.interim**2)
+    for (name, distribution), prior in zip(population.distributions, interims, strict=True):
+        values = latents[:, names.index(name)]
+        interim += prior.distribution().log_prob(values) - distribution.distribution().log_prob(values)
     shears = jnp.asarray(nodes.points, e.dtype)
     ratio = ellipticity.log_density(e[:, None], shears, population.ellipticity, population.sigma) - interim[:, None]
     value, n = weights.log_likelihood(ratio, smoothed), len(smoothed)
@@ -80,7 +95,7 @@ def reduced(
         "khat": khat,
     }
     found |= {name: found[name].astype(jnp.float32) for name in ("half", "size", "khat")}
-    if population.keep == "draws":
+    if population.keeps_draws:
         found |= {"draws": latents.astype(jnp.float32), "log_weight": smoothed.astype(jnp.float32)}
     return found
 
@@ -109,7 +124,7 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
     found = ensemble.posterior(total, nodes, log_prior(config))
     half = np.nansum(members.record["half"][usable, 0].astype(np.float64), axis=0)
     change = nodes.at((_powers(nodes)[:, 1:] @ half).reshape(nodes.shape), found.grid)
-    draws, free = found.draws(_DRAWS), [name for name in COMPONENTS if config.fixed.get(name) is None]
+    draws, inferred = found.draws(_DRAWS), [name for name in COMPONENTS if config.fixed.get(name) is None]
     summary = {
         "without_block": ensemble.jackknife(found, nodes, ensemble.blocks(values)),
         "from_half": found.mean(change),
@@ -118,9 +133,12 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
         "n_usable": np.array([int(usable.sum())]),
         "n_selected": np.array([n]),
     }
+    if config.population.free:
+        known = ensemble.posterior(total, nodes, lambda g: np.zeros(g.shape[:-1]))
+        summary |= {"known_mean": known.mean(), "known_std": np.sqrt(np.diag(known.covariance))}
     result = replace(
         blank,
-        posterior={name: draws[None, :, COMPONENTS.index(name)] for name in free},
+        posterior={name: draws[None, :, COMPONENTS.index(name)] for name in inferred},
         diagnostics=Diagnostics(khat=_largest(members.record["khat"])),
         groups={GROUP: summary},
     )
@@ -131,10 +149,38 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
         reason = f"{failed} of {n} galaxies have failed or have doubtful weights, the limit is "
         reason += f"{percent(config.population.max_failed_frac)} (population.max_failed_frac). Most often: {first}"
         return replace(result, status=status, reason=reason)
+    if config.population.free:
+        result = _joined(config, result, found, members)
     if found.cut:
         text = f"Not converged: the posterior of {' and '.join(found.cut)} reaches beyond ± "
         text += f"{config.population.half_width:g}; raise population.half_width."
         return replace(result, status=LaneStatus.NOT_CONVERGED, reason=text)
+    return result
+
+
+def _joined(config: ShearConfig, result: Result, known: ensemble.Posterior, members: Members) -> Result:
+    """The result with the joint posterior of the shear and the free parameters in place of that for known ones.
+
+    NOT_CONVERGED if its weights are doubtful, or if there is no mode.
+    """
+    kept = (members.record[name][:, 0] for name in ("draws", "log_weight"))
+    draws = free.draws_of(config, tuple(config.one_galaxy.latents), *kept)
+    mean = known.mean()
+    try:
+        found = free.posterior(config, draws, dict(zip(COMPONENTS, mean, strict=True)), _DRAWS)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        reason = f"Not converged: no posterior of the free parameters. {error}; give tighter priors in population.free."
+        return replace(result, status=LaneStatus.NOT_CONVERGED, reason=reason)
+    posterior = {name: values[None] for name, values in found.draws.items()}
+    summary = dict(result.groups[GROUP])
+    # Half of the draws were tried with known parameters: the change is taken over.
+    moved = [posterior[name].mean() - mean[at] if name in posterior else 0.0 for at, name in enumerate(COMPONENTS)]
+    summary |= {"from_half": summary["from_half"] + np.array(moved), "khat_free": np.array([found.khat])}
+    result = replace(result, posterior=posterior, groups={GROUP: summary})
+    if not found.khat < _KHAT_MAX:
+        reason = f"Not converged: k̂ of the weights of the free parameters is {found.khat:.2f}; give tighter priors in "
+        reason += "population.free, or more galaxies."
+        return replace(result, status=LaneStatus.NOT_CONVERGED, reason=reason)
     return result
 
 

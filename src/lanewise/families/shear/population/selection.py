@@ -21,7 +21,7 @@ from lanewise.families.shear.model.grid import GridRenderer
 from lanewise.families.shear.model.render import choose_grid, in_precision
 from lanewise.families.shear.population import ellipticity
 from lanewise.families.shear.population.nodes import Array, Nodes
-from lanewise.families.shear.population_config import SHAPE
+from lanewise.families.shear.population_config import SHAPE, drawn_from
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.simulation_config import Simulation
 
@@ -52,8 +52,8 @@ def signal_to_noise(config: ShearConfig, image: np.ndarray) -> float:
 def log_missed(config: ShearConfig, nodes: Nodes) -> Array:
     """ln (1 − P(g)) at the nodes, P being the probability of a galaxy of the population to pass the cut.
 
-    The population is that of the model: its ellipticities, and its priors of everything else. All nodes have the same
-    galaxies.
+    The population is that of the model: its distributions, and the priors in `gal` of everything else. All nodes have
+    the same galaxies.
 
     Returns:
         Shape `nodes.shape`.
@@ -65,7 +65,7 @@ def log_missed(config: ShearConfig, nodes: Nodes) -> Array:
     assert config.population.selection is not None
     shapes, others, weights = _galaxies(config)
     response = _responses(config, shapes, others, nodes.points)
-    flux = config.parameters["flux"]
+    flux = drawn_from(config.population, config.galaxy, config.galaxy)["flux"]
     shares = (np.arange(_FLUXES) + 0.5) / _FLUXES
     fluxes = np.array([flux.quantile(share) for share in shares] if isinstance(flux, Prior) else [flux])
     limit = config.population.selection.snr_min
@@ -87,7 +87,8 @@ def _galaxies(config: ShearConfig) -> tuple[Array, dict[str, Array], Array]:
     """
     assert config.population is not None
     kind, sigma = config.population.ellipticity, config.population.sigma
-    free = {name: p for name, p in config.galaxy.parameters if isinstance(p, Prior) and name not in (*SHAPE, "flux")}
+    there = drawn_from(config.population, config.galaxy, config.galaxy)
+    free = {name: p for name, p in there.items() if isinstance(p, Prior) and name != "flux"}
     centres = config.galaxy.centres
     points = qmc.Sobol(2 + len(free), seed=_SEED).random_base2(_LOG2_GALAXIES)
     points = np.clip(points, 1e-9, 1 - 1e-9)

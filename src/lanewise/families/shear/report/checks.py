@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lanewise.families.shear.population_config import HYPER
+from lanewise.families.shear.statistics.alternatives import alternatives
 from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.statistics.numbers import number, percent, with_error
@@ -52,6 +54,14 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
         off = (known[f"{name}_expansion"] - known[f"{name}_mean"]).abs().max()
         meaning = "largest offset of the estimate by an expansion at zero shear, which leaves out g²/σ_e²"
         yield Check(f"expansion of {name}", number(off, ".2g"), meaning)
+    for found in alternatives(summary):
+        meaning = "by another estimator over the same galaxies, without a prior on g"
+        yield Check(f"m of {found.component}, {found.estimator}", measure(found.m), meaning)
+    for free in HYPER:
+        if f"{free}_mean" in summary:
+            mean, width = (summary[f"{free}_{what}"].mean() for what in ("mean", "std"))
+            meaning = "a free parameter: mean over the populations, and the mean width of its posteriors"
+            yield Check(free, with_error(float(mean), float(width)), meaning)
 
 
 def _pairs(results: BiasResults) -> Iterator[Check]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lanewise.errors import Complaint, Damaged, ManifestError
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.columns import POPULATION_COLUMNS, SUMMARY_COLUMNS
+from lanewise.families.shear.columns import FREE_COLUMNS, POPULATION_COLUMNS, SUMMARY_COLUMNS
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.statistics.estimates import GaussianPrior
 from lanewise.families.shear.statistics.selection import COMPONENTS, Component
@@ -75,7 +75,8 @@ def unlike(record: Record) -> dict[Component, Prior]:
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with the contract's columns, also where there are none."""
     own = POPULATION_COLUMNS if any("galaxies" in row for row in rows) else ()
-    frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *own])
+    free = [name for name in FREE_COLUMNS if any(name in row for row in rows)]
+    frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *own, *free])
     numbers = [name for name in frame.columns if name not in _TEXT and name not in _WHOLE]
     return frame.astype({**_WHOLE, **dict.fromkeys(numbers, float)})
 
