@@ -83,7 +83,11 @@ class Population:
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        found = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        for name, priors in (("distributions", self.distributions), ("free", self.free)):
+            if priors:
+                found[name] = {one: prior.content for one, prior in priors}
+        return found
 
 
 def parse(config: Mapping[str, Any]) -> Population | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,16 @@ def test_shear_and_parameters_of_a_population_are_inferred_together(write: Write
     assert "m of g1, score at zero shear" in page
     posterior = campaign.posterior("g1_+0.0200_g2_+0.0000_s42")["posterior"]
     assert {"g1", "g2", "flux_mean", "ellipticity_sigma"} <= set(posterior)
+
+
+def test_the_identity_of_a_population_reads_back_from_a_file_as_it_is() -> None:
+    wide = {**LOG_NORMAL, "sigma": 0.9}
+    config = {**changed(flux=LOG_NORMAL, free={"flux_mean": LOG_NORMAL}), "gal": {**POPULATION["gal"], "flux": wide}}
+    content = shear_config.parse(config).content["population"]
+    assert json.loads(json.dumps(content)) == content
+    assert content["free"] == {"flux_mean": LOG_NORMAL}
+    plain = shear_config.parse(POPULATION).content["population"]
+    assert {"selection", "distributions", "free"}.isdisjoint(plain)
 
 
 def test_a_calibration_with_free_parameters_is_refused(write: Write) -> None:

@@ -61,7 +61,7 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
         if f"{free}_mean" in summary:
             mean, width = (summary[f"{free}_{what}"].mean() for what in ("mean", "std"))
             meaning = "a free parameter: mean over the populations, and the mean width of its posteriors"
-            yield Check(free, with_error(float(mean), float(width)), meaning)
+            yield Check(free, with_error(float(mean), float(width), sign=""), meaning)
 
 
 def _pairs(results: BiasResults) -> Iterator[Check]:
