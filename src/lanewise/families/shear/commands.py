@@ -141,9 +141,9 @@ def catalogue(
     ] = 0.06,
     overrides: _Overrides = None,
 ) -> None:
-    """Write one row per object: means, covariance, response, S/N, fit; of a population, one per galaxy.
+    """Write one row per object: means, covariance, S/N, fit.
 
-    A population's galaxies have their log likelihood of the shear at its nodes.
+    The response is among the columns. A population has one row per galaxy, with ln L of the shear at nodes.
     """
     from lanewise.families.shear import config as shear_config
     from lanewise.families.shear.catalogue import file
