@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def test_of_a_mode_there_are_variances(write: Write, lanewise: Lanewise, tmp_pat
     assert found["cov_g1_g2"].isna().all()
 
 
+DOCS = Path(__file__).parents[3] / "docs" / "observations.md"
 # One program, and 4000 draws of a shape.
 ROUND: dict[str, Any] = {
     **SCENE,
@@ -78,11 +80,13 @@ def bernstein_armstrong(e: np.ndarray, g: complex, sigma: float) -> np.ndarray:
 
 
 @pytest.mark.long
-def test_log_likelihood_on_nodes_is_that_of_a_quadrature(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
+def test_log_likelihood_on_nodes_is_that_of_a_quadrature(
+    write: Write, lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """∫ p(e | g) N(d; e) de, where N is the Gaussian likelihood of the shape, from mean, covariance and prior."""
     manifest = write(config=ROUND)
     load(manifest).run()
-    sigma, path = 0.1, tmp_path / "c.parquet"
+    sigma, path = 0.1, tmp_path / "catalogue.parquet"
     options = ("--ellipticity", f"BernsteinArmstrong:{sigma}", "--half-width", "0.08", "-o", str(path))
     assert lanewise("catalogue", manifest, *options)[0] == 0
     found = pd.read_parquet(path)
@@ -102,6 +106,14 @@ def test_log_likelihood_on_nodes_is_that_of_a_quadrature(write: Write, lanewise:
         assert np.ptp(expected) > 0.5
         # The posterior's width is less than half of sigma: one of 4000 draws tells ln L to .01.
         np.testing.assert_allclose(values - values.mean(), expected - expected.mean(), atol=0.03)
+    # The lines of the page that add objects; the middle node is at zero shear.
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, told := dict[str, Any]())
+    assert told["polynomial"][0] == pytest.approx(found["ln_l_2_2"].sum(), abs=1e-9)
+    at = dict(zip(names, places, strict=True))["ln_l_4_1"]
+    powers = [at.real**i * at.imag**j for i in range(5) for j in range(5)]
+    assert told["polynomial"] @ powers == pytest.approx(found["ln_l_4_1"].sum(), abs=1e-9)
 
 
 @pytest.mark.parametrize(
