@@ -14,7 +14,8 @@ from pyarrow import parquet
 
 from conftest import CALIBRATED, SCENE, Lanewise, Write, load
 from lanewise.engine.results import Result
-from lanewise.families.shear.catalogue import columns, file
+from lanewise.families.shear.catalogue import columns, file, galaxies
+from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
 from lanewise.storage import commits
 
@@ -163,11 +164,27 @@ def test_a_population_has_a_row_for_each_galaxy(write: Write, lanewise: Lanewise
     np.testing.assert_array_equal(found[names].to_numpy().reshape(-1, 5, 5), expected)
     assert list(found["id"])[:2] == [f"{kept[0].run_id}/0", f"{kept[0].run_id}/1"]
     assert (found["flags"] == 0).all()
+    assert found["selected"].all()
     assert found["draws_effective"].between(2, 64).all()
     metadata = {field.name: field.metadata for field in parquet.read_schema(path)}
     # Ascending in both, g2 fastest.
     assert float(metadata["ln_l_0_1"][b"g2"]) > float(metadata["ln_l_0_0"][b"g2"])
     assert float(metadata["ln_l_0_1"][b"g1"]) == float(metadata["ln_l_0_0"][b"g1"])
+
+
+@pytest.mark.parametrize("missed", [np.full((5, 5), -0.7), None])
+def test_a_galaxy_that_is_cut_has_the_probability_of_the_cut(missed: np.ndarray | None) -> None:
+    """Of three galaxies the second was cut, and the third failed."""
+    status = np.array([LaneStatus.OK, LaneStatus.OK, LaneStatus.FAILED])
+    values = np.full((3, 1, 5, 5), np.nan)
+    values[0] = -2.0
+    small = np.array([[20.0], [np.nan], [np.nan]])
+    members = Members(status, {"ln_l": values, "size": small, "khat": small / 100})
+    found = list(galaxies.rows(Result("r", 1, LaneStatus.OK, "", "importance", {}, members=members), missed))
+    assert [row["selected"] for row in found] == [True, False, True]
+    assert [row["flags"] for row in found] == [0, 0, columns.flags(LaneStatus.FAILED)]
+    assert [row.get("ln_l_1_2") for row in found] == [-2.0, None if missed is None else -0.7, None]
+    assert [row.get("khat") for row in found] == [0.2, None, None]
 
 
 def test_every_status_has_a_bit_of_its_own() -> None:
