@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from pyarrow import parquet
 
 from conftest import CALIBRATED, SCENE, Lanewise, Write, load
 from lanewise.engine.results import Result
-from lanewise.families.shear.catalogue import columns, file
+from lanewise.families.shear.catalogue import columns, file, galaxies
+from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
 from lanewise.storage import commits
 
@@ -61,6 +63,7 @@ def test_of_a_mode_there_are_variances(write: Write, lanewise: Lanewise, tmp_pat
     assert found["cov_g1_g2"].isna().all()
 
 
+DOCS = Path(__file__).parents[3] / "docs" / "observations.md"
 # One program, and 4000 draws of a shape.
 ROUND: dict[str, Any] = {
     **SCENE,
@@ -78,11 +81,13 @@ def bernstein_armstrong(e: np.ndarray, g: complex, sigma: float) -> np.ndarray:
 
 
 @pytest.mark.long
-def test_log_likelihood_on_nodes_is_that_of_a_quadrature(write: Write, lanewise: Lanewise, tmp_path: Path) -> None:
+def test_log_likelihood_on_nodes_is_that_of_a_quadrature(
+    write: Write, lanewise: Lanewise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """∫ p(e | g) N(d; e) de, where N is the Gaussian likelihood of the shape, from mean, covariance and prior."""
     manifest = write(config=ROUND)
     load(manifest).run()
-    sigma, path = 0.1, tmp_path / "c.parquet"
+    sigma, path = 0.1, tmp_path / "catalogue.parquet"
     options = ("--ellipticity", f"BernsteinArmstrong:{sigma}", "--half-width", "0.08", "-o", str(path))
     assert lanewise("catalogue", manifest, *options)[0] == 0
     found = pd.read_parquet(path)
@@ -102,6 +107,14 @@ def test_log_likelihood_on_nodes_is_that_of_a_quadrature(write: Write, lanewise:
         assert np.ptp(expected) > 0.5
         # The posterior's width is less than half of sigma: one of 4000 draws tells ln L to .01.
         np.testing.assert_allclose(values - values.mean(), expected - expected.mean(), atol=0.03)
+    # The lines of the page that add objects; the middle node is at zero shear.
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, told := dict[str, Any]())
+    assert told["polynomial"][0] == pytest.approx(found["ln_l_2_2"].sum(), abs=1e-9)
+    at = dict(zip(names, places, strict=True))["ln_l_4_1"]
+    powers = [at.real**i * at.imag**j for i in range(5) for j in range(5)]
+    assert told["polynomial"] @ powers == pytest.approx(found["ln_l_4_1"].sum(), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +164,27 @@ def test_a_population_has_a_row_for_each_galaxy(write: Write, lanewise: Lanewise
     np.testing.assert_array_equal(found[names].to_numpy().reshape(-1, 5, 5), expected)
     assert list(found["id"])[:2] == [f"{kept[0].run_id}/0", f"{kept[0].run_id}/1"]
     assert (found["flags"] == 0).all()
+    assert found["selected"].all()
     assert found["draws_effective"].between(2, 64).all()
     metadata = {field.name: field.metadata for field in parquet.read_schema(path)}
     # Ascending in both, g2 fastest.
     assert float(metadata["ln_l_0_1"][b"g2"]) > float(metadata["ln_l_0_0"][b"g2"])
     assert float(metadata["ln_l_0_1"][b"g1"]) == float(metadata["ln_l_0_0"][b"g1"])
+
+
+@pytest.mark.parametrize("missed", [np.full((5, 5), -0.7), None])
+def test_a_galaxy_that_is_cut_has_the_probability_of_the_cut(missed: np.ndarray | None) -> None:
+    """Of three galaxies the second was cut, and the third failed."""
+    status = np.array([LaneStatus.OK, LaneStatus.OK, LaneStatus.FAILED])
+    values = np.full((3, 1, 5, 5), np.nan)
+    values[0] = -2.0
+    small = np.array([[20.0], [np.nan], [np.nan]])
+    members = Members(status, {"ln_l": values, "size": small, "khat": small / 100})
+    found = list(galaxies.rows(Result("r", 1, LaneStatus.OK, "", "importance", {}, members=members), missed))
+    assert [row["selected"] for row in found] == [True, False, True]
+    assert [row["flags"] for row in found] == [0, 0, columns.flags(LaneStatus.FAILED)]
+    assert [row.get("ln_l_1_2") for row in found] == [-2.0, None if missed is None else -0.7, None]
+    assert [row.get("khat") for row in found] == [0.2, None, None]
 
 
 def test_every_status_has_a_bit_of_its_own() -> None:

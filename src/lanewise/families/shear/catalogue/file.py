@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lanewise.engine.results import Result
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear.catalogue import galaxies, objects
+from lanewise.families.shear.catalogue import objects
 from lanewise.families.shear.catalogue.columns import Column, Row
 from lanewise.manifest.plan import Planned
 from lanewise.storage import commits
@@ -65,10 +65,13 @@ def _table(record: Record, intrinsic: Intrinsic | None) -> tuple[tuple[Column, .
         likelihood.check(config, intrinsic)
         of_shapes = partial(likelihood.at_nodes, config, intrinsic)
     if config.population is not None:
-        from lanewise.families.shear.population.membership import nodes_of
+        from lanewise.families.shear.catalogue import galaxies
+        from lanewise.families.shear.population import membership, selection
 
-        of_each = (galaxies.rows(result) for result, _ in results)
-        return galaxies.columns(nodes_of(config)), itertools.chain.from_iterable(of_each)
+        nodes, cut = membership.nodes_of(config), config.population.selection
+        missed = selection.log_missed(config, nodes) if cut is not None and cut.in_likelihood else None
+        of_each = (galaxies.rows(result, missed) for result, _ in results)
+        return galaxies.columns(nodes), itertools.chain.from_iterable(of_each)
     rows = (objects.row(result, planned, config.latents, of_shapes) for result, planned in results)
     return objects.columns(config.latents, nodes), rows
 
