@@ -230,9 +230,8 @@ def test_with_one_of_ten_chunks_dead_a_campaign_never_passes_and_does_after_a_re
     assert results.verdict.verdict.value == verdict
     report = (tmp_path / "results" / "report.html").read_text()
     assert "Chunks that are missing" in report
-    assert re.search(
-        r"<td>3</td><td>2</td><td class=\"w\">\(−0.1000, \+0.0000\)</td><td class=\"l\">ChunkImpossible", report
-    )
+    cells = [">3</td>", ">2</td>", ">(−0.1000, 0.0000)</td>", ">ChunkImpossible"]
+    assert re.search("<td[^>]*".join(["", *map(re.escape, cells)]), report)
     assert load(path).retry().errors == ()
     assert aggregate.aggregate(load(path).record).verdict.verdict.value == "PASS"
     assert "Chunks that are missing" not in (tmp_path / "results" / "report.html").read_text()

@@ -505,7 +505,7 @@ def test_a_file_that_storage_does_not_give_is_no_result_and_stops_no_other_chunk
     monkeypatch.setattr(inputs, "read", refused)
     monkeypatch.setattr(
         "lanewise.families.heterodyne.nlsq.fit.prepared",
-        lambda *_: (_ for _ in ()).throw(ValueError("not needed here")),
+        lambda *_, **_more: (_ for _ in ()).throw(ValueError("not needed here")),
     )
     outcome = campaign.run(raise_on_failure=False)
     assert sorted(campaign.record.commits()) == [0, 2, 3, 4, 5, 6, 7]
