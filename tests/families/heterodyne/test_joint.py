@@ -107,7 +107,7 @@ def test_a_campaign_fits_all_q_in_one_task(source: str, tmp_path: Path) -> None:
     jsonschema.Draft7Validator(schema.load("result")).validate(content)
     assert content["data"]["q"] == pytest.approx([Q[0]] * 3 + [Q[1]] * 3)
     assert len(content["nlsq"]["contrast"]) == 6
-    assert "q = 0.0065/Å, φ = 40°" in (tmp_path / "out" / "report.html").read_text()
+    assert "q = 0.006500 Å⁻¹, φ = 40°" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.long
