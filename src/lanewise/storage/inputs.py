@@ -98,6 +98,15 @@ def pin(path: str, digest: Digest = plain) -> Input:
         raise DataError(str(error)) from None
 
 
+def pinned(value: str | Mapping[str, Any]) -> Input:
+    """A file that a config names: pinned where a manifest was resolved, else here.
+
+    Raises:
+        DataError: there is none.
+    """
+    return pin(value) if isinstance(value, str) else Input(value["path"], value["sha256"])
+
+
 def without_folders(value: Any) -> Any:
     """A resolved value in which the path of every pinned file is its name, as published files carry it."""
     if isinstance(value, list):

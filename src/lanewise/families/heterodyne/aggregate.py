@@ -92,20 +92,17 @@ def _plots(record: Record, summary: pd.DataFrame) -> list[tuple[str, str, Pictur
 def _of_fit(result: TaskResult) -> list[tuple[str, str, Picture]]:
     arrays, nlsq = result.arrays, result.content["nlsq"]
     cuts = (
-        f"{result.task}: the two-time correlation c₂ against the lag at some ages. Points: data; lines: the "
-        "model at the "
-        "same frames, with its 1σ band."
+        f"{result.task}: the two-time correlation c₂ against the lag at some ages. Points: data; lines: the model at "
+        "the same frames, with its 1σ band."
     )
     rates = (
-        f"{result.task}: the rates of the fit against the age, with their 1σ bands. The dotted line is at the "
-        "mean age t_ref."
+        f"{result.task}: the rates of the fit against the age, with their 1σ bands. The dotted line is at the mean "
+        "age t_ref."
     )
     maps = (
-        f"{result.task}: two-time correlation c₂ of the data (top) and the model (middle), averaged over blocks "
-        "of frames, "
-        f"and their difference in units of its error (bottom). Its rms is {nlsq['residual_rms']:.2f}; "
-        "independent noise "
-        "alone has 1."
+        f"{result.task}: two-time correlation c₂ of the data (top) and the model (middle), averaged over blocks of "
+        "frames, and their difference in units of its error (bottom). Its rms is "
+        f"{nlsq['residual_rms']:.2f}; independent noise alone has 1."
     )
     if nlsq["degenerate"]:
         rates += f" Not determined: {'; '.join(nlsq['degenerate'])}."

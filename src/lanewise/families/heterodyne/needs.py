@@ -6,6 +6,7 @@ from lanewise.errors import DataError
 from lanewise.families.heterodyne import data, tasks
 from lanewise.families.heterodyne.choice import OutsideFile
 from lanewise.families.heterodyne.config import Selection
+from lanewise.families.heterodyne.sampling import COMMON_POINTS, LEAPFROG
 from lanewise.families.heterodyne.tasks import Task
 from lanewise.manifest.manifest import Manifest
 from lanewise.manifest.plan import Chunk
@@ -20,8 +21,6 @@ _START_S, _FIT_S, _SPECKLE_S = 8.0, 1.9e-5, 5.5e-5
 # Time [s] to compile a sampler, once for all data of one shape; per value and draw of importance sampling; and per
 # value and step of a chain. Measured with 3 matrices of 50 to 200 frames.
 _COMPILE_S, _DRAW_S, _STEP_S = 20.0, 2e-8, 1.1e-7
-# Steps of a trajectory of `hmc`; those of `nuts` differ from draw to draw.
-_LEAPFROG = 8
 
 
 def of_chunk(manifest: Manifest, chunk: Chunk) -> Needs | None:
@@ -68,11 +67,12 @@ def _n_points(n_matrices: int, n_frames: int) -> int:
 def _sampling(n_points: int, task: Task) -> tuple[float, float]:
     """Time [s] to sample the posterior of this many values, if the first sampler is enough and if chains must run.
 
-    Shards take the time of all data, and then the common points.
+    Shards take the time of all data, and then the common points. `nuts` counts as `hmc`: its steps differ from draw to
+    draw.
     """
     cmc = task.config.cmc
-    weighted = n_points * max(cmc.num_samples * cmc.num_chains, 2048) * _DRAW_S
-    chains = n_points * cmc.num_chains * (cmc.num_warmup + cmc.num_samples) * _LEAPFROG * _STEP_S
+    weighted = n_points * max(cmc.num_samples * cmc.num_chains, COMMON_POINTS) * _DRAW_S
+    chains = n_points * cmc.num_chains * (cmc.num_warmup + cmc.num_samples) * LEAPFROG * _STEP_S
     common = 0.0 if cmc.shards_of(n_points) == 1 else weighted
     if cmc.sampler == "auto":
         return common + weighted, common + weighted + chains

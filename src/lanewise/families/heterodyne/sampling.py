@@ -14,6 +14,8 @@ from lanewise.storage.inputs import Input
 
 Sampler = Literal["auto", "importance", "hmc", "nuts"]
 ShardBy = Literal["random", "age"]
+# Steps of a trajectory of `hmc`, and fewest common points of shards.
+LEAPFROG, COMMON_POINTS = 8, 2048
 # Values in one posterior where a shard's size is `auto`.
 AUTO_POINTS = 10_000_000
 
@@ -63,6 +65,4 @@ def parse(value: Mapping[str, Any]) -> Cmc:
     priors = {name: typed.build(Prior, one) for name, one in value.get("priors", {}).items()}
     earlier = value.get("nlsq_result", ())
     named = [earlier] if isinstance(earlier, str) else earlier
-    # A config without a manifest has not been resolved: pin its files here.
-    pinned = tuple(inputs.pin(one) if isinstance(one, str) else Input(**one) for one in named)
-    return typed.build(Cmc, {**value, "priors": priors, "nlsq_result": pinned})
+    return typed.build(Cmc, {**value, "priors": priors, "nlsq_result": tuple(map(inputs.pinned, named))})

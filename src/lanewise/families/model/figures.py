@@ -33,8 +33,7 @@ def of_sites(survey: Survey, summary: pd.DataFrame) -> dict[str, tuple[str, Pict
     left = f" The first {_MOST} of {len(survey.elements)}." if len(survey.elements) > _MOST else ""
     caption = (
         f"Histograms of the posterior means of {survey.n_ok} data sets, one panel for each site. The bar is the "
-        "median width "
-        f"of the posteriors, ± 1σ.{left}"
+        f"median width of the posteriors, ± 1σ.{left}"
     )
     draw = partial(_panels, shown, summary[summary["status"] == "ok"])
     return {"sites": (caption, drawn("sites", draw, (_WIDTH, 0.3 + _HEIGHT * rows)))}

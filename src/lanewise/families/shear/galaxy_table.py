@@ -68,11 +68,8 @@ class Catalogue:
 
 def parse(value: Mapping[str, Any]) -> Catalogue:
     """The catalogue from the section `simulation.catalogue`, which the schema has checked."""
-    file = value["file"]
-    # A config without a manifest has not been resolved: pin the file here.
-    pinned = inputs.pin(file) if isinstance(file, str) else Input(file["path"], file["sha256"])
     columns = tuple((name, str(formula)) for name, formula in sorted(value["columns"].items()))
-    return Catalogue(pinned, columns, tuple(value.get("cuts", ())))
+    return Catalogue(inputs.pinned(value["file"]), columns, tuple(value.get("cuts", ())))
 
 
 def resolve(config: Document, place: Path) -> dict[str, Any]:

@@ -284,10 +284,9 @@ def noise(value: Mapping[str, Any]) -> Noise:
 def _file(value: str | Mapping[str, Any]) -> tuple[Input, str]:
     """A pinned file, and the name of the array in it."""
     if isinstance(value, str):
-        # A config without a manifest has not been resolved: pin the file here.
         path, _, name = value.partition("#")
-        return inputs.pin(path), name
-    return Input(value["path"], value["sha256"]), value.get("name", "")
+        return inputs.pinned(path), name
+    return inputs.pinned(value), value.get("name", "")
 
 
 def psf(value: Mapping[str, Any]) -> AnyPsf:

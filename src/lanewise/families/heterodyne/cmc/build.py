@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -89,12 +90,12 @@ def shard_moves(
     """
     whole = each[0]
     tangent, _ = _moves(problem, whole)
-    curvatures = np.stack([_curvature(problem, data) for data in each])
+    curvatures = np.stack([np.asarray(_curvature(data, problem=problem)) for data in each])
     inverse = adjustment.inverse(tangent, curvatures.sum(axis=0))
     simulated = finish.shard_scores(fit, [data["pairs"] for data in each])
     # The fit of all data moves with all scores: what is left of a shard's score is that at this fit.
     simulated = simulated - np.einsum("knm,sm->skn", curvatures, simulated.sum(axis=1) @ inverse)
-    observed = np.stack([_score(problem, data) for data in each])
+    observed = np.stack([np.asarray(_score(data, problem=problem)) for data in each])
     x = problem.unknowns(whole["start"], whole).x
     slopes = np.asarray(jax.jacfwd(lambda x: problem.layout.model.report(x, whole["gauge"])[1])(x))
     to_headline = len(each) * slopes @ inverse[: len(x)]
@@ -104,7 +105,8 @@ def shard_moves(
 def _adjusted(problem: Posterior, data: Mapping[str, Any], score: np.ndarray, variance: float) -> dict[str, jax.Array]:
     """Centre and matrix of the likelihood's adjustment to noise that frames share, at the start."""
     tangent, centre = _moves(problem, data)
-    matrix = adjustment.adjustment(tangent, _curvature(problem, data), score, variance)
+    curvature = np.asarray(_curvature(data, problem=problem))
+    matrix = adjustment.adjustment(tangent, curvature, score, variance)
     return {"centre": centre, "adjust": jnp.asarray(matrix)}
 
 
@@ -119,15 +121,17 @@ def _moves(problem: Posterior, data: Mapping[str, Any]) -> tuple[np.ndarray, jax
     return np.asarray(jax.jacfwd(flat)(data["start"]))[:, :-1], flat(data["start"])
 
 
-def _curvature(problem: Posterior, data: Mapping[str, Any]) -> np.ndarray:
+@partial(jax.jit, static_argnames="problem")
+def _curvature(data: Mapping[str, Any], *, problem: Posterior) -> jax.Array:
     """That of the residuals by coordinates and coefficients, at the start."""
     at = problem.unknowns(data["start"], data)
     args = data["pairs"], data["scene"], data["gauge"]
     contrast = data["basis"] @ at.coefficients[0]
-    return np.asarray(likelihood.joint(problem.layout.model, at.x, contrast, data["basis"], *args))
+    return likelihood.joint(problem.layout.model, at.x, contrast, data["basis"], *args)
 
 
-def _score(problem: Posterior, data: Mapping[str, Any]) -> np.ndarray:
+@partial(jax.jit, static_argnames="problem")
+def _score(data: Mapping[str, Any], *, problem: Posterior) -> jax.Array:
     """That of the residuals by coordinates and coefficients, at the start."""
     at = problem.unknowns(data["start"], data)
 
@@ -136,7 +140,7 @@ def _score(problem: Posterior, data: Mapping[str, Any]) -> np.ndarray:
         return -0.5 * likelihood.ssr(problem.layout.model, x, *scales, data["pairs"], data["scene"], data["gauge"])
 
     slopes = jax.grad(half, argnums=(0, 1))(at.x, at.coefficients)
-    return np.concatenate([np.asarray(part).reshape(-1) for part in slopes])
+    return jnp.concatenate([part.reshape(-1) for part in slopes])
 
 
 def _variance(fit: FitResult) -> float:

@@ -17,7 +17,7 @@ from lanewise.engine.convergence import Lane, assess
 from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
 from lanewise.engine.rounds import Rounds
-from lanewise.families.heterodyne.sampling import Cmc
+from lanewise.families.heterodyne.sampling import LEAPFROG, Cmc
 from lanewise.machine.progress import Silent
 from lanewise.manifest.problem import Problem
 from lanewise.manifest.protocols import Keeper
@@ -26,7 +26,7 @@ from lanewise.methods.settings import HmcSettings, ImportanceSettings, NutsSetti
 
 # Steps that `hmc` discards; it starts near the posterior, and adapts nothing. Weak directions are not Gaussian: its
 # steps are shorter than for a Gaussian, its trajectories longer.
-_BURN_IN, _LEAPFROG, _STEP = 50, 8, 0.35
+_BURN_IN, _STEP = 50, 0.35
 _TARGET, _DEPTH = 0.9, 8
 # Lanes of a block; a checkpoint has the finished blocks.
 _WIDTH = 16
@@ -50,7 +50,7 @@ def _stage(problem: Problem, name: str, samples: int, chains: int, warmup: int, 
     if name == "importance":
         settings = ImportanceSettings(samples * chains)
     elif name == "hmc":
-        settings = HmcSettings(_BURN_IN, samples, chains, _LEAPFROG, _STEP)
+        settings = HmcSettings(_BURN_IN, samples, chains, LEAPFROG, _STEP)
     else:
         settings = NutsSettings(warmup, samples, chains, target_accept=_TARGET, max_tree_depth=_DEPTH)
     method = methods.build(name, settings, sequential=sequential)

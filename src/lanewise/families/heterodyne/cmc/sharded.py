@@ -15,15 +15,13 @@ from lanewise.families.heterodyne.cmc import consensus, points, runs
 from lanewise.families.heterodyne.cmc.consensus import Corrected, Gaussian, Moments, Proposal
 from lanewise.families.heterodyne.cmc.disagreement import Disagreement, disagreement
 from lanewise.families.heterodyne.cmc.points import Fitted, Scale, ShardProblem
-from lanewise.families.heterodyne.sampling import Cmc
+from lanewise.families.heterodyne.sampling import COMMON_POINTS, Cmc
 from lanewise.manifest.problem import Problem
 from lanewise.manifest.protocols import Keeper
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Kind
 
 Combination = Literal["not sharded", "exact", "refitted", "full data", "consensus only"]
-# Fewest common points.
-_POINTS = 2048
 _LOST = "the likelihood is not finite at the fit"
 # Purposes of random numbers.
 _COMMON, _SIMULATED = 1, 2
@@ -168,7 +166,7 @@ class Sharded:
             density,
             Proposal.of(centre, scale.laplace),
             scale.laplace,
-            max(settings.num_samples * settings.num_chains, _POINTS),
+            max(settings.num_samples * settings.num_chains, COMMON_POINTS),
             settings.min_ess,
             rng,
         )

@@ -96,8 +96,9 @@ class Finish:
             expected = speckle.ssr / sigma**2
             criterion = comparison.composite_bic(ssr, absorbed, n_data, sigma**2)
         odd = [self.data.start_frame + frame * self.data.bin_frames for frame in frames.odd(residuals, valid)]
-        found, before = (self.searcher.agreement(polished), len(polished.x)), self.earlier
-        agreement, n_polished = found if before is None else (before.agreement, before.n_polished)
+        agreement, n_polished = self.searcher.agreement(polished), len(polished.x)
+        if self.earlier is not None:
+            agreement, n_polished = self.earlier.agreement, self.earlier.n_polished
         chi2 = ssr / sigma**2 if sigma > 0 else float("inf")
         basis = np.asarray(self.searcher.problem.scaling.basis)
         gained = (scaling.constant_ssr(self.data.c2, self.weights, basis) - ssr) / plain.variance

@@ -76,8 +76,7 @@ class Components:
         if second <= needed:
             yield (
                 f"one component is absent: the second lowers χ² by {number(second, '.3g')}, where its {_SECOND} "
-                "unknowns need "
-                f"{number(needed, 'g')}; the rate, share and drift of one component are not determined"
+                f"unknowns need {number(needed, 'g')}; the rate, share and drift of one component are not determined"
             )
         elif abs(exchange) <= DECIDED_CHI2 and self.other is not None:
             yield (
