@@ -192,7 +192,8 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     for n, file in enumerate(files):
         np.save(file, np.pad(np.ones((2, 2 + n)), 4))
     monkeypatch.setitem(_VALUES, "config.psf.file", [files[1]])
-    monkeypatch.setitem(_VALUES, "config.cmc.nlsq_result", [files[1]])
+    for earlier in ("nlsq_result", "shard_results"):
+        monkeypatch.setitem(_VALUES, f"config.cmc.{earlier}", [files[1]])
     np.save(tmp_path / "lags.npy", np.ones((1, 1)))
     for place in ("image", "simulation"):
         monkeypatch.setitem(_VALUES, f"config.{place}.noise.correlation", [str(tmp_path / "lags.npy")])

@@ -132,11 +132,12 @@ def _of_draws(result: TaskResult) -> list[tuple[str, str, Picture]]:
     if cmc["sampler"] in _CHAINS:
         draws = {label: arrays[f"{cmc_result.DRAWS}{name}"] for name, label in labels.items()}
         found.append((f"traces-{run_id}", f"{task}: the chains.", draw_figures.traces(task, draws)))
-    if (parts := cmc.get("shards")) is None or parts["worst"] is None:
+    if (parts := cmc.get("shards")) is None or parts["worst"] is None or cmc["combination"] == "one shard":
         return found
     told = f"{task}: what each of the shards says, with its standard deviation, and all data (orange band)."
     found.append((f"shards-{run_id}", told, draw_figures.shards(task, cmc, labels)))
-    if parts["table"][parts["worst"]]["sampler"] in _CHAINS:
+    # Another run has the draws of a shard that it sampled.
+    if (row := parts["table"][parts["worst"]])["sampler"] in _CHAINS and not row["source"]:
         draws = {label: arrays[f"{cmc_result.SHARD}{name}"] for name, label in labels.items()}
         told = f"{task}: the chains of shard {parts['worst']}, whose sampling is the worst."
         found.append((f"shard-traces-{run_id}", told, draw_figures.traces(f"shard-{task}", draws)))

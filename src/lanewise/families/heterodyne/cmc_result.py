@@ -41,6 +41,7 @@ def section(sampled: Sampled, fit: FitResult, t: np.ndarray) -> dict[str, Any]:
         "combination": sampled.combination,
         "attempts": [{"sampler": one.sampler, "reason": one.reason} for one in sampled.attempts],
         **({} if sampled.sharding is None else {"shards": _shards(sampled.sharding, t)}),
+        **({} if sampled.combination != "one shard" else {"shard": _shard(sampled.sharding)}),
         "converged": result.status is LaneStatus.OK,
         **({} if result.status is LaneStatus.OK else {"convergence_warning": result.reason}),
         "label": sampled.label,
@@ -70,8 +71,8 @@ def _shards(sharding: Sharding, t: np.ndarray) -> dict[str, Any]:
     return {
         "by": sharding.by,
         "refits": sharding.refits,
-        "lost": [k for k, one in enumerate(reports) if not one.used],
-        "flagged": [k for k, one in enumerate(reports) if one.result.status is not LaneStatus.OK],
+        "lost": [k for k, one in reports.items() if not one.used],
+        "flagged": [k for k, one in reports.items() if one.sample.status is not LaneStatus.OK],
         "worst": _worst(sharding),
         "disagreement": None if found is None else asdict(found),
         "table": [
@@ -79,39 +80,49 @@ def _shards(sharding: Sharding, t: np.ndarray) -> dict[str, Any]:
                 "shard": k,
                 "points": shard.n_points,
                 "ages": np.interp(shard.frames, np.arange(len(t)), t).tolist(),
-                **_report(report),
-                "means": {name: float(values.mean()) for name, values in draws.items()},
-                "sds": {name: float(values.std(ddof=1)) for name, values in draws.items()},
+                **_report(reports[k]),
             }
-            for k, (shard, report, draws) in enumerate(zip(sharding.shards, reports, sharding.draws, strict=True))
+            for k, shard in sharding.shards.items()
         ],
     }
+
+
+def _shard(sharding: Sharding | None) -> dict[str, Any]:
+    """The one shard that was sampled, for a run that combines it with the others."""
+    assert sharding is not None
+    ((number, report),) = sharding.reports.items()
+    moments = report.sample.moments
+    told = moments and {
+        "mean": moments.mean.tolist(),
+        "covariance": moments.covariance.tolist(),
+        "size": moments.size,
+    }
+    return {"number": number, "moments": told}
 
 
 def _worst(sharding: Sharding) -> int | None:
     """The shard with draws whose own sampling is worst: by its status, then R̂ or k̂."""
 
     def doubt(k: int) -> tuple[int, float]:
-        result = sharding.reports[k].result
-        found = result.diagnostics
-        r_hat = max((one for one in found.rhat.values() if one is not None), default=-math.inf)
-        return int(result.status), r_hat if found.khat is None else found.khat
+        found = sharding.reports[k].sample
+        r_hat = -math.inf if found.max_r_hat is None else found.max_r_hat
+        return int(found.status), r_hat if found.khat is None else found.khat
 
-    return max((k for k, draws in enumerate(sharding.draws) if draws), key=doubt, default=None)
+    return max((k for k, one in sharding.reports.items() if one.sample.means), key=doubt, default=None)
 
 
 def _report(report: ShardReport) -> dict[str, Any]:
-    result, found = report.result, report.result.diagnostics
+    found = report.sample
     return {
-        "sampler": result.method,
-        "converged": result.status is LaneStatus.OK,
-        "reason": result.reason,
+        "sampler": found.sampler,
+        "source": found.source,
+        "converged": found.status is LaneStatus.OK,
+        "reason": found.reason,
         "used": report.used,
-        "max_r_hat": max((one for one in found.rhat.values() if one is not None), default=None),
-        "min_ess": min((one for one in found.ess.values() if one is not None), default=None),
-        "khat": found.khat,
-        "divergence_frac": found.divergence_frac,
+        **{name: getattr(found, name) for name in ("max_r_hat", "min_ess", "khat", "divergence_frac")},
         "distance": report.distance,
+        "means": dict(found.means),
+        "sds": dict(found.sds),
     }
 
 
@@ -123,7 +134,7 @@ def arrays(sampled: Sampled) -> dict[str, np.ndarray]:
     if cuts is not None:
         named |= {CUTS: cuts.means, CUTS_SDS: cuts.sds, CUTS_NEW_SDS: cuts.new_sds}
     if sharding is not None and (worst := _worst(sharding)) is not None:
-        named |= {f"{SHARD}{name}": values for name, values in sharding.draws[worst].items()}
+        named |= {f"{SHARD}{name}": values for name, values in sharding.reports[worst].sample.draws.items()}
     return {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
 
 

@@ -180,7 +180,7 @@ class HeterodyneConfig:
         Files are told by their SHA-256.
         """
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        plain["cmc"]["nlsq_result"] = [one.sha256 for one in self.cmc.nlsq_result]
+        plain["cmc"] |= {name: [one.sha256 for one in getattr(self.cmc, name)] for name in sampling.FILES}
         if not self.sampled:
             del plain["method"], plain["cmc"]
         return plain
@@ -289,9 +289,15 @@ def _check_model(config: Document) -> Iterator[Complaint]:
 
 def _check_sampling(config: Document) -> Iterator[Complaint]:
     value = config.value
+    cmc = value.get("cmc", {})
+    if (shard := cmc.get("shard")) is not None:
+        if "shard_results" in cmc:
+            yield config.complaint(("cmc", "shard_results"), "a run that samples one shard combines none; remove it")
+        if not shard < (n_shards := cmc.get("num_shards", 1)):
+            yield config.complaint(("cmc", "shard"), f"expected a number below num_shards ({n_shards}), got {shard}")
     known = [*MODELS[_kinds(value.get("model", {}))[0]].names, "contrast", "offset"]
     tied = value.get("model", {}).get("tied", {})
-    for name, prior in value.get("cmc", {}).get("priors", {}).items():
+    for name, prior in cmc.get("priors", {}).items():
         place = ("cmc", "priors", name)
         if name not in known or name in tied:
             yield config.complaint(place, f"expected a parameter with a value of its own: {', '.join(known)}")

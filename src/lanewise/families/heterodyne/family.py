@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanewise.errors import Complaint, LanewiseError
 from lanewise.families.heterodyne import config as heterodyne_config
-from lanewise.families.heterodyne import data, sweep, tasks
+from lanewise.families.heterodyne import data, sampling, sweep, tasks
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.results import TaskResult
 from lanewise.families.heterodyne.tasks import Extent, Task
@@ -33,7 +33,11 @@ LADDER = (
 
 SAMPLING_LADDER = (
     Rung("chains four times as long", {"num_samples": 4, "num_warmup": 4}),
-    Rung("chains sixteen times as long", {"num_samples": 16, "num_warmup": 8}),
+    Rung(
+        "chains sixteen times as long, and another random split into shards",
+        {"num_samples": 16, "num_warmup": 8},
+        {"split": 1},
+    ),
 )
 
 
@@ -50,11 +54,10 @@ def resolve(manifest: Document) -> Mapping[str, Any]:
 
 
 def resolve_config(config: Document) -> Mapping[str, Any]:
-    """The config with the path and the SHA-256 of every earlier fit that it names."""
-    place = ("cmc", "nlsq_result")
-    if place[1] not in config.value.get(place[0], {}):
-        return dict(config.value)
-    return {**config.value, "cmc": {**config.value["cmc"], "nlsq_result": inputs.resolve(config, place)}}
+    """The config with the path and the SHA-256 of every earlier result that it names."""
+    cmc = config.value.get("cmc", {})
+    pinned = {name: inputs.resolve(config, ("cmc", name)) for name in sampling.FILES if name in cmc}
+    return {**config.value, "cmc": {**cmc, **pinned}} if pinned else dict(config.value)
 
 
 def parse_extent(value: Mapping[str, Any]) -> Extent:

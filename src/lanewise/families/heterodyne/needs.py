@@ -70,22 +70,26 @@ def _sampling(n_points: int, task: Task) -> tuple[float, float]:
     Shards take the time of all data, and then the common points. `nuts` counts as `hmc`: its steps differ from draw to
     draw.
     """
-    cmc = task.config.cmc
-    weighted = n_points * max(cmc.num_samples * cmc.num_chains, COMMON_POINTS) * _DRAW_S
-    chains = n_points * cmc.num_chains * (cmc.num_warmup + cmc.num_samples) * LEAPFROG * _STEP_S
-    common = 0.0 if cmc.shards_of(n_points) == 1 else weighted
+    cmc, n_shards = task.config.cmc, task.config.cmc.shards_of(n_points)
+    # Those that were sampled before are read.
+    sampled = n_points / n_shards if cmc.shard is not None else 0 if cmc.shard_results else n_points
+    draws = max(cmc.num_samples * cmc.num_chains, COMMON_POINTS) * _DRAW_S
+    steps = cmc.num_chains * (cmc.num_warmup + cmc.num_samples) * LEAPFROG * _STEP_S
+    common = 0.0 if n_shards == 1 or cmc.shard is not None else n_points * draws
     if cmc.sampler == "auto":
-        return common + weighted, common + weighted + chains
-    only = common + (weighted if cmc.sampler == "importance" else chains)
+        again = sampled if cmc.shard is not None else n_points
+        return common + sampled * draws, common + sampled * draws + again * steps
+    only = common + sampled * (draws if cmc.sampler == "importance" else steps)
     return only, only
 
 
 def _shards(n_points: int, task: Task) -> str:
     """How the posterior of this many values is sampled."""
-    n_shards = task.config.cmc.shards_of(n_points)
-    return ", sampled " + (
-        "not sharded" if n_shards == 1 else f"in {n_shards} shards of {-(-n_points // n_shards)} values"
-    )
+    cmc, n_shards = task.config.cmc, task.config.cmc.shards_of(n_points)
+    if n_shards == 1:
+        return ", sampled not sharded"
+    what = f"{n_shards} shards of {-(-n_points // n_shards)} values"
+    return f", sampled in {what}" if cmc.shard is None else f", of which 1 of {what} is sampled"
 
 
 def _shape(one: Input, chosen: Selection) -> tuple[int, int] | None:

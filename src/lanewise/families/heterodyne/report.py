@@ -80,6 +80,7 @@ def render(survey: Survey, summary: pd.DataFrame, plots: Sequence[tuple[str, str
         compared=[name for name in models.MODELS if f"delta_bic_{name}" in summary],
         contrasted=cmc_comparison.compared(summary),
         weighted="khat" in summary and bool(summary["khat"].notna().any()),
+        sampled="cmc_combination" in summary and bool(summary["cmc_combination"].notna().any()),
         sharded="cmc_shards" in summary and bool(summary["cmc_shards"].notna().any()),
         context=context,
         plots=shown,

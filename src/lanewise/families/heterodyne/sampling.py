@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ Sampler = Literal["auto", "importance", "hmc", "nuts"]
 ShardBy = Literal["random", "age"]
 # Steps of a trajectory of `hmc`, and fewest common points of shards.
 LEAPFROG, COMMON_POINTS = 8, 2048
+# Settings that name files.
+FILES = ("nlsq_result", "shard_results")
 # Values in one posterior where a shard's size is `auto`.
 AUTO_POINTS = 10_000_000
 
@@ -29,6 +31,9 @@ class Cmc:
         num_warmup: steps in which `nuts` adapts, per chain.
         min_ess: of every quantity that is sampled.
         num_shards: number of shards; None: as many as `max_points_per_shard` needs.
+        shard: the one that is sampled, alone; None: all, and their consensus.
+        shard_results: result.json of runs that sampled one shard each.
+        split: number of the random split. A retry takes another one.
         nlsq_result: result.json of earlier fits, to start from; none: each data set is fitted first.
         priors: parameter → its prior, where it is not the default.
     """
@@ -43,6 +48,9 @@ class Cmc:
     max_points_per_shard: int | Literal["auto"] = "auto"
     num_shards: int | None = None
     shard_by: ShardBy = "random"
+    shard: int | None = None
+    shard_results: tuple[Input, ...] = ()
+    split: int = 0
     warmstart: bool = True
     nlsq_result: tuple[Input, ...] = ()
     priors: Mapping[str, Prior] = field(default_factory=dict)
@@ -63,6 +71,9 @@ class Cmc:
 def parse(value: Mapping[str, Any]) -> Cmc:
     """The settings of a section `cmc` that has been checked."""
     priors = {name: typed.build(Prior, one) for name, one in value.get("priors", {}).items()}
-    earlier = value.get("nlsq_result", ())
-    named = [earlier] if isinstance(earlier, str) else earlier
-    return typed.build(Cmc, {**value, "priors": priors, "nlsq_result": tuple(map(inputs.pinned, named))})
+    files = {name: tuple(map(inputs.pinned, _listed(value.get(name, ())))) for name in FILES}
+    return typed.build(Cmc, {**value, "priors": priors, **files})
+
+
+def _listed(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value

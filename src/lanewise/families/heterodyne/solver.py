@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import InputUnreachable
-from lanewise.families.heterodyne import earlier_fits, outputs, results
+from lanewise.families.heterodyne import earlier, outputs, results
 from lanewise.families.heterodyne.cmc.sample import sample
 from lanewise.families.heterodyne.nlsq import fit
 from lanewise.families.heterodyne.results import TaskResult
@@ -122,9 +122,9 @@ class TaskSolver:
 def _solve(task: Task, keeper: Keeper) -> TaskResult:
     try:
         data = read(task)
-        finish = fit.prepared(data, task.config, earlier=earlier_fits.of(task))
+        finish = fit.prepared(data, task.config, earlier=earlier.fit(task))
         found = fit.fitted(finish)
-        sampled = sample(finish, found, keeper) if task.config.sampled else None
+        sampled = sample(finish, found, keeper, earlier.shards(task)) if task.config.sampled else None
         return results.fitted(task, data, found, provenance.versions(), sampled)
     except InputUnreachable:
         raise  # not a property of the data: a later attempt may succeed

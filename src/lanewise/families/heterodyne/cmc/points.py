@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanewise.engine.lanes import over_lanes
-from lanewise.engine.results import Result
 from lanewise.families.heterodyne.cmc.consensus import Gaussian, Moments
 from lanewise.manifest.problem import Data, Problem
 from lanewise.methods import mode
@@ -50,11 +49,10 @@ class Scale:
         """Of points z, shape (…, d)."""
         return np.asarray(self.centre + points @ self.root.T)
 
-    def moments(self, result: Result) -> Moments:
-        """Of a shard's draws, in z."""
-        draws = np.stack([values.reshape(-1) for values in result.posterior.values()], axis=-1)
-        points = np.linalg.solve(self.root, (draws - self.centre).T).T
-        return Moments(points.mean(axis=0), np.atleast_2d(np.cov(points.T)), _effective_size(result))
+    def moments(self, of: Moments) -> Moments:
+        """Moments of positions, in z."""
+        to_z = np.linalg.inv(self.root)
+        return Moments(to_z @ (of.mean - self.centre), to_z @ of.covariance @ to_z.T, of.size)
 
 
 class Fitted(NamedTuple):
@@ -149,8 +147,3 @@ def _log_likelihoods(positions: jax.Array, each: Any, *, problem: ShardProblem, 
 def _log_priors(positions: jax.Array, data: Data, *, problem: ShardProblem) -> jax.Array:
     found: jax.Array = jax.vmap(lambda position: problem.log_prior(position, data))(positions)
     return found
-
-
-def _effective_size(result: Result) -> float:
-    """The smallest effective number of draws of an unknown; 0 without draws."""
-    return min((0.0 if size is None else size for size in result.diagnostics.ess.values()), default=0.0)

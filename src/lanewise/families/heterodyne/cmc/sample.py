@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,20 @@ import numpy as np
 
 from lanewise.engine.results import Result
 from lanewise.errors import DataError
-from lanewise.families.heterodyne.cmc import build, quantities, runs, sharded, split
+from lanewise.families.heterodyne.cmc import build, quantities, runs, split
 from lanewise.families.heterodyne.cmc.disagreement import Disagreement, of_scores
+from lanewise.families.heterodyne.cmc.drawn import Attempt, Drawn, sampled
 from lanewise.families.heterodyne.cmc.posterior import Posterior
 from lanewise.families.heterodyne.cmc.predictive import Predicted, predicted
-from lanewise.families.heterodyne.cmc.sharded import Attempt, Combination, Sharded, ShardReport
+from lanewise.families.heterodyne.cmc.shard_sample import ShardSample
+from lanewise.families.heterodyne.cmc.sharded import Combination, Sharded, ShardReport
 from lanewise.families.heterodyne.cmc.split import Shard
 from lanewise.families.heterodyne.config import HeterodyneConfig
 from lanewise.families.heterodyne.data import TwoTimeData
 from lanewise.families.heterodyne.nlsq import fit as fits
 from lanewise.families.heterodyne.nlsq.finish import Finish
 from lanewise.families.heterodyne.nlsq.result import EarlierFit, FitResult
-from lanewise.families.heterodyne.sampling import ShardBy
-from lanewise.manifest.problem import Data
+from lanewise.families.heterodyne.sampling import Cmc, ShardBy
 from lanewise.manifest.protocols import Keeper
 
 
@@ -31,16 +32,14 @@ class Sharding:
     """The shards of a posterior.
 
     Attributes:
-        shards, reports: what each shard has, and how its sampling went.
-        draws: of the headline values of each shard, shape (chain, draw); empty if there are none.
+        shards, reports: by number, what each shard has, and how its sampling went.
         disagreement: None if fewer than two shards are in the consensus.
         refits: proposals that were fitted to weighted draws.
     """
 
     by: ShardBy
-    shards: tuple[Shard, ...]
-    reports: tuple[ShardReport, ...]
-    draws: tuple[Mapping[str, np.ndarray], ...]
+    shards: Mapping[int, Shard]
+    reports: Mapping[int, ShardReport]
     disagreement: Disagreement | None
     refits: int
 
@@ -91,50 +90,99 @@ def sample_data(
     return sample(finish, fits.fitted(finish))
 
 
-def sample(finish: Finish, fit: FitResult, keeper: Keeper | None = None) -> Sampled:
-    """Sample the posterior of all data: in shards if the settings say so, else with one sampler after the other.
+def sample(
+    finish: Finish,
+    fit: FitResult,
+    keeper: Keeper | None = None,
+    earlier: Mapping[int, ShardSample] | None = None,
+) -> Sampled:
+    """Sample the posterior of all data, in shards if the settings say so; or of the one shard that they choose.
 
     Args:
         keeper: keeps blocks of lanes that are finished.
+        earlier: by number, shards that other runs have sampled.
 
     Raises:
         DataError: the shards would have fewer values than there are unknowns.
     """
-    config, sequential = finish.searcher.settings, finish.searcher.sequential
-    problem, data = build.posterior(finish, fit)
-
-    def told(positions: np.ndarray) -> dict[str, np.ndarray]:
-        return quantities.of_positions(problem, positions, data, config, config.cmc.seed)
-
-    def finished(result: Result, attempts: tuple[Attempt, ...], **more: Any) -> Sampled:
-        curves = predicted(finish, fit, result.posterior) if result.posterior else None
-        return Sampled(result, attempts, problem.label, problem.layout.size, curves, **more)
-
-    n_shards = config.cmc.shards_of(fit.n_data)
+    settings = finish.searcher.settings.cmc
+    target = _Target(finish, fit, *build.posterior(finish, fit), keeper)
+    n_shards, n_unknowns = settings.shards_of(fit.n_data), target.problem.layout.size
     if n_shards == 1:
-        names = runs.stages(config.cmc.sampler)
-        return finished(
-            *sharded.sampled(problem, names, {0: data}, config.cmc, told, sequential=sequential, keeper=keeper)
-        )
-    if fit.n_data < n_shards * problem.layout.size:
+        return target.whole()
+    if fit.n_data < n_shards * n_unknowns:
         raise DataError(
             f"{finish.data.source or 'these data'}: {n_shards} shards of {fit.n_data} values have fewer values "
-            f"than the {problem.layout.size} unknowns; use {fit.n_data // problem.layout.size} shards at most"
+            f"than the {n_unknowns} unknowns; use {fit.n_data // n_unknowns} shards at most"
         )
-    shards = split.split(data["pairs"], n_shards, config.cmc.shard_by, config.cmc.seed)
-    each = build.shard_data(data, shards)
-    found = Sharded(problem, each, build.joined, told, config.cmc, sequential=sequential, keeper=keeper).sample()
-    disagreement = found.disagreement
-    if fit.speckle is not None:
-        moves = build.shard_moves(problem, each, finish, fit)
-        disagreement = of_scores(*moves, np.random.default_rng(config.cmc.seed))
-    draws = tuple(_headline(problem, report.result, data) for report in found.shards)
-    sharding = Sharding(config.cmc.shard_by, tuple(shards), found.shards, draws, disagreement, found.refits)
-    return finished(found.result, found.attempts, combination=found.combination, sharding=sharding)
+    shards = split.split(target.data["pairs"], n_shards, settings.shard_by, (settings.seed, settings.split))
+    if settings.shard is not None:
+        return target.one_shard(shards, settings.shard)
+    return target.combined(shards, earlier or {})
 
 
-def _headline(problem: Posterior, result: Result, data: Data) -> dict[str, np.ndarray]:
-    """The headline values of a shard's draws."""
-    if not result.posterior:
-        return {}
-    return quantities.headline(problem, np.stack(list(result.posterior.values()), axis=-1), data)
+@dataclass(frozen=True)
+class _Target:
+    """The posterior around a fit."""
+
+    finish: Finish
+    fit: FitResult
+    problem: Posterior
+    data: Mapping[str, Any]
+    keeper: Keeper | None
+
+    def whole(self) -> Sampled:
+        """Draws of the posterior of all data."""
+        found = self._drawn(0, self.data)
+        return self._sampled(found.result, found.attempts)
+
+    def one_shard(self, shards: Sequence[Shard], number: int) -> Sampled:
+        """Draws of the posterior of one shard."""
+        found = self._drawn(number, build.shard_data(self.data, shards)[number])
+        own = runs.judged(found.stage, found.lanes, self.problem.names, self._settings)
+        report = ShardReport(ShardSample.of(own, self._headline), None, used=bool(own.posterior))
+        sharding = Sharding(self._settings.shard_by, {number: shards[number]}, {number: report}, None, 0)
+        return self._sampled(found.result, found.attempts, combination="one shard", sharding=sharding)
+
+    def combined(self, shards: Sequence[Shard], earlier: Mapping[int, ShardSample]) -> Sampled:
+        """Draws of the posterior of all data, from its shards."""
+        each = build.shard_data(self.data, shards)
+        found = Sharded(
+            self.problem,
+            each,
+            build.joined,
+            self._told,
+            self._settings,
+            self.finish.searcher.sequential,
+            self.keeper,
+            self._headline,
+            earlier,
+        ).sample()
+        disagreement = found.disagreement
+        if self.fit.speckle is not None:
+            moves = build.shard_moves(self.problem, each, self.finish, self.fit)
+            disagreement = of_scores(*moves, np.random.default_rng(self._settings.seed))
+        numbered = dict(enumerate(shards)), dict(enumerate(found.shards))
+        sharding = Sharding(self._settings.shard_by, *numbered, disagreement, found.refits)
+        return self._sampled(found.result, found.attempts, combination=found.combination, sharding=sharding)
+
+    @property
+    def _settings(self) -> Cmc:
+        return self.finish.searcher.settings.cmc
+
+    def _told(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        config = self.finish.searcher.settings
+        return quantities.of_positions(self.problem, positions, self.data, config, config.cmc.seed)
+
+    def _headline(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        return quantities.headline(self.problem, positions, self.data)
+
+    def _drawn(self, member: int, data: Mapping[str, Any]) -> Drawn:
+        names, sequential = runs.stages(self._settings.sampler), self.finish.searcher.sequential
+        return sampled(
+            self.problem, names, {member: data}, self._settings, self._told, sequential=sequential, keeper=self.keeper
+        )
+
+    def _sampled(self, result: Result, attempts: tuple[Attempt, ...], **more: Any) -> Sampled:
+        curves = predicted(self.finish, self.fit, result.posterior) if result.posterior else None
+        return Sampled(result, attempts, self.problem.label, self.problem.layout.size, curves, **more)

@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from lanewise.engine.convergence import Lane, assess
-from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
 from lanewise.families.heterodyne.cmc import consensus, points, runs
 from lanewise.families.heterodyne.cmc.consensus import Corrected, Gaussian, Moments, Proposal
 from lanewise.families.heterodyne.cmc.disagreement import Disagreement, disagreement
+from lanewise.families.heterodyne.cmc.drawn import Attempt, sampled
 from lanewise.families.heterodyne.cmc.points import Fitted, Scale, ShardProblem
+from lanewise.families.heterodyne.cmc.shard_sample import Headline, ShardSample
 from lanewise.families.heterodyne.sampling import COMMON_POINTS, Cmc
-from lanewise.manifest.problem import Problem
 from lanewise.manifest.protocols import Keeper
 from lanewise.manifest.status import LaneStatus
 from lanewise.methods.base import Kind
 
-Combination = Literal["not sharded", "exact", "refitted", "full data", "consensus only"]
+Combination = Literal["not sharded", "one shard", "exact", "refitted", "full data", "consensus only"]
 _LOST = "the likelihood is not finite at the fit"
 # Purposes of random numbers.
 _COMMON, _SIMULATED = 1, 2
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One way to draws, and why it was not enough; empty if it was."""
-
-    sampler: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class ShardReport:
-    """How the sampling of one shard went.
+    """One shard in the posterior of all data.
 
     Attributes:
-        result: of the last sampler, over the numbers of the position.
         distance: squared distance of its mean from the consensus in its own covariance; None if it is not in it.
         used: whether its data count.
     """
 
-    result: Result
+    sample: ShardSample
     distance: float | None
     used: bool
 
@@ -77,6 +68,8 @@ class Sharded:
         each: data of every shard, of equal shapes, with `share` = 1 / number of shards.
         joined: the data of several shards as one, with `share` = 1.
         told: from positions, shape (…, d), quantities by name, each of shape (…).
+        headline: the same for those that a shard tells.
+        earlier: shards that other runs have sampled; they are sampled again only where the others would be.
     """
 
     problem: ShardProblem
@@ -86,6 +79,8 @@ class Sharded:
     settings: Cmc
     sequential: bool
     keeper: Keeper | None = None
+    headline: Headline = field(default=lambda _: {})
+    earlier: Mapping[int, ShardSample] = field(default_factory=dict)
 
     def sample(self) -> Combined:
         """Sample all shards and combine them.
@@ -95,30 +90,31 @@ class Sharded:
         """
         counted = self._counted()
         lost = [k for k in range(len(self.each)) if k not in counted]
-        failed = Result("", self.settings.seed, LaneStatus.NON_FINITE, _LOST, "importance", {})
-        results = dict.fromkeys(lost, failed)
+        samples = dict.fromkeys(lost, ShardSample("importance", LaneStatus.NON_FINITE, _LOST))
         if not counted:
-            reports = tuple(ShardReport(one, None, used=False) for one in results.values())
+            failed = Result("", self.settings.seed, LaneStatus.NON_FINITE, _LOST, "importance", {})
+            reports = tuple(ShardReport(one, None, used=False) for one in samples.values())
             return Combined(failed, "consensus only", (Attempt("importance", _LOST),), reports, None, 0)
         fit = points.fitted(self.problem, [self.each[k] for k in counted])
         scale, density = fit.scale, self._density(fit.scale, counted)
         rng = np.random.default_rng((self.settings.seed, _COMMON))
         attempts: list[Attempt] = []
-        flagged: Sequence[int] = counted
+        samples |= {k: self.earlier[k] for k in counted if k in self.earlier}
+        todo: Sequence[int] = [k for k in counted if k not in self.earlier]
         for turn, name in enumerate(runs.stages(self.settings.sampler)):
             if turn:
-                again = f"; then shards {', '.join(map(str, flagged))} again by {name}"
+                again = f"; then shards {', '.join(map(str, todo))} again by {name}"
                 attempts[-1] = replace(attempts[-1], reason=attempts[-1].reason + again)
-            results |= self._shards(flagged, name, turn)
-            drawn = {k: scale.moments(results[k]) for k in counted if results[k].posterior}
-            moments = {k: one for k, one in drawn.items() if one.usable}
+            samples |= self._shards(todo, name, turn)
+            known = ((k, samples[k].moments) for k in counted)
+            moments = {k: scale.moments(one) for k, one in known if one is not None and one.usable}
             centre = consensus.combined(list(moments.values())) if moments else None
             found = self._corrected(density, scale, centre, rng)
             result = self._weighted(found, scale, rng)
             attempts.append(Attempt("importance", result.reason))
-            flagged = [k for k in counted if results[k].status is not LaneStatus.OK]
+            todo = [k for k in counted if samples[k].status is not LaneStatus.OK]
             # Chains on all data take the time of chains on all shards.
-            if result.status is LaneStatus.OK or not 0 < len(flagged) <= len(counted) / 2:
+            if result.status is LaneStatus.OK or not 0 < len(todo) <= len(counted) / 2:
                 break
         combination: Combination = "refitted" if found.refits else "exact"
         if result.status is not LaneStatus.OK:
@@ -133,7 +129,7 @@ class Sharded:
             self._without(result, lost),
             combination,
             tuple(attempts),
-            tuple(ShardReport(one, distances.get(k), used=k in counted) for k, one in sorted(results.items())),
+            tuple(ShardReport(one, distances.get(k), used=k in counted) for k, one in sorted(samples.items())),
             self._disagreement(fit, {counted.index(k): one for k, one in moments.items()}),
             found.refits,
         )
@@ -144,15 +140,18 @@ class Sharded:
         start = np.asarray(self.problem.start(self.each[0]))[None]
         return [int(k) for k in np.flatnonzero(np.isfinite(likelihoods(start)[:, 0]))]
 
-    def _shards(self, which: Sequence[int], name: str, turn: int) -> dict[int, Result]:
-        """The result of each of these shards. A shard need not converge: it only says where the common points are.
+    def _shards(self, which: Sequence[int], name: str, turn: int) -> dict[int, ShardSample]:
+        """Each of these shards, sampled. One need not converge: it only says where the common points are.
 
         Args:
             turn: number of samplers that ran before; part of the keys.
         """
+        if not which:
+            return {}
         stage = runs.stage(self.problem, name, self.settings, sequential=self.sequential)
         lanes = runs.run(stage, {k: self.each[k] for k in which}, self.settings.seed, 0, self.keeper, turn)
-        return {k: runs.judged(stage, own, self.problem.names, self.settings) for k, own in lanes.items()}
+        results = {k: runs.judged(stage, own, self.problem.names, self.settings) for k, own in lanes.items()}
+        return {k: ShardSample.of(one, self.headline) for k, one in results.items()}
 
     def _corrected(
         self,
@@ -175,9 +174,10 @@ class Sharded:
         """Draws of chains on all data, and what was tried."""
         chains = [name for name in runs.stages(self.settings.sampler) if name != "importance"] or ["hmc", "nuts"]
         member = {len(self.each): self.joined([self.each[k] for k in counted])}
-        return sampled(
+        drawn = sampled(
             self.problem, chains, member, self.settings, self.told, 1, sequential=self.sequential, keeper=self.keeper
         )
+        return drawn.result, drawn.attempts
 
     def _density(self, scale: Scale, counted: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
         """The log posterior density of whitened points: every shard's likelihood, and the prior once."""
@@ -241,43 +241,3 @@ class Sharded:
         likelihoods, posteriors = (root.T @ one[list(moments)] @ root for one in (fit.likelihoods, fit.posteriors))
         rng = np.random.default_rng((self.settings.seed, _SIMULATED))
         return disagreement(list(moments.values()), likelihoods, posteriors, rng)
-
-
-def sampled(
-    problem: Problem,
-    names: Sequence[str],
-    member: Mapping[int, Mapping[str, Any]],
-    settings: Cmc,
-    told: Callable[[np.ndarray], dict[str, np.ndarray]],
-    first: int = 0,
-    *,
-    sequential: bool,
-    keeper: Keeper | None = None,
-) -> tuple[Result, tuple[Attempt, ...]]:
-    """Draws of one posterior by the first sampler that converges, else by the last, by quantity; and what was tried.
-
-    Args:
-        names: of the samplers.
-        member: its number and its data.
-        first: number of the first sampler; numbers are part of the keys.
-    """
-    attempts: list[Attempt] = []
-    for number, name in enumerate(names, first):
-        stage = runs.stage(problem, name, settings, sequential=sequential)
-        (lanes,) = runs.run(stage, member, settings.seed, number, keeper).values()
-        result = _of_quantities(stage, lanes, settings, told)
-        attempts.append(Attempt(name, result.reason))
-        if result.status is LaneStatus.OK:
-            break
-    return result, tuple(attempts)
-
-
-def _of_quantities(
-    stage: Stage, lanes: Sequence[Lane], settings: Cmc, told: Callable[[np.ndarray], dict[str, np.ndarray]]
-) -> Result:
-    if max(lane.status for lane in lanes) >= LaneStatus.NON_FINITE:
-        return runs.judged(stage, lanes, (), settings)
-    found = told(np.stack([lane.records["position"] for lane in lanes]))
-    latents = np.stack(list(found.values()), axis=-1)
-    lanes = [replace(lane, records={**lane.records, "latents": one}) for lane, one in zip(lanes, latents, strict=True)]
-    return runs.judged(stage, lanes, tuple(found), settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Shard(NamedTuple):
     frames: tuple[float, float]
 
 
-def split(pairs: FramePairs, n_shards: int, by: ShardBy, seed: int) -> list[Shard]:
+def split(pairs: FramePairs, n_shards: int, by: ShardBy, seed: int | Sequence[int]) -> list[Shard]:
     """Shards of equal numbers of pairs, to within one; all have arrays of one shape.
 
     Args:
