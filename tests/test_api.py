@@ -90,8 +90,11 @@ def test_a_campaign_shows_verdict_table_and_plot(write: Write, tmp_path: Path) -
         campaign.plot("nothing")
 
 
-def test_the_manifest_in_a_report_can_be_copied_and_run(write: Write, tmp_path: Path) -> None:
+def test_the_manifest_in_a_report_can_be_copied_and_run(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     campaign = load(write())
+    campaign.run()
     campaign.aggregate()
     report = (tmp_path / "results/report.html").read_text()
     copied = html.unescape(re.findall(r'<pre class="manifest">(.*?)</pre>', report, re.DOTALL)[-1])
@@ -99,6 +102,13 @@ def test_the_manifest_in_a_report_can_be_copied_and_run(write: Write, tmp_path: 
     again = load(str(tmp_path / "copied.yaml"))
     assert [r.identity for r in again.plan.realizations] == [r.identity for r in campaign.plan.realizations]
     assert again.manifest.output.url == f"results/{campaign.manifest.name}"
+    # Where it is run, it gives the same bytes.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    again.run()
+    again.aggregate()
+    assert tree(elsewhere / again.manifest.output.url) == tree(tmp_path / "results")
 
 
 def test_a_posterior_is_read_without_warnings_of_others(write: Write) -> None:

@@ -50,6 +50,13 @@ def test_numbers_are_written_with_two_digits_of_their_error(value: float, error:
     assert with_error(value, error) == expected
 
 
+def test_a_second_error_has_the_power_of_ten_of_the_first() -> None:
+    assert with_error(16031.0, 120.0, "", 14.0) == "(1.603 ± 0.012 [0.0014]) × 10⁴"
+    assert with_error(1.25, 0.031, "", 0.4) == "1.250 ± 0.031 [0.40]"
+    assert with_error(1.25, 0.031, "", float("inf")) == "1.250 ± 0.031 [∞]"
+    assert with_error(1.25, 0.031, "") == "1.250 ± 0.031"
+
+
 def test_a_number_without_its_error_has_the_same_digits() -> None:
     assert rounded(16031.0, 120.0) == "1.603 × 10⁴"
     assert rounded(-1.0271, 0.031) == "−1.027"

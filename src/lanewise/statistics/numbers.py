@@ -38,16 +38,21 @@ def number(value: float | None, form: str = ".3g") -> str:
     return _signed(f"{'+' if '+' in form and value > 0 else ''}{text}") + _times(power)
 
 
-def with_error(value: float | None, error: float | None, sign: str = "+") -> str:
+def with_error(value: float | None, error: float | None, sign: str = "+", second: float | None = None) -> str:
     """A number with its error to two digits, and a power of ten for both if they are small or large.
 
     Args:
         sign: "+" shows the sign of positive numbers, too; "" does not.
+        second: another error of the number, in brackets behind the first, to two digits of its own.
     """
     if value is None or error is None or not error > 0:
         return number(value, f"{sign}.3g")
     shown, shown_error, power = _to_digits_of(value, error, sign)
-    return f"({shown} ± {shown_error}){_times(power)}" if power else f"{shown} ± {shown_error}"
+    text = f"{shown} ± {shown_error}"
+    if second is not None and second > 0:
+        scaled = second / 10.0**power
+        text += f" [{scaled:.{_decimals(scaled)}f}]" if math.isfinite(scaled) else " [∞]"
+    return f"({text}){_times(power)}" if power else text
 
 
 def rounded(value: float | None, error: float | None) -> str:
@@ -63,8 +68,13 @@ def _to_digits_of(value: float, error: float, sign: str) -> tuple[str, str, int]
     power = math.floor(math.log10(max(abs(value), error)))
     power = 0 if -3 <= power < 4 else power
     scaled, scaled_error = value / 10.0**power, error / 10.0**power
-    digits = min(max(1 - math.floor(math.log10(scaled_error)), 0), 12)
+    digits = _decimals(scaled_error)
     return _signed(f"{scaled:{sign}.{digits}f}"), f"{scaled_error:.{digits}f}", power
+
+
+def _decimals(error: float) -> int:
+    """Decimals that show two digits of an error."""
+    return min(max(1 - math.floor(math.log10(error)), 0), 12)
 
 
 def percent(value: float | None, form: str = "") -> str:

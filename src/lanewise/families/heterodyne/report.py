@@ -109,7 +109,5 @@ def _estimate(row: Mapping[str, Any], name: str) -> str:
         return "–"
     if error == float("inf"):
         return f"{number(value)} (open)"
-    other = row.get(f"{name}_error_independent")
-    if row.get("noise_model") != "speckle" or other is None:
-        return with_error(value, error, sign="")
-    return f"{with_error(value, error, sign='')} [{number(other, '.2g')}]"
+    second = row.get(f"{name}_error_independent") if row.get("noise_model") == "speckle" else None
+    return with_error(value, error, sign="", second=second)
