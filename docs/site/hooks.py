@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -23,6 +24,10 @@ OUTSIDE = {
     "k8s/README.md": "kubernetes.md",
 }
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
+# The end of a code block, or a line of a paragraph, before a list or a table.
+_BEFORE = re.compile(r"(\A\n|^(?![-*#>|] |\d+\. |\s).*\S.*\n)(?=- |1\. |\|.*\|\n\|[-:| ]+\|\n)", re.MULTILINE)
+_LOST = re.compile(r"^(?:<p>)?((?:- |\d\. ).*|\|.*\|)$", re.MULTILINE)
+_CODE = re.compile(r"<(pre|code)\b.*?</\1>", re.DOTALL)
 _LINK = re.compile(r"(\]\()(?!\w+:|#)([^)#\s]+)")
 _LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json", ".sh": "sh"}
 _MOST_LINES = 400
@@ -44,7 +49,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links at the places that their files have in the site."""
+    """Point links at the places that their files have in the site, and begin lists and tables as GitHub does.
+
+    This Markdown needs an empty line between a paragraph and its list or table.
+    """
     path, here = source(page.file), PurePosixPath(page.file.src_uri).parent
 
     def moved(match: re.Match[str]) -> str:
@@ -53,7 +61,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         return match[1] + os.path.relpath(place_of(target), here)
 
-    return "".join(part if part.startswith("```") else _LINK.sub(moved, part) for part in _FENCED.split(markdown))
+    def written(part: str) -> str:
+        return part if part.startswith("```") else _LINK.sub(moved, _BEFORE.sub(r"\1\n", part))
+
+    return "".join(written(part) for part in _FENCED.split(markdown))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> None:
+    """Refuse a page whose code, list or table the site would show as text.
+
+    Raises:
+        PluginError: a fence is left, e.g. one with a title without quotation marks; or a list or a table is part of a paragraph.
+    """
+    text = _CODE.sub("", html)
+    if "```" in text:
+        raise PluginError(f"{page.file.src_uri}: a code block is not closed, or its first line has a mistake")
+    if found := _LOST.search(text):
+        raise PluginError(f"{page.file.src_uri}: a list or a table is shown as text: {found[1][:60]}")
 
 
 def source(file: File) -> str:
