@@ -30,7 +30,7 @@ from lanewise.manifest.plan import Single
 from lanewise.statistics.verdict import EXIT_CODES
 
 DOCS = Path(__file__).parents[1] / "docs"
-_FENCE = re.compile(r"^```(\w+)(?: title="(\S+)")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r'^```(\w+)(?: title="(\S+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 README = DOCS.parent / "README.md"
 _PAGES = [README, DOCS.parent / "CONTRIBUTING.md", DOCS.parent / "k8s/README.md", *sorted(DOCS.rglob("*.md"))]
 # To write the transcripts anew: LANEWISE_WRITE_TRANSCRIPTS=1 pytest tests/test_docs.py

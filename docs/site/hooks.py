@@ -71,7 +71,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     """Refuse a page whose code, list or table the site would show as text.
 
     Raises:
-        PluginError: a fence is left, e.g. one with a title without quotation marks; or a list or a table is part of a paragraph.
+        PluginError: a fence is left, or a list or a table is part of a paragraph.
     """
     text = _CODE.sub("", html)
     if "```" in text:
