@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,9 @@ def test_the_last_step_of_a_retry_takes_another_split(place: Path) -> None:
     planned = task(manifest(place, "again", {**SHARDS, "shard_results": files}))
     climbed = [planned.changed(partial(_climbed, rung)) for rung in SAMPLING_LADDER]
     assert [one.config.cmc.split for one in climbed] == [0, 1]
+    # A shard that is a task of its own stays what it is.
+    alone = replace(planned, config=replace(planned.config, cmc=replace(planned.config.cmc, shard=1)))
+    assert [alone.changed(partial(_climbed, rung)).config.cmc.split for rung in SAMPLING_LADDER] == [0, 0]
     # The shards of another split have not been sampled.
     assert [len(earlier.shards(one)) for one in climbed] == [3, 0]
     path = manifest(place, "split", {**SHARDS, "split": 1})

@@ -198,7 +198,9 @@ class HeterodyneConfig:
     def climbed(self, rung: Rung) -> HeterodyneConfig:
         """The config with the settings of the fit, or of the sampling, changed by a rung of the ladder."""
         if self.sampled:
-            return replace(self, cmc=climbed(self.cmc, rung))
+            cmc = climbed(self.cmc, rung)
+            # A shard of another split would not fit to the others, which are tasks of their own.
+            return replace(self, cmc=cmc if cmc.shard is None else replace(cmc, split=self.cmc.split))
         return replace(self, fit=climbed(self.fit, rung))
 
 

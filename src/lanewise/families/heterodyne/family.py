@@ -34,7 +34,7 @@ LADDER = (
 SAMPLING_LADDER = (
     Rung("chains four times as long", {"num_samples": 4, "num_warmup": 4}),
     Rung(
-        "chains sixteen times as long, and another random split into shards",
+        "chains sixteen times as long, with another random split if all shards are sampled",
         {"num_samples": 16, "num_warmup": 8},
         {"split": 1},
     ),
