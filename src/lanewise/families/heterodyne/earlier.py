@@ -65,8 +65,8 @@ def shards(task: Task) -> Mapping[int, ShardSample]:
         return {}
     wanted = task.config.content["cmc"]
     found = [
-        (one, content)
-        for one, content in _of_task(task, named, _SHARD)
+        content
+        for _, content in _of_task(task, named, _SHARD)
         if "shard" in content["cmc"] and _same(content["config"]["cmc"], wanted, _SHARD_CMC)
     ]
     if not found:
@@ -76,13 +76,13 @@ def shards(task: Task) -> Mapping[int, ShardSample]:
         )
     split = wanted["split"]
     return {
-        content["cmc"]["shard"]["number"]: _shard(one, content["cmc"])
-        for one, content in found
+        content["cmc"]["shard"]["number"]: _shard(content["run_id"], content["cmc"])
+        for content in found
         if content["config"]["cmc"]["split"] == split
     }
 
 
-def _shard(one: Input, cmc: Mapping[str, Any]) -> ShardSample:
+def _shard(run_id: str, cmc: Mapping[str, Any]) -> ShardSample:
     from lanewise.families.heterodyne.cmc.consensus import Moments
     from lanewise.families.heterodyne.cmc.shard_sample import ShardSample
 
@@ -91,7 +91,7 @@ def _shard(one: Input, cmc: Mapping[str, Any]) -> ShardSample:
     return ShardSample(
         status=LaneStatus.OK if row["converged"] else LaneStatus.NOT_CONVERGED,
         moments=moments and Moments(np.array(moments["mean"]), np.array(moments["covariance"]), moments["size"]),
-        source=one.path,
+        source=run_id,
         **{name: row[name] for name in ("sampler", "reason", "max_r_hat", "min_ess", "khat", "divergence_frac")},
         **{name: row[name] for name in ("means", "sds")},
     )
@@ -118,6 +118,7 @@ def _listed(names: Sequence[str]) -> str:
 def _read(one: Input) -> dict[str, Any]:
     try:
         content = json.loads(inputs.read(one))
-        return {name: content[name] for name in ("data_sha256", "config", "nlsq")} | {"cmc": content.get("cmc", {})}
+        found = {name: content[name] for name in ("run_id", "data_sha256", "config", "nlsq")}
+        return found | {"cmc": content.get("cmc", {})}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{one.path}: expected the result.json of a heterodyne fit") from None

@@ -27,7 +27,7 @@ class ShardSample:
         moments: of the positions; None without draws.
         means, sds: of the draws of each headline value; empty without draws.
         draws: of each headline value, shape (chain, draw); empty if another run made them.
-        source: the file that the rest is from; empty for draws of this run.
+        source: run id of the task that sampled it; empty for draws of this run.
     """
 
     sampler: str
