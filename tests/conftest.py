@@ -7,6 +7,7 @@ import copy
 import functools
 import gc
 import importlib
+import importlib.metadata
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import fsspec
 import pytest
 import yaml
+from packaging.version import Version
 
 from lanewise import api, cli
 from lanewise.engine import programs
@@ -69,9 +71,10 @@ Write = Callable[..., str]
 Lanewise = Callable[..., tuple[int, str, str]]
 
 
-QUICK_XLA = (
-    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
-)
+QUICK_XLA = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+# A process ends at a flag that its XLA does not know.
+if Version(importlib.metadata.version("jaxlib")) < Version("0.11"):
+    QUICK_XLA = f"--xla_cpu_use_fusion_emitters=false {QUICK_XLA}"
 # Compiled programs are kept for later sessions, but no longer than this.
 KEPT_S = 7 * 24 * 3600
 
