@@ -93,9 +93,13 @@ def shard_moves(
     curvatures = np.stack([np.asarray(_curvature(data, problem=problem)) for data in each])
     inverse = adjustment.inverse(tangent, curvatures.sum(axis=0))
     simulated = finish.shard_scores(fit, [data["pairs"] for data in each])
-    # The fit of all data moves with all scores: what is left of a shard's score is that at this fit.
-    simulated = simulated - np.einsum("knm,sm->skn", curvatures, simulated.sum(axis=1) @ inverse)
     observed = np.stack([np.asarray(_score(data, problem=problem)) for data in each])
+    # The fit of all data moves with all scores: what is left of a shard's score is that at this fit. The scores at a
+    # fit on a bound do not add up to 0 either.
+    simulated, observed = (
+        scores - np.einsum("knm,...m->...kn", curvatures, scores.sum(axis=-2) @ inverse)
+        for scores in (simulated, observed)
+    )
     x = problem.unknowns(whole["start"], whole).x
     slopes = np.asarray(jax.jacfwd(lambda x: problem.layout.model.report(x, whole["gauge"])[1])(x))
     to_headline = len(each) * slopes @ inverse[: len(x)]
