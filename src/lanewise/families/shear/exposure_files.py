@@ -1,8 +1,8 @@
-"""The exposures of one object, read from the files that a table names, on stamps of one size."""
+"""The exposures of one object, read from the files that a table names, on stamps of the object's size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ def observe(config: ShearConfig, exposures: Exposures, truth: Mapping[str, float
             every exposure is masked, or a value is not as it must be; it names table, row, file and column.
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
+    if config.image.sizes:
+        size = max(_size_of(config.image.sizes, row, f"{exposures.table}, row {row.number}") for row in exposures.rows)
+        config = config.on_stamp((size, size))
     seen = [_exposure(config, row, f"{exposures.table}, row {row.number}") for row in exposures.rows]
     kept = [one for one in seen if np.any(one.get("weight", np.ones(1)) > 0)]
     if not kept:
@@ -45,7 +48,8 @@ def observe(config: ShearConfig, exposures: Exposures, truth: Mapping[str, float
         # Smaller images are filled up with zeros above and to the right of them; their centres are told apart.
         shape = np.max([one.shape for one in psfs], axis=0)
         data["psf"] = np.stack([_cut(one, [0, 0], tuple(shape)) for one in psfs])
-    return Observation((data,), truth, ragged=tuple(data), sizes=(len(kept),))
+    shape = data["image"].shape[1:] if config.image.sizes else ()
+    return Observation((data,), truth, ragged=tuple(data), sizes=(len(kept),), shape=shape)
 
 
 def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray]:
@@ -80,6 +84,19 @@ def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray
         "flux_factor": np.array(row.numbers.get("flux_factor", 1.0)),
     }
     return found | (_psf(row, where) if "psf" in row.planes else {})
+
+
+def _size_of(sizes: Sequence[int], row: Row, where: str) -> int:
+    """The smallest size that holds the column stamp_size, or without it the whole image [pixel]."""
+    if "stamp_size" in row.numbers:
+        asked, what = row.numbers["stamp_size"], f"{where}, column stamp_size: got {row.numbers['stamp_size']:g}"
+    else:
+        _, ny, nx = stamp_files.plane(row.planes["image"].file, row.planes["image"].name).values.shape
+        asked = max(ny, nx)
+        what = f"{where}, column image: {row.planes['image'].file.path}: {nx} × {ny} pixels"
+    if found := [size for size in sizes if size >= asked]:
+        return min(found)
+    raise DataError(f"{what}; the largest of image.sizes is {max(sizes)}; add a larger one, or give stamp_size")
 
 
 def _layer(row: Row, role: str, where: str) -> Stamps:

@@ -166,6 +166,8 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
         return
     if isinstance(config.psf, PsfImages):
         yield ("config", "psf", "type"), "PerExposure needs a table of exposures; see observations.table"
+    if config.image.sizes:
+        yield ("config", "image", "sizes"), "stamps of several sizes need a table of exposures; see observations.table"
     yield from _centre_misfits(extent, config)
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
@@ -189,6 +191,8 @@ def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[
         message = "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated"
         yield ("config", "image", "noise", "type"), message
     own, per_pixel = isinstance(config.psf, PsfImages), noise.type == "PerPixel"
+    if "stamp_size" in columns and not config.image.sizes:
+        yield place, "the column 'stamp_size' needs image.sizes in the config, e.g. sizes: auto"
     if own and "psf" not in columns:
         yield place, "the config's psf.type is PerExposure; add the column 'psf' to the table"
     if not own and "psf" in columns:

@@ -14,6 +14,8 @@ from lanewise.storage.inputs import Input
 
 # `noise.correlation` of HST images of COSMOS, which GalSim ships.
 COSMOS = "COSMOS"
+# `image.sizes: auto` [pixel]: three in two factors of two, so that a stamp has at most 2.25 times the pixels asked for.
+SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # The shape parameter of a profile, besides its size.
 SHAPES = {"Sersic": "n", "Moffat": "beta"}
 # Domains of the parameters, in which a galaxy is drawn to 1e-9. Sersic profiles with n < ½ oscillate in Fourier space;
@@ -96,6 +98,9 @@ class Image:
         size_x, size_y: size of the stamp [pixel].
         padding: size of the renderer's grid in stamps; None chooses it by the predicted error.
         accuracy: what may go wrong by the choice of the grid: `answer` or `strict`, see `model.render`.
+        sizes: edges of the square stamps that objects of a table may have [pixel], ascending; empty: all objects have
+            size_x by size_y.
+        origin: x and y of the middle of the stamp [pixel]; None: half its size.
     """
 
     pixel_scale: float
@@ -105,16 +110,25 @@ class Image:
     n_objects: int = 1
     padding: int | None = None
     accuracy: str = "answer"
+    sizes: tuple[int, ...] = ()
+    origin: tuple[float, float] | None = None
 
     @property
     def middle(self) -> dict[str, float]:
         """x and y of its middle [pixel from the lower left corner]."""
-        return {"x": self.size_x / 2, "y": self.size_y / 2}
+        x, y = self.origin or (self.size_x / 2, self.size_y / 2)
+        return {"x": x, "y": y}
+
+    def resized(self, shape: tuple[int, ...]) -> Image:
+        """A stamp of (ny, nx) pixels whose middle has the same x and y."""
+        ny, nx = shape
+        return replace(self, size_x=nx, size_y=ny, origin=(self.middle["x"], self.middle["y"]))
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return {**asdict(self), "noise": self.noise.content, "renderer": "fourier"}
+        found = {**asdict(self), "noise": self.noise.content, "renderer": "fourier"}
+        return {name: value for name, value in found.items() if name not in ("sizes", "origin") or value}
 
 
 @dataclass(frozen=True)
@@ -269,6 +283,8 @@ class Galaxy:
 def image(value: Mapping[str, Any]) -> Image:
     """The stamp from the section `image` of a config, which the schema has checked."""
     used = {key: part for key, part in value.items() if key not in {"fft_size", "renderer"}}
+    if "sizes" in used:
+        used["sizes"] = SIZES if used["sizes"] == "auto" else sorted(set(used["sizes"]))
     return typed.build(Image, {**used, "noise": noise(value["noise"])})
 
 
