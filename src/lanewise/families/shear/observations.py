@@ -197,10 +197,18 @@ def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[
         yield place, "the config's psf.type is PerExposure; add the column 'psf' to the table"
     if not own and "psf" in columns:
         yield place, "the column 'psf' needs psf: {type: PerExposure} in the config"
-    if not per_pixel and (given := sorted({"weight", "variance", "mask"} & columns)):
+    by_place = (isinstance(config.psf, PsfImages) and config.psf.tiles) or "psf_places" in columns
+    if "tile_x" in columns and not by_place:
+        yield place, "the columns 'tile_x' and 'tile_y' need psf.tiles in the config, or a column 'psf_places'"
+    if "psf_places" in columns and not own:
+        yield place, "the column 'psf_places' needs psf: {type: PerExposure} in the config"
+    if {"rms", "variance"} <= columns:
+        yield place, "the columns 'rms' and 'variance' say the same; give one of them"
+    if not per_pixel and (given := sorted({"weight", "variance", "rms", "mask"} & columns)):
         yield place, f"the column '{given[0]}' needs image.noise: {{type: PerPixel}} in the config"
-    if per_pixel and not {"weight", "variance"} & columns and not noise.sigma:
-        yield place, "the config's noise is PerPixel without sigma; add a column 'weight' or 'variance', or sigma there"
+    if per_pixel and not {"weight", "variance", "rms"} & columns and not noise.sigma:
+        message = "add a column 'weight', 'variance' or 'rms', or sigma there"
+        yield place, f"the config's noise is PerPixel without sigma; {message}"
 
 
 def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:

@@ -192,6 +192,21 @@ class PsfImage:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Where the tiles of a plane of point-spread functions belong.
+
+    Attributes:
+        size: edge of a tile [pixel of the plane].
+        first, step: x and y of the place of the first tile, and from one tile to the next [pixel of the field]; None:
+            the tiles cover the field evenly.
+    """
+
+    size: int
+    first: tuple[float, float] | None = None
+    step: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class PsfImages:
     """A point-spread function of its own for each exposure, as an image that `observations.table` names.
 
@@ -199,12 +214,14 @@ class PsfImages:
         fwhm: typical full width at half maximum [arcsec], for the choice of the grid and the start of the fit.
         pixel_scale: size of a pixel of these images, where a pixel of the stamp has image.pixel_scale [arcsec].
         pixel: `included` if they include the pixel of the stamp, else `apart`.
+        tiles: of planes that hold many of them; None: a plane is one image.
     """
 
     fwhm: float
     pixel_scale: float
     pixel: str = "apart"
     type: str = "PerExposure"
+    tiles: Tiles | None = None
 
     @property
     def includes_pixel(self) -> bool:
@@ -224,7 +241,7 @@ class PsfImages:
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 AnyPsf = Psf | PsfImage | PsfImages
@@ -308,11 +325,19 @@ def _file(value: str | Mapping[str, Any]) -> tuple[Input, str]:
 def psf(value: Mapping[str, Any]) -> AnyPsf:
     """The point-spread function from the section `psf` of a config, which is checked."""
     if value.get("type") == "PerExposure":
-        return typed.build(PsfImages, value)
+        return typed.build(PsfImages, {**value, "tiles": _tiles(value["tiles"])} if "tiles" in value else value)
     if value.get("type") == "Image":
         return PsfImage(*_file(value["file"]), float(value["pixel_scale"]), value.get("pixel", "apart"))
     shape = {key: value["ellipticity"][key] for key in ("e1", "e2")} if "ellipticity" in value else {}
     return typed.build(Psf, {**{key: part for key, part in value.items() if key != "ellipticity"}, **shape})
+
+
+def _tiles(value: Mapping[str, Any]) -> Tiles:
+    first, step = (
+        (float(value[f"{what}_x"]), float(value[f"{what}_y"])) if f"{what}_x" in value else None
+        for what in ("first", "step")
+    )
+    return Tiles(int(value["size"]), first, step)
 
 
 def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
