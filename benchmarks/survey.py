@@ -1,11 +1,13 @@
 """A survey through the table of exposures: objects per second and memory of making the plan, and of chunks.
 
     python benchmarks/survey.py [--objects 100000] [--chunks 2] [--exposures 1] [--pixels 32] [--method importance]
+    python benchmarks/survey.py --objects 3000 --chunks 3 --pixels 32 48 64 128 --shares .6 .25 .1 .05 [--one-size]
 
 Makes stamps with noise maps and images of the PSF in HDF5 files of 1000 objects, and a table that names them: 100 000
 objects of 32 × 32 pixels take 820 MB. Then `plan` and `run` of some chunks of 1000, each in a process
-of its own: wall and processor time, and peak memory. The galaxies are Gaussians in closed form. `--profile FILE` keeps
-where the last chunk spent its time, for `python -m pstats FILE`.
+of its own: wall and processor time, and peak memory. With several numbers of pixels, objects have these in the shares
+given, and each is computed at its size, or with --one-size at the largest. The galaxies are Gaussians in closed form.
+`--profile FILE` keeps where the last chunk spent its time, for `python -m pstats FILE`.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def gaussians(covariance: np.ndarray, pixels: int) -> np.ndarray:
     return found
 
 
-def write_file(path: Path, rng: np.random.Generator, n: int, exposures: int, pixels: int) -> None:
+def write_file(file: h5py.Group, rng: np.random.Generator, n: int, exposures: int, pixels: int) -> None:
     """Stamps of n objects; the exposures of an object follow each other."""
     g = 0.1 * rng.normal(size=(n, 2))
     shear = np.array([[1 + g[:, 0], g[:, 1]], [g[:, 1], 1 - g[:, 0]]]).transpose(2, 0, 1)
@@ -52,10 +54,9 @@ def write_file(path: Path, rng: np.random.Generator, n: int, exposures: int, pix
     seen = shear @ shear.transpose(0, 2, 1) * area[:, None, None] + psf + pixel
     image = np.repeat(gaussians(seen, pixels), exposures, axis=0)
     image += SIGMA * rng.normal(size=image.shape)
-    with h5py.File(path, "w") as file:
-        file["image"] = image.astype("f4")
-        file["weight"] = np.full(image.shape, SIGMA**-2, "f4")
-        file["psf"] = gaussians(psf[None], 25).astype("f4")
+    file["image"] = image.astype("f4")
+    file["weight"] = np.full(image.shape, SIGMA**-2, "f4")
+    file["psf"] = gaussians(psf[None], 25).astype("f4")
 
 
 def make(folder: Path, asked: argparse.Namespace) -> str:
@@ -63,18 +64,25 @@ def make(folder: Path, asked: argparse.Namespace) -> str:
     rng, rows = np.random.default_rng(1), []
     for first in range(0, asked.objects, PER_FILE):
         name, n = f"stamps-{first // PER_FILE:04d}.h5", min(PER_FILE, asked.objects - first)
-        write_file(folder / name, rng, n, asked.exposures, asked.pixels)
-        for at in range(n * asked.exposures):
-            planes = {role: f"{name}#{role}" for role in ("image", "weight", "psf")}
-            rows.append({"id": first + at // asked.exposures, **planes, "index": at})
+        sizes = rng.choice(asked.pixels, size=n, p=asked.shares)
+        with h5py.File(folder / name, "w") as file:
+            for pixels in asked.pixels:
+                write_file(file.create_group(str(pixels)), rng, int(np.sum(sizes == pixels)), asked.exposures, pixels)
+        seen = dict.fromkeys(asked.pixels, 0)
+        for at, pixels in enumerate(sizes):
+            planes = {role: f"{name}#{pixels}/{role}" for role in ("image", "weight", "psf")}
+            for _ in range(asked.exposures):
+                rows.append({"id": first + at, **planes, "index": seen[pixels]})
+                seen[pixels] += 1
     table = pd.DataFrame(rows).assign(dudx=SCALE, dudy=0.0, dvdx=0.0, dvdy=SCALE)
     table.to_parquet(folder / "objects.parquet")
     config: dict[str, Any] = {
         "image": {
             "pixel_scale": SCALE,
-            "size_x": asked.pixels,
-            "size_y": asked.pixels,
+            "size_x": max(asked.pixels),
+            "size_y": max(asked.pixels),
             "noise": {"type": "PerPixel"},
+            **({} if asked.one_size or len(asked.pixels) == 1 else {"sizes": asked.pixels}),
         },
         "psf": {"type": "PerExposure", "fwhm": 2.355 * PSF_SIGMA, "pixel_scale": SCALE},
         "gal": {
@@ -114,7 +122,9 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--chunks", type=int, default=2, help="chunks of 1000 to run; the first one compiles")
     parser.add_argument("--exposures", type=int, default=1)
-    parser.add_argument("--pixels", type=int, default=32)
+    parser.add_argument("--pixels", type=int, nargs="+", default=[32])
+    parser.add_argument("--shares", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--one-size", action="store_true", help="every object at the largest size")
     parser.add_argument("--method", default="importance")
     parser.add_argument("--url", help="directory for the files, which are removed; default: the temporary one")
     parser.add_argument("--profile", metavar="FILE")

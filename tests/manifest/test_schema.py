@@ -318,6 +318,8 @@ def test_every_setting_of_the_code_is_in_the_schemas_with_its_default() -> None:
     assert parsed.method == own["method"]["default"]
     for kind, properties in pairs:
         for field in dataclasses.fields(kind):
+            if (kind, field.name) == (Image, "origin"):
+                continue  # set for a stamp of another size, by no file
             assert field.name in properties, f"{kind.__name__}.{field.name}"
             default = properties[field.name].get("default", dataclasses.MISSING)
             if default is not dataclasses.MISSING and field.default is not dataclasses.MISSING:

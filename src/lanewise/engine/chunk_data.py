@@ -16,6 +16,8 @@ from lanewise.manifest.plan import Realization
 from lanewise.manifest.problem import Observation, Problem
 from lanewise.manifest.status import LaneStatus
 
+# Shape of an observation's arrays, see `Observation.shape`.
+Shape = tuple[int, ...]
 MASK = "mask"
 # Padded numbers of rows: four per factor of two, so that at most a fifth of the rows are padding.
 _STEPS = 4
@@ -57,6 +59,7 @@ class ChunkData:
         observe: the observation of a realization.
         problem: prepares the arrays.
         n_kept: number of members whose arrays are kept for their next lane.
+        of_shape: the problem that prepares the arrays of observations with a shape of their own; None: `problem`.
     """
 
     def __init__(
@@ -65,10 +68,11 @@ class ChunkData:
         observe: Callable[[Realization], Observation],
         problem: Problem,
         n_kept: int,
+        of_shape: Callable[[Shape], Problem] | None = None,
     ) -> None:
         self._n_kept = n_kept
         self._observations = [self._observed(observe, realization) for realization in realizations]
-        self._prepare_by(problem)
+        self._prepare_by(of_shape or (lambda _: problem))
         for place, seen in enumerate(self._observations):
             # One member: an error in its data is the realization's, and is found before anything is computed.
             if isinstance(seen, Observation) and len(seen.members) == 1:
@@ -77,7 +81,7 @@ class ChunkData:
     def prepared_by(self, problem: Problem) -> ChunkData:
         """The same observations, with arrays that another problem prepares."""
         found = copy.copy(self)
-        found._prepare_by(problem)
+        found._prepare_by(lambda _: problem)
         return found
 
     def observation(self, place: int) -> Observation | Unusable:
@@ -89,11 +93,20 @@ class ChunkData:
         seen = self._observations[place]
         return [MemberAt(place, at) for at in range(len(seen.members))] if isinstance(seen, Observation) else []
 
+    def shape(self, place: int) -> Shape:
+        """The shape that the realization's observation has of its own."""
+        seen = self._observations[place]
+        return seen.shape if isinstance(seen, Observation) else ()
+
     def rows(self, part: MemberAt) -> int:
         """Rows of a member's ragged arrays after padding; 0 without ragged arrays."""
         seen = self._observations[part.place]
         assert isinstance(seen, Observation)
         return (seen.padded or padded(seen.sizes[part.member])) if seen.ragged else 0
+
+    def form(self, part: MemberAt) -> tuple[Shape, int]:
+        """What the shapes of a member's arrays depend on."""
+        return self.shape(part.place), self.rows(part)
 
     def arrays(self, part: MemberAt) -> Mapping[str, np.ndarray] | Unusable:
         """A member's prepared arrays, or why they cannot be used; what was unusable once stays so."""
@@ -118,8 +131,8 @@ class ChunkData:
         parts = sorted(self.parts(place), key=self.rows, reverse=True)
         return next((part for part in parts if not isinstance(self.arrays(part), Unusable)), None)
 
-    def _prepare_by(self, problem: Problem) -> None:
-        self._problem = problem
+    def _prepare_by(self, problem_of: Callable[[Shape], Problem]) -> None:
+        self._problem_of = problem_of
         self._arrays: OrderedDict[MemberAt, Mapping[str, np.ndarray]] = OrderedDict()
         self._unusable: dict[MemberAt, Unusable] = {}
 
@@ -153,7 +166,7 @@ class ChunkData:
                 data = masked(data, seen.ragged, seen.sizes[part.member], self.rows(part))
         except Exception as error:  # the border where one member's failure becomes its record
             return _failed(error, seen.truth)
-        return self._problem.prepare(data)
+        return self._problem_of(seen.shape).prepare(data)
 
 
 def _failed(error: Exception, truth: Mapping[str, float]) -> Unusable:
@@ -194,7 +207,7 @@ def masked(
 
 def grouped(units: Sequence[Unit], data: ChunkData) -> list[list[tuple[int, Unit]]]:
     """Units whose arrays have equal shapes, each with its number in `units`; in the order of their first units."""
-    groups: dict[int, list[tuple[int, Unit]]] = {}
+    groups: dict[tuple[Shape, int], list[tuple[int, Unit]]] = {}
     for number, unit in enumerate(units):
-        groups.setdefault(data.rows(unit.part), []).append((number, unit))
+        groups.setdefault(data.form(unit.part), []).append((number, unit))
     return list(groups.values())

@@ -9,6 +9,7 @@ memory, the width is halved.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from lanewise.engine import blocks, faults, keys, members, programs, uninformative, widths
 from lanewise.engine.blocks import Inputs
-from lanewise.engine.chunk_data import ChunkData, MemberAt, Unit, Unusable, grouped
+from lanewise.engine.chunk_data import ChunkData, MemberAt, Shape, Unit, Unusable, grouped
 from lanewise.engine.convergence import Lane, assess
 from lanewise.engine.members import Fit
 from lanewise.engine.programs import Stage
@@ -75,9 +76,9 @@ class Engine:
         if problem is None:
             self._membership = lanes.membership(config)
             self._problem, self.stages = programs.of_family(manifest.kind, config, self._sequential)
-            self._complete, self._judge = lanes.complete, lanes.judge
+            self._complete, self._judge, self._shaped = lanes.complete, lanes.judge, lanes.shaped
         else:
-            self._complete = self._judge = None
+            self._complete = self._judge = self._shaped = None
             self._problem, self._membership = problem, membership
             reduce = membership.reduce if membership else None
             self.stages = programs.stages(self._inference, problem, reduce, sequential=self._sequential)
@@ -100,14 +101,18 @@ class Engine:
             ChunkImpossible: a single lane does not fit into the device's memory.
         """
         self._widths = []
-        work = Work(chunk, self._problem, self._data(chunk.realizations), progress or Silent(), keeper)
+        data = self._data(chunk.realizations)
+        work = Work(chunk, self._problem, data, progress or Silent(), keeper)
         parts = [
             part
             for place, realization in enumerate(chunk.realizations)
-            for part in work.data.parts(place)
+            for part in data.parts(place)
             if not members.is_kept(self._before.get(realization.run_id), part.member)
         ]
-        self._infer(work, self.stages, parts)
+        for shape in dict.fromkeys(data.shape(part.place) for part in parts):
+            problem, stages = self._of_shape(shape)
+            alike = [part for part in parts if data.shape(part.place) == shape]
+            self._infer(replace(work, problem=problem), stages, alike)
         results = self._completed(work, [self._result(work, place) for place in range(len(chunk.realizations))])
         prior = self._problem.prior_widths
         return self._judged(work, [uninformative.mark_uninformative(result, prior) for result in results])
@@ -116,7 +121,7 @@ class Engine:
         """Fit members stage by stage; those for which the model is not accurate enough, again with a finer one."""
         unsettled = list(parts)
         for number, stage in enumerate(stages):
-            work.found |= self._run_stage(work, number, stage, unsettled)
+            work.found.update(self._run_stage(work, number, stage, unsettled))
             unsettled = [part for part in unsettled if not self._settled(work.found[part])]
             if not unsettled:
                 break
@@ -127,7 +132,8 @@ class Engine:
             # The finer model needs more memory: a width that it halves is not that of the next chunk.
             width = self._width
             problem, finer_stages = finer
-            self._infer(replace(work, problem=problem, data=work.data.prepared_by(problem)), finer_stages, flawed)
+            again = replace(work, problem=problem, data=work.data.prepared_by(problem), finer=True)
+            self._infer(again, finer_stages, flawed)
             self._width = width
 
     def footprint(self, chunk: Chunk, width: int | None = None) -> tuple[int, int] | None:
@@ -140,16 +146,28 @@ class Engine:
             The values of the stage that needs most; None if none of the chunk's data can be made.
         """
         width = width or self._planned
+        if (sample := self._sample(chunk)) is None:
+            return None
+        realization, data, part = sample
+        inputs = self._inputs([(Unit(*part, 0), realization)], data, 1)
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), inputs)
+        _, stages = self._of_shape(data.shape(0))
+        found = [(stage.method.units, *programs.footprint(stage, shapes)) for stage in stages]
+        left = max(units * of_block // width for units, _, of_block in found)
+        return max(peak for _, peak, _ in found), len(data.parts(0)) * left
+
+    def _sample(self, chunk: Chunk) -> tuple[Realization, ChunkData, MemberAt] | None:
+        """A realization with its data and its largest member: the first with data, or that with the largest shape."""
+        found = None
         for realization in chunk.realizations:
             data = self._data([realization])
             if (part := data.largest(0)) is None:
                 continue
-            inputs = self._inputs([(Unit(*part, 0), realization)], data, 1)
-            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), inputs)
-            found = [(stage.method.units, *programs.footprint(stage, shapes)) for stage in self.stages]
-            left = max(units * of_block // width for units, _, of_block in found)
-            return max(peak for _, peak, _ in found), len(data.parts(0)) * left
-        return None
+            if found is None or math.prod(data.shape(0)) > math.prod(found[1].shape(0)):
+                found = realization, data, part
+            if not data.shape(0):
+                break
+        return found
 
     def rehearsal(self, chunk: Chunk) -> Callable[[], None]:
         """The first round of a full block of the first stage, for timing; the chunk's lanes are repeated to fill it.
@@ -158,14 +176,15 @@ class Engine:
             DataError: none of the chunk's data can be made.
         """
         realizations = chunk.realizations[: self._planned]
-        data, stage = self._data(realizations), self.stages[0]
+        data = self._data(realizations)
         largest = [part for place in range(len(realizations)) if (part := data.largest(place)) is not None]
         if not largest:
             first = data.observation(0)
             why = first if isinstance(first, Unusable) else data.unusable(MemberAt(0, 0))
             raise DataError(f"chunk {chunk.index}: {why.reason if why else 'a realization has no members'}")
+        stage = self._of_shape(data.shape(largest[0].place))[1][0]
         units = (Unit(*part, chain) for part in largest for chain in range(stage.method.units))
-        alike = [unit for unit in units if data.rows(unit.part) == data.rows(largest[0])]
+        alike = [unit for unit in units if data.form(unit.part) == data.form(largest[0])]
         block = itertools.islice(itertools.cycle(alike), self._planned)
         inputs = self._inputs([(unit, realizations[unit.place]) for unit in block], data, self._planned)
 
@@ -175,7 +194,14 @@ class Engine:
         return once
 
     def _data(self, realizations: Sequence[Realization]) -> ChunkData:
-        return ChunkData(realizations, self._observe, self._problem, max(len(realizations), 2 * self._planned))
+        n_kept = max(len(realizations), 2 * self._planned)
+        return ChunkData(realizations, self._observe, self._problem, n_kept, lambda shape: self._of_shape(shape)[0])
+
+    def _of_shape(self, shape: Shape) -> tuple[Problem, tuple[Stage, ...]]:
+        """The problem and stages for observations of a shape."""
+        if not shape or self._shaped is None:
+            return self._problem, self.stages
+        return programs.of_family(self._manifest.kind, self._shaped(self._manifest.config, shape), self._sequential)
 
     def _settled(self, fit: Fit) -> bool:
         """Whether a member needs no further stage: it has converged, or has no data; k̂ of its weights is low."""
@@ -193,7 +219,7 @@ class Engine:
         for group in grouped(units, work.data):
             at = 0
             while at < len(group):
-                first = work.units_before + group[at][0]
+                first = work.done.units + group[at][0]
                 width = self._resume_width(first, work.keeper)
                 block, end = work.usable(group, at, width)
                 if block:
@@ -204,11 +230,11 @@ class Engine:
                         self._halve(work, first, width)
                         continue
                     lanes |= left
-                    work.rounds_before += stage.method.rounds
+                    work.done.rounds += stage.method.rounds
                     if width not in self._widths:
                         self._widths.append(width)
                 at, n_done = end, n_done + end - at
-        work.units_before += len(units)
+        work.done.units += len(units)
         return self._fits(work, stage, parts, lanes)
 
     def _resume_width(self, first: int, keeper: Keeper | None) -> int:
@@ -264,7 +290,7 @@ class Engine:
         if keeper:
             keeper.blocks.pop(first, None)
         self._width = width // 2
-        if work.problem is self._problem:
+        if not work.finer:
             widths.record(self._settings, self._width)
         text = f"chunk {chunk.index}: no memory for {width} lanes; trying {self._width}, recorded for this device"
         work.progress.say("memory", text, chunk=chunk.index, width=self._width, planned=self._planned)
@@ -347,10 +373,13 @@ class Engine:
             return results
         seen = {place: work.data.observation(place) for place, result in enumerate(results) if result.posterior}
         data = {place: one.data for place, one in seen.items() if isinstance(one, Observation)}
-        judged = self._judge(
-            self._problem, [(results[place], one) for place, one in data.items()], self._manifest.convergence
-        )
-        return _replaced(results, dict(zip(data, judged, strict=True)))
+        found: dict[int, Result] = {}
+        for shape in dict.fromkeys(work.data.shape(place) for place in data):
+            alike = [place for place in data if work.data.shape(place) == shape]
+            fits = [(results[place], data[place]) for place in alike]
+            judged = self._judge(self._of_shape(shape)[0], fits, self._manifest.convergence)
+            found |= zip(alike, judged, strict=True)
+        return _replaced(results, found)
 
     def _blank(self, work: Work, place: int, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:
         """A result without draws and diagnostics."""

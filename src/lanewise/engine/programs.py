@@ -22,6 +22,8 @@ from lanewise.methods.base import Method, noughts
 Result = TypeVar("Result")
 # Lanes checked for flaws in parallel on an accelerator: the accurate model may need far more memory than the fast one.
 _FLAW_LANES = 16
+# Problems whose programs are kept: a campaign has one for each shape of its data.
+_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Stage:
     program: Program
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=_KEPT)
 def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tuple[Stage, ...]]:
     """The problem and stages of a family; cached, so that campaigns with equal configs share compiled programs."""
     lanes = registry.lanes(kind)
@@ -61,7 +63,7 @@ def of_family(kind: str, config: Config, sequential: bool) -> tuple[Problem, tup
     return problem, stages(lanes.inference(config), problem, reduce, sequential=sequential)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=_KEPT)
 def finer(
     problem: Problem, inference: LaneInference, reduce: Reduce | None, sequential: bool
 ) -> tuple[Problem, tuple[Stage, ...]] | None:

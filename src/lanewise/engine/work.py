@@ -17,14 +17,27 @@ from lanewise.manifest.protocols import Keeper
 
 
 @dataclass
+class Done:
+    """How far a chunk is.
+
+    Attributes:
+        units, rounds: of the finished stages and blocks.
+        told: total number of rounds that was last reported.
+    """
+
+    units: int = 0
+    rounds: int = 0
+    told: int = 0
+
+
+@dataclass(frozen=True)
 class Work:
-    """The state of a chunk while it is computed.
+    """A chunk while it is computed.
 
     Attributes:
         problem: that of the stages that run; `data` has its arrays.
+        finer: whether it is a finer one than the campaign's.
         found: the fits of members by the last method that inferred them.
-        units_before, rounds_before: units and rounds of the finished stages and blocks.
-        told: total number of rounds that was last reported.
     """
 
     chunk: Chunk
@@ -32,10 +45,9 @@ class Work:
     data: ChunkData
     progress: Reporter
     keeper: Keeper | None
+    finer: bool = False
     found: dict[MemberAt, Fit] = field(default_factory=dict)
-    units_before: int = 0
-    rounds_before: int = 0
-    told: int = 0
+    done: Done = field(default_factory=Done)
 
     def usable(self, group: Sequence[tuple[int, Unit]], begin: int, width: int) -> tuple[list[Unit], int]:
         """The next units of a group whose data can be used, at most `width`, and where the search ended."""
@@ -50,15 +62,15 @@ class Work:
 
     def begin(self, first: int, block: Sequence[Unit], width: int, n_rounds: int, n_blocks: int) -> Rounds:
         """The rounds of a block; its stage has `n_blocks` left, with this one."""
-        total = self.rounds_before + n_rounds * n_blocks
-        if total != self.told:
+        total = self.done.rounds + n_rounds * n_blocks
+        if total != self.done.told:
             self.progress.begin(f"chunk {self.chunk.index}", total)
-            self.told = total
+            self.done.told = total
         return Rounds(
             first=first,
             units=np.array(block),
             width=width,
-            before=self.rounds_before,
+            before=self.done.rounds,
             of_block=n_rounds,
             total=total,
             progress=self.progress,

@@ -47,6 +47,7 @@ class Lanes(Generic[ConfigT, ResultT]):
             membership.
         judge: of a chunk's results with draws, each with its data as observed: whether the model describes the data.
             It gets the problem and the manifest's thresholds. None: not judged. Without effect as above.
+        shaped: the config for data with an `Observation.shape`; its problem has the same latents. None: the campaign's.
     """
 
     inference: Callable[[ConfigT], LaneInference]
@@ -55,6 +56,7 @@ class Lanes(Generic[ConfigT, ResultT]):
     membership: Callable[[ConfigT], Membership[ConfigT, ResultT] | None] = _one_member
     complete: Callable[[ConfigT, Sequence[tuple[ResultT, Data]]], Sequence[ResultT]] | None = None
     judge: Callable[[Problem, Sequence[tuple[ResultT, Data]], Convergence], Sequence[ResultT]] | None = None
+    shaped: Callable[[ConfigT, tuple[int, ...]], ConfigT] | None = None
 
 
 def _nothing(_: object) -> tuple[()]:

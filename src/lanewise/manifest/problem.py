@@ -28,12 +28,14 @@ class Observation:
         members: the arrays of the density for each member. The sequence may make a member's data when they are asked
             for; an error there is the failure of this member alone. None: there is nothing to infer of this member,
             which is OK and leaves no record. Shapes are equal for all members of the campaign, but for the arrays named
-            in `ragged`.
+            in `ragged`, and unless there is a `shape`.
         truth: every true parameter: set by the campaign, or the centre of its prior.
         ragged: arrays with one row per datum; members may have different numbers of rows. The engine pads the rows
             by copies of the first, and adds the array `mask` (bool, one value per row), False for padding.
         sizes: rows of each member's ragged arrays; empty without ragged arrays.
         padded: rows after padding; 0: chosen by the engine for each member from its size alone.
+        shape: of a realization whose arrays have other shapes than others of the campaign, e.g. the pixels of an
+            image; equal for equal shapes, and the argument of `Lanes.shaped`. Empty: that of the campaign.
     """
 
     members: Sequence[Mapping[str, np.ndarray] | None]
@@ -41,6 +43,7 @@ class Observation:
     ragged: tuple[str, ...] = ()
     sizes: Sequence[int] = ()
     padded: int = 0
+    shape: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, data: Mapping[str, np.ndarray], truth: Mapping[str, float]) -> Self:

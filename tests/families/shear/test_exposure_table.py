@@ -332,7 +332,11 @@ def test_smaller_stamps_are_filled_up_and_masked(write: Write, tmp_path: Path) -
             "the column 'weight' needs image.noise: {type: PerPixel}",
         ),
         ([{"id": 1, "image": "a.npy", "psf": "a.npy"}], {}, "the column 'psf' needs psf: {type: PerExposure}"),
-        ([{"id": 1, "image": "a.npy"}], {"config__image__noise": PER_PIXEL}, "add a column 'weight' or 'variance'"),
+        (
+            [{"id": 1, "image": "a.npy"}],
+            {"config__image__noise": PER_PIXEL},
+            "add a column 'weight', 'variance' or 'rms'",
+        ),
         (
             [{"id": 1, "image": "a.npy"}],
             {"config__psf": {"type": "PerExposure", "fwhm": 0.9, "pixel_scale": 0.3}},

@@ -17,7 +17,8 @@ from lanewise.manifest.document import Document, Path
 # Keys of a position by its type.
 _OF_POSITION = {"Uniform": ("x_min", "x_max", "y_min", "y_max"), "Normal": ("sigma", "x_mean", "y_mean")}
 # Keys of a point-spread function by its type, and of the other types.
-_OF_PSF = {"Image": ("file", "pixel_scale", "pixel"), "PerExposure": ("fwhm", "pixel_scale", "pixel")}
+_OF_PSF = {"Image": ("file", "pixel_scale", "pixel"), "PerExposure": ("fwhm", "pixel_scale", "pixel", "tiles")}
+_PLACES_OF_TILES = ("first_x", "first_y", "step_x", "step_y")
 _ANALYTIC = ("sigma", "beta", "ellipticity")
 # Keys of the published config that name files; here the manifest does.
 _ELSEWHERE = {
@@ -111,6 +112,9 @@ def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for key in psf:
         if key != "type" and key not in _OF_PSF.get(kind, _ANALYTIC):
             yield ("psf", key), f"type: {kind} has no {key}; remove it or change the type"
+    given = [key for key in _PLACES_OF_TILES if key in psf.get("tiles", {})]
+    if given and (lacking := [key for key in _PLACES_OF_TILES if key not in given]):
+        yield ("psf", "tiles"), f"has {', '.join(given)}, but not {', '.join(lacking)}; give all of them or none"
     if "ellipticity" in psf and kind not in _OF_PSF:
         size = (psf["ellipticity"]["e1"] ** 2 + psf["ellipticity"]["e2"] ** 2) ** 0.5
         if size >= 1:

@@ -56,6 +56,11 @@ class ShearConfig:
         galaxy = population_config.one_galaxy(self.galaxy, self.population)
         return replace(self, galaxy=galaxy, population=None)
 
+    def on_stamp(self, shape: tuple[int, ...]) -> ShearConfig:
+        """The same scene on a stamp of (ny, nx) pixels; x and y are counted as before."""
+        same = shape == (self.image.size_y, self.image.size_x)
+        return self if same else replace(self, image=self.image.resized(shape))
+
     @property
     def simulated_galaxy(self) -> Galaxy:
         """What images are drawn of; the model's own galaxy unless the config says otherwise."""

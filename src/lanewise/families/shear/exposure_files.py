@@ -1,14 +1,13 @@
-"""The exposures of one object, read from the files that a table names, on stamps of one size."""
+"""The exposures of one object, read from the files that a table names, on stamps of the object's size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lanewise.errors import DataError
-from lanewise.families.shear import psf_image, stamp_files
+from lanewise.families.shear import exposure_psf, row_planes
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.exposure_table import JACOBIAN, Exposures, Row
 from lanewise.families.shear.fits_images import SCALE_TOLERANCE
@@ -18,7 +17,7 @@ from lanewise.families.shear.stamp_files import Stamps
 from lanewise.manifest.problem import Observation
 
 # Planes with the pixels of the image.
-_LAYERS = ("image", "weight", "variance", "mask", "background")
+_LAYERS = ("image", "weight", "variance", "rms", "mask", "background")
 # A pixel's size may differ from the config's by this fraction: the renderer's grid is chosen for the latter.
 _SCALE_RANGE = 0.25
 
@@ -34,6 +33,9 @@ def observe(config: ShearConfig, exposures: Exposures, truth: Mapping[str, float
             every exposure is masked, or a value is not as it must be; it names table, row, file and column.
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
+    if config.image.sizes:
+        size = max(_size_of(config.image.sizes, row, f"{exposures.table}, row {row.number}") for row in exposures.rows)
+        config = config.on_stamp((size, size))
     seen = [_exposure(config, row, f"{exposures.table}, row {row.number}") for row in exposures.rows]
     kept = [one for one in seen if np.any(one.get("weight", np.ones(1)) > 0)]
     if not kept:
@@ -45,13 +47,14 @@ def observe(config: ShearConfig, exposures: Exposures, truth: Mapping[str, float
         # Smaller images are filled up with zeros above and to the right of them; their centres are told apart.
         shape = np.max([one.shape for one in psfs], axis=0)
         data["psf"] = np.stack([_cut(one, [0, 0], tuple(shape)) for one in psfs])
-    return Observation((data,), truth, ragged=tuple(data), sizes=(len(kept),))
+    shape = data["image"].shape[1:] if config.image.sizes else ()
+    return Observation((data,), truth, ragged=tuple(data), sizes=(len(kept),), shape=shape)
 
 
 def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray]:
     if isinstance(config.psf, PsfImages) and "psf" not in row.planes:
         raise DataError(f"{where}, column psf: is missing; with psf: {{type: PerExposure}} every exposure has its own")
-    read = {role: _layer(row, role, where) for role in _LAYERS if role in row.planes}
+    read = {role: row_planes.layer(row, role, where) for role in _LAYERS if role in row.planes}
     image, stamp = read["image"].values[0], config.image
     for role, one in read.items():
         if one.values[0].shape != image.shape:
@@ -65,6 +68,10 @@ def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray
         values["mask"] = values["mask"].astype(np.int64) & int(row.numbers["mask_bits"])
     values["image"] = values["image"].astype(np.float64) - values.pop("background", 0.0)
     paths = {role: f"{where}, column {role}: {one.file.path}" for role, one in row.planes.items()}
+    if "rms" in values:
+        rms = values.pop("rms").astype(np.float64)
+        # What is not positive stays so, and is told.
+        values["variance"], paths["variance"] = rms * np.abs(rms), paths["rms"]
     windows = [
         _window(n, size, at if {"x", "ra"} & set(row.numbers) else None)
         for n, size, at in zip(image.shape, (stamp.size_y, stamp.size_x), (y, x), strict=True)
@@ -79,26 +86,23 @@ def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray
         "offset": np.array([x - origin[1] - stamp.size_x / 2, y - origin[0] - stamp.size_y / 2]),
         "flux_factor": np.array(row.numbers.get("flux_factor", 1.0)),
     }
-    return found | (_psf(row, where) if "psf" in row.planes else {})
+    if not isinstance(config.psf, PsfImages):
+        return found
+    whole = any(n > size for n, size in zip(image.shape, (stamp.size_y, stamp.size_x), strict=True))
+    return found | exposure_psf.read(config.psf, row, where, (x, y), image.shape if whole else None)
 
 
-def _layer(row: Row, role: str, where: str) -> Stamps:
-    """The plane of a role with its one image that belongs to the row, shape (1, ny, nx)."""
-    plane = row.planes[role]
-    try:
-        found = stamp_files.plane(plane.file, plane.name)
-    except DataError as error:
-        raise DataError(f"{where}, column {role}: {error}") from None
-    n = len(found.values)
-    # Point-spread functions have an order of their own if there is one for each tile of the sky, not for each stamp.
-    column = "psf_index" if role == "psf" and "psf_index" in row.numbers else "index"
-    at = int(row.numbers[column]) if column in row.numbers and n > 1 else 0
-    if n > 1 and column not in row.numbers:
-        needed = "psf_index (or index)" if role == "psf" else column
-        raise DataError(f"{where}, column {role}: {plane.file.path}: has {n} images; give one in the column {needed}")
-    if not 0 <= at < n:
-        raise DataError(f"{where}, column {column}: {plane.file.path}: has {n} images, expected 0 to {n - 1}, got {at}")
-    return Stamps(found.values[at : at + 1], None, found.sky)
+def _size_of(sizes: Sequence[int], row: Row, where: str) -> int:
+    """The smallest size that holds the column stamp_size, or without it the whole image [pixel]."""
+    if "stamp_size" in row.numbers:
+        asked, what = row.numbers["stamp_size"], f"{where}, column stamp_size: got {row.numbers['stamp_size']:g}"
+    else:
+        _, ny, nx = row_planes.plane(row, "image", where).values.shape
+        asked = max(ny, nx)
+        what = f"{where}, column image: {row.planes['image'].file.path}: {nx} × {ny} pixels"
+    if found := [size for size in sizes if size >= asked]:
+        return min(found)
+    raise DataError(f"{what}; the largest of image.sizes is {max(sizes)}; add a larger one, or give stamp_size")
 
 
 def _place(row: Row, image: Stamps, where: str) -> tuple[float, float]:
@@ -164,7 +168,7 @@ def _noise(
     left_out = ~inside | np.isnan(cut["image"])
     mask = left_out | (cut["mask"] != 0) if "mask" in cut else left_out
     if not {"weight", "variance"} & set(cut) and stamp.noise.sigma is None:
-        message = "has neither weight nor variance, and the config's noise has no sigma; give one of them"
+        message = "has no weight, variance or rms, and the config's noise has no sigma; give one of them"
         raise DataError(f"{paths['image'].partition(', column')[0]}: {message}")
     weight = inverse_variance({**cut, "mask": mask}, paths, stamp.noise.sigma)
     return {"image": np.where(weight > 0, cut["image"], 0.0), "weight": weight}
@@ -180,14 +184,3 @@ def _cut(array: np.ndarray, origin: list[int], size: tuple[int, ...]) -> np.ndar
         target.append(slice(low - first, max(low, high) - first))
     found[tuple(target)] = array[tuple(source)]
     return found
-
-
-def _psf(row: Row, where: str) -> dict[str, Any]:
-    layer = _layer(row, "psf", where)
-    try:
-        image = psf_image.normalized(layer.values[0], row.planes["psf"].file.path)
-    except DataError as error:
-        raise DataError(f"{where}, column psf: {error}") from None
-    ny, nx = image.shape
-    centre = row.numbers.get("psf_x", nx / 2), row.numbers.get("psf_y", ny / 2)
-    return {"psf": image, "psf_centre": np.array(centre)}

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Columns that name an image of a file, and columns of numbers that an exposure may have.
-PLANES = ("image", "weight", "variance", "mask", "background", "psf")
+PLANES = ("image", "weight", "variance", "rms", "mask", "background", "psf", "psf_places")
 JACOBIAN = ("dudx", "dudy", "dvdx", "dvdy")
-_NUMBERS = (*JACOBIAN, "x", "y", "ra", "dec", "psf_x", "psf_y", "psf_index", "flux_factor", "index", "mask_bits")
+_NUMBERS = (
+    *JACOBIAN,
+    *("x", "y", "ra", "dec", "psf_x", "psf_y", "psf_index", "tile_x", "tile_y"),
+    *("flux_factor", "index", "mask_bits", "stamp_size"),
+)
 # Columns that an exposure has together or not at all.
-_TOGETHER = (JACOBIAN, ("x", "y"), ("ra", "dec"), ("psf_x", "psf_y"))
+_TOGETHER = (JACOBIAN, ("x", "y"), ("ra", "dec"), ("psf_x", "psf_y"), ("tile_x", "tile_y"))
 COLUMNS = ("id", *PLANES, *_NUMBERS)
 
 

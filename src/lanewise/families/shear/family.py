@@ -133,7 +133,9 @@ def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:
 
 
 def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
-    """Simulated images need noise of a known width, and one point-spread function."""
+    """Simulated images need noise of a known width, one point-spread function and one size."""
+    if config.image.sizes:
+        yield ("config", "image", "sizes"), "for images from files (observations.table); simulated ones have one size"
     if isinstance(config.simulated_psf, PsfImages):
         message = "PerExposure is for images from files (observations.table); simulated ones need another type"
         yield ("config", "psf", "type"), message
@@ -285,7 +287,12 @@ def judge(problem: Problem, fits: Sequence[tuple[Result, Data]], criteria: Conve
 
 
 LANES: Lanes[ShearConfig, Result] = Lanes(
-    inference=inference, observe=observe, problem=problem, membership=membership, judge=judge
+    inference=inference,
+    observe=observe,
+    problem=problem,
+    membership=membership,
+    judge=judge,
+    shaped=ShearConfig.on_stamp,
 )
 FAMILY: Family[ShearConfig, Result, Record] = Family(
     kind="shear",

@@ -166,6 +166,8 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
         return
     if isinstance(config.psf, PsfImages):
         yield ("config", "psf", "type"), "PerExposure needs a table of exposures; see observations.table"
+    if config.image.sizes:
+        yield ("config", "image", "sizes"), "stamps of several sizes need a table of exposures; see observations.table"
     yield from _centre_misfits(extent, config)
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
@@ -189,14 +191,24 @@ def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[
         message = "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated"
         yield ("config", "image", "noise", "type"), message
     own, per_pixel = isinstance(config.psf, PsfImages), noise.type == "PerPixel"
+    if "stamp_size" in columns and not config.image.sizes:
+        yield place, "the column 'stamp_size' needs image.sizes in the config, e.g. sizes: auto"
     if own and "psf" not in columns:
         yield place, "the config's psf.type is PerExposure; add the column 'psf' to the table"
     if not own and "psf" in columns:
         yield place, "the column 'psf' needs psf: {type: PerExposure} in the config"
-    if not per_pixel and (given := sorted({"weight", "variance", "mask"} & columns)):
+    by_place = (isinstance(config.psf, PsfImages) and config.psf.tiles) or "psf_places" in columns
+    if "tile_x" in columns and not by_place:
+        yield place, "the columns 'tile_x' and 'tile_y' need psf.tiles in the config, or a column 'psf_places'"
+    if "psf_places" in columns and not own:
+        yield place, "the column 'psf_places' needs psf: {type: PerExposure} in the config"
+    if {"rms", "variance"} <= columns:
+        yield place, "the columns 'rms' and 'variance' say the same; give one of them"
+    if not per_pixel and (given := sorted({"weight", "variance", "rms", "mask"} & columns)):
         yield place, f"the column '{given[0]}' needs image.noise: {{type: PerPixel}} in the config"
-    if per_pixel and not {"weight", "variance"} & columns and not noise.sigma:
-        yield place, "the config's noise is PerPixel without sigma; add a column 'weight' or 'variance', or sigma there"
+    if per_pixel and not {"weight", "variance", "rms"} & columns and not noise.sigma:
+        message = "add a column 'weight', 'variance' or 'rms', or sigma there"
+        yield place, f"the config's noise is PerPixel without sigma; {message}"
 
 
 def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, str]]:

@@ -14,6 +14,8 @@ from lanewise.storage.inputs import Input
 
 # `noise.correlation` of HST images of COSMOS, which GalSim ships.
 COSMOS = "COSMOS"
+# `image.sizes: auto` [pixel]: three in two factors of two, so that a stamp has at most 2.25 times the pixels asked for.
+SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # The shape parameter of a profile, besides its size.
 SHAPES = {"Sersic": "n", "Moffat": "beta"}
 # Domains of the parameters, in which a galaxy is drawn to 1e-9. Sersic profiles with n < ½ oscillate in Fourier space;
@@ -96,6 +98,9 @@ class Image:
         size_x, size_y: size of the stamp [pixel].
         padding: size of the renderer's grid in stamps; None chooses it by the predicted error.
         accuracy: what may go wrong by the choice of the grid: `answer` or `strict`, see `model.render`.
+        sizes: edges of the square stamps that objects of a table may have [pixel], ascending; empty: all objects have
+            size_x by size_y.
+        origin: x and y of the middle of the stamp [pixel]; None: half its size.
     """
 
     pixel_scale: float
@@ -105,16 +110,25 @@ class Image:
     n_objects: int = 1
     padding: int | None = None
     accuracy: str = "answer"
+    sizes: tuple[int, ...] = ()
+    origin: tuple[float, float] | None = None
 
     @property
     def middle(self) -> dict[str, float]:
         """x and y of its middle [pixel from the lower left corner]."""
-        return {"x": self.size_x / 2, "y": self.size_y / 2}
+        x, y = self.origin or (self.size_x / 2, self.size_y / 2)
+        return {"x": x, "y": y}
+
+    def resized(self, shape: tuple[int, ...]) -> Image:
+        """A stamp of (ny, nx) pixels whose middle has the same x and y."""
+        ny, nx = shape
+        return replace(self, size_x=nx, size_y=ny, origin=(self.middle["x"], self.middle["y"]))
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return {**asdict(self), "noise": self.noise.content, "renderer": "fourier"}
+        found = {**asdict(self), "noise": self.noise.content, "renderer": "fourier"}
+        return {name: value for name, value in found.items() if name not in ("sizes", "origin") or value}
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,21 @@ class PsfImage:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Where the tiles of a plane of point-spread functions belong.
+
+    Attributes:
+        size: edge of a tile [pixel of the plane].
+        first, step: x and y of the place of the first tile, and from one tile to the next [pixel of the field]; None:
+            the tiles cover the field evenly.
+    """
+
+    size: int
+    first: tuple[float, float] | None = None
+    step: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class PsfImages:
     """A point-spread function of its own for each exposure, as an image that `observations.table` names.
 
@@ -185,12 +214,14 @@ class PsfImages:
         fwhm: typical full width at half maximum [arcsec], for the choice of the grid and the start of the fit.
         pixel_scale: size of a pixel of these images, where a pixel of the stamp has image.pixel_scale [arcsec].
         pixel: `included` if they include the pixel of the stamp, else `apart`.
+        tiles: of planes that hold many of them; None: a plane is one image.
     """
 
     fwhm: float
     pixel_scale: float
     pixel: str = "apart"
     type: str = "PerExposure"
+    tiles: Tiles | None = None
 
     @property
     def includes_pixel(self) -> bool:
@@ -210,7 +241,7 @@ class PsfImages:
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 AnyPsf = Psf | PsfImage | PsfImages
@@ -269,6 +300,8 @@ class Galaxy:
 def image(value: Mapping[str, Any]) -> Image:
     """The stamp from the section `image` of a config, which the schema has checked."""
     used = {key: part for key, part in value.items() if key not in {"fft_size", "renderer"}}
+    if "sizes" in used:
+        used["sizes"] = SIZES if used["sizes"] == "auto" else sorted(set(used["sizes"]))
     return typed.build(Image, {**used, "noise": noise(value["noise"])})
 
 
@@ -292,11 +325,19 @@ def _file(value: str | Mapping[str, Any]) -> tuple[Input, str]:
 def psf(value: Mapping[str, Any]) -> AnyPsf:
     """The point-spread function from the section `psf` of a config, which is checked."""
     if value.get("type") == "PerExposure":
-        return typed.build(PsfImages, value)
+        return typed.build(PsfImages, {**value, "tiles": _tiles(value["tiles"])} if "tiles" in value else value)
     if value.get("type") == "Image":
         return PsfImage(*_file(value["file"]), float(value["pixel_scale"]), value.get("pixel", "apart"))
     shape = {key: value["ellipticity"][key] for key in ("e1", "e2")} if "ellipticity" in value else {}
     return typed.build(Psf, {**{key: part for key, part in value.items() if key != "ellipticity"}, **shape})
+
+
+def _tiles(value: Mapping[str, Any]) -> Tiles:
+    first, step = (
+        (float(value[f"{what}_x"]), float(value[f"{what}_y"])) if f"{what}_x" in value else None
+        for what in ("first", "step")
+    )
+    return Tiles(int(value["size"]), first, step)
 
 
 def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:

@@ -29,7 +29,7 @@ class Finder:
     def __init__(self, config: ShearConfig) -> None:
         sigma = brightness.gaussian_sigma(config.psf, config.galaxy) / config.image.pixel_scale
         self._axes = tuple(
-            _Axis(cast("Prior", config.parameters[axis]).shifted(-n / 2), n, sigma)
+            _Axis(cast("Prior", config.parameters[axis]).shifted(-config.image.middle[axis]), n, sigma)
             for axis, n in (("x", config.image.size_x), ("y", config.image.size_y))
         )
 

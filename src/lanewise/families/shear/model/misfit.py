@@ -138,9 +138,8 @@ def _centres(config: ShearConfig, data: Data, place: np.ndarray) -> np.ndarray:
     places = place[None]
     if exposures.are_in(data):
         middle = np.array([*config.image.middle.values()])
-        places = np.stack(
-            [middle + one.offset + one.frame @ (place - middle) for one, _ in exposures.each(config, data)]
-        )
+        half = np.array([config.image.size_x, config.image.size_y]) / 2
+        places = np.stack([half + one.offset + one.frame @ (place - middle) for one, _ in exposures.each(config, data)])
     pixel = config.image.size_x // 2 + 0.5, config.image.size_y // 2 + 0.5
     return np.stack([np.broadcast_to(pixel, places.shape), places])
 

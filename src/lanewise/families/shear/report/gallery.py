@@ -144,6 +144,7 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     means = {name: float(np.mean(draws)) for name, draws in result.posterior.items()}
     seen = observed.data
     if exposures.are_in(seen):
+        config = config.on_stamp(seen["image"].shape[1:])
         problem = ShearProblem(config)
         at = np.array([means[name] for name in problem.names])
         drawn = jax.jit(problem.image)(at, problem.seen(seen))
