@@ -207,7 +207,9 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
     of_model = {"model", "inference", "calibration", "outputs"}
-    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "convergence.sites", *of_model})
+    population = next(one for one in manifests if "population" in one["config"])
+    skipped = {"inputs", "sweep", "convergence.sites", *of_model}
+    idle = _idle("manifest", [manifests[0], calibration, population], "", skipped)
     idle += _idle("shear-config", manifests, "config", set())
     others = {"shear", "realizations", "acceptance"}
     counted = {"calibration": {"count": 100}}

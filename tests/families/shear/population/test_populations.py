@@ -14,9 +14,11 @@ import lanewise
 from conftest import SCENE, Write
 from lanewise.engine.results import Result
 from lanewise.errors import ManifestError
+from lanewise.families.shear import aggregate
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.population import galaxies, membership
 from lanewise.families.shear.statistics import selection, validity
+from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
@@ -242,6 +244,35 @@ def test_calibration_ranks_the_shear_that_the_galaxies_share(write: Write) -> No
 def test_a_calibration_whose_shears_lie_beyond_the_nodes_is_refused(write: Write) -> None:
     with pytest.raises(ManifestError, match=r"population.half_width: expected at least"):
         lanewise.load(write(kind="calibration", shear=..., config=changed(half_width=0.1)))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SCENE, "acceptance.estimator: only populations have a score of the shear"),
+        (changed(free={"ellipticity_sigma": LOG_NORMAL}), "acceptance.estimator: the score is that of the known"),
+    ],
+)
+def test_a_score_that_does_not_exist_is_no_estimator(config: dict[str, Any], message: str, write: Write) -> None:
+    with pytest.raises(ManifestError, match=message):
+        lanewise.load(write(config=config, acceptance={"estimator": "score"}))
+
+
+def test_the_score_is_judged_if_the_manifest_says_so(campaign: lanewise.Campaign, paired: dict[str, Result]) -> None:
+    """The same results; nothing is computed again."""
+    manifest = replace(campaign.record.manifest, acceptance=Acceptance(estimator="score", max_abs_m=1.0))
+    results = aggregate.evaluated(replace(campaign.record, manifest=manifest), campaign.summary)
+    scores = {run_id: one.groups["population"]["expansion"][0] for run_id, one in paired.items()}
+    pairs = [
+        (value - scores[run_id.replace("g1_+", "g1_-")]) / 0.04 for run_id, value in scores.items() if "g1_+" in run_id
+    ]
+    assert results.g1 is not None
+    assert results.g1.pairs is not None
+    assert results.g1.pairs.m.value == pytest.approx(np.mean(pairs) - 1, abs=1e-9)
+    row = campaign.summary.set_index("run_id").loc["g1_+0.0200_g2_+0.0000_s42"]
+    # Twelve galaxies: as `g1_jackknife`.
+    assert row["g1_expansion_jackknife"] == pytest.approx(row["g1_expansion_std"], rel=0.6)
+    assert row["g1_expansion_std"] == pytest.approx(row["g1_lik_std"], rel=0.2)
 
 
 class _Killed(BaseException):

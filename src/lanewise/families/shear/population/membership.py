@@ -123,12 +123,16 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
     total = np.nansum(values, axis=0)
     found = ensemble.posterior(total, nodes, log_prior(config))
     half = np.nansum(members.record["half"][usable, 0].astype(np.float64), axis=0)
-    change = nodes.at((_powers(nodes)[:, 1:] @ half).reshape(nodes.shape), found.grid)
+    halved = (_powers(nodes)[:, 1:] @ half).reshape(nodes.shape)
     draws, inferred = found.draws(_DRAWS), [name for name in COMPONENTS if config.fixed.get(name) is None]
+    blocks, expansion = ensemble.blocks(values), ensemble.expansion(total, nodes)
     summary = {
-        "without_block": ensemble.jackknife(found, nodes, ensemble.blocks(values)),
-        "from_half": found.mean(change),
-        "expansion": ensemble.expansion(total, nodes),
+        "without_block": ensemble.jackknife(found, nodes, blocks),
+        "from_half": found.mean(nodes.at(halved, found.grid)),
+        "expansion": expansion.value,
+        "expansion_std": expansion.std,
+        "expansion_without_block": ensemble.expansion(total - blocks, nodes).value,
+        "expansion_from_half": ensemble.expansion(total + halved, nodes).value,
         "smallest_size": np.nanmin(members.record["size"], keepdims=True).ravel(),
         "n_usable": np.array([int(usable.sum())]),
         "n_selected": np.array([n]),
