@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from lanewise.families.shear.ellipticity_table import Table
 from lanewise.families.shear.population import ellipticity, ensemble, membership, weights
 from lanewise.families.shear.population.nodes import Axis, Nodes
 from lanewise.families.shear.population_config import Population
@@ -46,6 +47,15 @@ def test_the_polynomial_is_the_likelihood_between_the_nodes(kind: str) -> None:
     for g in ((0.05, -0.04), (0.0, 0.02), (-0.055, 0.05)):
         (found,) = NODES.at(value, [np.array([one]) for one in g]).ravel()
         assert found == pytest.approx(float(direct(population, latents, log_weights, jnp.array(g))), abs=1e-4)
+
+
+def test_a_table_of_a_distribution_leaves_the_same_likelihood() -> None:
+    known, latents, log_weights = galaxy("BernsteinArmstrong")
+    e = np.linspace(0.02, 0.98, 33)
+    table = Table(tuple(e), tuple(e * np.exp(-(e**2) / (2 * 0.2**2)) * (1 - e**2) ** 2))
+    by_table = replace(known, ellipticity="Table", sigma=table.width, table=table)
+    found, expected = (reduced(one, NODES, NAMES, latents, log_weights)["ln_l"] for one in (by_table, known))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_derivatives_at_zero_shear_are_those_of_the_likelihood() -> None:

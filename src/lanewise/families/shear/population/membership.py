@@ -85,7 +85,8 @@ def reduced(
         values = latents[:, names.index(name)]
         interim += prior.distribution().log_prob(values) - distribution.distribution().log_prob(values)
     shears = jnp.asarray(nodes.points, e.dtype)
-    ratio = ellipticity.log_density(e[:, None], shears, population.ellipticity, population.sigma) - interim[:, None]
+    intrinsic = population.ellipticity, population.sigma, population.table
+    ratio = ellipticity.log_density(e[:, None], shears, *intrinsic) - interim[:, None]
     value, n = weights.log_likelihood(ratio, smoothed), len(smoothed)
     halves = [weights.log_likelihood(ratio[part], smoothed[part]) for part in (slice(n // 2), slice(n // 2, n))]
     found = {
