@@ -101,6 +101,7 @@ _PROFILE = {"flux": 1.0, "half_light_radius": 0.5, "shear": _SHEARS}
 _CORRELATED = {"type": "Correlated", "sigma": 1e-3, "correlation": "COSMOS"}
 _NARROW = {"type": "LogNormal", "mean": 0.1, "sigma": 0.1}
 _WIDE = {**_NARROW, "sigma": 0.9}
+_TABLE = {"e": [0.02, 0.1, 0.2, 0.3], "density": [1.0, 2.0, 1.0, 0.05]}
 _SCENES: tuple[dict[str, Any], ...] = (
     {},
     {"psf": {"type": "Moffat", "sigma": 0.5}, "gal": {"type": "Sersic", "n": 1.0, **_PROFILE}},
@@ -133,6 +134,10 @@ _SCENES: tuple[dict[str, Any], ...] = (
         },
         "inference": {"method": "importance"},
     },
+    {
+        "population": {"galaxies": 9, "ellipticity": {"type": "Table", **_TABLE}},
+        "inference": {"method": "importance"},
+    },
     {"image": {**SCENE["image"], "noise": _CORRELATED}},
     {"simulation": {"noise": _CORRELATED}},
 )
@@ -147,6 +152,8 @@ _VALUES: dict[str, list[Any]] = {
     "shear.ring": [],
     "config.simulation.given": [[]],
     "config.population.half_width": [0.1],
+    "config.population.ellipticity.e": [[0.03, 0.1, 0.2, 0.3]],
+    "config.population.ellipticity.density": [[1.0, 2.0, 1.0, 0.04]],
     # Each type has keys of its own.
     "config.gal.position.type": [],
     "config.simulation.gal.position.type": [],
@@ -207,7 +214,9 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
     of_model = {"model", "inference", "calibration", "outputs"}
-    idle = _idle("manifest", [manifests[0], calibration], "", {"inputs", "sweep", "convergence.sites", *of_model})
+    population = next(one for one in manifests if "population" in one["config"])
+    skipped = {"inputs", "sweep", "convergence.sites", *of_model}
+    idle = _idle("manifest", [manifests[0], calibration, population], "", skipped)
     idle += _idle("shear-config", manifests, "config", set())
     others = {"shear", "realizations", "acceptance"}
     counted = {"calibration": {"count": 100}}

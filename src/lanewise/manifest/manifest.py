@@ -100,6 +100,7 @@ class Convergence:
 class Acceptance:
     """Acceptance criteria of the verdict; see `families.shear.statistics.criteria`."""
 
+    estimator: str = "posterior"
     level: str | None = None
     requirement: str | None = None
     max_abs_m: float | None = None

@@ -131,7 +131,11 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     absent = missing(record, summary)
     data = {
         bias.component: estimates(
-            summary, bias.component, priors[bias.component] or table.unlike(record).get(bias.component), absent
+            summary,
+            bias.component,
+            priors[bias.component] or table.unlike(record).get(bias.component),
+            absent,
+            results.acceptance.estimator,
         )
         for bias in results.components
     }

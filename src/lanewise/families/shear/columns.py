@@ -13,10 +13,12 @@ SUMMARY_COLUMNS = (
 )
 # Of populations only: galaxies, those that pass the cut (all without one), those that have failed or have doubtful
 # weights, the smallest effective number of draws of one of them, the errors by a jackknife over galaxies, and the
-# estimates by expansion at zero shear.
+# estimates by the score at zero shear: value, width by the information, value from half of the draws, and error by the
+# jackknife.
 POPULATION_COLUMNS = (
     *("galaxies", "galaxies_selected", "galaxies_failed", "size_min", "g1_jackknife", "g2_jackknife"),
-    *("g1_expansion", "g2_expansion"),
+    *("g1_expansion", "g1_expansion_std", "g1_expansion_half", "g1_expansion_jackknife"),
+    *("g2_expansion", "g2_expansion_std", "g2_expansion_half", "g2_expansion_jackknife"),
 )
 # Of populations with free parameters only: g from the likelihood for the known values, and mean and standard deviation
 # of each parameter.

@@ -83,7 +83,7 @@ def parse_extent(value: Mapping[str, Any]) -> Shears | Observations:
 def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
     config, extent = shear_config.of(manifest), manifest.extent
-    found = list(precision(config))
+    found = [*precision(config), *_estimator(manifest, config)]
     if config.population is not None and isinstance(extent, Observations):
         message = "a population is simulated here, its images cannot come from files; remove one of the two"
         return [(("config", population_config.KEY), message)]
@@ -115,6 +115,17 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
             message = f"the config fixes gal.shear.{name} at {fixed:g}, the truths are {shown}; give {name} a prior"
             found.append((place, message))
     return found
+
+
+def _estimator(manifest: Manifest, config: ShearConfig) -> Iterator[tuple[Path, str]]:
+    """The score is that of populations whose distributions are known."""
+    if manifest.acceptance.estimator == "posterior":
+        return
+    if config.population is None:
+        yield ("acceptance", "estimator"), "only populations have a score of the shear; remove it"
+    elif config.population.free:
+        message = "the score is that of the known distributions, and population.free infers them; remove one of the two"
+        yield ("acceptance", "estimator"), message
 
 
 def _ring(config: ShearConfig, extent: Shears) -> Iterator[tuple[Path, str]]:

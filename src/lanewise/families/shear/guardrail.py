@@ -89,7 +89,8 @@ def small_form(source: str, overrides: Sequence[str], *, max_abs_m: float | None
         raise UsageError(f"{source}: every shear is 0, which tells nothing of m; add another one")
     count = _first_count(manifest, bound, points)
     small = replace(shears, points=points, paired=True)
-    acceptance = {"max_abs_m": bound, "max_excluded_frac": manifest.acceptance.max_excluded_frac}
+    asked = manifest.acceptance
+    acceptance = {"max_abs_m": bound, "max_excluded_frac": asked.max_excluded_frac, "estimator": asked.estimator}
     changes = {
         "shear": small.content,
         "realizations": {"count": count, "base_seed": manifest.realizations.base_seed},

@@ -29,10 +29,16 @@ def of_population(result: Result) -> dict[str, Any]:
     found = result.groups[GROUP]
     row["galaxies_selected"] = int(found["n_selected"][0])
     row["size_min"] = float(found["smallest_size"][0])
-    errors = ensemble.jackknife_error(found["without_block"])
+    columns = {"jackknife": ensemble.jackknife_error(found["without_block"]), "expansion": found["expansion"]}
+    if "expansion_std" in found:
+        columns |= {
+            "expansion_std": found["expansion_std"],
+            "expansion_half": found["expansion_from_half"],
+            "expansion_jackknife": ensemble.jackknife_error(found["expansion_without_block"]),
+        }
     for at, name in enumerate(COMPONENTS):
         if name in result.posterior:
-            row[f"{name}_jackknife"], row[f"{name}_expansion"] = float(errors[at]), float(found["expansion"][at])
+            row |= {f"{name}_{column}": float(values[at]) for column, values in columns.items()}
             if "known_mean" in found:
                 row[f"{name}_known_mean"], row[f"{name}_known_std"] = (
                     float(found[what][at]) for what in ("known_mean", "known_std")

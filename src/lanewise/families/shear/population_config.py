@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from lanewise.families.shear.ellipticity_table import Table
 from lanewise.families.shear.priors import Parameter, Prior, parameter
 from lanewise.families.shear.scene import Galaxy
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
+from lanewise.statistics.numbers import percent
 
 KEY = "population"
 # Quantities that may have a LogNormal distribution in the population other than the prior in `gal`.
@@ -25,6 +28,8 @@ SHAPE = ("g1", "g2", "e1", "e2")
 # Least width of an interim prior over that of the distribution of the ellipticity: under a narrower one, weights have
 # no finite variance.
 INTERIM_MIN = 1.2
+# Largest share of the galaxies in the tail of a table of ellipticities.
+BEYOND_MAX = 0.05
 # Largest share of the range of nodes that a true shear may take: a posterior needs room beside it.
 _RANGE = 0.95
 
@@ -48,8 +53,8 @@ class Population:
 
     Attributes:
         galaxies: number of galaxies in a realization.
-        ellipticity: distribution of the intrinsic ellipticity: `Gaussian`, `Rayleigh` or `BernsteinArmstrong`.
-        sigma: its width per component [g-convention].
+        ellipticity: distribution of the intrinsic ellipticity: `Gaussian`, `Rayleigh`, `BernsteinArmstrong` or `Table`.
+        sigma: its width per component [g-convention]; of a table, its root mean square.
         interim: width per component of the Gaussian prior on each galaxy's sheared ellipticity.
         half_width: the likelihood is kept for shears between ± this, per component [reduced shear].
         keep: `nodes`, or `draws` for the draws of every galaxy beside them.
@@ -57,6 +62,7 @@ class Population:
         selection: the cut that they had to pass; None: all are there.
         distributions: LogNormals of the population by quantity; others have the prior in `gal`.
         free: LogNormal priors of parameters that are inferred with the shear, by keys of `HYPER`.
+        table: of the ellipticity, if that is a `Table`.
     """
 
     galaxies: int
@@ -69,6 +75,7 @@ class Population:
     selection: Selection | None = None
     distributions: tuple[tuple[str, Prior], ...] = ()
     free: tuple[tuple[str, Prior], ...] = ()
+    table: Table | None = None
 
     @property
     def keeps_draws(self) -> bool:
@@ -87,6 +94,10 @@ class Population:
         for name, priors in (("distributions", self.distributions), ("free", self.free)):
             if priors:
                 found[name] = {one: prior.content for one, prior in priors}
+        if self.table is not None:
+            # Lists, as files have them. The width follows from the table, and its last bits from the machine.
+            found["table"] = {"e": [*self.table.e], "density": [*self.table.density]}
+            del found["sigma"]
         return found
 
 
@@ -97,12 +108,19 @@ def parse(config: Mapping[str, Any]) -> Population | None:
     value = dict(config[KEY])
     shape = value.pop("ellipticity")
     cut = value.pop("selection", None)
-    more = {
+    more: dict[str, Any] = {
         "selection": typed.build(Selection, cut) if cut else None,
         "distributions": _priors({name: value.pop(name) for name in QUANTITIES if name in value}),
         "free": _priors(value.pop("free", {})),
     }
+    if shape["type"] == "Table":
+        table = _table(shape)
+        shape, more["table"] = {**shape, "sigma": table.width}, table
     return typed.build(Population, {**value, "ellipticity": shape["type"], "sigma": shape["sigma"]}, **more)
+
+
+def _table(shape: Mapping[str, Any]) -> Table:
+    return Table(*(tuple(map(float, shape[key])) for key in ("e", "density")))
 
 
 def _priors(values: Mapping[str, Any]) -> tuple[tuple[str, Prior], ...]:
@@ -130,9 +148,15 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     value = config.get(KEY)
     if value is None:
         return
-    sigma, interim = value["ellipticity"]["sigma"], value.get("interim", Population.interim)
+    shape, interim = value["ellipticity"], value.get("interim", Population.interim)
+    unsound = list(_unsound(shape)) if shape["type"] == "Table" else []
+    yield from unsound
+    if unsound:
+        return
+    sigma = _table(shape).width if shape["type"] == "Table" else shape["sigma"]
     if interim < INTERIM_MIN * sigma:
-        message = f"expected at least {INTERIM_MIN:g} times population.ellipticity.sigma ({sigma:g}), got {interim:g}"
+        message = f"expected at least {INTERIM_MIN:g} times the width of population.ellipticity ({sigma:g}), "
+        message += f"got {interim:g}"
         yield (KEY, "interim"), f"{message}: a narrow prior gives weights without a finite variance"
     yield from _distributions(value, config["gal"])
     if config["image"]["noise"].get("type") == "Correlated":
@@ -160,6 +184,26 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("inference", "importance_config", "samples"), f"expected at least 20 for a population, got {n_draws}"
 
 
+def _unsound(shape: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Why a table is none."""
+    e, n = shape["e"], len(shape["density"])
+    if n != len(e):
+        yield (
+            (KEY, "ellipticity", "density"),
+            f"expected as many numbers as population.ellipticity.e ({len(e)}), got {n}",
+        )
+    elif any(second <= first for first, second in itertools.pairwise(e)):
+        yield (KEY, "ellipticity", "e"), "expected sizes |e| in ascending order"
+    elif 2 * e[0] ** 2 > e[1] ** 2:
+        most = f"{math.sqrt(0.5) * e[1]:.3g}"
+        message = f"expected a first |e| of at most {most}, got {e[0]:g}: from there to 0 the density is extrapolated"
+        yield (KEY, "ellipticity", "e"), message
+    elif not (beyond := _table(shape).beyond) <= BEYOND_MAX:
+        message = f"expected at most {percent(BEYOND_MAX)} of the galaxies beyond the last |e|, where the density goes "
+        message += f"on as a Gaussian, got {percent(beyond, '.2g')}; tell the density further out"
+        yield (KEY, "ellipticity", "e"), message
+
+
 def _distributions(value: Mapping[str, Any], gal: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Distributions of the population need wider priors in `gal`; what is free needs a distribution."""
     free = value.get("free", {})
@@ -173,9 +217,11 @@ def _distributions(value: Mapping[str, Any], gal: Mapping[str, Any]) -> Iterator
             yield ("gal", name, "sigma"), f"{message}, got {interim['sigma']:g}"
     for name, prior in free.items():
         quantity, _ = HYPER[name]
-        if quantity not in value:
+        if name == "ellipticity_sigma" and value["ellipticity"]["type"] == "Table":
+            yield (KEY, "free", name), "a Table has no sigma; remove it, or choose another population.ellipticity.type"
+        elif quantity not in value:
             yield (KEY, "free", name), f"expected its known value, too: give population.{quantity} a distribution"
-        if name == "ellipticity_sigma":
+        elif name == "ellipticity_sigma":
             largest, interim = prior["mean"] * math.exp(prior["sigma"]), value.get("interim", Population.interim)
             if interim < 1.2 * largest:
                 message = f"expected population.interim of at least 1.2 times its likely values ({1.2 * largest:.3g})"

@@ -61,3 +61,20 @@ def test_a_galaxy_without_a_value_is_left_out_of_its_block() -> None:
     found = ensemble.blocks(values)
     assert found.shape == (50, 1, 1)
     assert found[10, 0, 0] == 10 + 110
+
+
+def test_score_of_a_gaussian_likelihood_is_its_mean_and_its_information_the_inverse_covariance() -> None:
+    covariance = 1e-4 * np.array([[1.0, 0.3], [0.3, 0.5]])
+    totals = np.stack([gaussian(mean, covariance) for mean in ((0.01, -0.02), (-0.03, 0.0))])
+    found = ensemble.expansion(totals, BOTH)
+    np.testing.assert_allclose(found.value, [[0.01, -0.02], [-0.03, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(found.std, [[1e-2, 1e-2 * np.sqrt(0.5)]] * 2, rtol=1e-9)
+
+
+def test_score_has_no_width_without_a_maximum_and_no_value_where_the_shear_is_known() -> None:
+    rising = ensemble.expansion(-gaussian((0.01, 0.0), np.diag([1e-4, 1e-4])), BOTH)
+    assert np.isnan(rising.std).all()
+    nodes = Nodes((Axis(0.06), Axis(0.06, known=0.01)))
+    found = ensemble.expansion(gaussian((0.02, 0.0), np.diag([1e-4, 1e-4]), nodes), nodes)
+    np.testing.assert_allclose([found.value[0], found.std[0]], [0.02, 0.01], rtol=1e-9)
+    assert np.isnan([found.value[1], found.std[1]]).all()

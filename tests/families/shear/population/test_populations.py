@@ -14,9 +14,11 @@ import lanewise
 from conftest import SCENE, Write
 from lanewise.engine.results import Result
 from lanewise.errors import ManifestError
+from lanewise.families.shear import aggregate
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.population import galaxies, membership
 from lanewise.families.shear.statistics import selection, validity
+from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
@@ -45,6 +47,12 @@ LOG_NORMAL = {"type": "LogNormal", "mean": 0.1, "sigma": 0.2}
 
 def changed(**changes: Any) -> dict[str, Any]:
     return {**POPULATION, "population": {**POPULATION["population"], **changes}}
+
+
+def tabulated(**changes: Any) -> dict[str, Any]:
+    """The scene with a table of ellipticities, of width .17 per component."""
+    table = {"type": "Table", "e": [0.1, 0.2, 0.3, 0.5], "density": [1.0, 2.0, 1.0, 0.1], **changes}
+    return changed(ellipticity=table)
 
 
 def drawn(config: dict[str, Any], g1: float, name: str = "a") -> galaxies.Galaxies:
@@ -194,6 +202,19 @@ def test_a_population_without_a_usable_galaxy_has_failed() -> None:
         (changed(free={"flux_mean": LOG_NORMAL}), "give population.flux a distribution"),
         (changed(free={"ellipticity_sigma": {**LOG_NORMAL, "mean": 0.4}}), "expected population.interim of at least"),
         (changed(free={"ellipticity_sigma": LOG_NORMAL}, selection={"snr_min": 5.0}), "remove one of the two"),
+        (tabulated(density=[1.0] * 5), r"ellipticity.density: expected as many numbers as population.ellipticity.e"),
+        (tabulated(e=[0.1, 0.3, 0.2, 0.4]), "ellipticity.e: expected sizes .* in ascending order"),
+        (tabulated(e=[0.1, 0.12, 0.2, 0.4]), "ellipticity.e: expected a first .* of at most 0.0849, got 0.1"),
+        (tabulated(sigma=0.1), "ellipticity.sigma: a Table has a width of its own"),
+        (
+            changed(ellipticity={"type": "Gaussian", "sigma": 0.1, "e": [0.1] * 4}),
+            "ellipticity.e: the sizes of a Table",
+        ),
+        ({**tabulated(), "population": {**tabulated()["population"], "interim": 0.15}}, "1.2 times the width of"),
+        (
+            {**tabulated(), "population": {**tabulated()["population"], "free": {"ellipticity_sigma": LOG_NORMAL}}},
+            "free.ellipticity_sigma: a Table has no sigma",
+        ),
         (changed(half_width=0.02), "expected at least 0.0211 for shears of 0.02"),
     ],
 )
@@ -242,6 +263,35 @@ def test_calibration_ranks_the_shear_that_the_galaxies_share(write: Write) -> No
 def test_a_calibration_whose_shears_lie_beyond_the_nodes_is_refused(write: Write) -> None:
     with pytest.raises(ManifestError, match=r"population.half_width: expected at least"):
         lanewise.load(write(kind="calibration", shear=..., config=changed(half_width=0.1)))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SCENE, "acceptance.estimator: only populations have a score of the shear"),
+        (changed(free={"ellipticity_sigma": LOG_NORMAL}), "acceptance.estimator: the score is that of the known"),
+    ],
+)
+def test_a_score_that_does_not_exist_is_no_estimator(config: dict[str, Any], message: str, write: Write) -> None:
+    with pytest.raises(ManifestError, match=message):
+        lanewise.load(write(config=config, acceptance={"estimator": "score"}))
+
+
+def test_the_score_is_judged_if_the_manifest_says_so(campaign: lanewise.Campaign, paired: dict[str, Result]) -> None:
+    """The same results; nothing is computed again."""
+    manifest = replace(campaign.record.manifest, acceptance=Acceptance(estimator="score", max_abs_m=1.0))
+    results = aggregate.evaluated(replace(campaign.record, manifest=manifest), campaign.summary)
+    scores = {run_id: one.groups["population"]["expansion"][0] for run_id, one in paired.items()}
+    pairs = [
+        (value - scores[run_id.replace("g1_+", "g1_-")]) / 0.04 for run_id, value in scores.items() if "g1_+" in run_id
+    ]
+    assert results.g1 is not None
+    assert results.g1.pairs is not None
+    assert results.g1.pairs.m.value == pytest.approx(np.mean(pairs) - 1, abs=1e-9)
+    row = campaign.summary.set_index("run_id").loc["g1_+0.0200_g2_+0.0000_s42"]
+    # Twelve galaxies: as `g1_jackknife`.
+    assert row["g1_expansion_jackknife"] == pytest.approx(row["g1_expansion_std"], rel=0.6)
+    assert row["g1_expansion_std"] == pytest.approx(row["g1_lik_std"], rel=0.2)
 
 
 class _Killed(BaseException):
@@ -321,7 +371,27 @@ def test_the_identity_of_a_population_reads_back_from_a_file_as_it_is() -> None:
     assert json.loads(json.dumps(content)) == content
     assert content["free"] == {"flux_mean": LOG_NORMAL}
     plain = shear_config.parse(POPULATION).content["population"]
-    assert {"selection", "distributions", "free"}.isdisjoint(plain)
+    assert {"selection", "distributions", "free", "table"}.isdisjoint(plain)
+    content = shear_config.parse(tabulated()).content["population"]
+    assert json.loads(json.dumps(content)) == content
+    # The width follows from the table by a quadrature: its last bits are no identity.
+    assert "sigma" not in content
+
+
+@pytest.mark.long
+def test_a_population_by_a_table_is_simulated_and_inferred(write: Write) -> None:
+    """Nearly all have sizes from .06 to .14: a ring, which no closed form has."""
+    config = tabulated(e=[0.02, 0.06, 0.1, 0.14, 0.18], density=[0.01, 1.0, 2.5, 1.0, 0.01])
+    e = [complex(*(drawn(config, 0.0).truth(at)[name] for name in ("e1", "e2"))) for at in range(12)]
+    assert 0.04 < min(abs(one) for one in e) / 2 < max(abs(one) for one in e) / 2 < 0.17  # from distortions
+    path = write(config=config, shear={"grid": [0.02], "paired": True}, realizations__count=1)
+    campaign = lanewise.load(path)
+    campaign.run()
+    summary = campaign.summary
+    assert list(summary["status"]) == ["ok", "ok"]
+    # Twelve galaxies with shapes of .07 know their shear to .02.
+    assert (summary["g1_mean"] - summary["g1_true"]).abs().max() < 0.08
+    np.testing.assert_allclose(summary["g1_lik_std"], 0.07 / np.sqrt(12), rtol=0.4)
 
 
 def test_a_calibration_with_free_parameters_is_refused(write: Write) -> None:

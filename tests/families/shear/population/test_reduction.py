@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
-from lanewise.families.shear.population import ellipticity, membership, weights
+from lanewise.families.shear.ellipticity_table import Table
+from lanewise.families.shear.population import ellipticity, ensemble, membership, weights
 from lanewise.families.shear.population.nodes import Axis, Nodes
 from lanewise.families.shear.population_config import Population
 from lanewise.families.shear.priors import Prior
@@ -48,6 +49,15 @@ def test_the_polynomial_is_the_likelihood_between_the_nodes(kind: str) -> None:
         assert found == pytest.approx(float(direct(population, latents, log_weights, jnp.array(g))), abs=1e-4)
 
 
+def test_a_table_of_a_distribution_leaves_the_same_likelihood() -> None:
+    known, latents, log_weights = galaxy("BernsteinArmstrong")
+    e = np.linspace(0.02, 0.98, 33)
+    table = Table(tuple(e), tuple(e * np.exp(-(e**2) / (2 * 0.2**2)) * (1 - e**2) ** 2))
+    by_table = replace(known, ellipticity="Table", sigma=table.width, table=table)
+    found, expected = (reduced(one, NODES, NAMES, latents, log_weights)["ln_l"] for one in (by_table, known))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_derivatives_at_zero_shear_are_those_of_the_likelihood() -> None:
     population, latents, log_weights = galaxy("BernsteinArmstrong")
     value = np.asarray(reduced(population, NODES, NAMES, latents, log_weights)["ln_l"])
@@ -65,6 +75,33 @@ def test_derivatives_at_zero_shear_are_those_of_the_likelihood() -> None:
     }
     for orders, derivative in expected.items():
         assert NODES.at(value, zero, orders)[0, 0] == pytest.approx(derivative, rel=0.01, abs=0.01)
+
+
+def test_score_and_information_are_moments_over_the_draws() -> None:
+    """Fisher's and Louis' identities: derivatives of ln p(e | g) at every draw, by differences of a complex formula."""
+    population, *_ = galaxy("BernsteinArmstrong")
+    random, n = np.random.default_rng(5), 20_000  # many: the correction for their number is small
+    e = 0.15 - 0.1j + 0.1 * (random.normal(size=n) + 1j * random.normal(size=n))
+    log_weights = 0.2 * random.normal(size=n)
+    latents = jnp.asarray(np.stack([e.real, e.imag, np.ones(n)], axis=1))
+    value = np.asarray(reduced(population, NODES, NAMES, latents, jnp.asarray(log_weights))["ln_l"])
+
+    def log_p(a: int, b: int) -> np.ndarray:
+        g = 1e-3 * complex(a, b)
+        intrinsic = np.abs((e - g) / (1 - np.conj(g) * e)) ** 2
+        jacobian = 2 * np.log(1 - abs(g) ** 2) - 4 * np.log(np.abs(1 - np.conj(g) * e))
+        found: np.ndarray = 2 * np.log1p(-intrinsic) - intrinsic / (2 * population.sigma**2) + jacobian
+        return found
+
+    share = special.softmax(log_p(0, 0) + np.abs(e) ** 2 / (2 * population.interim**2) + log_weights)
+    slope = np.stack([log_p(1, 0) - log_p(-1, 0), log_p(0, 1) - log_p(0, -1)]) / 2e-3
+    bend = np.diag([share @ (log_p(*at) - 2 * log_p(0, 0) + log_p(-at[0], -at[1])) / 1e-6 for at in ((1, 0), (0, 1))])
+    bend[0, 1] = bend[1, 0] = share @ (log_p(1, 1) - log_p(1, -1) - log_p(-1, 1) + log_p(-1, -1)) / 4e-6
+    score = slope @ share
+    information = -bend - np.cov(slope, aweights=share, ddof=0)
+    found = ensemble.expansion(value, NODES)
+    np.testing.assert_allclose(found.value, np.linalg.solve(information, score), rtol=5e-3)
+    np.testing.assert_allclose(found.std, np.sqrt(np.diag(np.linalg.inv(information))), rtol=5e-3)
 
 
 @pytest.mark.long

@@ -83,6 +83,15 @@ def test_probability_of_the_cut_under_a_shear_is_that_of_a_quadrature() -> None:
     assert probability(config, (0.0, 0.0)) == pytest.approx(still, abs=1e-3)
 
 
+def test_probability_of_the_cut_is_that_of_the_distribution_that_a_table_tells() -> None:
+    device.prepare("cpu", "float64")
+    e = np.linspace(0.02, 0.98, 33)
+    table = {"type": "Table", "e": [*e], "density": [*(e * np.exp(-(e**2) / (2 * 0.2**2)))]}
+    by_table, known = (cut(125.0, ellipticity=one) for one in (table, {"type": "Gaussian", "sigma": 0.2}))
+    for g in ((0.0, 0.0), (0.18, 0.0)):
+        assert probability(by_table, g) == pytest.approx(probability(known, g), abs=1e-4)
+
+
 def test_galaxies_that_are_cut_have_no_data_and_the_others_keep_theirs() -> None:
     every, some = drawn(POPULATION, 0.02), drawn(cut(130.0), 0.02)
     assert len(some) == len(every)

@@ -99,6 +99,25 @@ def test_shear_of_a_thousand_nearly_round_galaxies() -> None:
     left_out = ensemble.jackknife(found, nodes, ensemble.blocks(values))
     assert ensemble.jackknife_error(left_out)[0] == pytest.approx(expected, rel=0.3)
     # The toy is quadratic: one step from the derivatives at the centre is the estimate, and so is the mean of the data.
-    assert ensemble.expansion(values.sum(axis=0), nodes)[0] == pytest.approx(found.mean()[0], abs=0.02 * expected)
+    assert ensemble.expansion(values.sum(axis=0), nodes).value[0] == pytest.approx(found.mean()[0], abs=0.02 * expected)
     assert found.mean()[0] == pytest.approx(data.mean(), abs=0.1 * expected)
     assert found.cut == ()
+
+
+@pytest.mark.parametrize("n_draws", [10, 100])
+def test_score_of_a_linear_population_is_the_mean_of_its_data(n_draws: int) -> None:
+    """Its information is that of Gaussian data; the jackknife over galaxies measures the same error."""
+    device.prepare("cpu", "float64")
+    random, n, g = np.random.default_rng(3), 20_000, 0.04
+    data = g + SHAPE * random.normal(size=n) + NOISE * random.normal(size=n)
+    spread = (NOISE**-2 + INTERIM**-2) ** -0.5
+    e = (data[:, None] * spread**2 / NOISE**2 + spread * random.normal(size=(n, n_draws)))[..., None]
+    ratio = -((e - NODES.axes[0].points) ** 2) / (2 * SHAPE**2) + e**2 / (2 * INTERIM**2)
+    values = np.asarray(jax.vmap(weights.log_likelihood)(jnp.asarray(ratio), jnp.zeros(e.shape[:2])))[..., None]
+    found = ensemble.expansion(values.sum(axis=0), NODES)
+    error = np.sqrt((SHAPE**2 + NOISE**2) / n)
+    # The draws have a scatter of their own: of K, they add NOISE² / K or so to the variance of a galaxy.
+    assert found.value[0] == pytest.approx(data.mean(), abs=4 * error * NOISE / SHAPE / np.sqrt(n_draws))
+    assert found.std[0] == pytest.approx(error, rel=0.01)
+    left_out = ensemble.expansion(values.sum(axis=0) - ensemble.blocks(values), NODES).value
+    assert ensemble.jackknife_error(left_out)[0] == pytest.approx(error, rel=0.4)  # four errors of 50 blocks

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lanewise.errors import UsageError
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.report.page import render
 from lanewise.families.shear.statistics.estimates import GaussianPrior
@@ -209,3 +210,46 @@ def test_extremes_end_in_a_verdict_and_a_report(make_table: MakeTable, spoil: Sp
     page = render(results, table, figures(results, table), CONTEXT)
     assert f'<p class="word">{results.verdict.verdict.value}</p>' in page
     assert "nan" not in page.lower().replace("the image holds a nan", "")
+
+
+def of_population(make_table: MakeTable, **planted: float) -> pd.DataFrame:
+    """A summary of populations whose estimators have biases of their own."""
+    table = make_table([-0.02, 0.02], 60, g2=None)
+    table["seed"] = [*range(60), *range(60)]
+    noise = np.random.default_rng(4).normal(scale=1e-4, size=120)
+    for ending, m in planted.items():
+        table[f"g1_{ending}"] = (1 + m) * table["g1_true"] + noise
+    table["g1_expansion_std"] = table["g1_known_std"] = 1e-4
+    table["g1_expansion_half"] = table["g1_expansion"] + 1e-3 * table["g1_true"]
+    return table
+
+
+def test_the_estimator_of_the_manifest_is_judged_and_the_others_are_compared(make_table: MakeTable) -> None:
+    table = of_population(make_table, mean=0.01, expansion=0.03, known_mean=-0.02)
+    for estimator, expected in (("posterior", 0.01), ("score", 0.03)):
+        acceptance = Acceptance(max_abs_m=0.02, estimator=estimator)
+        results = evaluate(table, priors=(PRIOR, None), acceptance=acceptance)
+        content = valid(results)
+        assert content["acceptance"]["estimator"] == estimator
+        # The prior pulls the posterior alone, and its pull is removed there alone.
+        assert content["g1"]["m"]["value"] == pytest.approx(expected, abs=2e-3)  # four errors
+        assert (content["g1"]["shrinkage"] is None) == (estimator == "score")
+        assert content["verdict"]["verdict"] == ("PASS" if expected < 0.02 else "FAIL")
+        assert ("by the score at zero shear" in content["verdict"]["reasons"][0]) == (estimator == "score")
+        others = {one["estimator"]: one for one in content["joint"]["others"]}
+        truths = {"posterior": 0.01, "score": 0.03, "known": -0.02}
+        assert set(others) == set(truths) - {estimator}
+        for name, one in others.items():
+            assert one["m"]["value"] == pytest.approx(truths[name], abs=2e-3)
+            assert one["shift"]["value"] == pytest.approx(truths[name] - expected, abs=1e-4)
+            # The noise is common: the difference has none, but for the posterior's λ̂.
+            assert one["shift"]["jackknife"] < 0.01 * one["m"]["jackknife"]
+        page = render(results, table, figures(results, table), CONTEXT)
+        assert "m of g1, known distributions" in page
+    (draws,) = content["joint"]["finite_draws"]
+    assert draws["shift"]["value"] == pytest.approx(1e-3, abs=1e-6)
+
+
+def test_a_score_that_the_summary_does_not_hold_cannot_be_judged(make_table: MakeTable) -> None:
+    with pytest.raises(UsageError, match=r"no column g1_expansion, which acceptance.estimator: score needs"):
+        evaluate(make_table(), priors=(PRIOR, PRIOR), acceptance=Acceptance(estimator="score"))

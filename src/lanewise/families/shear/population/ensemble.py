@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -132,10 +133,27 @@ def jackknife_error(without: Array) -> Array:
     return found
 
 
-def expansion(total: Array, nodes: Nodes) -> Array:
-    """The estimate from first and second derivatives at zero shear, shape (2,); NaN for a component that is known.
+class Expansion(NamedTuple):
+    """The score at zero shear over its observed information.
 
-    A check only: it leaves out terms of relative order g² / σ_e².
+    Attributes:
+        value: the estimate, shape (…, 2); NaN for a component that is known.
+        std: its standard deviation by the information, shape (…, 2); NaN if the likelihood has no maximum, too.
+    """
+
+    value: Array
+    std: Array
+
+
+def expansion(total: Array, nodes: Nodes) -> Expansion:
+    """The estimate from first and second derivatives at zero shear, without a prior.
+
+    It leaves out terms of relative order g² / σ_e². By Fisher's identity the first derivative is the mean of that of
+    ln p(e | g) over each galaxy's draws, by Louis' identity the second one is the mean of its second derivatives and
+    its variance.
+
+    Args:
+        total: sums of the galaxies' log likelihoods, shape (…, *nodes.shape).
 
     Source:
         Bernstein & Armstrong 2014 (arXiv:1304.1843), eq. 21: with P, Q, R of all galaxies it is a Newton step.
@@ -143,14 +161,17 @@ def expansion(total: Array, nodes: Nodes) -> Array:
     free = [at for at, axis in enumerate(nodes.axes) if axis.known is None]
     zero = [np.array([axis.known or 0.0]) for axis in nodes.axes]
 
-    def derivative(*orders: int) -> float:
-        return float(nodes.at(total, zero, (orders.count(0), orders.count(1)))[0, 0])
+    def derivative(*orders: int) -> Array:
+        return nodes.at(total, zero, (orders.count(0), orders.count(1)))[..., 0, 0]
 
-    slope = np.array([derivative(at) for at in free])
-    curvature = np.array([[derivative(a, b) for b in free] for a in free])
-    found = np.full(2, np.nan)
-    found[free] = -np.linalg.solve(curvature, slope)
-    return found
+    slope = np.stack([derivative(at) for at in free], axis=-1)
+    information = -np.stack([np.stack([derivative(a, b) for b in free], axis=-1) for a in free], axis=-2)
+    value, std = np.full((2, *slope.shape[:-1], 2), np.nan)
+    value[..., free] = np.linalg.solve(information, slope[..., None])[..., 0]
+    is_maximum = np.linalg.eigvalsh(information)[..., 0] > 0
+    variances = np.diagonal(np.linalg.inv(information), axis1=-2, axis2=-1)
+    std[..., free] = np.sqrt(np.where(is_maximum[..., None], variances, np.nan))
+    return Expansion(value, std)
 
 
 def _ends_high(log_density: Array, axis: int, end: int, here: float, limits: tuple[float, float]) -> bool:

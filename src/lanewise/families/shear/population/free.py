@@ -157,7 +157,8 @@ def _program(config: ShearConfig) -> _Program:
             name = next(one for one, where in HYPER.items() if where == (quantity, field))
             return hyper.get(name, population.known(name))
 
-        ratio = ellipticity.log_density(draws.e, g, population.ellipticity, parameter("ellipticity", "sigma"))
+        sigma = parameter("ellipticity", "sigma")
+        ratio = ellipticity.log_density(draws.e, g, population.ellipticity, sigma, population.table)
         ratio -= draws.log_interim
         for at, (quantity, _) in enumerate(population.distributions):
             ratio += log_normal(draws.logs[..., at], parameter(quantity, "mean"), parameter(quantity, "sigma"))

@@ -68,7 +68,8 @@ class Galaxies(Sequence[Member]):
         return np.random.default_rng((self._seed, _PURPOSE, number))
 
     def _truth(self, random: np.random.Generator) -> dict[str, float]:
-        e1, e2 = ellipticity.draw(self._population.ellipticity, self._population.sigma, random)
+        there = self._population
+        e1, e2 = ellipticity.draw(there.ellipticity, there.sigma, random, there.table)
         found = truth_draws.draw(self._parameters, random)
         # From the g-convention to a distortion, 2 e / (1 + |e|²).
         scale = (-2 if self._turned else 2) / (1 + e1**2 + e2**2)

@@ -85,7 +85,8 @@ def reduced(
         values = latents[:, names.index(name)]
         interim += prior.distribution().log_prob(values) - distribution.distribution().log_prob(values)
     shears = jnp.asarray(nodes.points, e.dtype)
-    ratio = ellipticity.log_density(e[:, None], shears, population.ellipticity, population.sigma) - interim[:, None]
+    intrinsic = population.ellipticity, population.sigma, population.table
+    ratio = ellipticity.log_density(e[:, None], shears, *intrinsic) - interim[:, None]
     value, n = weights.log_likelihood(ratio, smoothed), len(smoothed)
     halves = [weights.log_likelihood(ratio[part], smoothed[part]) for part in (slice(n // 2), slice(n // 2, n))]
     found = {
@@ -123,12 +124,16 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
     total = np.nansum(values, axis=0)
     found = ensemble.posterior(total, nodes, log_prior(config))
     half = np.nansum(members.record["half"][usable, 0].astype(np.float64), axis=0)
-    change = nodes.at((_powers(nodes)[:, 1:] @ half).reshape(nodes.shape), found.grid)
+    halved = (_powers(nodes)[:, 1:] @ half).reshape(nodes.shape)
     draws, inferred = found.draws(_DRAWS), [name for name in COMPONENTS if config.fixed.get(name) is None]
+    blocks, expansion = ensemble.blocks(values), ensemble.expansion(total, nodes)
     summary = {
-        "without_block": ensemble.jackknife(found, nodes, ensemble.blocks(values)),
-        "from_half": found.mean(change),
-        "expansion": ensemble.expansion(total, nodes),
+        "without_block": ensemble.jackknife(found, nodes, blocks),
+        "from_half": found.mean(nodes.at(halved, found.grid)),
+        "expansion": expansion.value,
+        "expansion_std": expansion.std,
+        "expansion_without_block": ensemble.expansion(total - blocks, nodes).value,
+        "expansion_from_half": ensemble.expansion(total + halved, nodes).value,
         "smallest_size": np.nanmin(members.record["size"], keepdims=True).ravel(),
         "n_usable": np.array([int(usable.sum())]),
         "n_selected": np.array([n]),

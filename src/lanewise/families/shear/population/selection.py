@@ -86,19 +86,19 @@ def _galaxies(config: ShearConfig) -> tuple[Array, dict[str, Array], Array]:
     Everything is spread evenly over the population; fluxes are left out. Each galaxy comes in eight orientations.
     """
     assert config.population is not None
-    kind, sigma = config.population.ellipticity, config.population.sigma
+    population = config.population
     there = drawn_from(config.population, config.galaxy, config.galaxy)
     free = {name: p for name, p in there.items() if isinstance(p, Prior) and name != "flux"}
     centres = config.galaxy.centres
     points = qmc.Sobol(2 + len(free), seed=_SEED).random_base2(_LOG2_GALAXIES)
     points = np.clip(points, 1e-9, 1 - 1e-9)
-    squares = np.array([ellipticity.gaussian_square(share, sigma) for share in points[:, 0]])
+    squares, shares = ellipticity.spread(population.ellipticity, population.sigma, points[:, 0], population.table)
     drawn = [
         {**centres, **{name: p.quantile(share) for (name, p), share in zip(free.items(), row, strict=True)}}
         for row in points[:, 2:]
     ]
     exists = np.array([truth_draws.exists(one | dict.fromkeys(SHAPE, 0.0)) for one in drawn])
-    weights = np.repeat(np.where(exists, (1 - squares) ** ellipticity.POWERS[kind], 0.0), _TURNS)
+    weights = np.repeat(np.where(exists, shares, 0.0), _TURNS)
     # Ellipticities turn by a whole circle where galaxies turn by a half.
     angles = 2 * np.pi * (points[:, 1:2] + np.arange(_TURNS)) / _TURNS
     shapes = np.sqrt(squares)[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from lanewise.families.shear.population_config import HYPER
-from lanewise.families.shear.statistics.alternatives import alternatives
 from lanewise.families.shear.statistics.results import BiasResults
 from lanewise.families.shear.statistics.selection import COMPONENTS
 from lanewise.statistics.numbers import number, percent, with_error
 from lanewise.statistics.regression import Measure
 from lanewise.statistics.resampling import Resampled
+
+_ESTIMATORS = {"posterior": "mean of the posterior", "score": "score at zero shear", "known": "known distributions"}
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,26 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
         known = summary[summary[f"{name}_jackknife"].notna()]
         if known.empty:
             continue
-        by_galaxies = float(np.sqrt((known[f"{name}_jackknife"] ** 2).mean() / (known[f"{name}_std"] ** 2).mean()))
         meaning = "error by the jackknife over galaxies, over the posterior's width: 1 where the distribution is right"
-        yield Check(f"scatter of galaxies, {name}", f"{by_galaxies:.3f}", meaning)
+        yield Check(f"scatter of galaxies, {name}", f"{_ratio(known, name, 'jackknife', 'std'):.3f}", meaning)
+        if known[f"{name}_expansion_std"].notna().any():
+            scatter = _ratio(known, name, "expansion_jackknife", "expansion_std")
+            meaning = "the same for the score at zero shear, over its width by the information"
+            yield Check(f"scatter of galaxies, {name}, score", f"{scatter:.3f}", meaning)
         off = (known[f"{name}_expansion"] - known[f"{name}_mean"]).abs().max()
         meaning = "largest offset of the estimate by an expansion at zero shear, which leaves out g²/σ_e²"
         yield Check(f"expansion of {name}", number(off, ".2g"), meaning)
-    for found in alternatives(summary):
-        meaning = "by another estimator over the same galaxies, without a prior on g"
-        yield Check(f"m of {found.component}, {found.estimator}", measure(found.m), meaning)
     for free in HYPER:
         if f"{free}_mean" in summary:
             mean, width = (summary[f"{free}_{what}"].mean() for what in ("mean", "std"))
             meaning = "a free parameter: mean over the populations, and the mean width of its posteriors"
             yield Check(free, with_error(float(mean), float(width), sign=""), meaning)
+
+
+def _ratio(table: pd.DataFrame, component: str, over: str, under: str) -> float:
+    """Root mean square of a column over that of another."""
+    squares = [(table[f"{component}_{name}"] ** 2).mean() for name in (over, under)]
+    return float(np.sqrt(squares[0] / squares[1]))
 
 
 def _pairs(results: BiasResults) -> Iterator[Check]:
@@ -95,6 +102,10 @@ def _joint(results: BiasResults) -> Iterator[Check]:
         value = with_error(found.shift.value, found.shift.jackknife)
         meaning = "m from half of the draws, less m from all: what more of them would still change"
         yield Check(f"half the draws, {found.component}", value, meaning)
+    for other in joint.others:
+        shift = with_error(other.shift.value, other.shift.jackknife)
+        meaning = f"by another estimator over the same galaxies; less the m of the verdict: {shift}"
+        yield Check(f"m of {other.component}, {_ESTIMATORS[other.estimator]}", _resampled(other.m), meaning)
     if joint.leakage is not None:
         meaning = "c over the shape of the PSF, if all of c is leakage"
         yield Check("PSF leakage α", measure(joint.leakage.alpha), meaning)

@@ -43,8 +43,9 @@ def figures(results: BiasResults, summary: pd.DataFrame) -> dict[str, Picture]:
     Returns:
         Name (a file stem) → SVG: `m_c`, `points`, `pairs`, `bias_g1`, `bias_g2`, `pulls`.
     """
+    estimator = results.acceptance.estimator
     shown = [
-        (b, estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None, results.missing))
+        (b, estimates(summary, b.component, b.shrinkage.prior if b.shrinkage else None, results.missing, estimator))
         for b in results.components
         if b.c is not None
     ]

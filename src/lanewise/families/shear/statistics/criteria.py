@@ -50,9 +50,11 @@ class Bounds:
     """Bounds for a shear campaign: from the manifest, else from its requirement, else from its level.
 
     Attributes:
+        estimator: the one whose m and c are judged; a key of `estimates.ESTIMATORS`.
         reach: errors between a number and its bound that decide.
     """
 
+    estimator: str
     level: str | None
     requirement: str | None
     max_abs_m: float | None
@@ -67,7 +69,15 @@ def bounds_of(acceptance: Acceptance, reach: Reach) -> Bounds:
     of_level = LEVEL_0_MAX_ABS_M if acceptance.level == LEVEL_0 else None
     max_abs_m = next((m for m in (acceptance.max_abs_m, required_m, of_level) if m is not None), None)
     max_abs_c = required_c if acceptance.max_abs_c is None else acceptance.max_abs_c
-    return Bounds(acceptance.level, acceptance.requirement, max_abs_m, max_abs_c, acceptance.max_excluded_frac, reach)
+    return Bounds(
+        estimator=acceptance.estimator,
+        level=acceptance.level,
+        requirement=acceptance.requirement,
+        max_abs_m=max_abs_m,
+        max_abs_c=max_abs_c,
+        max_excluded_frac=acceptance.max_excluded_frac,
+        reach=reach,
+    )
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,11 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
         sound += [
             j for b, d in zip(biases, found.data, strict=True) for j in validity.noise_bias(b, d, bounds.max_abs_m)
         ]
-    asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m, bounds.reach)
+    asked = [] if bounds.max_abs_m is None else _bounds_on_m(biases, bounds.max_abs_m, bounds)
     if bounds.max_abs_c is not None:
         asked += [
-            judge("c", b.component, b.c, bounds.max_abs_c, b.n, lost=b.c_lost, reach=bounds.reach) for b in biases
+            judge("c", b.component, b.c, bounds.max_abs_c, b.n, how=_by(bounds), lost=b.c_lost, reach=bounds.reach)
+            for b in biases
         ]
     asked += [j for b in biases for j in _fit(b)]
     not_tested = _not_tested(biases, bounds)
@@ -160,10 +171,14 @@ def decide(found: Evidence, bounds: Bounds) -> Decision:
     return Decision(verdict, _HEADLINE[verdict], tuple(reasons), n_needed, extend, judgements)
 
 
-def _bounds_on_m(biases: Sequence[ComponentBias], bound: float, reach: Reach) -> list[Judgement]:
-    judged = [_m(b, bound, reach) for b in biases if b.m is not None]
+def _by(bounds: Bounds) -> str:
+    return " by the score at zero shear" if bounds.estimator == "score" else ""
+
+
+def _bounds_on_m(biases: Sequence[ComponentBias], bound: float, bounds: Bounds) -> list[Judgement]:
+    judged = [_m(b, bound, bounds) for b in biases if b.m is not None]
     judged += [
-        _m_as(b, b.m_single_point, bound, reach, ", from its one shear with c taken as zero,")
+        _m_as(b, b.m_single_point, bound, bounds, f"{_by(bounds)}, from its one shear with c taken as zero,")
         for b in biases
         if b.m is None and b.m_single_point is not None
     ]
@@ -173,18 +188,19 @@ def _bounds_on_m(biases: Sequence[ComponentBias], bound: float, reach: Reach) ->
     return [Judgement("m", None, Verdict.INCONCLUSIVE, text, bound=bound)]
 
 
-def _m(bias: ComponentBias, bound: float, reach: Reach) -> Judgement:
+def _m(bias: ComponentBias, bound: float, bounds: Bounds) -> Judgement:
     """m against its bound; at the worse end of the range of shears if the response is curved."""
-    plain = _m_as(bias, bias.m, bound, reach)
+    plain = _m_as(bias, bias.m, bound, bounds, _by(bounds))
     if not _is_curved(bias):
         return plain
-    ends = [_m_as(bias, end.m, bound, reach, f" at |g| = {number(end.g, 'g')} (curved)") for end in bias.m_ends]
+    by = _by(bounds)
+    ends = [_m_as(bias, end.m, bound, bounds, f"{by} at |g| = {number(end.g, 'g')} (curved)") for end in bias.m_ends]
     # The worse verdict, and of equal ones the larger m; a curve cannot pass by its mean slope alone.
     return min((*ends, plain), key=lambda j: (RANK.index(j.verdict or Verdict.PASS), -abs(j.value or 0.0)))
 
 
-def _m_as(bias: ComponentBias, m: Measure | None, bound: float, reach: Reach, how: str = "") -> Judgement:
-    return judge("m", bias.component, m, bound, bias.n, how=how, lost=bias.m_lost, reach=reach)
+def _m_as(bias: ComponentBias, m: Measure | None, bound: float, bounds: Bounds, how: str) -> Judgement:
+    return judge("m", bias.component, m, bound, bias.n, how=how, lost=bias.m_lost, reach=bounds.reach)
 
 
 def _is_curved(bias: ComponentBias) -> bool:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lanewise.errors import UsageError
 from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, counts, ordered
 from lanewise.statistics import prior_pull
 from lanewise.statistics.prior_pull import HasQuantiles
 from lanewise.statistics.regression import Array, Relative, fit, usable
 
+
+class Columns(NamedTuple):
+    """The columns of an estimator, after `g1_` or `g2_`: mean and width, and both from half of the draws."""
+
+    mean: str
+    width: str
+    half: str | None
+    half_width: str | None
+
+
+# By the name in the manifest. All but the posterior have no prior on the shear; they exist for populations only.
+ESTIMATORS = {
+    "posterior": Columns("mean", "std", "half_mean", "half_std"),
+    "score": Columns("expansion", "expansion_std", "expansion_half", "expansion_std"),
+    "known": Columns("known_mean", "known_std", None, None),
+}
 # Response of a posterior mean below which the prior cuts the likelihood: the estimate rests on its tail.
 CUT = 0.3
 # Attributes of `Estimates` that belong to all realizations together.
@@ -125,6 +143,7 @@ def estimates(
     component: Component,
     prior: GaussianPrior | HasQuantiles | None,
     missing: Sequence[ShearTruth] = (),
+    estimator: str = "posterior",
 ) -> Estimates:
     """The estimates of the realizations that count, with the prior's pull on this component removed.
 
@@ -133,27 +152,35 @@ def estimates(
         component: g1 or g2.
         prior: None if it is not known; then no pull is removed.
         missing: realizations of the plan that are not in the table.
+        estimator: a key of `ESTIMATORS` whose columns the table has.
     """
-    rows = ordered(summary[counts(summary, missing)])
+    rows, columns = ordered(summary[counts(summary, missing)]), ESTIMATORS[estimator]
+    if f"{component}_{columns.mean}" not in rows:
+        text = f"the summary has no column {component}_{columns.mean}, which acceptance.estimator: {estimator} needs"
+        raise UsageError(f"{text}; it is that of a population")
 
-    def column(name: str) -> Array:
-        return pd.to_numeric(rows[name]).to_numpy(np.float64)
+    def column(name: str | None) -> Array:
+        if name is None:
+            return np.full(len(rows), np.nan)
+        return pd.to_numeric(rows[f"{component}_{name}"]).to_numpy(np.float64)
 
-    seed, raw, width = rows["seed"].to_numpy(np.int64), column(f"{component}_mean"), column(f"{component}_std")
+    seed, raw, width = rows["seed"].to_numpy(np.int64), column(columns.mean), column(columns.width)
     found = Estimates(
         run_id=rows["run_id"].to_numpy(np.str_),
         seed=seed,
-        truth=column(f"{component}_true"),
+        truth=column("true"),
         value=raw,
         width=width,
         raw=raw,
         raw_width=width,
         shrinkage=None,
         response=None,
-        half=column(f"{component}_half_mean"),
-        half_width=column(f"{component}_half_std"),
+        half=column(columns.half),
+        half_width=column(columns.half_width),
     )
-    return without_pull(found, prior, column(f"ess_{component}"))
+    if estimator != "posterior":
+        return found
+    return without_pull(found, prior, pd.to_numeric(rows[f"ess_{component}"]).to_numpy(np.float64))
 
 
 def without_pull(data: Estimates, prior: GaussianPrior | HasQuantiles | None, ess: Array) -> Estimates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,6 +56,22 @@ class FiniteDraws:
 
 
 @dataclass(frozen=True)
+class Other:
+    """m of one component by an estimator that is not the one of the verdict, over the same realizations.
+
+    Attributes:
+        estimator: a key of `estimates.ESTIMATORS`.
+        m: with errors by jackknife and bootstrap.
+        shift: m less that of the verdict, with errors from resampling the same groups for both.
+    """
+
+    estimator: str
+    component: Component
+    m: Resampled
+    shift: Resampled
+
+
+@dataclass(frozen=True)
 class Leakage:
     """PSF leakage α in c_k = α e_k, assuming that all of c is leakage.
 
@@ -75,6 +92,7 @@ class Joint:
     resampled: tuple[Again, ...] = ()
     matrix: tuple[Entry, ...] = ()
     finite_draws: tuple[FiniteDraws, ...] = ()
+    others: tuple[Other, ...] = ()
     leakage: Leakage | None = None
 
 
@@ -82,6 +100,7 @@ def joint(
     data: Mapping[Component, Estimates],
     biases: Mapping[Component, ComponentBias],
     psf_shape: tuple[float, float] = (0.0, 0.0),
+    others: Mapping[str, Mapping[Component, Estimates]] = MappingProxyType({}),
 ) -> Joint:
     """Compute all numbers that need groups or both components.
 
@@ -89,15 +108,19 @@ def joint(
         data: estimates of the components that were inferred, over the same realizations.
         biases: from `bias.component_bias`.
         psf_shape: ellipticity (e1, e2) of the PSF [reduced shear].
+        others: estimates of the same realizations by other estimators.
     """
     leakage = _leakage(biases, psf_shape)
     lines = _lines(data)
+    for name, one in others.items():
+        lines |= {(name, k): line for (kind, k), line in _lines(one).items() if kind == "all"}
     found = resampling.coefficients(list(lines.values()), next(iter(data.values())).seed) if lines else None
     if found is None:
         return Joint(leakage=leakage)
     resampled: list[Again] = []
     matrix: list[Entry] = []
     draws: list[FiniteDraws] = []
+    compared: list[Other] = []
     named = dict(zip(lines, found, strict=True))
     for (kind, component), line in named.items():
         has_slope = len(line.whole) > 1
@@ -109,11 +132,15 @@ def joint(
             matrix += [
                 Entry(component, k, line.resampled(1 + j, float(k == component))) for j, k in enumerate(COMPONENTS)
             ]
+        elif kind in others:
+            if has_slope and ("all", component) in named:
+                shift = line.minus(named["all", component]).resampled(1)
+                compared.append(Other(kind, component, line.resampled(1, 1.0), shift))
         elif has_slope:
             full = named["all", component]
             m, m_half = float(full.whole[1] - 1), float(line.whole[1] - 1)
             draws.append(FiniteDraws(component, m_half, line.minus(full).resampled(1), 2 * m - m_half))
-    return Joint(tuple(resampled), tuple(matrix), tuple(draws), leakage)
+    return Joint(tuple(resampled), tuple(matrix), tuple(draws), tuple(compared), leakage)
 
 
 def _lines(data: Mapping[Component, Estimates]) -> dict[tuple[str, Component], Line]:

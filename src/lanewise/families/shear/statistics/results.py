@@ -12,7 +12,7 @@ import pandas as pd
 from lanewise.families.shear.statistics import bias, selection
 from lanewise.families.shear.statistics.bias import ComponentBias, PointBias
 from lanewise.families.shear.statistics.criteria import Bounds, Evidence, bounds_of, decide
-from lanewise.families.shear.statistics.estimates import Estimates, GaussianPrior, estimates
+from lanewise.families.shear.statistics.estimates import ESTIMATORS, Estimates, GaussianPrior, estimates
 from lanewise.families.shear.statistics.joint import Joint, joint
 from lanewise.families.shear.statistics.selection import Component, ShearTruth, Signs
 from lanewise.families.shear.statistics.tally import Excluded, Tally, excluded, tally, with_truth
@@ -163,12 +163,21 @@ def evaluate(
     counted = selection.counts(rows, absent)
     names = selection.inferred(rows[counted])
     chosen = dict(zip(selection.COMPONENTS, priors, strict=True))
-    data = {k: estimates(rows, k, chosen[k] or (unlike or {}).get(k), absent) for k in names}
+
+    def of(estimator: str) -> dict[Component, Estimates]:
+        return {k: estimates(rows, k, chosen[k] or (unlike or {}).get(k), absent, estimator) for k in names}
+
+    data = of(bounds.estimator)
+    others = {
+        one: of(one)
+        for one, columns in ESTIMATORS.items()
+        if one != bounds.estimator and {f"{k}_{columns.mean}" for k in names} <= set(rows)
+    }
     n_lost = selection.n_lost(rows, counted, absent)
     biases = {k: bias.component_bias(k, data[k], n_lost) for k in names}
     unpaired = selection.unpaired(rows, absent)
     points = _points(rows, counted, unpaired, data, absent)
-    together, signs = joint(data, biases, psf_shape), selection.signs(rows)
+    together, signs = joint(data, biases, psf_shape, others), selection.signs(rows)
     counts = tally(
         every,
         n_used=int(counted.sum()),

@@ -96,7 +96,8 @@ def from_csv(data: bytes, source: str) -> pd.DataFrame:
         raise ManifestError(
             [Complaint(source, 1, "", f"expected the columns of summary.csv, got none named {', '.join(lacking)}")]
         )
-    frame = frame.reindex(columns=[*SUMMARY_COLUMNS])
+    own = [name for name in (*POPULATION_COLUMNS, *FREE_COLUMNS) if name in frame]
+    frame = frame.reindex(columns=[*SUMMARY_COLUMNS, *own])
     complaints = [
         Complaint(source, int(bad) + 2, name, f"expected {what}, got '{frame[name][bad]}'")
         for name, what, fine in _expectations(frame)
