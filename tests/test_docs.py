@@ -27,6 +27,7 @@ from lanewise.families.shear import family
 from lanewise.machine.progress import LOG_VARIABLE
 from lanewise.manifest import yaml_text
 from lanewise.manifest.plan import Single
+from lanewise.problems.shear import draw
 from lanewise.statistics.verdict import EXIT_CODES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -322,6 +323,14 @@ def _ingredients(name: str, lanewise: Lanewise) -> None:
         images = [family.observe(scene, one).data["image"] for one in planned]
         np.savez("stamps.npz", stamps=np.stack(images))
         Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in planned))
+    if name == "bands":
+        scene = yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"]
+        # Of a flux of 1 in r, the bulge has .3; in g it has .15 of a flux of .64.
+        seen = {"r": {"flux": 1.0, "bulge_fraction": 0.3}, "g": {"flux": 0.64, "bulge_fraction": 0.15 / 0.64}}
+        for band, light in seen.items():
+            np.save(f"{band}.npy", np.asarray(draw(scene, g1=0.02, **light)))
+        rows = [f"{at},{band}.npy,{band}\n" for at in range(2) for band in seen]
+        Path("objects.csv").write_text("id,image,band\n" + "".join(rows))
     if name == "catalogue":
         sizes = {
             "size_disk_true": [0.5, 0.6],

@@ -37,7 +37,9 @@ def check(config: Document) -> list[Complaint]:
     found += schema.complaints(replace(config, value=known), schema.load("shear-config"))
     if found:
         return found
-    faults = [fault for look in (_orders, _noise, _position, _psf, _galaxy, _parameters) for fault in look(value)]
+    faults = [
+        fault for look in (_orders, _noise, _position, _psf, _galaxy, _bands, _parameters) for fault in look(value)
+    ]
     faults += population_config.faults(value)
     if simulation_config.KEY in value and not faults:
         faults = list(_simulation(value))
@@ -156,13 +158,13 @@ def _foreign(path: Path, part: Mapping[str, Any], kind: str) -> Iterator[tuple[P
 def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Galaxies that no realization could have: the truth of every latent is the centre of its prior."""
     gal = value["gal"]
-    for path, given in _located(gal):
-        low, high = DOMAINS[str(path[-1])]
+    for path, kind, given in _located(gal):
+        low, high = DOMAINS[kind]
         value_or_prior = parameter(given)
         at = centre(value_or_prior)
         opened = low == 0 and high == float("inf")
         where = "a positive value" if opened else f"a value from {low:g} to {high:g}"
-        if not scene.inside(str(path[-1]), at):
+        if not scene.inside(kind, at):
             prior, one = ("a prior around ", "one around ") if isinstance(given, Mapping) else ("", "")
             yield path, f"expected {prior}{where}, got {one}{at:g}"
         elif isinstance(value_or_prior, Prior):
@@ -183,12 +185,29 @@ def _parameters(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("gal", "shear"), message
 
 
-def _located(gal: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
-    """Every parameter of the galaxy with a domain, but those of shear and ellipticity, which have one as a pair."""
+def _located(gal: Mapping[str, Any]) -> Iterator[tuple[Path, str, Any]]:
+    """Every parameter of the galaxy with its domain, but those of shear and ellipticity, which have one as a pair."""
     for path, part in ((("gal",), gal), *((("gal", "components", n), p) for n, p in gal.get("components", {}).items())):
         for key in ("flux", "half_light_radius", "n", "beta", "fraction"):
             if key in part:
-                yield (*path, key), part[key]
+                yield (*path, key), key, part[key]
+    for band, part in gal.get("bands", {}).items():
+        if "flux_ratio" in part:
+            yield ("gal", "bands", band, "flux_ratio"), "flux_ratio", part["flux_ratio"]
+        for name, given in part.get("flux_ratios", {}).items():
+            yield ("gal", "bands", band, "flux_ratios", name), "flux_ratio", given
+
+
+def _bands(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """A band has one ratio, or one for each component of a Sum."""
+    gal = value["gal"]
+    for band, part in gal.get("bands", {}).items():
+        place: Path = ("gal", "bands", band)
+        if len(part) != 1:
+            yield place, "expected flux_ratio (of the galaxy) or flux_ratios (of its components); give one of the two"
+        elif "flux_ratios" in part and set(part["flux_ratios"]) != (parts := set(gal.get("components", {}))):
+            listed = ", ".join(sorted(parts)) or "no components; give flux_ratio"
+            yield (*place, "flux_ratios"), f"expected a ratio of each component; the galaxy has {listed}"
 
 
 def _centre(value: float | Mapping[str, Any]) -> float:

@@ -86,6 +86,8 @@ def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray
         "offset": np.array([x - origin[1] - stamp.size_x / 2, y - origin[0] - stamp.size_y / 2]),
         "flux_factor": np.array(row.numbers.get("flux_factor", 1.0)),
     }
+    if config.galaxy.bands:
+        found["band"] = np.array([float(name == row.band) for name, _ in config.galaxy.bands])
     if not isinstance(config.psf, PsfImages):
         return found
     whole = any(n > size for n, size in zip(image.shape, (stamp.size_y, stamp.size_x), strict=True))

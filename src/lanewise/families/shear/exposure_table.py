@@ -33,7 +33,7 @@ _NUMBERS = (
 )
 # Columns that an exposure has together or not at all.
 _TOGETHER = (JACOBIAN, ("x", "y"), ("ra", "dec"), ("psf_x", "psf_y"), ("tile_x", "tile_y"))
-COLUMNS = ("id", *PLANES, *_NUMBERS)
+COLUMNS = ("id", "band", *PLANES, *_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,19 @@ class Row:
         number: of the row in the table, from 1, for error messages.
         planes: by role.
         numbers: values of the columns of numbers, by name; those that are not given are absent.
+        band: name of its band; empty: not given.
     """
 
     number: int
     planes: Mapping[str, Plane]
     numbers: Mapping[str, float]
+    band: str = ""
 
     @property
     def content(self) -> dict[str, Any]:
         """What fixes the exposure, JSON-ready; not where the files lie."""
         planes = {role: [one.file.sha256, one.name] for role, one in self.planes.items()}
-        return {**planes, **self.numbers}
+        return {**planes, **self.numbers, **({"band": self.band} if self.band else {})}
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ class ExposureTable:
         """Columns with a meaning."""
         return [name for name in _read(self.file).columns if name in COLUMNS]
 
+    @property
+    def bands(self) -> Sequence[str]:
+        """The bands that occur; an empty name where a row has none."""
+        return sorted({row.get("band", "") for row in _read(self.file).rows})
+
     def exposures(self, index: int) -> Exposures:
         """The exposures of the object with this number."""
         table = _read(self.file)
@@ -133,7 +140,8 @@ class ExposureTable:
             if role in values:
                 path, name = _located(self.file.path, values[role])
                 planes[role] = Plane(self.files[path], name)
-        return Row(number, planes, {name: float(values[name]) for name in _NUMBERS if name in values})
+        numbers = {name: float(values[name]) for name in _NUMBERS if name in values}
+        return Row(number, planes, numbers, values.get("band", ""))
 
 
 def parse(value: Mapping[str, Any]) -> ExposureTable:
@@ -249,7 +257,7 @@ def _row_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     for needed in ("id", "image"):
         if needed not in found:
             raise DataError(f"{where}, column {needed}: is missing")
-    row: dict[str, Any] = {"id": str(found["id"])}
+    row: dict[str, Any] = {name: str(found[name]) for name in ("id", "band") if name in found}
     for name, value in found.items():
         if name in PLANES:
             if not isinstance(value, str):
@@ -275,7 +283,7 @@ def _row_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _csv(raw: bytes) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_csv(io.BytesIO(raw), dtype={"id": str, **dict.fromkeys(PLANES, str)})
+    return pd.read_csv(io.BytesIO(raw), dtype=dict.fromkeys(("id", "band", *PLANES), str))
 
 
 def _parquet(raw: bytes) -> pd.DataFrame:

@@ -147,6 +147,8 @@ def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """Simulated images need noise of a known width, one point-spread function and one size."""
     if config.image.sizes:
         yield ("config", "image", "sizes"), "for images from files (observations.table); simulated ones have one size"
+    if config.galaxy.bands:
+        yield ("config", "gal", "bands"), "for images from files (observations.table); simulated ones have one band"
     if isinstance(config.simulated_psf, PsfImages):
         message = "PerExposure is for images from files (observations.table); simulated ones need another type"
         yield ("config", "psf", "type"), message
@@ -176,6 +178,12 @@ def remarks(manifest: Manifest) -> Sequence[str]:
         found.append(
             "gal.ellipticity and gal.shear are both latent: one galaxy cannot tell its shape from the shear, "
             "so the posterior is as wide as their priors; fix the ellipticity at its truth"
+        )
+    ratios = [name for _, names in config.galaxy.bands for name in names]
+    if ratios and {"flux", *ratios} <= set(config.latents):
+        found.append(
+            "gal.flux and the flux ratios of all bands are latent: only their products are measured, so the posterior "
+            "of each is as wide as the priors let it be; set the ratio of one band to 1"
         )
     if isinstance(manifest.extent, Observations):
         found += observations.remarks(manifest.extent)

@@ -168,6 +168,8 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
         yield ("config", "psf", "type"), "PerExposure needs a table of exposures; see observations.table"
     if config.image.sizes:
         yield ("config", "image", "sizes"), "stamps of several sizes need a table of exposures; see observations.table"
+    if config.galaxy.bands:
+        yield ("config", "gal", "bands"), "images of several bands need a table of exposures; see observations.table"
     yield from _centre_misfits(extent, config)
     for role, shapes in extent.shapes.items():
         for ny, nx in sorted(shapes - {(image.size_y, image.size_x)}):
@@ -191,6 +193,12 @@ def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[
         message = "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated"
         yield ("config", "image", "noise", "type"), message
     own, per_pixel = isinstance(config.psf, PsfImages), noise.type == "PerPixel"
+    known = [name for name, _ in config.galaxy.bands]
+    if known and (other := [name for name in table.bands if name not in known]):
+        shown = ", ".join(f"'{name}'" if name else "none" for name in other)
+        yield place, f"the config has the bands {', '.join(known)} (gal.bands), the column 'band' has {shown}; add them"
+    if not known and "band" in columns:
+        yield place, "the column 'band' needs gal.bands in the config, with the flux ratio of each band"
     if "stamp_size" in columns and not config.image.sizes:
         yield place, "the column 'stamp_size' needs image.sizes in the config, e.g. sizes: auto"
     if own and "psf" not in columns:

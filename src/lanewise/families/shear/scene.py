@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ SHAPES = {"Sersic": "n", "Moffat": "beta"}
 # the wings of a Moffat profile with β < 2 do not fit any stamp.
 DOMAINS = {
     "flux": (0.0, float("inf")),
+    "flux_ratio": (0.0, float("inf")),
     "half_light_radius": (0.0, float("inf")),
     "n": (0.5, 6.0),
     "beta": (2.0, 10.0),
@@ -34,7 +35,7 @@ DOMAINS = {
 # Full width at half maximum of a Gaussian [σ].
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 # Outside their domain there is no image; of g and e this depends on both components.
-GUARDED = ("half_light_radius", "n", "beta", "fraction")
+GUARDED = ("half_light_radius", "n", "beta", "fraction", "flux_ratio")
 
 
 def quantity(name: str) -> str:
@@ -274,14 +275,17 @@ class Galaxy:
         parameters: parameters with their names: flux, e1, e2 [distortion], g1, g2 [reduced shear], x, y, the centre
             [pixel from the lower left corner of the stamp; the centre of the first pixel is at .5], and per component
             half_light_radius [arcsec], n or beta, and fraction; in a sum, these are preceded by the component's name
-            and `_`.
+            and `_`. Per band flux_ratio, the flux there over `flux`, preceded by the band's name and `_`; in a sum
+            there may be one per component, as in `r_bulge_flux_ratio`.
         disc_power: n of the factor (1 − e1² − e2²)^n on the joint prior of e1 and e2.
+        bands: their names, each with the name of the ratio of every component; empty: exposures have one band.
     """
 
     type: str
     components: tuple[tuple[str, Component], ...]
     parameters: tuple[tuple[str, Parameter], ...]
     disc_power: float = 0.0
+    bands: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def centres(self) -> dict[str, float]:
@@ -350,6 +354,7 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
         "y": position_prior(position, "y", stamp.size_y),
     }
     parts, own = _components(kind, value)
+    bands, ratios = _bands(value, [name for name, _ in parts])
     parameters = {
         "g1": parameter(value["shear"]["g1"]),
         "g2": parameter(value["shear"]["g2"]),
@@ -358,8 +363,27 @@ def galaxy(value: Mapping[str, Any], stamp: Image) -> Galaxy:
         "e1": parameter(ellipticity["e1"]),
         "e2": parameter(ellipticity["e2"]),
         **place,
+        **ratios,
     }
-    return Galaxy(kind, parts, tuple(parameters.items()), float(ellipticity.get("disc_power", 0.0)))
+    return Galaxy(kind, parts, tuple(parameters.items()), float(ellipticity.get("disc_power", 0.0)), bands)
+
+
+def _bands(
+    value: Mapping[str, Any], components: Sequence[str]
+) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], dict[str, Parameter]]:
+    """`Galaxy.bands` in the order of their names, and the ratios by name."""
+    bands, ratios = [], {}
+    for band, described in sorted(value.get("bands", {}).items()):
+        if "flux_ratio" in described:
+            names = [f"{band}_flux_ratio"] * len(components)
+            ratios[names[0]] = parameter(described["flux_ratio"])
+        else:
+            names = [f"{band}_{component}_flux_ratio" for component in components]
+            ratios |= {
+                name: parameter(described["flux_ratios"][one]) for name, one in zip(names, components, strict=True)
+            }
+        bands.append((band, tuple(names)))
+    return tuple(bands), ratios
 
 
 def _components(kind: str, value: Mapping[str, Any]) -> tuple[tuple[tuple[str, Component], ...], dict[str, Parameter]]:

@@ -45,7 +45,10 @@ def draw(config: ShearConfig | Mapping[str, Any], **parameters: Any) -> jax.Arra
         config = shear_config.parse({**config, "inference": inference})
     if config.inference.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    values: dict[str, Any] = config.central(config.galaxy)
+    # The image is that of a band whose ratios are 1.
+    values: dict[str, Any] = {
+        name: value for name, value in config.central(config.galaxy).items() if quantity(name) != "flux_ratio"
+    }
     for name in parameters:
         if name not in values:
             raise ValueError(f"unknown parameter '{name}'; {schema.nearest(name, values)}")

@@ -23,7 +23,7 @@ from lanewise.families.shear.scene import PsfImages
 from lanewise.manifest.problem import Data
 
 # Arrays with a row for each exposure, as they are observed.
-OBSERVED = ("image", "weight", "jacobian", "offset", "flux_factor", "psf", "psf_centre")
+OBSERVED = ("image", "weight", "jacobian", "offset", "flux_factor", "psf", "psf_centre", "band")
 # Prepared arrays that belong to the object as a whole.
 _SHARED = ("given", "centre", "place")
 

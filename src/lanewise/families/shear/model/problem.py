@@ -12,7 +12,7 @@ import numpy as np
 
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.model import exposures
+from lanewise.families.shear.model import bands, exposures
 from lanewise.families.shear.model.correlated import CorrelatedLikelihood
 from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.grid import Grid, GridRenderer
@@ -52,7 +52,8 @@ class ShearProblem:
     Of an object with exposures, the data have a leading axis (`exposures.OBSERVED`), and x, y are offsets along the
     axes of the sky, in units of the config's pixel scale: `jacobian`, shape (e, 2, 2) [arcsec per pixel], from pixels
     to the sky; `offset`, shape (e, 2), the place of the object [pixel from the middle of the stamp]; `flux_factor`,
-    shape (e,), flux in the exposure over that of the galaxy; `psf`, shape (e, ny, nx), and `psf_centre`, shape (e, 2).
+    shape (e,), flux in the exposure over that of the galaxy; `psf`, shape (e, ny, nx), and `psf_centre`, shape (e, 2);
+    `band`, shape (e, n_bands), 1 for the exposure's band and 0 for others.
     """
 
     def __init__(self, config: ShearConfig, grid: Grid | None = None) -> None:
@@ -126,8 +127,8 @@ class ShearProblem:
         found = {"given": data["given"] - self._origin(self._given)} if self._given else {}
         if exposures.are_in(data):
             shown = [
-                {**self._check_renderers[0].prepare(one), "frame": one.frame}
-                for one, _ in exposures.each(self.config, data)
+                {**self._check_renderers[0].prepare(one), "frame": one.frame, **_band(own)}
+                for one, own in exposures.each(self.config, data)
             ]
             found |= {name: np.stack([each[name] for each in shown]) for name in shown[0]}
         return found
@@ -146,6 +147,7 @@ class ShearProblem:
                 **self._check_renderers[0].prepare(one),
                 **self._check_renderers[1].prepare(one),
                 **self._likelihood.prepare(own, one),
+                **_band(own),
             }
             for one, own in exposures.each(self.config, data)
         ]
@@ -186,14 +188,17 @@ class ShearProblem:
 
     def _log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """The sum over the exposures."""
-        return jnp.sum(exposures.over(lambda one: self._likelihood.log_likelihood(p, one), data))
+        return jnp.sum(exposures.over(lambda one: self._likelihood.log_likelihood(self._in_band(p, one), one), data))
+
+    def _in_band(self, p: Mapping[str, Any], one: Data) -> Mapping[str, Any]:
+        return bands.seen(self.config.galaxy, p, one)
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
 
         def whitened(u: jax.Array) -> jax.Array:
             p = self._parameters(u, data)[0]
-            found: jax.Array = exposures.over(lambda one: self._likelihood.prediction(p, one), data)
+            found: jax.Array = exposures.over(lambda one: self._likelihood.prediction(self._in_band(p, one), one), data)
             return found.ravel()
 
         jacobian: jax.Array = jax.jacfwd(whitened)(position)
@@ -248,7 +253,9 @@ class ShearProblem:
 
     def _rendered(self, p: Mapping[str, Any], data: Data, which: int) -> jax.Array:
         single = {name: value.astype(jnp.float32) for name, value in p.items()}
-        drawn: jax.Array = exposures.over(lambda one: self._check_renderers[which](single, one), data)
+        drawn: jax.Array = exposures.over(
+            lambda one: self._check_renderers[which](self._in_band(single, one), one), data
+        )
         return drawn
 
     def _from_mean(self, position: jax.Array, data: Data) -> jax.Array:
@@ -285,6 +292,10 @@ class ShearProblem:
             exists &= valid
         rest = 1 - sum((p[name] for name in self._guarded if quantity(name) == "fraction"), jnp.zeros((), self._dtype))
         return p, exists & (rest >= 0)
+
+
+def _band(own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {bands.BAND: own[bands.BAND]} if bands.BAND in own else {}
 
 
 def _shape(p: Mapping[str, Any]) -> jax.Array:
