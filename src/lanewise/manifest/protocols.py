@@ -215,6 +215,8 @@ class Forecast:
         n_needed: total number needed, n (σ_m / target)².
         count: argument of `lanewise extend --count`; 0 if the target is reached.
         designs: what the pilot tells about the ways to draw the realizations; empty for a single true shear.
+        galaxies: simulated images of galaxies in all n_needed realizations; one each without a population.
+        seconds: computing time of all n_needed realizations in one container; None if not known.
     """
 
     component: str
@@ -224,3 +226,5 @@ class Forecast:
     n_needed: int
     count: int
     designs: tuple[Design, ...] = ()
+    galaxies: int = 0
+    seconds: float | None = None

@@ -14,6 +14,7 @@ from lanewise.manifest.plan import Computed, Plan, Realization
 from lanewise.manifest.protocols import Forecast, Needs
 from lanewise.operations import aggregate, cost
 from lanewise.operations.cost import Cost
+from lanewise.statistics.numbers import number
 from lanewise.storage.record import Record
 
 if TYPE_CHECKING:
@@ -258,7 +259,10 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
     if rate is None:
         return tuple(found)
     timed = (tuple(replace(way, seconds=rate.seconds * way.n_needed) for way in one.designs) for one in found)
-    return tuple(replace(one, designs=designs) for one, designs in zip(found, timed, strict=True))
+    return tuple(
+        replace(one, designs=designs, seconds=rate.seconds * one.n_needed)
+        for one, designs in zip(found, timed, strict=True)
+    )
 
 
 def forecast_text(found: Sequence[Forecast], manifest: str) -> str:
@@ -271,7 +275,10 @@ def forecast_text(found: Sequence[Forecast], manifest: str) -> str:
     for one in found:
         pilot = f"σ_m of {one.component} is {one.sigma_m:.2g} from {one.n} realizations"
         if one.count:
-            more = f"about {one.n_needed} in total bring it to {one.target:g}"
+            of = [f"{number(one.galaxies, '.2g')} images of galaxies"] if one.galaxies > one.n_needed else []
+            of += [] if one.seconds is None else [f"{cost.duration(one.seconds)} in one container"]
+            costs = f" ({', '.join(of)})" if of else ""
+            more = f"about {one.n_needed} in total{costs} bring it to {one.target:g}"
         else:
             more = f"it is already {one.target:g} or less"
         lines.append(f"{pilot}; {more}")

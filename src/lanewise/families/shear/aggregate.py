@@ -14,6 +14,8 @@ from lanewise.families.shear import observations
 from lanewise.families.shear.report import gallery, page
 from lanewise.families.shear.report.figures import figures
 from lanewise.families.shear.scene import Psf
+from lanewise.families.shear.shears import TURNED
+from lanewise.families.shear.statistics import by_galaxies
 from lanewise.families.shear.statistics import forecast as forecasts
 from lanewise.families.shear.statistics import summary as table
 from lanewise.families.shear.statistics.estimates import estimates
@@ -21,7 +23,7 @@ from lanewise.families.shear.statistics.results import BiasResults, evaluate
 from lanewise.families.shear.statistics.selection import COMPONENTS, ShearTruth
 from lanewise.families.shear.statistics.tally import Excluded
 from lanewise.manifest.protocols import Conclusion, DamagedChunk, Forecast
-from lanewise.manifest.status import causes
+from lanewise.manifest.status import LaneStatus, causes
 from lanewise.report import context as contexts
 from lanewise.report.canvas import Picture, save
 from lanewise.report.page import REPORT, Context
@@ -139,13 +141,31 @@ def forecast(record: Record, target: float) -> tuple[Forecast, ...]:
         )
         for bias in results.components
     }
-    found = forecasts.of_results(results, target, per_count, data)
+    population = shear_config.of(record.manifest).population
+    unknown = any(bias.m is not None and bias.m.error is None for bias in results.components)
+    scatter = by_galaxies.errors(_arms(record)) if population and unknown else {}
+    found = forecasts.of_results(results, target, per_count, data, population.galaxies if population else 1, scatter)
     if not found:
         raise UsageError(
             "--target-sigma-m: too little is committed to tell an error of m; run a pilot first, "
             "some ten realizations at two shears"
         )
     return found
+
+
+def _arms(record: Record) -> list[by_galaxies.Arm]:
+    """The committed populations that have converged."""
+    from lanewise.engine.results import Result
+    from lanewise.families.shear.population.membership import GROUP
+    from lanewise.storage import commits
+
+    loaded = (one for commit in record.survey()[0].values() for one in commits.load_results(record.store, commit))
+    found = [one for one in loaded if isinstance(one, Result) and one.status is LaneStatus.OK]
+    shears = [(one.truth["g1"], one.truth["g2"]) for one in found]
+    return [
+        by_galaxies.Arm(one.seed, one.run_id.endswith(TURNED), shear, one.groups[GROUP]["without_block"])
+        for one, shear in zip(found, shears, strict=True)
+    ]
 
 
 def context(record: Record, summary: pd.DataFrame) -> Context:

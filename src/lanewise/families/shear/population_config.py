@@ -36,15 +36,23 @@ _RANGE = 0.95
 
 @dataclass(frozen=True)
 class Selection:
-    """A cut: fainter galaxies are known in number only.
+    """A cut: fainter or smaller galaxies are known in number only.
 
     Attributes:
-        snr_min: smallest S/N in the filter of `population.selection`.
+        snr_min: smallest S/N in the filter of `population.selection`; None: no limit.
+        size_min: smallest half-light radius by the filter of `population.selection` [arcsec]; None: no limit.
         in_likelihood: whether the likelihood holds the probability to be cut; without it, it is wrong on purpose.
     """
 
-    snr_min: float
+    snr_min: float | None = None
+    size_min: float | None = None
     in_likelihood: bool = True
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that there are, by key."""
+        there = {"snr_min": self.snr_min, "size_min": self.size_min}
+        return {name: limit for name, limit in there.items() if limit is not None}
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,8 @@ class Population:
         for name, priors in (("distributions", self.distributions), ("free", self.free)):
             if priors:
                 found[name] = {one: prior.content for one, prior in priors}
+        if self.selection is not None:
+            found["selection"] = {**self.selection.limits, "in_likelihood": self.selection.in_likelihood}
         if self.table is not None:
             # Lists, as files have them. The width follows from the table, and its last bits from the machine.
             found["table"] = {"e": [*self.table.e], "density": [*self.table.density]}
@@ -163,6 +173,11 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("image", "noise", "type"), "a population's pixels are independent; expected Gaussian, got Correlated"
     if "ellipticity" in config["gal"]:
         yield ("gal", "ellipticity"), "the galaxies' ellipticities come from population.ellipticity; remove it"
+    cut = value.get("selection")
+    if cut is not None and not cut.keys() & {"snr_min", "size_min"}:
+        yield (KEY, "selection"), "expected snr_min or size_min, got neither; add one"
+    if cut is not None and "size_min" in cut and "half_light_radius" not in config["gal"]:
+        yield (KEY, "selection", "size_min"), "a Sum of profiles has no size of its own; remove it"
     simulated = config.get("simulation", {})
     if "ellipticity" in simulated.get("gal", {}):
         message = "the galaxies' ellipticities come from population.ellipticity; remove it"

@@ -22,6 +22,7 @@ from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
+from lanewise.operations import plan_summary
 from lanewise.statistics.verdict import Verdict
 from lanewise.storage import commits
 from lanewise.storage.checkpoints import Policy
@@ -202,6 +203,10 @@ def test_a_population_without_a_usable_galaxy_has_failed() -> None:
         (changed(free={"flux_mean": LOG_NORMAL}), "give population.flux a distribution"),
         (changed(free={"ellipticity_sigma": {**LOG_NORMAL, "mean": 0.4}}), "expected population.interim of at least"),
         (changed(free={"ellipticity_sigma": LOG_NORMAL}, selection={"snr_min": 5.0}), "remove one of the two"),
+        (
+            changed(selection={"in_likelihood": False}),
+            "expected snr_min or size_min, got neither",
+        ),
         (tabulated(density=[1.0] * 5), r"ellipticity.density: expected as many numbers as population.ellipticity.e"),
         (tabulated(e=[0.1, 0.3, 0.2, 0.4]), "ellipticity.e: expected sizes .* in ascending order"),
         (tabulated(e=[0.1, 0.12, 0.2, 0.4]), "ellipticity.e: expected a first .* of at most 0.0849, got 0.1"),
@@ -234,6 +239,23 @@ def test_summary_and_report_tell_of_the_galaxies(campaign: lanewise.Campaign, pa
     page = campaign.store.read("report.html").decode()
     assert "48</td>" in page
     assert "scatter of galaxies, g1" in page
+
+
+@pytest.mark.long
+def test_one_pair_tells_how_many_galaxies_an_error_needs(write: Write) -> None:
+    """Twelve galaxies are twelve blocks: the error is the jackknife of their common slope."""
+    path = write(config=POPULATION, shear={"grid": [0.02], "paired": True}, realizations__count=1)
+    pilot = lanewise.load(path)
+    pilot.run()
+    plus, minus = (
+        committed(pilot)[f"g1_{sign}0.0200_g2_+0.0000_s42"].groups["population"]["without_block"] for sign in "+-"
+    )
+    slopes = (plus - minus)[:, 0] / 0.04
+    assert slopes.shape == (12,)
+    expected = np.sqrt(11 / 12 * np.sum((slopes - slopes.mean()) ** 2))
+    need = {one.component: one for one in plan_summary.forecast(pilot.record, expected / 10)}["g1"]
+    assert need.sigma_m == pytest.approx(expected)
+    assert (need.n, need.n_needed, need.galaxies) == (2, 200, 2400)
 
 
 @pytest.mark.parametrize(("plus", "minus", "verdict"), [(3, 2, Verdict.PASS), (30, 2, Verdict.INVALID)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
@@ -43,6 +44,17 @@ def test_a_forecast_is_n_times_the_square_of_the_errors_ratio(make_table: MakeTa
     assert enough.count == 0
     assert "--count 32" in forecast_text([one, enough], "m.yaml")
     assert "extend" not in forecast_text([enough], "m.yaml")
+
+
+def test_a_forecast_of_populations_tells_galaxies_and_time(make_table: MakeTable) -> None:
+    found = results(make_table(g2=None), Acceptance())
+    sigma = known(known(known(found.g1).m).error)
+    (one,) = forecast.of_results(found, sigma / 3, 3, galaxies_each=1000)
+    assert (one.n_needed, one.galaxies) == (108, 108_000)
+    told = forecast_text([replace(one, seconds=7200.0)], "m.yaml")
+    assert "about 108 in total (1.1 × 10⁵ images of galaxies, 2.0 h in one container) bring it to" in told
+    (single,) = forecast.of_results(found, sigma / 3, 3)
+    assert "galaxies" not in forecast_text([single], "m.yaml")
 
 
 def test_what_is_still_to_come_is_not_asked_for_again(make_table: MakeTable) -> None:
@@ -98,6 +110,8 @@ def test_a_pilot_tells_the_command_that_brings_the_target(write: Write, lanewise
     (need,) = content["forecast"]
     assert need["n_needed"] == pytest.approx(6 * (need["sigma_m"] / 1e-3) ** 2, abs=1)
     assert need["count"] == math.ceil((need["n_needed"] - 6) / 2)
+    assert need["galaxies"] == need["n_needed"]
+    assert need["seconds"] == pytest.approx(content["cost"]["seconds_each"] * need["n_needed"])
     _, out, _ = lanewise("plan", path, "--target-sigma-m", "1e-3")
     assert f"next: lanewise extend {path} --count {need['count']} && lanewise run {path}" in out
     # What the verdict asks for and what the pilot tells are the same kind of number.

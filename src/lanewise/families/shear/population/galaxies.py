@@ -59,8 +59,7 @@ class Galaxies(Sequence[Member]):
         if noise.simulated:
             assert noise.sigma is not None
             image = image + random.normal(scale=noise.sigma, size=image.shape)
-        cut = self._population.selection
-        if cut is not None and selection.signal_to_noise(self._config, image) < cut.snr_min:
+        if self._population.selection is not None and not selection.passes(self._config, image):
             return None
         return image_simulator.weighted(self._config, image)
 

@@ -112,7 +112,7 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
     nodes, cut = nodes_of(config), config.population.selection
     if "ln_l" not in members.record:
         told = [reason for reason, _ in Counter(members.reasons.values()).most_common(1)]
-        told = told or ["None passes population.selection; lower snr_min."]
+        told = told or [f"None passes population.selection; lower {' or '.join(cut.limits if cut else ())}."]
         return replace(blank, status=LaneStatus.FAILED, reason=f"No galaxy could be used. {told[0]}")
     values = members.record["ln_l"][:, 0].astype(np.float64)
     usable = np.isfinite(values).all(axis=(1, 2))

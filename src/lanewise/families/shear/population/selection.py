@@ -1,13 +1,14 @@
-"""A cut on the S/N of galaxies: who passes it, and how probable it is to be cut under each shear.
+"""A cut on the S/N or the size of galaxies: who passes it, and how probable it is to be cut under each shear.
 
-The S/N is that of a filter that is the same for all galaxies: it is linear in the image, so that its noise is Gaussian
-and its signal proportional to the flux. Both are averaged over without random numbers.
+Both are measured in filters that are the same for all galaxies: linear in the image, so that their noise is Gaussian
+and their signals proportional to the flux. Both are averaged over without random numbers.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,28 +25,61 @@ from lanewise.families.shear.population.nodes import Array, Nodes
 from lanewise.families.shear.population_config import SHAPE, drawn_from
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.simulation_config import Simulation
+from lanewise.statistics.bivariate import both_above
 
 # Galaxies of the average, each in eight orientations. In configs/selection.yaml eight times as many, and four times as
 # many fluxes, change what a shear does to ln (1 − P) by .2 %.
 _LOG2_GALAXIES, _TURNS, _FLUXES = 8, 8, 256
 _SEED = 1
+# Relative step of the size at which templates are compared.
+_STEP = 1e-3
+
+
+class Cut(NamedTuple):
+    """A filter, shape (ny, nx), norm 1, and the smallest signal in it that passes, in units of its noise."""
+
+    weights: Array
+    limit: float
 
 
 @functools.lru_cache(maxsize=8)
-def template(config: ShearConfig) -> Array:
-    """The filter: the image of the model's typical galaxy, round, in the middle of the stamp; shape (ny, nx), norm 1.
+def cuts(config: ShearConfig) -> tuple[Cut, ...]:
+    """One for each limit of `population.selection`.
+
+    The S/N is that in the template, the image of the typical galaxy. A galaxy is larger than a size if a larger
+    template fits it better than that of this size: the derivative of the normalised template by the size is a filter
+    in which a galaxy of this size has no signal, and a larger one a positive signal.
+    """
+    assert config.population is not None
+    assert config.population.selection is not None
+    there, found = config.population.selection, []
+    if there.snr_min is not None:
+        found.append(Cut(template(config), there.snr_min))
+    if there.size_min is not None:
+        smaller, larger = (template(config, there.size_min * (1 + step)) for step in (-_STEP, _STEP))
+        found.append(Cut((larger - smaller) / np.linalg.norm(larger - smaller), 0.0))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=8)
+def template(config: ShearConfig, size: float | None = None) -> Array:
+    """The image of the model's typical galaxy, round, in the middle of the stamp; shape (ny, nx), norm 1.
 
     Typical are the fixed values and the centres of the priors.
+
+    Args:
+        size: half-light radius [arcsec], in place of the typical one.
     """
     model = replace(config, simulation=Simulation())
-    image = image_simulator.drawn(model, {**model.central(model.galaxy), **dict.fromkeys(SHAPE, 0.0)})
+    truth = {**model.central(model.galaxy), **dict.fromkeys(SHAPE, 0.0)}
+    image = image_simulator.drawn(model, truth if size is None else {**truth, "half_light_radius": size})
     found: Array = image / np.linalg.norm(image)
     return found
 
 
-def signal_to_noise(config: ShearConfig, image: np.ndarray) -> float:
-    """S/N of an image in the filter."""
-    return float(np.vdot(template(config), image)) / _noise(config)
+def passes(config: ShearConfig, image: np.ndarray) -> bool:
+    """Whether an image passes all cuts."""
+    return all(float(np.vdot(cut.weights, image)) / _noise(config) >= cut.limit for cut in cuts(config))
 
 
 @functools.lru_cache(maxsize=8)
@@ -68,11 +102,18 @@ def log_missed(config: ShearConfig, nodes: Nodes) -> Array:
     flux = drawn_from(config.population, config.galaxy, config.galaxy)["flux"]
     shares = (np.arange(_FLUXES) + 0.5) / _FLUXES
     fluxes = np.array([flux.quantile(share) for share in shares] if isinstance(flux, Prior) else [flux])
-    limit = config.population.selection.snr_min
-    cut = [special.ndtr(limit - one[:, None] * fluxes / _noise(config)).mean(axis=1) for one in response]
+    cut = [_missed(cuts(config), one[..., None] * fluxes / _noise(config)).mean(axis=1) for one in response]
     # No galaxy of such a population is ever cut; the logarithm stays finite.
     missed = np.maximum(np.array(cut) @ weights, np.finfo(np.float64).tiny)
     return np.log(missed).reshape(nodes.shape)
+
+
+def _missed(cuts: tuple[Cut, ...], signals: Array) -> Array:
+    """Probability not to pass all cuts, for signals in units of the noise, shape (cut, …) → (…)."""
+    first, *rest = (cut.limit - signal for cut, signal in zip(cuts, signals, strict=True))
+    if not rest:
+        return np.asarray(special.ndtr(first))
+    return 1 - both_above(first, rest[0], float(np.vdot(cuts[0].weights, cuts[1].weights)))
 
 
 def _noise(config: ShearConfig) -> float:
@@ -110,21 +151,22 @@ def _galaxies(config: ShearConfig) -> tuple[Array, dict[str, Array], Array]:
 
 
 def _responses(config: ShearConfig, shapes: Array, others: dict[str, Array], shears: Array) -> Array:
-    """Signal in the filter of galaxies of flux 1, shape (shear, galaxy)."""
+    """Signals in the filters of galaxies of flux 1, shape (shear, cut, galaxy)."""
     single = in_precision(config.one_galaxy, "float32")
     renderer = GridRenderer(single, choose_grid(config.one_galaxy))
-    middle, weights = config.image.middle, jnp.asarray(template(config), jnp.float32)
+    middle, filters = config.image.middle, [jnp.asarray(cut.weights, jnp.float32) for cut in cuts(config)]
     centres = config.central(config.galaxy) | {"flux": 1.0, "e1": 0.0, "e2": 0.0}
     intrinsic = shapes @ [1, 1j]
 
     def response(e: jax.Array, other: dict[str, jax.Array]) -> jax.Array:
         p = {**{name: jnp.float32(value) for name, value in centres.items()}, "g1": e[0], "g2": e[1], **other}
-        return jnp.vdot(weights, renderer(p | {axis: p[axis] - at for axis, at in middle.items()}))
+        image = renderer(p | {axis: p[axis] - at for axis, at in middle.items()})
+        return jnp.stack([jnp.vdot(weights, image) for weights in filters])
 
     every = jax.jit(lambda e, other: jax.lax.map(lambda one: response(*one), (e, other)))
     same = {name: value.astype(np.float32) for name, value in others.items()}
     found = []
     for shear in shears @ [1, 1j]:
         e = (intrinsic + shear) / (1 + shear.conjugate() * intrinsic)
-        found.append(every(np.stack([e.real, e.imag], axis=-1, dtype=np.float32), same))
+        found.append(every(np.stack([e.real, e.imag], axis=-1, dtype=np.float32), same).T)
     return np.array(found, np.float64)

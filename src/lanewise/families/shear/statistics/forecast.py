@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,21 +26,28 @@ def n_per_count(record: Record) -> int | None:
 
 
 def of_results(
-    results: BiasResults, target: float, per_count: int, data: Mapping[Component, Estimates] | None = None
+    results: BiasResults,
+    target: float,
+    per_count: int,
+    data: Mapping[Component, Estimates] | None = None,
+    galaxies_each: int = 1,
+    by_galaxies: Mapping[Component, float] = MappingProxyType({}),
 ) -> tuple[Forecast, ...]:
     """What every component needs whose m has an error; σ_m falls as 1/√n.
 
-    A pilot of very few realizations has only the error that its posterior widths predict.
+    A pilot of very few realizations has only the error by its galaxies, or what its posterior widths predict.
 
     Args:
         target: σ_m wanted.
         per_count: from `n_per_count`.
         data: the estimates behind the results; without them no designs are compared.
+        galaxies_each: galaxies of a realization.
+        by_galaxies: σ_m of pairs of populations from the scatter of their galaxies.
     """
     found, tally = [], results.tally
     for bias in results.components:
         m = bias.m or bias.m_single_point
-        error = None if m is None else m.error or m.error_predicted
+        error = None if m is None else m.error or by_galaxies.get(bias.component) or m.error_predicted
         if error is None:
             continue
         needed = math.ceil(round(bias.n * (error / target) ** 2, 6))
@@ -49,7 +57,8 @@ def of_results(
         own = (data or {}).get(bias.component)
         ways = {} if own is None else relative_variances(own)
         designs = tuple(Design(name, math.ceil(needed * ratio)) for name, ratio in ways.items())
-        found.append(Forecast(bias.component, error, target, bias.n, needed, count, designs))
+        n_galaxies = needed * galaxies_each
+        found.append(Forecast(bias.component, error, target, bias.n, needed, count, designs, n_galaxies))
     return tuple(found)
 
 
