@@ -327,7 +327,8 @@ def test_the_scores_of_parts_of_the_data_add_up_to_those_of_all() -> None:
     parts = split.split(fit.data, 3, "random", seed=5)
     each = replicates.shard_scores(fit, [one.pairs for one in parts], jax.random.key(1), MODEL, sequential=True)
     assert each.shape[1] == 3
-    np.testing.assert_allclose(each.sum(axis=1), short_tables().scores, rtol=1e-9, atol=1e-9)
+    # Both programs simulate in float32.
+    np.testing.assert_allclose(each.sum(axis=1), short_tables().scores, atol=1e-6 * np.abs(short_tables().scores).max())
     detector = Detector((3000.0, 1000.0), 3.0, 0.5)
     height, basis = np.full(2, 1 / 3), np.ones((2, 1))
     scores = speckle_errors.replicated(each, detector, height, basis)

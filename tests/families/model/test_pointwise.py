@@ -57,9 +57,12 @@ def test_the_summary_has_what_arviz_says_of_the_file(folder: Path) -> None:
     for name in ("s0", "s2"):
         found: Any = arviz.from_netcdf(folder / "results" / name / "posterior.nc")
         expected = arviz.loo(found, pointwise=True)
-        assert summary["elpd_loo"][name] == pytest.approx(expected.iloc[0], rel=1e-4)
-        assert summary["elpd_loo_se"][name] == pytest.approx(expected.iloc[1], rel=1e-3)
-        assert summary["khat_loo"][name] == pytest.approx(float(np.max(expected.pareto_k)), abs=1e-3)
+        # ArviZ 1 has another class, another estimator of the tail, and divides by n − 1 for the error.
+        of_1, n = not arviz.__version__.startswith("0."), expected.n_data_points
+        elpd, se = (expected.elpd, expected.se * np.sqrt(1 - 1 / n)) if of_1 else (expected.iloc[0], expected.iloc[1])
+        assert summary["elpd_loo"][name] == pytest.approx(elpd, rel=1e-4)
+        assert summary["elpd_loo_se"][name] == pytest.approx(se, rel=1e-3)
+        assert summary["khat_loo"][name] == pytest.approx(float(np.max(expected.pareto_k)), abs=0.1 if of_1 else 1e-3)
 
 
 def test_the_data_set_with_an_outlier_is_the_worst_and_is_shown(folder: Path) -> None:
