@@ -188,8 +188,12 @@ _ELSEWHERE = (
     "config.simulation.psf.pixel_scale",
     "config.simulation.psf.pixel",
     "config.simulation.psf.fwhm",
-    # Of a type that needs a table of exposures; see test_exposure_table.
+    "config.simulation.psf.tiles",
+    # For tables of exposures; see test_exposure_table, test_psf_tiles, test_stamp_sizes and test_bands.
     "config.psf.fwhm",
+    "config.psf.tiles",
+    "config.image.sizes",
+    "config.gal.bands",
 )
 
 
