@@ -25,8 +25,8 @@ from lanewise.storage.inputs import Input
 KEY, TABLE = "observations", "table"
 NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "weight", "mask")
-# The role of a realization's `Centre`, and of its `Exposures`.
-_CENTRE, _EXPOSURES = "centre", "exposures"
+# The role of a realization's `Centre`, of its `Exposures`, and of its `Stack`.
+_CENTRE, _EXPOSURES, _STACK = "centre", "exposures", "galaxies"
 # The column of the truths that is no parameter: a number for each galaxy or noise realization.
 GROUP = "group"
 
@@ -64,15 +64,27 @@ class Centre:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """The galaxies of a population: of each the sources of its image, by role."""
+
+    galaxies: tuple[Mapping[str, Pinned], ...]
+
+    @property
+    def content(self) -> list[dict[str, Any]]:
+        """What fixes each image."""
+        return [{role: one.content for role, one in sources.items()} for sources in self.galaxies]
+
+
+@dataclass(frozen=True)
 class Observations:
     """The images of a campaign.
 
     Attributes:
         sources: by role: each of the `images`, and of each other role one for each image, one for all, or none.
-        truths: per image, or empty.
+        truths: per realization, or empty.
         centres: per image, or empty.
-        groups: number of each image's group, from 0 in the order of first appearance; empty without groups. Images of
-            a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
+        groups: number of each realization's group, from 0 in the order of first appearance; empty without groups.
+            Images of a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
         shapes: (ny, nx) that occur, by role.
         pixel_scales: [arcsec] that the files state.
         table: of exposures, in place of sources; then each object is one realization.
@@ -88,7 +100,7 @@ class Observations:
 
     @property
     def n(self) -> int:
-        """Number of realizations."""
+        """Number of images, or of objects of the table."""
         return self.table.n_objects if self.table else len(self.sources["images"])
 
 
@@ -96,7 +108,7 @@ def check(manifest: Document) -> list[Complaint]:
     """What the schema cannot say of `observations`."""
     value, found = manifest.value[KEY], []
     if "count" in manifest.value.get("realizations", {}):
-        message = "every image is one realization; remove this key"
+        message = "the number of images says how many; remove this key"
         found.append(manifest.complaint(("realizations", "count"), message))
     if ("images" in value) == (TABLE in value):
         message = "expected 'images' (one for each object) or 'table' (a row for each exposure); give one of the two"
@@ -127,7 +139,8 @@ def resolve(manifest: Document) -> dict[str, Any]:
             place: Path = (KEY, table)
             given = value[table]
             found[table] = given if isinstance(given, list) else truths.read(manifest, place)
-            if len(found[table]) != n_images:
+            # Truths may be those of populations, whose number only the config knows: checked with it.
+            if len(found[table]) != n_images and (table == "centres" or not found[table]):
                 message = f"expected a row for each of {n_images} images, got {len(found[table])}"
                 raise ManifestError([manifest.complaint(place, message)])
     if other := [row for row in found.get("centres", ()) if set(row) != {"x", "y"}]:
@@ -161,6 +174,8 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
     if extent.groups and len(extent.groups) != len(extent.truths):
         yield (KEY, "truths"), f"{len(extent.truths) - len(extent.groups)} images have no group; give it for all"
     yield from truths.misfits(extent.truths, config, (KEY, "truths"))
+    if config.population is None and extent.truths and len(extent.truths) != extent.n:
+        yield (KEY, "truths"), f"expected a row for each of {extent.n} images, got {len(extent.truths)}"
     if extent.table:
         yield from _table_misfits(extent.table, config)
         return
@@ -237,8 +252,14 @@ def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple
             yield ("config", "gal", "position", f"{axis}_mean"), message
 
 
-def realizations(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]) -> Sequence[Single]:
-    """Every image or object as a realization; seeds increment from one to the next, or from group to group."""
+def realizations(
+    extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], per_population: int = 0
+) -> Sequence[Single]:
+    """Every image, population or object as a realization; seeds increment from one to the next, or group to group.
+
+    Args:
+        per_population: images of a population; 0: none.
+    """
     if extent.table:
         # Listed, a large table would cost what it costs in every container.
         others = {"truths": [dict(one) for one in extent.truths], "groups": extent.groups}
@@ -246,7 +267,7 @@ def realizations(extent: Observations, base_seed: int, run_id: Callable[[float, 
         return Computed(extent.n, partial(_object, extent, base_seed, run_id), rule)
     found: list[Single] = []
     names: set[str] = set()
-    for index in range(len(extent.sources["images"])):
+    for index in range(extent.n // max(per_population, 1)):
         seed = base_seed + (extent.groups[index] if extent.groups else index)
         truth = extent.truths[index] if extent.truths else {}
         known = {"g1", "g2"} <= set(truth)
@@ -254,13 +275,19 @@ def realizations(extent: Observations, base_seed: int, run_id: Callable[[float, 
         # Two images of a group at one shear.
         name = f"{name}_i{index}" if name in names else name
         names.add(name)
-        sources: dict[str, Pinned] = {
-            role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()
-        }
-        if extent.centres:
-            sources[_CENTRE] = extent.centres[index]
+        if per_population:
+            images = range(index * per_population, (index + 1) * per_population)
+            sources: dict[str, Pinned] = {_STACK: Stack(tuple(_sources_of(extent, at) for at in images))}
+        else:
+            sources = _sources_of(extent, index)
         found.append(Single(name, seed, truth, sources))
     return tuple(found)
+
+
+def _sources_of(extent: Observations, index: int) -> dict[str, Pinned]:
+    """The sources of an image, by role."""
+    found: dict[str, Pinned] = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
+    return {**found, _CENTRE: extent.centres[index]} if extent.centres else found
 
 
 def _object(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], index: int) -> Single:
@@ -280,6 +307,13 @@ def exposures_of(planned: Planned) -> Exposures | None:
     return found if isinstance(found, Exposures) else None
 
 
+def stack_of(planned: Single) -> Stack:
+    """The images of a population."""
+    found = planned.sources[_STACK]
+    assert isinstance(found, Stack)
+    return found
+
+
 def remarks(extent: Observations) -> Sequence[str]:
     """Columns without a meaning, and images of one galaxy that no group holds together."""
     if extent.table and (unused := extent.table.unused):
@@ -296,10 +330,20 @@ def remarks(extent: Observations) -> Sequence[str]:
 
 
 def observe(config: ShearConfig, planned: Single) -> Observation:
+    """Read the image, or the exposures, of one realization."""
+    if exposures := exposures_of(planned):
+        return exposure_files.observe(config, exposures, planned.truth)
+    return Observation.of(read(config, planned.sources), planned.truth)
+
+
+def read(config: ShearConfig, pinned: Mapping[str, Pinned]) -> dict[str, np.ndarray]:
     """Read one image; with PerPixel noise its inverse variance too.
 
+    Args:
+        pinned: the image's sources by role.
+
     Returns:
-        data: `image`, shape (ny, nx), float64 [flux per pixel], 0 where it is masked; and for PerPixel noise `weight`,
+        `image`, shape (ny, nx), float64 [flux per pixel], 0 where it is masked; and for PerPixel noise `weight`,
             the inverse variance, 0 where the pixel is masked; `centre`, shape (2,), if the image has one.
 
     Raises:
@@ -307,20 +351,18 @@ def observe(config: ShearConfig, planned: Single) -> Observation:
             or the two contradict each other.
         InputUnreachable: a file is not there, or storage cannot be reached.
     """
-    if exposures := exposures_of(planned):
-        return exposure_files.observe(config, exposures, planned.truth)
-    sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
+    sources = {role: one for role, one in pinned.items() if isinstance(one, Source)}
     values = {role: _pixels(one) for role, one in sources.items()}
     image = values["images"].astype(np.float64)
-    centre = planned.sources.get(_CENTRE)
+    centre = pinned.get(_CENTRE)
     about = {"centre": np.array([centre.x, centre.y])} if isinstance(centre, Centre) else {}
     if config.image.noise.type != "PerPixel":
-        return Observation.of({"image": image, **about}, planned.truth)
+        return {"image": image, **about}
     paths = {role: one.file.path for role, one in sources.items()}
     weight = inverse_variance({**values, "image": image}, paths, config.image.noise.sigma)
     if not np.any(weight > 0):
         raise DataError(f"{paths.get('mask') or paths['weight']}: every pixel is masked")
-    return Observation.of({"image": np.where(weight > 0, image, 0.0), "weight": weight, **about}, planned.truth)
+    return {"image": np.where(weight > 0, image, 0.0), "weight": weight, **about}
 
 
 def _pixels(source: Source) -> np.ndarray:
