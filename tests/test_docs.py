@@ -328,9 +328,9 @@ def _ingredients(name: str, lanewise: Lanewise) -> None:
         scene = yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"]
         scene["image"]["noise"]["sigma"] = 5e-3
         members = family.observe(shear_config.parse(scene), Single("a", 1, {"g1": 0.05, "g2": 0.0})).members
-        images = np.stack([data["image"] for data in members if data is not None])
-        fits.PrimaryHDU(images).writeto("stamps.fits")
-        fits.PrimaryHDU(np.full(images.shape, 5e-3**2)).writeto("variance.fits")
+        stamps = np.stack([data["image"] for data in members if data is not None])
+        fits.PrimaryHDU(stamps).writeto("stamps.fits")
+        fits.PrimaryHDU(np.full_like(stamps, 5e-3**2)).writeto("variance.fits")
     if name == "bands":
         scene = yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"]
         # Of a flux of 1 in r, the bulge has .3; in g it has .15 of a flux of .64.

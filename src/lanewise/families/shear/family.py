@@ -15,6 +15,7 @@ from lanewise.families.shear import (
     correlation,
     galaxy_table,
     observations,
+    observed,
     observed_populations,
     population_config,
     predictions,
@@ -199,7 +200,7 @@ def realizations(manifest: Manifest) -> Sequence[Single]:
     config, extent, asked = shear_config.of(manifest), manifest.extent, manifest.realizations
     if isinstance(extent, Observations):
         per_population = config.population.galaxies if config.population else 0
-        return observations.realizations(extent, asked.base_seed, run_id, per_population)
+        return observed.realizations(extent, asked.base_seed, run_id, per_population)
     assert isinstance(extent, Shears)
     rule = {**extent.content, "count": asked.count, "base_seed": asked.base_seed}
     n = len(extent.points) * asked.count * extent.n_arms
@@ -277,7 +278,7 @@ def observe(config: ShearConfig, planned: Planned) -> Observation:
 
         return stamps.observe(config, planned)
     if planned.sources:
-        return observations.observe(config, planned)
+        return observed.observe(config, planned)
     if config.population is not None:
         from lanewise.families.shear.population import galaxies
 

@@ -7,9 +7,9 @@ from typing import overload
 
 import numpy as np
 
-from lanewise.families.shear import observations
+from lanewise.families.shear import observed
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.observations import Stack
+from lanewise.families.shear.observed import Stack
 from lanewise.families.shear.population import selection
 from lanewise.families.shear.population.galaxies import Member
 from lanewise.manifest.plan import Single
@@ -31,15 +31,15 @@ class Stamps(Sequence[Member]):
     @overload
     def __getitem__(self, number: slice) -> Sequence[Member]: ...
     def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
-        """The data of a galaxy, as of `observations.read`; None if it does not pass the population's cut.
+        """The data of a galaxy, as of `observed.read`; None if it does not pass the population's cut.
 
         Raises:
-            DataError: as of `observations.read`; the failure of this galaxy alone.
-            InputUnreachable: as of `observations.read`.
+            DataError: as of `observed.read`; the failure of this galaxy alone.
+            InputUnreachable: as of `observed.read`.
         """
         if isinstance(number, slice):
             return [self[at] for at in range(*number.indices(len(self)))]
-        data = observations.read(self._config, self._stack.galaxies[number])
+        data = observed.read(self._config, self._stack.galaxies[number])
         # A pixel that is not finite is no matter of brightness: that galaxy fails.
         if self._selection is None or not np.isfinite(data["image"]).all():
             return data
@@ -48,4 +48,4 @@ class Stamps(Sequence[Member]):
 
 def observe(config: ShearConfig, planned: Single) -> Observation:
     """A population; its truth is the shear that all galaxies share, empty where nobody knows it."""
-    return Observation(Stamps(config, observations.stack_of(planned)), planned.truth)
+    return Observation(Stamps(config, observed.stack_of(planned)), planned.truth)
