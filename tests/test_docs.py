@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import typer
 import yaml
+from astropy.io import fits
 
 from conftest import Lanewise
 from lanewise import __version__, api, cli, errors
@@ -323,6 +324,13 @@ def _ingredients(name: str, lanewise: Lanewise) -> None:
         images = [family.observe(scene, one).data["image"] for one in planned]
         np.savez("stamps.npz", stamps=np.stack(images))
         Path("truths.csv").write_text("g1,g2\n" + "".join(f"{m.truth['g1']},0\n" for m in planned))
+    if name == "own-population":
+        scene = yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"]
+        scene["image"]["noise"]["sigma"] = 5e-3
+        members = family.observe(shear_config.parse(scene), Single("a", 1, {"g1": 0.05, "g2": 0.0})).members
+        stamps = np.stack([data["image"] for data in members if data is not None])
+        fits.PrimaryHDU(stamps).writeto("stamps.fits")
+        fits.PrimaryHDU(np.full_like(stamps, 5e-3**2)).writeto("variance.fits")
     if name == "bands":
         scene = yaml_text.parse(Path("recipe.yaml").read_text(), "recipe.yaml").value["config"]
         # Of a flux of 1 in r, the bulge has .3; in g it has .15 of a flux of .64.

@@ -164,6 +164,8 @@ class ChunkData:
                 return Unusable(LaneStatus.NON_FINITE, reason, seen.truth)
             if seen.ragged:
                 data = masked(data, seen.ragged, seen.sizes[part.member], self.rows(part))
+        except InputUnreachable:
+            raise  # as above
         except Exception as error:  # the border where one member's failure becomes its record
             return _failed(error, seen.truth)
         return self._problem_of(seen.shape).prepare(data)

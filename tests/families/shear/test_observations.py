@@ -299,7 +299,7 @@ def test_files_that_do_not_fit_are_told_with_their_key(
     [
         ({"shear": ...}, "expected 'shear' (true shears, of which images are simulated) or 'observations'"),
         ({"observations": {"images": "a.npy"}}, "keep one of the two"),
-        ({"shear": ..., "observations": {"images": "a.npy"}}, "every image is one realization; remove this key"),
+        ({"shear": ..., "observations": {"images": "a.npy"}}, "the number of images says how many; remove this key"),
     ],
 )
 def test_images_are_either_simulated_or_read(write: Write, changes: dict[str, Any], message: str) -> None:

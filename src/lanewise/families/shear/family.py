@@ -15,6 +15,8 @@ from lanewise.families.shear import (
     correlation,
     galaxy_table,
     observations,
+    observed,
+    observed_populations,
     population_config,
     predictions,
     psf_image,
@@ -84,15 +86,14 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
     config, extent = shear_config.of(manifest), manifest.extent
     found = [*precision(config), *_estimator(manifest, config)]
-    if config.population is not None and isinstance(extent, Observations):
-        message = "a population is simulated here, its images cannot come from files; remove one of the two"
-        return [(("config", population_config.KEY), message)]
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
         if config.simulation.content:
             message = "images come from files here, none is simulated; remove it"
             found.append((("config", simulation_config.KEY), message))
         found += list(observations.misfits(extent, config))
+        if config.population is not None:
+            found += observed_populations.misfits(extent, config, config.population)
         known = {name: {truth[name] for truth in extent.truths if name in truth} for name in ("g1", "g2")}
     else:
         assert isinstance(extent, Shears)
@@ -198,7 +199,8 @@ def realizations(manifest: Manifest) -> Sequence[Single]:
     """
     config, extent, asked = shear_config.of(manifest), manifest.extent, manifest.realizations
     if isinstance(extent, Observations):
-        return observations.realizations(extent, asked.base_seed, run_id)
+        per_population = config.population.galaxies if config.population else 0
+        return observed.realizations(extent, asked.base_seed, run_id, per_population)
     assert isinstance(extent, Shears)
     rule = {**extent.content, "count": asked.count, "base_seed": asked.base_seed}
     n = len(extent.points) * asked.count * extent.n_arms
@@ -271,8 +273,12 @@ def inference(config: ShearConfig) -> LaneInference:
 def observe(config: ShearConfig, planned: Planned) -> Observation:
     """Read one image, or simulate it with GalSim."""
     assert isinstance(planned, Single)
+    if planned.sources and config.population is not None:
+        from lanewise.families.shear.population import stamps
+
+        return stamps.observe(config, planned)
     if planned.sources:
-        return observations.observe(config, planned)
+        return observed.observe(config, planned)
     if config.population is not None:
         from lanewise.families.shear.population import galaxies
 

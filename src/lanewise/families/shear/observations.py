@@ -1,32 +1,23 @@
-"""Images from files in place of simulated ones: which realization is which image, and what is true of it."""
+"""Images from files in place of simulated ones: which files, what is true of them, and whether they fit the config."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
-
 from lanewise.errors import Complaint, DataError, ManifestError
-from lanewise.families.shear import exposure_files, exposure_table, stamp_files, truths
+from lanewise.families.shear import exposure_table, stamp_files, truths
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.exposure_table import COLUMNS, Exposures, ExposureTable
-from lanewise.families.shear.pixel_weights import inverse_variance
+from lanewise.families.shear.exposure_table import COLUMNS, ExposureTable
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import PsfImages
-from lanewise.manifest import identity
 from lanewise.manifest.document import Document, Path
-from lanewise.manifest.plan import Computed, Pinned, Planned, Single
-from lanewise.manifest.problem import Observation
 from lanewise.storage.inputs import Input
 
 KEY, TABLE = "observations", "table"
 NO_EXTENSION = "images come from files; add files to observations.images, at the end"
 _ROLES = ("images", "variance", "weight", "mask")
-# The role of a realization's `Centre`, and of its `Exposures`.
-_CENTRE, _EXPOSURES = "centre", "exposures"
 # The column of the truths that is no parameter: a number for each galaxy or noise realization.
 GROUP = "group"
 
@@ -69,10 +60,10 @@ class Observations:
 
     Attributes:
         sources: by role: each of the `images`, and of each other role one for each image, one for all, or none.
-        truths: per image, or empty.
+        truths: per realization, or empty.
         centres: per image, or empty.
-        groups: number of each image's group, from 0 in the order of first appearance; empty without groups. Images of
-            a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
+        groups: number of each realization's group, from 0 in the order of first appearance; empty without groups.
+            Images of a group share a galaxy or a noise realization, and with it their seed, so that errors know it.
         shapes: (ny, nx) that occur, by role.
         pixel_scales: [arcsec] that the files state.
         table: of exposures, in place of sources; then each object is one realization.
@@ -88,7 +79,7 @@ class Observations:
 
     @property
     def n(self) -> int:
-        """Number of realizations."""
+        """Number of images, or of objects of the table."""
         return self.table.n_objects if self.table else len(self.sources["images"])
 
 
@@ -96,7 +87,7 @@ def check(manifest: Document) -> list[Complaint]:
     """What the schema cannot say of `observations`."""
     value, found = manifest.value[KEY], []
     if "count" in manifest.value.get("realizations", {}):
-        message = "every image is one realization; remove this key"
+        message = "the number of images says how many; remove this key"
         found.append(manifest.complaint(("realizations", "count"), message))
     if ("images" in value) == (TABLE in value):
         message = "expected 'images' (one for each object) or 'table' (a row for each exposure); give one of the two"
@@ -127,7 +118,8 @@ def resolve(manifest: Document) -> dict[str, Any]:
             place: Path = (KEY, table)
             given = value[table]
             found[table] = given if isinstance(given, list) else truths.read(manifest, place)
-            if len(found[table]) != n_images:
+            # Truths may be those of populations, whose number only the config knows: checked with it.
+            if len(found[table]) != n_images and (table == "centres" or not found[table]):
                 message = f"expected a row for each of {n_images} images, got {len(found[table])}"
                 raise ManifestError([manifest.complaint(place, message)])
     if other := [row for row in found.get("centres", ()) if set(row) != {"x", "y"}]:
@@ -161,6 +153,8 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
     if extent.groups and len(extent.groups) != len(extent.truths):
         yield (KEY, "truths"), f"{len(extent.truths) - len(extent.groups)} images have no group; give it for all"
     yield from truths.misfits(extent.truths, config, (KEY, "truths"))
+    if config.population is None and extent.truths and len(extent.truths) != extent.n:
+        yield (KEY, "truths"), f"expected a row for each of {extent.n} images, got {len(extent.truths)}"
     if extent.table:
         yield from _table_misfits(extent.table, config)
         return
@@ -237,49 +231,6 @@ def _centre_misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple
             yield ("config", "gal", "position", f"{axis}_mean"), message
 
 
-def realizations(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str]) -> Sequence[Single]:
-    """Every image or object as a realization; seeds increment from one to the next, or from group to group."""
-    if extent.table:
-        # Listed, a large table would cost what it costs in every container.
-        others = {"truths": [dict(one) for one in extent.truths], "groups": extent.groups}
-        rule = {"table": identity.of({"files": extent.table.content, **others}), "base_seed": base_seed}
-        return Computed(extent.n, partial(_object, extent, base_seed, run_id), rule)
-    found: list[Single] = []
-    names: set[str] = set()
-    for index in range(len(extent.sources["images"])):
-        seed = base_seed + (extent.groups[index] if extent.groups else index)
-        truth = extent.truths[index] if extent.truths else {}
-        known = {"g1", "g2"} <= set(truth)
-        name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
-        # Two images of a group at one shear.
-        name = f"{name}_i{index}" if name in names else name
-        names.add(name)
-        sources: dict[str, Pinned] = {
-            role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()
-        }
-        if extent.centres:
-            sources[_CENTRE] = extent.centres[index]
-        found.append(Single(name, seed, truth, sources))
-    return tuple(found)
-
-
-def _object(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], index: int) -> Single:
-    """The realization of an object of the table."""
-    assert extent.table
-    seed = base_seed + (extent.groups[index] if extent.groups else index)
-    truth = extent.truths[index] if extent.truths else {}
-    known = {"g1", "g2"} <= set(truth)
-    name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
-    name = f"{name}_i{index}" if known and extent.groups else name
-    return Single(name, seed, truth, {_EXPOSURES: extent.table.exposures(index)})
-
-
-def exposures_of(planned: Planned) -> Exposures | None:
-    """The exposures of an object of a table; None of an image."""
-    found = planned.sources.get(_EXPOSURES) if isinstance(planned, Single) else None
-    return found if isinstance(found, Exposures) else None
-
-
 def remarks(extent: Observations) -> Sequence[str]:
     """Columns without a meaning, and images of one galaxy that no group holds together."""
     if extent.table and (unused := extent.table.unused):
@@ -293,42 +244,6 @@ def remarks(extent: Observations) -> Sequence[str]:
         f"observations.truths: {len(galaxies)} images show {n} galaxies; if images of one galaxy, or with one noise "
         f"realization, are not independent, give a column '{GROUP}' (a number), so that the errors know it",
     )
-
-
-def observe(config: ShearConfig, planned: Single) -> Observation:
-    """Read one image; with PerPixel noise its inverse variance too.
-
-    Returns:
-        data: `image`, shape (ny, nx), float64 [flux per pixel], 0 where it is masked; and for PerPixel noise `weight`,
-            the inverse variance, 0 where the pixel is masked; `centre`, shape (2,), if the image has one.
-
-    Raises:
-        DataError: a file has changed since the campaign was planned, a variance is not positive, a weight is negative,
-            or the two contradict each other.
-        InputUnreachable: a file is not there, or storage cannot be reached.
-    """
-    if exposures := exposures_of(planned):
-        return exposure_files.observe(config, exposures, planned.truth)
-    sources = {role: one for role, one in planned.sources.items() if isinstance(one, Source)}
-    values = {role: _pixels(one) for role, one in sources.items()}
-    image = values["images"].astype(np.float64)
-    centre = planned.sources.get(_CENTRE)
-    about = {"centre": np.array([centre.x, centre.y])} if isinstance(centre, Centre) else {}
-    if config.image.noise.type != "PerPixel":
-        return Observation.of({"image": image, **about}, planned.truth)
-    paths = {role: one.file.path for role, one in sources.items()}
-    weight = inverse_variance({**values, "image": image}, paths, config.image.noise.sigma)
-    if not np.any(weight > 0):
-        raise DataError(f"{paths.get('mask') or paths['weight']}: every pixel is masked")
-    return Observation.of({"image": np.where(weight > 0, image, 0.0), "weight": weight, **about}, planned.truth)
-
-
-def _pixels(source: Source) -> np.ndarray:
-    images = stamp_files.load(source.file, source.name).values
-    if source.index >= len(images):
-        wanted = f"image {source.index} (from 0) of the shape that the manifest pins"
-        raise DataError(f"{source.file.path}: has {len(images)} images, expected {wanted}; correct the shape")
-    return np.asarray(images[source.index])
 
 
 def _measured(manifest: Document, role: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from lanewise.families.shear.catalogue.columns import (
     node_columns,
     node_values,
 )
-from lanewise.families.shear.observations import exposures_of
+from lanewise.families.shear.observed import exposures_of
 from lanewise.families.shear.population.nodes import Nodes
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import quantity

@@ -39,6 +39,9 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
     n, n_failed = (int(summary[name].fillna(0).sum()) for name in ("galaxies", "galaxies_failed"))
     yield Check("galaxies", f"{n}", f"in {len(summary)} populations; {n_failed} failed or have k̂ ≥ 0.7")
     n_selected = int(summary["galaxies_selected"].fillna(0).sum())
+    # Of a campaign without a usable galaxy there is no more to say.
+    if summary["size_min"].isna().all():
+        return
     if n_selected < n:
         yield Check(
             "galaxies that pass the cut", f"{n_selected}", f"{percent(n_selected / n, '.1f')}; see population.selection"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from lanewise.families.shear.report import shears
 from lanewise.families.shear.report.checks import checks, measure, of_populations
 from lanewise.families.shear.statistics.results import BiasResults, Chains, ConvergenceExtremes, Outlier
 from lanewise.report.canvas import Picture
@@ -60,6 +61,7 @@ def render(results: BiasResults, summary: pd.DataFrame, figures: Mapping[str, Pi
         stamps=[Plot(_outlier(one), shown[f"stamps_{one.run_id}"]) for one in results.outliers],
         chains=[Plot(_chains(results.chains), shown["chains"])] if results.chains else [],
         again={(one.number, one.component): one.resampled for one in results.joint.resampled},
+        shears=shears.unknown(summary),
         checks=[*checks(results), *of_populations(summary)],
         convergence=_convergence(results.convergence),
         criteria=_CRITERIA,

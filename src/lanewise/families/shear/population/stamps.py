@@ -1,0 +1,51 @@
+"""The images of a population from files, each read when a lane needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+
+from lanewise.families.shear import observed
+from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.observed import Stack
+from lanewise.families.shear.population import selection
+from lanewise.families.shear.population.galaxies import Member
+from lanewise.manifest.plan import Single
+from lanewise.manifest.problem import Observation
+
+
+class Stamps(Sequence[Member]):
+    """The data of a population's galaxies, in the order of the files."""
+
+    def __init__(self, config: ShearConfig, stack: Stack) -> None:
+        assert config.population is not None
+        self._config, self._stack, self._selection = config, stack, config.population.selection
+
+    def __len__(self) -> int:
+        return len(self._stack.galaxies)
+
+    @overload
+    def __getitem__(self, number: int) -> Member: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Member]: ...
+    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
+        """The data of a galaxy, as of `observed.read`; None if it does not pass the population's cut.
+
+        Raises:
+            DataError: as of `observed.read`; the failure of this galaxy alone.
+            InputUnreachable: as of `observed.read`.
+        """
+        if isinstance(number, slice):
+            return [self[at] for at in range(*number.indices(len(self)))]
+        data = observed.read(self._config, self._stack.galaxies[number])
+        # A pixel that is not finite is no matter of brightness: that galaxy fails.
+        if self._selection is None or not np.isfinite(data["image"]).all():
+            return data
+        return data if selection.passes(self._config, data["image"]) else None
+
+
+def observe(config: ShearConfig, planned: Single) -> Observation:
+    """A population; its truth is the shear that all galaxies share, empty where nobody knows it."""
+    return Observation(Stamps(config, observed.stack_of(planned)), planned.truth)
