@@ -104,10 +104,6 @@ class ChunkData:
         assert isinstance(seen, Observation)
         return (seen.padded or padded(seen.sizes[part.member])) if seen.ragged else 0
 
-    def form(self, part: MemberAt) -> tuple[Shape, int]:
-        """What the shapes of a member's arrays depend on."""
-        return self.shape(part.place), self.rows(part)
-
     def arrays(self, part: MemberAt) -> Mapping[str, np.ndarray] | Unusable:
         """A member's prepared arrays, or why they cannot be used; what was unusable once stays so."""
         if part in self._unusable:
@@ -208,8 +204,12 @@ def masked(
 
 
 def grouped(units: Sequence[Unit], data: ChunkData) -> list[list[tuple[int, Unit]]]:
-    """Units whose arrays have equal shapes, each with its number in `units`; in the order of their first units."""
-    groups: dict[tuple[Shape, int], list[tuple[int, Unit]]] = {}
+    """Units whose arrays have equal shapes, each with its number in `units`; in the order of their first units.
+
+    Args:
+        units: of realizations of one shape.
+    """
+    groups: dict[int, list[tuple[int, Unit]]] = {}
     for number, unit in enumerate(units):
-        groups.setdefault(data.form(unit.part), []).append((number, unit))
+        groups.setdefault(data.rows(unit.part), []).append((number, unit))
     return list(groups.values())

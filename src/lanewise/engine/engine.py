@@ -21,6 +21,7 @@ from lanewise.engine import blocks, faults, keys, members, programs, uninformati
 from lanewise.engine.blocks import Inputs
 from lanewise.engine.chunk_data import ChunkData, MemberAt, Shape, Unit, Unusable, grouped
 from lanewise.engine.convergence import Lane, assess
+from lanewise.engine.lanes import alike
 from lanewise.engine.members import Fit
 from lanewise.engine.programs import Stage
 from lanewise.engine.results import Result
@@ -109,10 +110,10 @@ class Engine:
             for part in data.parts(place)
             if not members.is_kept(self._before.get(realization.run_id), part.member)
         ]
-        for shape in dict.fromkeys(data.shape(part.place) for part in parts):
-            problem, stages = self._of_shape(shape)
-            alike = [part for part in parts if data.shape(part.place) == shape]
-            self._infer(replace(work, problem=problem), stages, alike)
+        for numbers in alike([data.shape(part.place) for part in parts], len(parts)):
+            own = [parts[at] for at in numbers]
+            problem, stages = self._of_shape(data.shape(own[0].place))
+            self._infer(replace(work, problem=problem), stages, own)
         results = self._completed(work, [self._result(work, place) for place in range(len(chunk.realizations))])
         prior = self._problem.prior_widths
         return self._judged(work, [uninformative.mark_uninformative(result, prior) for result in results])
@@ -182,10 +183,11 @@ class Engine:
             first = data.observation(0)
             why = first if isinstance(first, Unusable) else data.unusable(MemberAt(0, 0))
             raise DataError(f"chunk {chunk.index}: {why.reason if why else 'a realization has no members'}")
-        stage = self._of_shape(data.shape(largest[0].place))[1][0]
+        shape, rows = data.shape(largest[0].place), data.rows(largest[0])
+        stage = self._of_shape(shape)[1][0]
         units = (Unit(*part, chain) for part in largest for chain in range(stage.method.units))
-        alike = [unit for unit in units if data.form(unit.part) == data.form(largest[0])]
-        block = itertools.islice(itertools.cycle(alike), self._planned)
+        own = [unit for unit in units if (data.shape(unit.place), data.rows(unit.part)) == (shape, rows)]
+        block = itertools.islice(itertools.cycle(own), self._planned)
         inputs = self._inputs([(unit, realizations[unit.place]) for unit in block], data, self._planned)
 
         def once() -> None:
@@ -374,11 +376,12 @@ class Engine:
         seen = {place: work.data.observation(place) for place, result in enumerate(results) if result.posterior}
         data = {place: one.data for place, one in seen.items() if isinstance(one, Observation)}
         found: dict[int, Result] = {}
-        for shape in dict.fromkeys(work.data.shape(place) for place in data):
-            alike = [place for place in data if work.data.shape(place) == shape]
-            fits = [(results[place], data[place]) for place in alike]
-            judged = self._judge(self._of_shape(shape)[0], fits, self._manifest.convergence)
-            found |= zip(alike, judged, strict=True)
+        places = list(data)
+        for numbers in alike([work.data.shape(place) for place in places], len(places)):
+            own = [places[at] for at in numbers]
+            problem, _ = self._of_shape(work.data.shape(own[0]))
+            judged = self._judge(problem, [(results[at], data[at]) for at in own], self._manifest.convergence)
+            found |= zip(own, judged, strict=True)
         return _replaced(results, found)
 
     def _blank(self, work: Work, place: int, status: LaneStatus, reason: str, truth: Mapping[str, float]) -> Result:

@@ -51,10 +51,7 @@ def realizations(
     found: list[Single] = []
     names: set[str] = set()
     for index in range(extent.n // max(per_population, 1)):
-        seed = base_seed + (extent.groups[index] if extent.groups else index)
-        truth = extent.truths[index] if extent.truths else {}
-        known = {"g1", "g2"} <= set(truth)
-        name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
+        name, seed, truth = _named(extent, base_seed, run_id, index)
         # Two images of a group at one shear.
         name = f"{name}_i{index}" if name in names else name
         names.add(name)
@@ -76,12 +73,19 @@ def _sources_of(extent: Observations, index: int) -> dict[str, Pinned]:
 def _object(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], index: int) -> Single:
     """The realization of an object of the table."""
     assert extent.table
+    name, seed, truth = _named(extent, base_seed, run_id, index)
+    name = f"{name}_i{index}" if {"g1", "g2"} <= set(truth) and extent.groups else name
+    return Single(name, seed, truth, {_EXPOSURES: extent.table.exposures(index)})
+
+
+def _named(
+    extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], index: int
+) -> tuple[str, int, Mapping[str, float]]:
+    """Name, seed and truth of a realization; several of a group at one shear have the same name."""
     seed = base_seed + (extent.groups[index] if extent.groups else index)
     truth = extent.truths[index] if extent.truths else {}
     known = {"g1", "g2"} <= set(truth)
-    name = run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}"
-    name = f"{name}_i{index}" if known and extent.groups else name
-    return Single(name, seed, truth, {_EXPOSURES: extent.table.exposures(index)})
+    return run_id(truth["g1"], truth["g2"], seed) if known else f"obs_{index:05d}_s{seed}", seed, truth
 
 
 def exposures_of(planned: Planned) -> Exposures | None:
