@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model.light import intrinsic_shear
-from lanewise.families.shear.scene import Psf
+from lanewise.families.shear.point_spread import Psf
 
 # JAX-GalSim checks its arguments by host callbacks, which raise where a sampler strays, and keep the program out of the
 # compilation cache. Equinox reads this variable at its first import.

@@ -6,7 +6,7 @@ from conftest import Lanewise, Write, load
 from lanewise.errors import ManifestError, UsageError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import family
-from lanewise.families.shear.scene import Psf
+from lanewise.families.shear.point_spread import Psf
 from lanewise.manifest import loading
 
 

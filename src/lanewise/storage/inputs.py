@@ -107,6 +107,18 @@ def pinned(value: str | Mapping[str, Any]) -> Input:
     return pin(value) if isinstance(value, str) else Input(value["path"], value["sha256"])
 
 
+def pinned_array(value: str | Mapping[str, Any]) -> tuple[Input, str]:
+    """As `pinned`, and the name of an array in the file: behind `#`, or a key of its own; empty for none.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if isinstance(value, str):
+        path, _, name = value.partition("#")
+        return pinned(path), name
+    return pinned(value), value.get("name", "")
+
+
 def without_folders(value: Any) -> Any:
     """A resolved value in which the path of every pinned file is its name, as published files carry it."""
     if isinstance(value, list):

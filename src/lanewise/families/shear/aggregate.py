@@ -11,9 +11,9 @@ import pandas as pd
 from lanewise.errors import Damaged, UsageError
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import observations
+from lanewise.families.shear.point_spread import Psf
 from lanewise.families.shear.report import gallery, page
 from lanewise.families.shear.report.figures import figures
-from lanewise.families.shear.scene import Psf
 from lanewise.families.shear.shears import TURNED
 from lanewise.families.shear.statistics import by_galaxies
 from lanewise.families.shear.statistics import forecast as forecasts

@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from lanewise.families.shear import correlation, priors, psf_image
+from lanewise.families.shear.point_spread import AnyPsf, PsfImage, PsfImages
 from lanewise.families.shear.priors import Prior
-from lanewise.families.shear.scene import AnyPsf, Component, Galaxy, Image, PsfImage, PsfImages
+from lanewise.families.shear.scene import Component, Galaxy, Image
 
 # Half-light radius of a Gaussian in units of σ.
 _HALF_LIGHT = math.sqrt(2 * math.log(2))

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lanewise.families.shear import brightness, population_config, scene
+from lanewise.families.shear import brightness, point_spread, population_config, scene
 from lanewise.families.shear import simulation_config as simulation
+from lanewise.families.shear.point_spread import AnyPsf
 from lanewise.families.shear.population_config import Population
 from lanewise.families.shear.priors import Parameter, Prior
-from lanewise.families.shear.scene import AnyPsf, Galaxy, Image
+from lanewise.families.shear.scene import Galaxy, Image
 from lanewise.families.shear.simulation_config import Simulation
 from lanewise.manifest import typed
 from lanewise.manifest.manifest import Manifest, Rung
@@ -139,7 +140,8 @@ def parse(value: Mapping[str, Any]) -> ShearConfig:
     unused = ["image.fft_size"] if "fft_size" in value["image"] else []
     unused += [f"inference.nuts_config.{key}" for key in ("map_init",) if given["nuts"].pop(key, None)]
     unused += [f"inference.map_config.{key}" for key in ("num_steps", "learning_rate") if given["map"].pop(key, None)]
-    psf, galaxy, simulated = scene.psf(value["psf"]), scene.galaxy(value["gal"], image), simulation.parse(value, image)
+    psf, galaxy = point_spread.parse(value["psf"]), scene.galaxy(value["gal"], image)
+    simulated = simulation.parse(value, image)
     population = population_config.parse(value)
     precision = inference.get("precision", "auto")
     if precision == "auto" and population is not None:

@@ -12,7 +12,8 @@ from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.exposure_table import JACOBIAN, Exposures, Row
 from lanewise.families.shear.fits_images import SCALE_TOLERANCE
 from lanewise.families.shear.pixel_weights import inverse_variance
-from lanewise.families.shear.scene import Image, PsfImages
+from lanewise.families.shear.point_spread import PsfImages
+from lanewise.families.shear.scene import Image
 from lanewise.families.shear.stamp_files import Stamps
 from lanewise.manifest.problem import Observation
 

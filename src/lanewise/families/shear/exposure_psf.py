@@ -7,7 +7,7 @@ import numpy as np
 from lanewise.errors import DataError
 from lanewise.families.shear import psf_image, row_planes
 from lanewise.families.shear.exposure_table import Row
-from lanewise.families.shear.scene import PsfImages, Tiles
+from lanewise.families.shear.point_spread import PsfImages, Tiles
 
 Place = tuple[float, float]
 

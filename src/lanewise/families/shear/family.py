@@ -27,7 +27,7 @@ from lanewise.families.shear import (
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.observations import Observations
-from lanewise.families.shear.scene import PsfImages
+from lanewise.families.shear.point_spread import PsfImages
 from lanewise.families.shear.shears import TURNED, Shears
 from lanewise.manifest import schema
 from lanewise.manifest.document import Document, Path

@@ -9,7 +9,8 @@ import numpy as np
 
 from lanewise.families.shear import correlation, psf_image
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.scene import SHAPES, AnyPsf, Component, PsfImage, PsfImages
+from lanewise.families.shear.point_spread import AnyPsf, PsfImage, PsfImages
+from lanewise.families.shear.scene import SHAPES, Component
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 

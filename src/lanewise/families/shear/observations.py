@@ -10,8 +10,8 @@ from lanewise.errors import Complaint, DataError, ManifestError
 from lanewise.families.shear import exposure_table, stamp_files, truths
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.exposure_table import COLUMNS, ExposureTable
+from lanewise.families.shear.point_spread import PsfImages
 from lanewise.families.shear.priors import Prior
-from lanewise.families.shear.scene import PsfImages
 from lanewise.manifest.document import Document, Path
 from lanewise.storage.inputs import Input
 

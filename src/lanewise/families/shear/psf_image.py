@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lanewise.errors import DataError, ManifestError
-from lanewise.families.shear import scene, stamp_files
-from lanewise.families.shear.scene import PsfImage
+from lanewise.families.shear import point_spread, stamp_files
+from lanewise.families.shear.point_spread import PsfImage
 from lanewise.manifest.document import Document
 
 _FILE_KEY = ("psf", "file")
@@ -26,7 +26,7 @@ def resolve(config: Document) -> dict[str, Any]:
         return value
     resolved = {**value, "psf": {**value["psf"], "file": stamp_files.resolve_one(config, _FILE_KEY)}}
     try:
-        read(scene.psf(resolved["psf"]))
+        read(point_spread.parse(resolved["psf"]))
     except DataError as error:
         raise ManifestError([config.complaint(_FILE_KEY, str(error))]) from None
     return resolved

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lanewise.families.shear import galaxy_table, scene
+from lanewise.families.shear import galaxy_table, point_spread, scene
 from lanewise.families.shear.galaxy_table import Catalogue
-from lanewise.families.shear.scene import SHAPES, AnyPsf, Galaxy, Image, Noise
+from lanewise.families.shear.point_spread import AnyPsf
+from lanewise.families.shear.scene import SHAPES, Galaxy, Image, Noise
 from lanewise.manifest import typed
 from lanewise.manifest.document import Path
 
@@ -81,7 +82,7 @@ def parse(config: Mapping[str, Any], image: Image) -> Simulation:
         truths=value.get("truths", "central"),
         given=tuple(value.get("given", ())),
         bias=typed.build(Planted, value.get("bias", {})),
-        psf=scene.psf(simulated["psf"]) if "psf" in value else None,
+        psf=point_spread.parse(simulated["psf"]) if "psf" in value else None,
         galaxy=scene.galaxy(simulated["gal"], image) if "gal" in value else None,
         noise=replace(scene.noise(value["noise"]), simulated=image.noise.simulated) if "noise" in value else None,
         catalogue=galaxy_table.parse(value["catalogue"]) if "catalogue" in value else None,

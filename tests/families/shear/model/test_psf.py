@@ -20,7 +20,7 @@ from lanewise.families.shear.image_simulator import simulate
 from lanewise.families.shear.model.draw import draw
 from lanewise.families.shear.model.grid import GridRenderer
 from lanewise.families.shear.model.render import STAMP
-from lanewise.families.shear.scene import PsfImage
+from lanewise.families.shear.point_spread import PsfImage
 from lanewise.machine import device
 from lanewise.manifest.plan import Single
 

@@ -19,7 +19,7 @@ from lanewise.families.shear import psf_image
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import psf
 from lanewise.families.shear.model.light import Ellipse
-from lanewise.families.shear.scene import PsfImages
+from lanewise.families.shear.point_spread import PsfImages
 from lanewise.manifest.problem import Data
 
 # Arrays with a row for each exposure, as they are observed.

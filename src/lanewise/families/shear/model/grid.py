@@ -29,7 +29,7 @@ from lanewise.families.shear.model.fourier import (
 )
 from lanewise.families.shear.model.light import Ellipse, Light
 from lanewise.families.shear.model.refine import Window, Windows
-from lanewise.families.shear.scene import PsfImages
+from lanewise.families.shear.point_spread import PsfImages
 from lanewise.manifest.problem import Data
 
 # Modes whose transfer is below this are left out. The transfer is 1 at k = 0.

@@ -8,7 +8,7 @@ import numpy as np
 
 from lanewise.families.shear import psf_image
 from lanewise.families.shear.model import hankel
-from lanewise.families.shear.scene import AnyPsf, Psf, PsfImage, PsfImages
+from lanewise.families.shear.point_spread import AnyPsf, Psf, PsfImage, PsfImages
 
 
 def transform(psf: AnyPsf, kx: np.ndarray, ky: np.ndarray, frame: np.ndarray | None = None) -> np.ndarray:
