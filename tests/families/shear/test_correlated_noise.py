@@ -155,7 +155,7 @@ def test_the_error_of_a_periodic_covariance_is_that_of_brute_force(file: str) ->
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (blurred()[:, :-1], "expected one image of odd size"),
+        (blurred()[:, :-1], "expected an odd size, with lag 0 in the middle"),
         (np.where(np.indices((11, 11))[0] > 5, 0.0, blurred()), "the same value at a lag and at the opposite one"),
         (-blurred(), "whose largest value stands in the middle"),
         (np.full((11, 11), 1.0), "the smallest power of a mode is"),

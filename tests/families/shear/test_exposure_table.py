@@ -344,8 +344,8 @@ def test_smaller_stamps_are_filled_up_and_masked(write: Write, tmp_path: Path) -
         ),
         (
             [{"id": 1, "image": "a.npy"}],
-            {"config__image__noise": {"type": "Correlated", "sigma": 1e-3, "correlation": "COSMOS"}},
-            "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated",
+            {"config__image__noise": {"type": "Correlated", "correlation": "PerExposure"}},
+            "the config's noise.correlation is PerExposure; add a column 'correlation' or 'noise_power'",
         ),
         ([{"id": 1, "image": "a.npy"}], {"observations__mask": "a.npy"}, "names the files of each exposure"),
         ([{"id": 1, "image": "a.npy"}], {"observations__images": "a.npy"}, "expected 'images' (one for each object)"),

@@ -102,10 +102,15 @@ def _noise(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         if "correlation" in image["noise"]:
             yield ("image", "noise", "correlation"), f"type: {kind} has none; remove it or set type: Correlated"
         return
-    n_pixels = image["size_x"] * image["size_y"]
-    if n_pixels > correlation.MOST_PIXELS:
-        limit = f"at most {correlation.MOST_PIXELS} pixels with Correlated noise, whose covariance is a matrix of them"
-        yield ("image", "size_x"), f"expected {limit}; got {n_pixels}"
+    own = image["noise"].get("correlation") == scene.PER_EXPOSURE
+    if own and "sigma" in image["noise"]:
+        yield ("image", "noise", "sigma"), "the table tells the noise of each exposure; remove it"
+    limit = f"at most {correlation.MOST_PIXELS} pixels with Correlated noise, whose covariance is a matrix of them"
+    given = image.get("sizes", [0])
+    largest = max(scene.SIZES if given == "auto" else given)
+    for key, n_pixels in (("size_x", image["size_x"] * image["size_y"]), ("sizes", largest**2)):
+        if n_pixels > correlation.MOST_PIXELS and not own:
+            yield ("image", key), f"expected {limit}; got {n_pixels}"
 
 
 def _psf(value: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

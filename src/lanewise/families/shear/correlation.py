@@ -13,7 +13,7 @@ import numpy as np
 
 from lanewise.errors import DataError, ManifestError
 from lanewise.families.shear import scene, stamp_files
-from lanewise.families.shear.scene import COSMOS, Correlation, Image
+from lanewise.families.shear.scene import COSMOS, PER_EXPOSURE, Correlation, Image
 from lanewise.manifest.document import Document, Path
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def resolve(config: Document, place: Path) -> dict[str, Any]:
     noise: dict[str, Any] = config.at(place)
     here = (*place, "correlation")
     given = noise.get("correlation")
-    if isinstance(given, str) and given != COSMOS:
+    if isinstance(given, str) and given not in (COSMOS, PER_EXPOSURE):
         noise = {**noise, "correlation": stamp_files.resolve_one(config, here)}
     known = scene.noise(noise).correlation
     try:
@@ -70,24 +70,38 @@ def lags(correlation: Correlation, pixel_scale: float) -> np.ndarray:
     else:
         where = correlation.file.path
         values = stamp_files.load(correlation.file, correlation.array).values
-        if len(values) != 1 or not all(n % 2 for n in values.shape[1:]):
-            raise DataError(f"{where}: expected one image of odd size, lag 0 in the middle, got shape {values.shape}")
+        if len(values) != 1:
+            raise DataError(f"{where}: expected one image, got {len(values)}")
         found = values[0].astype(np.float64)
+    try:
+        return scaled(found)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def scaled(found: np.ndarray) -> np.ndarray:
+    """A covariance of noise, lag 0 in the middle, as a correlation: 1 in the middle.
+
+    Raises:
+        DataError: it is no covariance of noise, or that of a noise with modes of almost no power.
+    """
+    if not all(n % 2 for n in found.shape):
+        raise DataError(f"expected an odd size, with lag 0 in the middle, got shape {found.shape}")
     top = found[found.shape[0] // 2, found.shape[1] // 2]
     if not (np.all(np.isfinite(found)) and top > 0 and np.abs(found).max() <= top):
-        raise DataError(f"{where}: expected a correlation, whose largest value stands in the middle, at lag 0")
-    scaled: np.ndarray = found / top
-    if np.abs(scaled - scaled[::-1, ::-1]).max() > 1e-6:
-        raise DataError(f"{where}: expected the same value at a lag and at the opposite one, got differences")
-    spectrum = np.fft.fft2(scaled, [4 * n for n in scaled.shape])
-    y, x = (np.fft.fftfreq(4 * n) * (n // 2) for n in scaled.shape)
+        raise DataError("expected a correlation, whose largest value stands in the middle, at lag 0")
+    known: np.ndarray = found / top
+    if np.abs(known - known[::-1, ::-1]).max() > 1e-6:
+        raise DataError("expected the same value at a lag and at the opposite one, got differences")
+    spectrum = np.fft.fft2(known, [4 * n for n in known.shape])
+    y, x = (np.fft.fftfreq(4 * n) * (n // 2) for n in known.shape)
     power = (spectrum * np.exp(2j * np.pi * (y[:, None] + x))).real
     if power.min() < _LEAST_POWER * power.max():
         raise DataError(
-            f"{where}: the smallest power of a mode is {power.min() / power.max():.1g} of the largest, expected at "
+            f"the smallest power of a mode is {power.min() / power.max():.1g} of the largest, expected at "
             f"least {_LEAST_POWER:g}, as of noise with a white part; add some to lag 0, or use larger pixels"
         )
-    return scaled
+    return known
 
 
 def of_stamp(image: Image) -> np.ndarray:
@@ -103,9 +117,37 @@ def power(image: Image) -> np.ndarray:
         Shape (ny, nx // 2 + 1); σ² for white noise. It can be negative if the correlation is wider than the stamp.
     """
     assert image.noise.sigma is not None
-    return np.asarray(
-        image.noise.sigma**2 * np.fft.rfft2(_periodic(of_stamp(image), (image.size_y, image.size_x))).real
-    )
+    return image.noise.sigma**2 * periodic_power(of_stamp(image), (image.size_y, image.size_x))
+
+
+def periodic_power(lags: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Variance of each mode of rfft2 per pixel, shape (ny, nx // 2 + 1), as if a stamp of (ny, nx) were periodic.
+
+    Args:
+        lags: covariances at whole-pixel lags, of odd size, lag 0 in the middle.
+    """
+    return np.asarray(np.fft.rfft2(_periodic(lags, shape)).real)
+
+
+def of_power(power: np.ndarray) -> np.ndarray:
+    """Covariances at whole-pixel lags, of odd size, lag 0 in the middle.
+
+    Args:
+        power: variance of each mode of fft2 per pixel, shape (ny, nx), in the order of fft2.
+
+    Raises:
+        DataError: a mode and its opposite have different powers, so that this is no power of noise.
+    """
+    opposite = np.roll(power[::-1, ::-1], (1, 1), axis=(0, 1))
+    if not np.allclose(power, opposite, rtol=1e-6, atol=1e-6 * float(np.abs(power).max())):
+        raise DataError("expected the same power of a mode and of the opposite one, got differences")
+    found = np.fft.fftshift(np.fft.ifft2(power).real)
+    # Of an even size, the farthest lag stands on one side and means both.
+    for axis, n in enumerate(power.shape):
+        if n % 2 == 0:
+            first = np.take(found, [0], axis=axis) / 2
+            found = np.concatenate([first, np.delete(found, 0, axis=axis), first], axis=axis)
+    return np.asarray(found)
 
 
 def draw(image: Image, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lanewise.errors import DataError
-from lanewise.families.shear import exposure_psf, row_planes
+from lanewise.families.shear import exposure_noise, exposure_psf, row_planes
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.exposure_table import JACOBIAN, Exposures, Row
 from lanewise.families.shear.fits_images import SCALE_TOLERANCE
@@ -87,6 +87,8 @@ def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray
         "offset": np.array([x - origin[1] - stamp.size_x / 2, y - origin[0] - stamp.size_y / 2]),
         "flux_factor": np.array(row.numbers.get("flux_factor", 1.0)),
     }
+    if config.image.noise.per_exposure:
+        found |= exposure_noise.read(config, row, where)
     if config.galaxy.bands:
         found["band"] = np.array([float(name == row.band) for name, _ in config.galaxy.bands])
     if not isinstance(config.psf, PsfImages):

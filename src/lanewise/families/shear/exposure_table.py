@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Columns that name an image of a file, and columns of numbers that an exposure may have.
-PLANES = ("image", "weight", "variance", "rms", "mask", "background", "psf", "psf_places")
+PLANES = (
+    *("image", "weight", "variance", "rms", "mask", "background", "psf", "psf_places"),
+    *("correlation", "noise_power"),
+)
 JACOBIAN = ("dudx", "dudy", "dvdx", "dvdy")
 _NUMBERS = (
     *JACOBIAN,

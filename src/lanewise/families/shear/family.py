@@ -153,7 +153,10 @@ def width_of_noise(config: ShearConfig) -> Iterator[tuple[Path, str]]:
     if isinstance(config.simulated_psf, PsfImages):
         message = "PerExposure is for images from files (observations.table); simulated ones need another type"
         yield ("config", "psf", "type"), message
-    if config.image.noise.sigma is None:
+    if config.image.noise.per_exposure:
+        message = "PerExposure is for images from files (observations.table); simulated ones need another correlation"
+        yield ("config", "image", "noise", "correlation"), message
+    elif config.image.noise.sigma is None:
         message = "the config's noise is PerPixel without sigma, which simulated images need; add image.noise.sigma"
         yield ("config",), message
 

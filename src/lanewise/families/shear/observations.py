@@ -160,6 +160,9 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
         return
     if isinstance(config.psf, PsfImages):
         yield ("config", "psf", "type"), "PerExposure needs a table of exposures; see observations.table"
+    if image.noise.per_exposure:
+        message = "PerExposure needs a table of exposures; see observations.table"
+        yield ("config", "image", "noise", "correlation"), message
     if config.image.sizes:
         yield ("config", "image", "sizes"), "stamps of several sizes need a table of exposures; see observations.table"
     if config.galaxy.bands:
@@ -183,9 +186,6 @@ def misfits(extent: Observations, config: ShearConfig) -> Iterator[tuple[Path, s
 def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[Path, str]]:
     """The columns belong to the config's noise and point-spread function."""
     columns, noise, place = set(table.columns), config.image.noise, (KEY, TABLE)
-    if noise.type == "Correlated":
-        message = "exposures have independent pixels; expected Gaussian or PerPixel, got Correlated"
-        yield ("config", "image", "noise", "type"), message
     own, per_pixel = isinstance(config.psf, PsfImages), noise.type == "PerPixel"
     known = [name for name, _ in config.galaxy.bands]
     if known and (other := [name for name in table.bands if name not in known]):
@@ -204,6 +204,12 @@ def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[
         yield place, "the columns 'tile_x' and 'tile_y' need psf.tiles in the config, or a column 'psf_places'"
     if "psf_places" in columns and not own:
         yield place, "the column 'psf_places' needs psf: {type: PerExposure} in the config"
+    own_noise = sorted({"correlation", "noise_power"} & columns)
+    if noise.per_exposure and not own_noise:
+        yield place, "the config's noise.correlation is PerExposure; add a column 'correlation' or 'noise_power'"
+    if own_noise and not noise.per_exposure:
+        message = "needs image.noise: {type: Correlated, correlation: PerExposure} in the config"
+        yield place, f"the column '{own_noise[0]}' {message}"
     if {"rms", "variance"} <= columns:
         yield place, "the columns 'rms' and 'variance' say the same; give one of them"
     if not per_pixel and (given := sorted({"weight", "variance", "rms", "mask"} & columns)):

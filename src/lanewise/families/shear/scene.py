@@ -13,6 +13,8 @@ from lanewise.storage.inputs import Input
 
 # `noise.correlation` of HST images of COSMOS, which GalSim ships.
 COSMOS = "COSMOS"
+# `noise.correlation` where each exposure of a table has a noise of its own.
+PER_EXPOSURE = "PerExposure"
 # `image.sizes: auto` [pixel]: three in two factors of two, so that a stamp has at most 2.25 times the pixels asked for.
 SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # The shape parameter of a profile, besides its size.
@@ -73,17 +75,20 @@ class Noise:
         type: Gaussian, PerPixel or Correlated.
         simulated: whether simulated images contain the noise; the likelihood always does.
         correlation: of Correlated noise; otherwise None.
+        per_exposure: whether each exposure has a Correlated noise of its own, and not that of `correlation`.
     """
 
     sigma: float | None = None
     type: str = "Gaussian"
     simulated: bool = True
     correlation: Correlation | None = None
+    per_exposure: bool = False
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
         found = {"sigma": self.sigma, "type": self.type, "simulated": self.simulated}
+        found |= {"per_exposure": True} if self.per_exposure else {}
         return found if self.correlation is None else {**found, "correlation": self.correlation.content}
 
 
@@ -196,6 +201,8 @@ def noise(value: Mapping[str, Any]) -> Noise:
     if "correlation" not in value:
         return found
     named = value["correlation"]
+    if named == PER_EXPOSURE:
+        return replace(found, per_exposure=True)
     return replace(found, correlation=Correlation() if named == COSMOS else Correlation(*inputs.pinned_array(named)))
 
 

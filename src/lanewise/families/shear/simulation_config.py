@@ -115,6 +115,8 @@ def faults(config: Mapping[str, Any], model: Galaxy, simulated: Galaxy) -> Itera
     value = config.get(KEY, {})
     if value.get("psf", {}).get("type") in ("Image", "PerExposure"):
         yield (KEY, "psf", "type"), "images are simulated with a Gaussian or a Moffat here; give the model the image"
+    if value.get("noise", {}).get("correlation") == scene.PER_EXPOSURE:
+        yield (KEY, "noise", "correlation"), "PerExposure is for images from files (observations.table); choose another"
     for name in value.get("catalogue", {}).get("columns", {}):
         if name in ("g1", "g2", "x", "y"):
             yield (KEY, "catalogue", "columns", name), f"{name} is no property of a galaxy; remove it"

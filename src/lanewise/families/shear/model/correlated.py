@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg
+from scipy import linalg, signal
 
 from lanewise.families.shear import correlation
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.model.exposures import Exposure
 from lanewise.families.shear.model.fourier import multiplicity
 from lanewise.families.shear.model.grid import GridRenderer
 from lanewise.families.shear.model.render import CAREFUL, derivative, in_precision, probes
@@ -26,10 +27,12 @@ from lanewise.manifest.problem import Data
 
 # Largest relative error of a posterior width by the periodic covariance, and largest excess of the scatter.
 TOLERANCE = 0.002
+# Largest share of the squared weights of `whitened_by` across the edge of the stamp.
+_ACROSS = 1e-4
 
 
 class CorrelatedLikelihood:
-    """Gaussian noise with one covariance for all images, for drawn images.
+    """Gaussian noise with one covariance for all images, or one for each exposure, for drawn images.
 
     Args:
         periodic: divide by the power spectrum of a periodic stamp: two transforms by products of small matrices. False:
@@ -39,21 +42,29 @@ class CorrelatedLikelihood:
     def __init__(self, config: ShearConfig, renderer: GridRenderer, *, periodic: bool) -> None:
         self._image, self._renderer, self._periodic = config.image, renderer, periodic
         dtype = np.dtype(config.inference.precision)
+        self._per_exposure = config.image.noise.per_exposure
         if periodic:
             waves = _waves(config.image)
-            self._root = jnp.asarray(_root(config.image), dtype)
+            if not self._per_exposure:
+                self._root = jnp.asarray(_root(config.image, correlation.power(config.image)), dtype)
             self._x, self._y = (tuple(jnp.asarray(part, dtype) for part in axis) for axis in waves)
         else:
             inverse = linalg.solve_triangular(factor(config.image), np.eye(_n_pixels(config.image)), lower=True)
             self._inverse = jnp.asarray(inverse, dtype)
 
-    def prepare(self, data: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The whitened image, computed once on the host in double precision."""
+    def prepare(self, data: Mapping[str, np.ndarray], exposure: Exposure | None = None) -> dict[str, np.ndarray]:
+        """The whitened image, computed once on the host in double precision.
+
+        Of an exposure also its `frame`, `counts`, and the `root` of the power of a noise of its own.
+        """
         image = np.asarray(data["image"], np.float64)
+        own = {} if exposure is None else {"frame": exposure.frame, "counts": np.array(float(exposure.counts))}
         if not self._periodic:
-            return {"white": whitened(self._image, image).ravel()}
-        modes = np.fft.rfft2(image) * _root(self._image)
-        return {"white": np.concatenate([modes.real.ravel(), modes.imag.ravel()])}
+            return {"white": own.get("counts", 1.0) * whitened(self._image, image).ravel(), **own}
+        root = _root(self._image, data["power"] if self._per_exposure else correlation.power(self._image))
+        modes = own.get("counts", 1.0) * np.fft.rfft2(image) * root
+        own |= {"root": root} if self._per_exposure else {}
+        return {"white": np.concatenate([modes.real.ravel(), modes.imag.ravel()]), **own}
 
     def log_likelihood(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data."""
@@ -61,13 +72,14 @@ class CorrelatedLikelihood:
 
     def prediction(self, p: Mapping[str, Any], data: Data) -> jax.Array:
         """The whitened model, with independent noise of variance 1."""
-        image = self._renderer(p)
+        image = self._renderer(p, data)
         if not self._periodic:
             return self._inverse @ image.ravel()
         (cos_x, sin_x), (cos_y, sin_y) = self._x, self._y
         even, odd = image @ cos_x, image @ sin_x
         re, im = cos_y @ even - sin_y @ odd, -(sin_y @ even) - cos_y @ odd
-        return jnp.concatenate([(self._root * re).ravel(), (self._root * im).ravel()])
+        root = data["root"] if self._per_exposure else self._root
+        return jnp.concatenate([(root * re).ravel(), (root * im).ravel()])
 
 
 def mode_sigma(image: Image) -> np.ndarray:
@@ -84,6 +96,30 @@ def whitened(image: Image, pixels: np.ndarray) -> np.ndarray:
     flat = pixels.reshape(-1, _n_pixels(image)).T
     found: np.ndarray = linalg.solve_triangular(factor(image), flat, lower=True, check_finite=False)
     return found.T.reshape(pixels.shape)
+
+
+def whitened_by(power: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Images whose noise is then white, of variance 1, in the pixels of `inner`.
+
+    Args:
+        power: of the noise, as `correlation.power`, shape (…, ny, nx // 2 + 1) [flux²].
+        pixels: shape (…, ny, nx) [flux].
+    """
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(pixels) / np.sqrt(power), pixels.shape[-2:]))
+
+
+def inner(power: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels that `whitened_by` makes of pixels of the stamp alone, and of none across its edge, shape (…, ny, nx)."""
+    squares = np.fft.irfft2(1 / np.sqrt(power), shape) ** 2
+    kept = []
+    for axis in (-2, -1):
+        n = shape[axis]
+        along = squares.sum(axis=-3 - axis)
+        lag = np.minimum(np.arange(n), n - np.arange(n))
+        beyond = np.stack([along[..., lag > reach].sum(axis=-1) for reach in range(n // 2 + 1)], axis=-1)
+        reach = np.argmax(beyond <= _ACROSS * along.sum(axis=-1, keepdims=True), axis=-1)[..., None]
+        kept.append((np.arange(n) >= reach) & (np.arange(n) < n - reach))
+    return np.asarray(kept[0][..., :, None] & kept[1][..., None, :])
 
 
 @functools.lru_cache(maxsize=2)
@@ -123,9 +159,7 @@ def periodic_error(config: ShearConfig) -> float:
     power = correlation.power(image)
     if power.min() <= 0:
         return np.inf
-    with jax.enable_x64(True):
-        draw = jax.jit(GridRenderer(in_precision(config, "float64"), CAREFUL))
-        return max(_periodic_error(config, power, derivative(config, draw, at)) for at in probes(config))
+    return max(_periodic_error(config, power, one) for one in slopes_at_probes(config))
 
 
 def _periodic_error(config: ShearConfig, power: np.ndarray, slopes: np.ndarray) -> float:
@@ -135,7 +169,7 @@ def _periodic_error(config: ShearConfig, power: np.ndarray, slopes: np.ndarray) 
     # The exact covariance of the weighted sums, by its root.
     root = factor(image).T @ weighted.T
     exact = whitened(image, slopes).reshape(len(slopes), -1)
-    prior = np.diag([(p.high - p.centre) ** -2.0 for p in config.latents.values()])
+    prior = _prior(config)
     claimed = np.linalg.inv(slopes.reshape(len(slopes), -1) @ weighted.T + prior)
     scatter = claimed @ (root.T @ root + prior) @ claimed
     best = np.linalg.inv(exact @ exact.T + prior)
@@ -143,9 +177,9 @@ def _periodic_error(config: ShearConfig, power: np.ndarray, slopes: np.ndarray) 
     return float(max(np.abs(claimed / scatter - 1).max(), np.abs(scatter / best - 1).max()))
 
 
-def _root(image: Image) -> np.ndarray:
+def _root(image: Image, power: np.ndarray) -> np.ndarray:
     """From modes of rfft2 to modes of variance 1, shape (ny, nx // 2 + 1)."""
-    return np.asarray(multiplicity(image.size_x) ** 0.5 / (mode_sigma(image) * np.sqrt(_n_pixels(image))))
+    return np.asarray(multiplicity(image.size_x) ** 0.5 / np.sqrt(power * _n_pixels(image)))
 
 
 def _waves(image: Image) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -153,6 +187,41 @@ def _waves(image: Image) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarra
     x = 2 * np.pi * np.outer(np.arange(image.size_x), np.fft.rfftfreq(image.size_x))
     y = 2 * np.pi * np.outer(np.fft.fftfreq(image.size_y), np.arange(image.size_y))
     return (np.cos(x), np.sin(x)), (np.cos(y), np.sin(y))
+
+
+@functools.lru_cache(maxsize=8)
+def slopes_at_probes(config: ShearConfig) -> tuple[np.ndarray, ...]:
+    """At each of `render.probes` the derivatives of the image by the latents, shape (n_latents, ny, nx)."""
+    with jax.enable_x64(True):
+        draw = jax.jit(GridRenderer(in_precision(config, "float64"), CAREFUL))
+        return tuple(derivative(config, draw, at) for at in probes(config))
+
+
+def width_error(config: ShearConfig, power: np.ndarray, lags: np.ndarray) -> float:
+    """Largest relative error of a predicted width by a periodic covariance, as the first of `periodic_error`.
+
+    Without a matrix of all pixels, so that it serves for the noise of each exposure. Where the predicted width is the
+    true scatter, errors hold; the exact covariance may still have a smaller scatter.
+
+    Args:
+        power: of the periodic noise, as `correlation.power` [flux²].
+        lags: covariances of the exact noise, as `correlation.lags` [flux²].
+    """
+    return max(_width_error(config, one, power, lags) for one in slopes_at_probes(config))
+
+
+def _width_error(config: ShearConfig, slopes: np.ndarray, power: np.ndarray, lags: np.ndarray) -> float:
+    weighted = np.fft.irfft2(np.fft.rfft2(slopes) / power, slopes.shape[1:])
+    spread = signal.fftconvolve(weighted, lags[None], mode="same", axes=(1, 2)).reshape(len(slopes), -1)
+    weighted = weighted.reshape(len(slopes), -1)
+    prior = _prior(config)
+    claimed = np.linalg.inv(slopes.reshape(len(slopes), -1) @ weighted.T + prior)
+    scatter = claimed @ (weighted @ spread.T + prior) @ claimed
+    return float(np.abs(np.sqrt(np.diag(claimed) / np.diag(scatter)) - 1).max())
+
+
+def _prior(config: ShearConfig) -> np.ndarray:
+    return np.diag([(p.high - p.centre) ** -2.0 for p in config.latents.values()])
 
 
 def _n_pixels(image: Image) -> int:

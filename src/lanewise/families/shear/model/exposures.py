@@ -23,7 +23,7 @@ from lanewise.families.shear.point_spread import PsfImages
 from lanewise.manifest.problem import Data
 
 # Arrays with a row for each exposure, as they are observed.
-OBSERVED = ("image", "weight", "jacobian", "offset", "flux_factor", "psf", "psf_centre", "band")
+OBSERVED = ("image", "weight", "jacobian", "offset", "flux_factor", "psf", "psf_centre", "band", "power")
 # Prepared arrays that belong to the object as a whole.
 _SHARED = ("given", "centre", "place")
 

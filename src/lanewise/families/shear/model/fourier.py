@@ -102,36 +102,42 @@ class ModeLikelihood:
 
     Args:
         sigma: standard deviation of a pixel [flux]; of correlated noise, that of each mode of rfft2 per root of a
-            pixel, shape (ny, nx // 2 + 1).
+            pixel, shape (ny, nx // 2 + 1); None: every exposure has its `power`, the square of that.
     """
 
-    def __init__(self, config: ShearConfig, sigma: float | np.ndarray) -> None:
-        image = config.image
+    def __init__(self, config: ShearConfig, sigma: float | np.ndarray | None) -> None:
+        self._config, image = config, config.image
         self._dtype = jnp.dtype(config.inference.precision)
         self._light = Light(config, self._dtype)
         self._band = _band(config, (image.size_y, image.size_x), image.pixel_scale)
-        whiten = np.sqrt(multiplicity(image.size_x)) / (sigma * np.sqrt(image.size_x * image.size_y))
         kx, ky = self._band.kx, self._band.ky
-        self._whiten = whiten[np.ix_(*[self._band.rows, self._band.columns][-whiten.ndim :])]
+        self._whiten = None if sigma is None else self._whitening(sigma)
         self._kx, self._ky = on_device(kx, self._dtype), on_device(ky, self._dtype)
-        size = np.abs(self._band.transfer)
-        self._transfer = on_device(size * self._whiten, self._dtype)
+        # Without a noise of the config each exposure brings its own, in its transfer.
+        shared = np.abs(self._band.transfer) * (1.0 if self._whiten is None else self._whiten)
+        self._transfer = on_device(shared, self._dtype)
         centre_x, centre_y = ((size - 1) / 2 * image.pixel_scale for size in (image.size_x, image.size_y))
         # The phase of a PSF image is removed from the data, so that the transfer is real; the noise stays white.
         self._recentre = np.exp(1j * (ky[:, None] * centre_y + kx * centre_x))
         self._scale = image.pixel_scale
         self._log_likelihood = _with_gradient(self._value, self._terms)
-        self._config = config
 
     def prepare(self, data: Mapping[str, np.ndarray], exposure: Exposure | None = None) -> dict[str, np.ndarray]:
         """The whitened modes of `image` about its centre, computed once on the host in double precision."""
         found = np.fft.rfft2(data["image"])[np.ix_(self._band.rows, self._band.columns)]
+        whiten = self._whitening(np.sqrt(data["power"])) if self._whiten is None else self._whiten
         if exposure is None:
-            modes = found * self._turn(self._band.transfer) * self._whiten
+            modes = found * self._turn(self._band.transfer) * whiten
             return {"re": modes.real, "im": modes.imag}
         own = transfer(self._config, self._band.kx, self._band.ky, exposure)
-        modes = exposure.counts * found * self._turn(own) * self._whiten
-        return {"re": modes.real, "im": modes.imag, "transfer": np.abs(own) * self._whiten, "frame": exposure.frame}
+        modes = exposure.counts * found * self._turn(own) * whiten
+        return {"re": modes.real, "im": modes.imag, "transfer": np.abs(own) * whiten, "frame": exposure.frame}
+
+    def _whitening(self, sigma: float | np.ndarray) -> np.ndarray:
+        """Factor from a mode to one whose noise has variance 1, shape (n_ky, n_kx) or (n_kx,)."""
+        image = self._config.image
+        whiten = np.sqrt(multiplicity(image.size_x)) / (sigma * np.sqrt(image.size_x * image.size_y))
+        return np.asarray(whiten[np.ix_(*[self._band.rows, self._band.columns][-whiten.ndim :])])
 
     def _turn(self, transfer: np.ndarray) -> np.ndarray:
         """Factor that moves the origin to the middle of the stamp, and makes the transfer real."""

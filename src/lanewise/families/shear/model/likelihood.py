@@ -63,9 +63,14 @@ Likelihood = ModeLikelihood | PixelLikelihood | CorrelatedLikelihood
 def choose(config: ShearConfig, grid: Grid) -> Likelihood:
     """The pixel likelihood if pixels have different variances, else modes if the stamp's own grid is enough.
 
-    Correlated noise has a periodic covariance where that changes no width by much, otherwise the exact one.
+    Correlated noise has a periodic covariance where that changes no width by much, otherwise the exact one. Exposures
+    with noise of their own have a periodic one; `exposure_noise` refuses those that it does not serve.
     """
     noise = config.image.noise
+    if noise.per_exposure:
+        if grid == STAMP:
+            return ModeLikelihood(config, None)
+        return CorrelatedLikelihood(config, GridRenderer(config, grid), periodic=True)
     if noise.type == "Correlated":
         periodic = correlated.periodic_error(config) < correlated.TOLERANCE
         if periodic and grid == STAMP:

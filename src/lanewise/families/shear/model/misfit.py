@@ -15,7 +15,7 @@ from lanewise.engine.lanes import SharedOut, alike, over_block
 from lanewise.engine.results import Goodness, Result
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import exposures
-from lanewise.families.shear.model.correlated import whitened
+from lanewise.families.shear.model.correlated import inner, whitened, whitened_by
 from lanewise.families.shear.model.fourier import transfer
 from lanewise.families.shear.model.problem import ShearProblem
 from lanewise.families.shear.pixel_weights import inverse_sigma
@@ -114,12 +114,18 @@ def _judged(problem: ShearProblem, fits: Sequence[tuple[Result, Data]], limit: f
     model, *shapes = _draws(problem)(counts, latents, {name: np.stack([one[name] for one in each]) for name in each[0]})
     stamp, dtype = problem.config.image, model.dtype
     observed = np.stack([data["image"] for _, data in padded]).reshape(model.shape)
-    root = np.stack([inverse_sigma(stamp, data) for _, data in padded]).reshape(model.shape)
     xy = latents[:, [problem.names.index(axis) for axis in "xy"]]
     centres = np.stack([_centres(problem.config, data, at) for (_, data), at in zip(padded, xy, strict=True)])
-    if stamp.noise.type == "Correlated":
+    if stamp.noise.per_exposure:
+        power = np.stack([data["power"] for _, data in padded])
+        root = inner(power, model.shape[-2:]).astype(dtype)
+        observed, model = (whitened_by(power, np.asarray(one)) for one in (observed, model))
+        shapes = [whitened_by(power[:, None], np.asarray(one)) for one in shapes]
+    elif stamp.noise.type == "Correlated":
         observed, model, *shapes = (whitened(stamp, np.asarray(one)) for one in (observed, model, *shapes))
-        root = np.ones_like(root)
+        root = np.ones(model.shape)
+    else:
+        root = np.stack([inverse_sigma(stamp, data) for _, data in padded]).reshape(model.shape)
     # What is masked may be anything, and what is not finite is not judged.
     with np.errstate(over="ignore"):
         arrays = [jnp.asarray(one, dtype) for one in (observed, root, model, *shapes, centres)]

@@ -13,7 +13,6 @@ import numpy as np
 from lanewise.engine.latents import Latents
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.model import bands, exposures
-from lanewise.families.shear.model.correlated import CorrelatedLikelihood
 from lanewise.families.shear.model.detection import Finder
 from lanewise.families.shear.model.grid import Grid, GridRenderer
 from lanewise.families.shear.model.likelihood import choose
@@ -53,7 +52,8 @@ class ShearProblem:
     axes of the sky, in units of the config's pixel scale: `jacobian`, shape (e, 2, 2) [arcsec per pixel], from pixels
     to the sky; `offset`, shape (e, 2), the place of the object [pixel from the middle of the stamp]; `flux_factor`,
     shape (e,), flux in the exposure over that of the galaxy; `psf`, shape (e, ny, nx), and `psf_centre`, shape (e, 2);
-    `band`, shape (e, n_bands), 1 for the exposure's band and 0 for others.
+    `band`, shape (e, n_bands), 1 for the exposure's band and 0 for others; `power`, shape (e, ny, nx // 2 + 1), of its
+    noise the variance per pixel of each mode of rfft2 [flux²].
     """
 
     def __init__(self, config: ShearConfig, grid: Grid | None = None) -> None:
@@ -140,8 +140,6 @@ class ShearProblem:
         """
         if not exposures.are_in(data):
             return dict(self._likelihood.prepare(data))
-        # `observations` refuses exposures with correlated noise.
-        assert not isinstance(self._likelihood, CorrelatedLikelihood)
         parts = [
             {
                 **self._check_renderers[0].prepare(one),

@@ -132,7 +132,7 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     import jax
 
     from lanewise.families.shear.model import exposures
-    from lanewise.families.shear.model.correlated import whitened
+    from lanewise.families.shear.model.correlated import inner, whitened, whitened_by
     from lanewise.families.shear.model.draw import draw
     from lanewise.families.shear.model.problem import ShearProblem
     from lanewise.machine import device
@@ -152,6 +152,9 @@ def stamps(record: Record, planned: Planned, result: Result) -> StampComparison:
     else:
         model = np.asarray(draw(config, **given, **means), dtype=np.float64)
     data = np.asarray(seen["image"], dtype=np.float64)
+    if config.image.noise.per_exposure:
+        counted = inner(seen["power"], data.shape)
+        return StampComparison(data, model, counted * whitened_by(seen["power"], data - model), counted)
     if config.image.noise.type == "Correlated":
         return StampComparison(data, model, whitened(config.image, data - model), np.ones(data.shape, bool))
     root = inverse_sigma(config.image, seen)
