@@ -74,21 +74,23 @@ class Noise:
         sigma: standard deviation of every pixel [flux]; None if the type is PerPixel and the images have variances.
         type: Gaussian, PerPixel or Correlated.
         simulated: whether simulated images contain the noise; the likelihood always does.
-        correlation: of Correlated noise; otherwise None.
-        per_exposure: whether each exposure has a Correlated noise of its own, and not that of `correlation`.
+        correlation: of Correlated noise that all images have; otherwise None.
     """
 
     sigma: float | None = None
     type: str = "Gaussian"
     simulated: bool = True
     correlation: Correlation | None = None
-    per_exposure: bool = False
+
+    @property
+    def per_exposure(self) -> bool:
+        """Whether each exposure has a Correlated noise of its own."""
+        return self.type == "Correlated" and self.correlation is None
 
     @property
     def content(self) -> dict[str, Any]:
         """The values that affect the numbers of a realization, for the identity."""
         found = {"sigma": self.sigma, "type": self.type, "simulated": self.simulated}
-        found |= {"per_exposure": True} if self.per_exposure else {}
         return found if self.correlation is None else {**found, "correlation": self.correlation.content}
 
 
@@ -198,11 +200,9 @@ def image(value: Mapping[str, Any]) -> Image:
 def noise(value: Mapping[str, Any]) -> Noise:
     """The noise from a section `noise`, which is checked."""
     found = typed.build(Noise, {key: part for key, part in value.items() if key != "correlation"})
-    if "correlation" not in value:
-        return found
-    named = value["correlation"]
+    named = value.get("correlation", PER_EXPOSURE)
     if named == PER_EXPOSURE:
-        return replace(found, per_exposure=True)
+        return found
     return replace(found, correlation=Correlation() if named == COSMOS else Correlation(*inputs.pinned_array(named)))
 
 
