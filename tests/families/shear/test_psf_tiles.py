@@ -10,6 +10,7 @@ import galsim
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 
 from conftest import SCENE, Write, load
 from lanewise.errors import DataError, ManifestError
@@ -119,6 +120,89 @@ def test_tiles_that_cannot_be_told_apart_are_refused(
 ) -> None:
     with pytest.raises((DataError, ManifestError), match=message):
         seen(write, tmp_path, [row], psf)
+
+
+# As in the MER PSF products of Euclid: the plane tells the size of its stamps, and a table in the same file where each
+# belongs: x, y and RA, Dec in the mosaic, x_center, y_center in the plane. Five of six slots are filled, in any order.
+ORDER = (4, 0, 3, 2, 1)
+
+
+def mer_file(tmp_path: Path, tiles: np.ndarray, **changes: Any) -> None:
+    slots = np.array([divmod(slot, 3)[::-1] for slot in ORDER])
+    columns = {
+        "RA": 150 + np.array([EVENLY[at][0] for at in ORDER]) / 3600,
+        "Dec": 2 + np.array([EVENLY[at][1] for at in ORDER]) / 3600,
+        "x": [EVENLY[at][0] + 0.5 for at in ORDER],
+        "y": [EVENLY[at][1] + 0.5 for at in ORDER],
+        "x_center": slots[:, 0] * TILE + (TILE + 1) / 2,
+        "y_center": slots[:, 1] * TILE + (TILE + 1) / 2,
+        "gal_id": np.arange(5),
+        **changes,
+    }
+    listed = [fits.Column(name, "E", array=values) for name, values in columns.items() if values is not None]
+    plane = fits.ImageHDU(tiled(tiles.reshape(2, 3, TILE, TILE)).astype(">f4"), name="PSF")
+    plane.header["STMPSIZE"] = TILE
+    units = [fits.PrimaryHDU(), plane, fits.BinTableHDU.from_columns(listed, name="PLACES")]
+    fits.HDUList(units).writeto(tmp_path / "mer.fits", overwrite=True)
+
+
+MER = {"psf": "mer.fits#1", "psf_places": "mer.fits#2"}
+
+
+@pytest.mark.parametrize("origin", [0, 1])
+def test_a_table_in_the_file_says_where_tiles_belong_and_its_header_their_size(
+    write: Write, tmp_path: Path, tiles: np.ndarray, origin: int
+) -> None:
+    """By x and y, whether the table counts the pixels of the plane from 0 or from 1; the sixth tile is in no row."""
+    slots = np.array([divmod(slot, 3)[::-1] for slot in ORDER])
+    centres = dict(zip(("x_center", "y_center"), (slots * TILE + (TILE - 1) / 2 + origin).T, strict=True))
+    mer_file(tmp_path, tiles, **centres)
+    rows = [{**MER, "x": x, "y": y} for x, y in [*EVENLY[:5], (119.0, 89.0)]]
+    for one, tile in zip(seen(write, tmp_path, rows, {"tiles": {}}), (0, 1, 2, 3, 4, 4), strict=True):
+        np.testing.assert_allclose(one, tiles[tile], rtol=1e-6)
+
+
+def test_a_table_in_the_file_may_say_it_by_the_sky(write: Write, tmp_path: Path, tiles: np.ndarray) -> None:
+    """Then a stamp needs no other place; across 0° of RA, too."""
+    mer_file(tmp_path, tiles, x=None, y=None)
+    image = fits.ImageHDU(np.zeros((N, N)), name="SCI")
+    image.header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 12, "CRPIX2": 12})
+    for ra, name in ((150.0, "plain"), (0.0, "around")):
+        degrees = SCALE / 3600
+        image.header.update({"CRVAL1": ra, "CRVAL2": 2.0, "CD1_1": -degrees, "CD2_2": degrees})
+        fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / f"{name}.fits")
+    rows = [
+        {**MER, "image": "plain.fits#1", "ra": 150 + x / 3600, "dec": 2 + y / 3600} for x, y in ((60, 67), (21, 22))
+    ]
+    for one, tile in zip(seen(write, tmp_path, rows, {"tiles": {}}), (4, 0), strict=True):
+        np.testing.assert_allclose(one, tiles[tile], rtol=1e-6)
+    mer_file(tmp_path, tiles, RA=np.array([0.001, 359.99, 0.01, 0.02, 0.03]), Dec=np.full(5, 2.0))
+    rows = [{**MER, "image": "around.fits#1", "ra": 359.9999, "dec": 2.0}]
+    np.testing.assert_allclose(seen(write, tmp_path, rows, {"tiles": {}})[0], tiles[4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "message"),
+    [
+        ({}, {"size": 10}, "its header has STMPSIZE 9, the config psf.tiles.size 10; correct one"),
+        ({"x": None}, {}, r"column psf_places: /.*mer.fits: expected columns x and y, or ra and dec"),
+        ({"x_center": None}, {}, "has 5 rows for 6 images; add columns x_center, y_center"),
+        ({"x_center": np.full(5, 300.0)}, {}, "row 2 has its tile outside the plane of 3 × 2 tiles"),
+        ({"x": np.full(5, np.nan)}, {}, "no row has a place"),
+    ],
+)
+def test_a_table_of_places_that_is_none_is_told(
+    write: Write, tmp_path: Path, tiles: np.ndarray, changes: dict[str, Any], size: dict[str, int], message: str
+) -> None:
+    mer_file(tmp_path, tiles, **changes)
+    with pytest.raises(DataError, match=f"t.csv, row 1, .*{message}"):
+        seen(write, tmp_path, [{**MER, "x": EVENLY[0][0], "y": EVENLY[0][1]}], {"tiles": size})
+
+
+def test_a_plane_without_the_size_of_its_tiles_is_told(write: Write, tmp_path: Path, tiles: np.ndarray) -> None:
+    del tiles
+    with pytest.raises(DataError, match=r"plane.npy: its header has no STMPSIZE; give .* psf.tiles.size"):
+        seen(write, tmp_path, [IN_FIELD], {"tiles": {}})
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from lanewise.errors import DataError
@@ -28,10 +30,14 @@ def read(psf: PsfImages, row: Row, where: str, place: Place, field: tuple[int, .
         chosen = row_planes.layer(row, "psf", where).values[0]
     else:
         images, grid = _images(psf.tiles, row, where)
+        listed = row_planes.table(row, "psf_places", where) if "psf_places" in row.planes else None
         if "psf_index" in row.numbers:
             at = row_planes.numbered(row, "psf", "psf_index", len(images), where)
-        else:
+        elif listed is None:
             at = _nearest(_places(psf.tiles, row, where, grid, field), _place(row, where, place, field))
+        else:
+            size = images.shape[-1] if psf.tiles else None
+            at = _listed(listed, row, where, grid, size, lambda: _place(row, where, place, field))
         chosen = images[at]
     try:
         image = psf_image.normalized(chosen, row.planes["psf"].file.path)
@@ -46,10 +52,15 @@ def _images(tiles: Tiles | None, row: Row, where: str) -> tuple[np.ndarray, tupl
 
     Tiles are counted row by row from the lower left corner.
     """
-    images = row_planes.plane(row, "psf", where).values
+    plane = row_planes.plane(row, "psf", where)
+    images = plane.values
     if tiles is None:
         return images, (1, len(images))
-    what, size = f"{where}, column psf: {row.planes['psf'].file.path}", tiles.size
+    what, size = f"{where}, column psf: {row.planes['psf'].file.path}", tiles.size or plane.tile
+    if size is None:
+        raise DataError(f"{what}: its header has no STMPSIZE; give the edge of a tile in the config, psf.tiles.size")
+    if plane.tile not in (None, size):
+        raise DataError(f"{what}: its header has STMPSIZE {plane.tile}, the config psf.tiles.size {size}; correct one")
     if len(images) != 1:
         raise DataError(f"{what}: has {len(images)} images, expected one plane of tiles (psf.tiles)")
     ny, nx = images[0].shape
@@ -80,6 +91,48 @@ def _places(
         message = "tiles cover the image evenly, which is but a stamp here"
         raise DataError(f"{where}, column image: {message}; give psf.tiles.first_x, first_y, step_x and step_y")
     return np.stack([np.tile(x, n_y), np.repeat(y, n_x)], axis=1)
+
+
+def _listed(
+    columns: Mapping[str, np.ndarray],
+    row: Row,
+    where: str,
+    grid: tuple[int, int],
+    size: int | None,
+    place: Callable[[], Place],
+) -> int:
+    """Number of the image that a table of places names for the object: the nearest by ra and dec, or by x and y.
+
+    Args:
+        columns: x, y [pixel of the field, of which the first is 1] or ra, dec [degree] of each image; for tiles also
+            x_center, y_center, the place of its middle in their plane, if not each tile has a row.
+        size: edge of a tile [pixel]; None: images are not tiles.
+        place: the object's place in the field.
+    """
+    what = f"{where}, column psf_places: {row.planes['psf_places'].file.path}"
+    if {"ra", "dec"} <= columns.keys() & row.numbers.keys():
+        turn, dec = np.deg2rad(columns["ra"] - row.numbers["ra"]), np.deg2rad(columns["dec"])
+        here = np.deg2rad(row.numbers["dec"])
+        # The haversine of the distance, which grows with it.
+        distance = np.sin((dec - here) / 2) ** 2 + np.cos(dec) * np.cos(here) * np.sin(turn / 2) ** 2
+    elif {"x", "y"} <= columns.keys():
+        x, y = place()
+        distance = (columns["x"] - 0.5 - x) ** 2 + (columns["y"] - 0.5 - y) ** 2
+    else:
+        raise DataError(f"{what}: expected columns x and y, or ra and dec for an object with both, got {[*columns]}")
+    if not np.isfinite(distance).any():
+        raise DataError(f"{what}: no row has a place")
+    nearest = int(np.nanargmin(distance))
+    n_y, n_x = grid
+    if size is None or not {"x_center", "y_center"} <= columns.keys():
+        if len(distance) != n_y * n_x:
+            raise DataError(f"{what}: has {len(distance)} rows for {n_y * n_x} images; add columns x_center, y_center")
+        return nearest
+    # Whether the first pixel is 0 or 1, the middle of a tile is in it.
+    column, line = (int(columns[axis][nearest] // size) for axis in ("x_center", "y_center"))
+    if not (0 <= column < n_x and 0 <= line < n_y):
+        raise DataError(f"{what}: row {nearest + 1} has its tile outside the plane of {n_x} × {n_y} tiles")
+    return line * n_x + column
 
 
 def _place(row: Row, where: str, place: Place, field: tuple[int, ...] | None) -> Place:

@@ -66,8 +66,12 @@ class Sky:
         return (dec, ra) if self.coordinates.wcs.lat == 0 else (ra, dec)
 
 
-def read_with_sky(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Sky | None]:
-    """One image or cube as `read`, and its celestial coordinates, if the header has them; pixels may be oblong.
+def read_with_sky(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Sky | None, int | None]:
+    """One image or cube as `read`, whose pixels may be oblong, and what its header tells of it.
+
+    Returns:
+        The pixels; celestial coordinates, or None; the keyword STMPSIZE, edge of the stamps that the image holds side
+        by side [pixel], or None.
 
     Raises:
         DataError: there is no such image, or several have the name.
@@ -79,7 +83,34 @@ def read_with_sky(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Sky | N
         # Suppress astropy's warnings about deprecated keywords.
         warnings.simplefilter("ignore")
         coordinates = wcs.WCS(header)
-    return values, Sky(coordinates.celestial) if coordinates.has_celestial else None
+    stated = header.get("STMPSIZE")
+    tile = None if stated is None else int(stated)
+    return values, Sky(coordinates.celestial) if coordinates.has_celestial else None, tile
+
+
+def table(raw: bytes, path: str, name: str) -> dict[str, np.ndarray] | None:
+    """The columns of numbers of a binary table, by name in lower case; None if an image or nothing has this name.
+
+    Args:
+        name: name or number of the extension; empty: the only table, if there is no image.
+    """
+    from astropy.io import fits
+
+    content = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
+    with fits.open(io.BytesIO(content), memmap=False) as units:
+        images = [unit for unit in units if unit.is_image and unit.shape]
+        tables = {index: unit for index, unit in enumerate(units) if isinstance(unit, fits.BinTableHDU)}
+        found = [
+            unit
+            for index, unit in tables.items()
+            if name.upper() in (str(index), unit.name.upper()) or not (name or images)
+        ]
+        if len(found) != 1 or getattr(found[0], "is_image", False):
+            return None
+        data = found[0].data
+        return {
+            one.lower(): np.asarray(data[one]).astype(np.float64) for one in data.names if data[one].dtype.kind in "fiu"
+        }
 
 
 def _read(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Any]:

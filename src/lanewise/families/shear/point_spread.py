@@ -80,12 +80,12 @@ class Tiles:
     """Where the tiles of a plane of point-spread functions belong.
 
     Attributes:
-        size: edge of a tile [pixel of the plane].
+        size: edge of a tile [pixel of the plane]; None: STMPSIZE of the plane's header.
         first, step: x and y of the place of the first tile, and from one tile to the next [pixel of the field]; None:
             the tiles cover the field evenly.
     """
 
-    size: int
+    size: int | None = None
     first: tuple[float, float] | None = None
     step: tuple[float, float] | None = None
 
@@ -146,4 +146,4 @@ def _tiles(value: Mapping[str, Any]) -> Tiles:
         (float(value[f"{what}_x"]), float(value[f"{what}_y"])) if f"{what}_x" in value else None
         for what in ("first", "step")
     )
-    return Tiles(int(value["size"]), first, step)
+    return Tiles(value.get("size"), first, step)

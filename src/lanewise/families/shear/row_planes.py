@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
 from lanewise.errors import DataError
 from lanewise.families.shear import stamp_files
 from lanewise.families.shear.exposure_table import Row
@@ -24,6 +29,19 @@ def plane(row: Row, role: str, where: str) -> Stamps:
         raise DataError(f"{where}, column {role}: {error}") from None
 
 
+def table(row: Row, role: str, where: str) -> Mapping[str, np.ndarray] | None:
+    """The columns of the binary table of a role, by name in lower case; None if it is a plane.
+
+    Raises:
+        DataError: the file has changed, or cannot be read.
+        InputUnreachable: it is not there, or storage cannot be reached.
+    """
+    try:
+        return stamp_files.table(row.planes[role].file, row.planes[role].name)
+    except DataError as error:
+        raise DataError(f"{where}, column {role}: {error}") from None
+
+
 def layer(row: Row, role: str, where: str) -> Stamps:
     """The plane of a role with its one image that belongs to the row, shape (1, ny, nx).
 
@@ -37,7 +55,7 @@ def layer(row: Row, role: str, where: str) -> Stamps:
         path = row.planes[role].file.path
         raise DataError(f"{where}, column {role}: {path}: has {n} images; give one in the column {needed}")
     at = numbered(row, role, column, n, where) if column in row.numbers and n > 1 else 0
-    return Stamps(found.values[at : at + 1], None, found.sky)
+    return replace(found, values=found.values[at : at + 1])
 
 
 def numbered(row: Row, role: str, column: str, n: int, where: str) -> int:

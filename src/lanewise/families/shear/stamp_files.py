@@ -33,11 +33,13 @@ class Stamps:
         values: pixel values in the file's own units, shape (n, ny, nx).
         pixel_scale: size of a pixel [arcsec] from a FITS header; None if the file states none.
         sky: celestial coordinates from a FITS header; None if it has none, or if they were not asked for.
+        tile: edge of the stamps that the image holds side by side [pixel], from a FITS header; as `sky`.
     """
 
     values: np.ndarray
     pixel_scale: float | None
     sky: Sky | None = None
+    tile: int | None = None
 
 
 def resolve(manifest: Document, place: Path) -> list[dict[str, Any]]:
@@ -103,6 +105,23 @@ def plane(file: Input, name: str) -> Stamps:
     return found
 
 
+@functools.lru_cache(maxsize=8)
+def table(file: Input, name: str) -> dict[str, np.ndarray] | None:
+    """The columns of a binary table in a pinned FITS file; None if it is no table, or no FITS file.
+
+    Raises:
+        DataError: the file has changed, or cannot be read.
+        InputUnreachable: it is not there, or storage cannot be reached.
+    """
+    if not any(file.path.lower().endswith(suffix) for suffix, one in _READERS.items() if one is fits_images.read):
+        return None
+    raw = inputs.read(file)
+    try:
+        return fits_images.table(raw, file.path, name)
+    except _UNREADABLE as error:
+        raise DataError(f"{file.path}: cannot be read: {error}") from None
+
+
 def read(raw: bytes, path: str, name: str = "", *, sky: bool = False) -> Stamps:
     """The images in a file.
 
@@ -120,16 +139,16 @@ def read(raw: bytes, path: str, name: str = "", *, sky: bool = False) -> Stamps:
         raise DataError(f"{path}: expected a file that ends in {', '.join(_READERS)}")
     try:
         if sky and reader is fits_images.read:
-            values, coordinates = fits_images.read_with_sky(raw, path, name)
+            values, coordinates, tile = fits_images.read_with_sky(raw, path, name)
             scale = None
         else:
-            (values, scale), coordinates = reader(raw, path, name), None
+            (values, scale), coordinates, tile = reader(raw, path, name), None, None
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     if values.dtype.kind not in "fiub" or values.ndim not in {2, 3}:
         found = f"{values.dtype} of shape {values.shape}"
         raise DataError(f"{path}: expected numbers of shape (ny, nx) or (n, ny, nx), got {found}")
-    return Stamps(values if values.ndim == 3 else values[None], scale, coordinates)
+    return Stamps(values if values.ndim == 3 else values[None], scale, coordinates, tile)
 
 
 def contradiction(stated: float, configured: float, key: str) -> str:
