@@ -89,7 +89,8 @@ class Modes(NamedTuple):
     def by_halves(self, re: jax.Array, im: jax.Array, shape: tuple[int, int]) -> jax.Array:
         """As `image`, by half the arithmetic: for a CPU."""
         # No sums over ±ky and no stacked arrays, which would make the products smaller or fewer: XLA computes what goes
-        # into them again for every part, and a mode is a long series for some profiles.
+        # into them again for every part, and a mode is a long series for some profiles. With the sums, a gradient takes
+        # a quarter fewer operations, but the Gauss-Newton curvature 9 to 18 times as long.
         (cos_x, sin_x), (cos_y, sin_y) = self.across, self.down
         along_cos = _mirrored(cos_y @ re, -(sin_y @ im), shape[0])
         along_sin = _mirrored(cos_y @ im, sin_y @ re, shape[0])
