@@ -157,3 +157,13 @@ def test_level_1_is_decided_for_a_catalogue(write: Write, tmp_path: Path, file: 
     results = loaded.aggregate()
     assert 3 * results.g1.m.error < 1e-3
     assert results.verdict.verdict == "PASS", results.verdict.reasons
+
+
+@pytest.mark.slow
+def test_a_search_that_ends_far_off_begins_again_from_more_noise(tmp_path: Path) -> None:
+    """A galaxy of S/N 15 000: a step made its disc e⁹² times as large, and no grid draws that."""
+    url = f"output.url={tmp_path / 'results'}"
+    campaign = load("manifests/level1-catalogue.yaml", "realizations.base_seed=1155", "realizations.count=1", url)
+    assert campaign.run().all_ok
+    for truth, mean, width in zip(*(campaign.summary[f"g1_{what}"] for what in ("true", "mean", "std")), strict=True):
+        assert abs(mean - truth) < 4 * width

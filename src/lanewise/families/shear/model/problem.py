@@ -28,6 +28,12 @@ from lanewise.families.shear.model.render import (
 from lanewise.families.shear.priors import Prior
 from lanewise.families.shear.scene import GUARDED, inside, quantity
 from lanewise.manifest.problem import Data
+from lanewise.methods import mode
+
+# A patient search: powers of the likelihood, from a millionth of the S/N on by factors of ten; the longest Newton step
+# that is left at each [width of its posterior], and the most steps.
+_POWERS = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+_NEAR, _STEPS = 0.1, 50
 
 
 class ShearProblem:
@@ -35,6 +41,7 @@ class ShearProblem:
 
     Args:
         grid: of the renderer; default: the cheapest whose predicted error does not matter.
+        patient: begin the search with the modes of tempered likelihoods; for lanes that ended in the wrong place.
 
     The latents x and y count from the lower left corner, as everything that a user sees. Inside they are offsets from
     the middle of the stamp, which float32 resolves better.
@@ -56,8 +63,8 @@ class ShearProblem:
     noise the variance per pixel of each mode of rfft2 [flux²].
     """
 
-    def __init__(self, config: ShearConfig, grid: Grid | None = None) -> None:
-        self.config = config
+    def __init__(self, config: ShearConfig, grid: Grid | None = None, *, patient: bool = False) -> None:
+        self.config, self._patient = config, patient
         self._middle = config.image.middle
         position = [cast("Prior", config.parameters[axis]) for axis in "xy"]
         # A Normal prior is evaluated at the distance from its mean, which may differ from image to image.
@@ -93,14 +100,16 @@ class ShearProblem:
 
     @property
     def model(self) -> str:
-        """The grid in words."""
-        return str(self.grid)
+        """The grid, and the start of the search, in words."""
+        return f"{self.grid}, tempered start" if self._patient else str(self.grid)
 
     @cached_property
     def finer(self) -> ShearProblem | None:
-        """With the next finer grid, see `render.finer`."""
+        """With the next finer grid, see `render.finer`; after the last one with a patient search."""
         grid = finer(self.config, self.grid)
-        return None if grid is None else ShearProblem(self.config, grid)
+        if grid is not None:
+            return ShearProblem(self.config, grid)
+        return None if self._patient else ShearProblem(self.config, self.grid, patient=True)
 
     @property
     def remedy(self) -> str:
@@ -159,9 +168,23 @@ class ShearProblem:
         return self._find.on_sky(own["image"], own.get("weight"), first.frame, first.offset)
 
     def start(self, data: Data) -> jax.Array:
-        """Start of the search, shape (n,): the centre of every prior, and the detected x and y."""
+        """Start of the search, shape (n,): the centre of every prior, and the detected x and y.
+
+        Of a patient problem the mode of the last tempered likelihood, found from that of the one before.
+        """
         seen = {name: data["place"][at] for at, name in enumerate("xy") if name in self._centres}
-        return self._latents.position({**self._centres, **seen}, self._dtype)
+        position = self._latents.position({**self._centres, **seen}, self._dtype)
+        if not self._patient:
+            return position
+
+        def closer(at: jax.Array, power: jax.Array) -> tuple[jax.Array, None]:
+            hill = mode.Hill(
+                lambda u: self._tempered(u, data, power) - self.log_jacobian(u),
+                lambda u: self._curved(u, data, power),
+            )
+            return mode.find(hill, at, _NEAR, _STEPS).position, None
+
+        return jax.lax.scan(closer, position, jnp.asarray(_POWERS, self._dtype))[0]
 
     def constrain(self, position: jax.Array) -> jax.Array:
         """Latents in their own units, shape (n,)."""
@@ -173,11 +196,16 @@ class ShearProblem:
 
     def log_density(self, position: jax.Array, data: Data) -> jax.Array:
         """Log posterior density of the position, up to a constant; −inf if the parameters have no image."""
+        return self._tempered(position, data)
+
+    def _tempered(self, position: jax.Array, data: Data, power: jax.Array | None = None) -> jax.Array:
+        """The log density with a power of the likelihood, as of an image with more noise; None: the likelihood."""
         parameters, exists = self._parameters(position, data)
         prior = self._latents.log_prior(self._from_mean(position, data)) + self._latents.log_jacobian(position)
         if self._disc_power:
             prior += self._disc_power * _log_disc(_shape(parameters))
-        return jnp.where(exists, prior + self._log_likelihood(parameters, data), -jnp.inf)
+        likelihood = self._log_likelihood(parameters, data)
+        return jnp.where(exists, prior + (likelihood if power is None else power * likelihood), -jnp.inf)
 
     def log_likelihood(self, latents: Mapping[str, jax.Array], data: Data) -> jax.Array:
         """Log likelihood up to a constant of the data; assumes parameters inside their domains."""
@@ -193,6 +221,10 @@ class ShearProblem:
 
     def curvature(self, position: jax.Array, data: Data) -> jax.Array:
         """Gauss–Newton curvature, shape (n, n): JᵀJ of the whitened image plus the priors' curvature."""
+        return self._curved(position, data)
+
+    def _curved(self, position: jax.Array, data: Data, power: jax.Array | None = None) -> jax.Array:
+        """The curvature with a power of the likelihood, as `_tempered`."""
 
         def whitened(u: jax.Array) -> jax.Array:
             p = self._parameters(u, data)[0]
@@ -200,7 +232,9 @@ class ShearProblem:
             return found.ravel()
 
         jacobian: jax.Array = jax.jacfwd(whitened)(position)
-        found: jax.Array = jacobian.T @ jacobian + jnp.diag(self._latents.precision(position))
+        information = jacobian.T @ jacobian
+        found: jax.Array = information if power is None else power * information
+        found = found + jnp.diag(self._latents.precision(position))
         if not self._disc_power:
             return found
 
