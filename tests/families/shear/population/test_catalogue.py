@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -237,11 +238,29 @@ def test_a_sum_takes_the_sizes_of_its_components_from_the_table(write: Write, fi
 
 @pytest.mark.slow
 def test_the_shear_of_a_population_like_a_table_is_calibrated(write: Write, file: str) -> None:
-    """Stamps by GalSim at S/N 10 to 60, shears from the prior: ranks of g1 and g2 in populations of 30."""
-    config = scene(file, galaxies=30, half_width=0.3, ellipticity={"type": "BernsteinArmstrong", "sigma": 0.1})
-    config["image"] = {**config["image"], "noise": {"type": "Gaussian", "sigma": 5e-3}}
-    path = write(kind="calibration", config=config, shear=..., realizations={"count": 256, "base_seed": 7})
+    """Stamps by GalSim, shears from the prior: ranks of g1 and g2 in populations of 30."""
+    narrow = {**WIDE, SIZE: {"type": "LogNormal", "mean": 0.5, "sigma": 0.3}}
+    shape = {"type": "BernsteinArmstrong", "sigma": 0.2}
+    config = scene(file, narrow, galaxies=30, half_width=0.3, max_failed_frac=0.3, ellipticity=shape)
+    config["inference"] = {"method": "importance", "importance_config": {"samples": 100}}
+    config["image"] = {**config["image"], "noise": {"type": "Gaussian", "sigma": 3e-3}}
+    path = write(kind="calibration", config=config, shear=..., realizations={"count": 448, "base_seed": 7})
     campaign = lanewise.load(path)
     campaign.run()
     results = campaign.aggregate()
+    assert results.tally.n_used >= 440
     assert results.verdict.verdict == "PASS", results.verdict.reasons
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("manifest", "verdict"), [("level2-catalogue", "PASS"), ("control-catalogue", "FAIL")])
+def test_the_verdict_knows_a_wrong_density(manifest: str, verdict: str, tmp_path: Path) -> None:
+    """Galaxies like those of cosmoDC2, and galaxies that are larger than the likelihood takes for granted."""
+    loaded = lanewise.load(f"manifests/{manifest}.yaml", [f"output.url={tmp_path}"])
+    assert loaded.run().all_ok
+    loaded.aggregate()
+    bias = json.loads((tmp_path / "stats" / "bias_results.json").read_text())
+    m = bias["g1"]["m"]
+    assert 3 * m["error"] < (0.005 if verdict == "PASS" else 0.01)  # small enough to decide, before it is asserted
+    assert (abs(m["value"]) < 0.005) == (verdict == "PASS")
+    assert bias["verdict"]["verdict"] == verdict, bias["verdict"]["reasons"]
