@@ -7,6 +7,7 @@ import pytest
 
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.outputs import OUTPUTS
+from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
 
 
@@ -66,6 +67,20 @@ def _with_groups(n: int) -> Result:
     return replace(_sampled(), groups={"log_likelihood": drawn, "observed_data": {"y": np.arange(n)}})
 
 
+def _population(n: int) -> Result:
+    """Members as galaxies leave them: log likelihoods at the nodes with noise in every bit, some without a value."""
+    rng = np.random.default_rng(n)
+    g = np.linspace(-0.06, 0.06, 5)
+    e = 0.25 * rng.normal(size=(2, n, 1, 1, 1))
+    ln_l = -((e[0] - g[:, None]) ** 2 + (e[1] - g) ** 2) / (2 * 0.25**2) + 0.1 * rng.normal(size=(n, 1, 1, 1))
+    ln_l[::7] = np.nan
+    floats = {"half": (n, 1, 5), "khat": (n, 1), "size": (n, 1)}
+    record = {name: rng.normal(size=shape).astype(np.float32) for name, shape in floats.items()}
+    status = np.where(np.arange(n) % 7, LaneStatus.OK, LaneStatus.NON_FINITE).astype(np.int8)
+    posterior = {name: rng.normal(size=(1, 1000)) for name in ("g1", "g2")}
+    return replace(_mode(), posterior=posterior, members=Members(status, {"ln_l": ln_l, **record}))
+
+
 def _failed() -> Result:
     return Result(
         "g1_+0.0200_g2_+0.0000_s44", 44, LaneStatus.NON_FINITE, "Not finite.", "nuts", {"g1": 0.02, "g2": 0.0}
@@ -92,6 +107,24 @@ def test_what_is_packed_unpacks_to_the_same_files(results: list[Result]) -> None
     unpacked = OUTPUTS.unpack(OUTPUTS.packed_nc(results))
     assert [OUTPUTS.files(r) for r in unpacked] == [OUTPUTS.files(r) for r in results]
     assert [OUTPUTS.summary_row(r) for r in unpacked] == [OUTPUTS.summary_row(r) for r in results]
+
+
+@pytest.mark.parametrize("sizes", [(1000,), (40, 30_000), (3,)])
+def test_members_lose_no_bit_in_a_compressed_file(sizes: tuple[int, ...]) -> None:
+    packed = OUTPUTS.packed_nc(results := [*(_population(n) for n in sizes), _failed()])
+    unpacked = OUTPUTS.unpack(packed)
+    assert packed == OUTPUTS.packed_nc(unpacked)
+    for found, expected in zip(unpacked, results, strict=True):
+        assert (found.members is None) == (expected.members is None)
+        if found.members and expected.members:
+            assert found.members.status.tobytes() == expected.members.status.tobytes()
+            for name, array in expected.members.record.items():
+                read = found.members.record[name]
+                assert (read.dtype, read.shape, read.tobytes()) == (array.dtype, array.shape, array.tobytes())
+
+
+def test_a_galaxy_takes_at_most_250_bytes_of_storage() -> None:
+    assert len(OUTPUTS.packed_nc([_population(1000)])) <= 250 * 1000
 
 
 def test_undefined_is_null_in_json_and_none_in_the_summary() -> None:

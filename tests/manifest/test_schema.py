@@ -160,6 +160,8 @@ _VALUES: dict[str, list[Any]] = {
     "config.simulation.noise.type": [],
     "config.simulation.catalogue.columns": [{"flux": "2 * flux"}],
     "config.simulation.catalogue.cuts": [["flux > 1"]],
+    "config.population.catalogue.columns": [{"flux": "2 * flux"}],
+    "config.population.catalogue.cuts": [["flux > 1"]],
     "realizations.extensions": [[2]],
     "output.url": ["elsewhere"],
     "resources.memory": ["1Gi"],
@@ -211,10 +213,17 @@ def test_every_key_of_the_schemas_reaches_the_code(tmp_path: Path, monkeypatch: 
     tables = [str(tmp_path / f"galaxies{n}.csv") for n in range(2)]
     for n, named in enumerate(tables):
         Path(named).write_text(f"flux,size\n1.0,0.5\n2.0,0.{6 + n}\n")
-    monkeypatch.setitem(_VALUES, "config.simulation.catalogue.file", [tables[1]])
-    table = {"simulation": {"catalogue": {"file": tables[0], "columns": {"flux": "flux"}}}}
+    for place in ("simulation", "population"):
+        monkeypatch.setitem(_VALUES, f"config.{place}.catalogue.file", [tables[1]])
+    catalogue = {"catalogue": {"file": tables[0], "columns": {"flux": "flux"}}}
+    table = {"simulation": catalogue}
+    rows = {
+        "gal": {**SCENE["gal"], "flux": {"type": "LogNormal", "mean": 1.0, "sigma": 2.0}},
+        "population": {"galaxies": 9, "ellipticity": {"type": "Gaussian", "sigma": 0.1}, **catalogue},
+        "inference": {"method": "importance"},
+    }
     image = {"psf": {"type": "Image", "file": files[0], "pixel_scale": 0.2}}
-    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image, table)]
+    manifests = [{**MANIFEST, "config": {**SCENE, **scene}} for scene in (*_SCENES, image, table, rows)]
     calibration = {key: part for key, part in MANIFEST.items() if key != "shear"}
     calibration |= {"kind": "calibration", "config": {**SCENE, "inference": {"method": "nuts"}}}
     of_model = {"model", "inference", "calibration", "outputs"}

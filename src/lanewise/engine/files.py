@@ -146,7 +146,7 @@ class LaneOutputs:
                 }
                 flat.write_variable(group, ("realization", "chain", "draw"), stacked)
             if several := [_members_arrays(result.members) for result in results if result.members is not None]:
-                flat.write(file.create_group("members"), several)
+                flat.write(file.create_group("members"), several, compress=True)
             if more := [_groups_arrays(result) for result in results if result.groups]:
                 flat.write(file.create_group("groups"), more)
         return buffer.getvalue()

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+# Values of a compressed piece, and the fewest that are worth one: a short array would gain less than its index costs.
+_PIECE, _FEW = 2**16, 2**10
+# Bytes of equal rank side by side, then deflated: signs and exponents of similar numbers shrink, every bit stays.
+_COMPRESSED: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
-def write(group: Any, several: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Write the arrays of each name, of all that have one, as one variable."""
+
+def write(group: Any, several: Sequence[Mapping[str, np.ndarray]], compress: bool = False) -> None:
+    """Write the arrays of each name, of all that have one, as one variable.
+
+    Args:
+        compress: without loss.
+    """
     parts: dict[str, list[np.ndarray]] = {}
     for arrays in several:
         for name, array in arrays.items():
@@ -18,7 +28,8 @@ def write(group: Any, several: Sequence[Mapping[str, np.ndarray]]) -> None:
     for name, flat in parts.items():
         values = np.concatenate(flat)
         group.dimensions[name] = len(values)
-        write_variable(group, (name,), {name: values})
+        pieces = {**_COMPRESSED, "chunks": (min(len(values), _PIECE),)} if compress and len(values) >= _FEW else {}
+        write_variable(group, (name,), {name: values}, pieces)
 
 
 class Reader:
@@ -35,11 +46,16 @@ class Reader:
         return self._arrays[name][first : first + n].reshape(shape)
 
 
-def write_variable(group: Any, dimensions: tuple[str, ...], variables: Mapping[str, np.ndarray]) -> None:
-    """Write arrays of these dimensions."""
+def write_variable(
+    group: Any,
+    dimensions: tuple[str, ...],
+    variables: Mapping[str, np.ndarray],
+    pieces: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write arrays of these dimensions, in `pieces` as HDF5 takes them."""
     for name, values in variables.items():
         data, attributes = stored(values)
-        group.create_variable(name, dimensions, data=data).attrs.update(attributes)
+        group.create_variable(name, dimensions, data=data, **pieces).attrs.update(attributes)
 
 
 def stored(values: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:

@@ -14,10 +14,11 @@ from scipy import stats
 from conftest import CALIBRATED, Lanewise, Write, load
 from families.shear.report.test_page import missing_numbers, shown_numbers
 from lanewise.errors import ManifestError
-from lanewise.families.calibration.ranks import Ranks, thinned
+from lanewise.families.calibration.ranks import Ranks, among_even, thinned
 from lanewise.families.calibration.report import render
 from lanewise.families.calibration.results import FEWEST, CalibrationResults, evaluate
 from lanewise.families.calibration.sizing import margin_of, n_needed, n_ranks
+from lanewise.families.shear.population.ensemble import Posterior
 from lanewise.manifest import schema
 from lanewise.manifest.manifest import Acceptance, Realizations
 from lanewise.report.page import Context
@@ -92,6 +93,16 @@ def test_clopper_pearson_is_the_interval_of_the_binomial_tails() -> None:
 def test_ranks_are_as_many_as_independent_draws(ess: float, depth: int) -> None:
     assert n_ranks(ess) == depth
     assert depth % uniformity.n_bins(300, depth) == depth % uniformity.n_steps(depth) == 0
+
+
+@pytest.mark.parametrize("depth", [16, 256])
+def test_ranks_among_the_even_draws_of_a_population_are_uniform(depth: int) -> None:
+    axis = np.linspace(-5, 5, 65)
+    draws = Posterior((axis, axis), -(axis[:, None] ** 2 + axis**2) / 2, ()).draws(1000)
+    truths = np.random.default_rng(1).normal(size=(10_000, 2))
+    for at in (0, 1):
+        found = np.array([among_even(draws[:, at], truth, depth) for truth in truths[:, at]])
+        assert stats.chisquare(np.bincount(found // (depth // 16), minlength=16)).pvalue > 1e-4
 
 
 def test_thinned_draws_come_from_all_chains_at_equal_distances() -> None:

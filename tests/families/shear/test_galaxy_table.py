@@ -114,7 +114,7 @@ def test_a_ring_turns_the_galaxy_of_the_row_and_other_latents_are_drawn(write: W
         ({"columns": {"e1": 0.9, "e2": "0.9 + 0 * mag"}}, "an ellipticity of 1 or more"),
         ({"columns": {"n": "mag"}}, "the simulated galaxy has no n"),
         ({"columns": {"g1": "mag"}}, "g1 is no property of a galaxy"),
-        ({"cuts": ["mag < 0"]}, "none of 200 rows passes simulation.catalogue.cuts"),
+        ({"cuts": ["mag < 0"]}, "none of 200 rows passes the catalogue's cuts"),
         ({"file": "absent.parquet"}, "absent.parquet"),
         ({"file": "manifest.yaml"}, "expected a table that ends in .parquet or .csv"),
     ],

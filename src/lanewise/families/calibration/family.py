@@ -11,7 +11,14 @@ from functools import partial
 
 from lanewise.errors import Complaint
 from lanewise.families.shear import config as shear_config
-from lanewise.families.shear import family, population_config, shears, simulation_config, truth_draws
+from lanewise.families.shear import (
+    family,
+    population_catalogue,
+    population_config,
+    shears,
+    simulation_config,
+    truth_draws,
+)
 from lanewise.families.shear.config import ShearConfig
 from lanewise.manifest.document import Document, Path
 from lanewise.manifest.manifest import Manifest
@@ -45,6 +52,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     if config.method == "map":
         message = "map leaves no draws to rank the truth among; use a method that samples, such as auto"
         found.append((("config", "inference", "method"), message))
+    if config.population is not None and config.population.catalogue is not None:
+        found += population_catalogue.misfits(config.population.catalogue, config.parameters)
     if config.population is not None:
         ends = [abs(prior.quantile(share)) for prior in config.latents.values() for share in _ENDS]
         found += population_config.out_of_range(config.population, [(max(ends), 0.0)])

@@ -52,6 +52,16 @@ def thinned(draws: np.ndarray, n: int) -> np.ndarray:
     return flat[((np.arange(n) + 0.5) * len(flat) / n).astype(np.int64)]
 
 
+def among_even(draws: np.ndarray, truth: float, n_ranks: int) -> int:
+    """The rank of a truth among draws that are spread evenly over the posterior, as those of a population are.
+
+    Few of them are no independent draws: the gaps of g2 between them differ, and ranks would be those of the gaps.
+    The share of all draws below the truth is uniform; between two draws it is interpolated.
+    """
+    shares = (np.arange(draws.size) + 0.5) / draws.size
+    return int(np.interp(truth, np.sort(draws, axis=None), shares) * n_ranks)
+
+
 def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int, Damaged]]:
     """The ranks of the realizations that count, in the plan's order, and the errors of damaged chunks, by chunk index.
 
@@ -88,11 +98,12 @@ def of_campaign(record: Record, counted: Sequence[str]) -> tuple[Ranks, dict[int
 
 def _row(result: Result, depth: int, likelihood: _LogLikelihood | None, planned: Planned) -> dict[str, Any]:
     """Number of L draws below the truth, for each latent and for the log likelihood."""
+    if likelihood is None:
+        even = {name: among_even(draws, result.truth[name], depth) for name, draws in result.posterior.items()}
+        return {"run_id": result.run_id, "seed": result.seed, **even}
     chosen = {name: thinned(draws, depth - 1) for name, draws in result.posterior.items()}
     found = {name: int(np.sum(draws < result.truth[name])) for name, draws in chosen.items()}
     row = {"run_id": result.run_id, "seed": result.seed, **found}
-    if likelihood is None:
-        return row
     values = likelihood(planned, {name: np.append(draws, result.truth[name]) for name, draws in chosen.items()})
     return {**row, LOG_LIKELIHOOD: int(np.sum(values[:-1] < values[-1]))}
 

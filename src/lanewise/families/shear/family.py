@@ -17,6 +17,7 @@ from lanewise.families.shear import (
     observations,
     observed,
     observed_populations,
+    population_catalogue,
     population_config,
     predictions,
     psf_image,
@@ -51,9 +52,10 @@ def resolve_config(config: Document) -> Mapping[str, Any]:
     for section in ("image", simulation_config.KEY):
         if "noise" in value.get(section, {}):
             value = {**value, section: {**value[section], "noise": correlation.resolve(config, (section, "noise"))}}
-    if "catalogue" in value.get(simulation_config.KEY, {}):
-        found = galaxy_table.resolve(config, (simulation_config.KEY, "catalogue"))
-        value = {**value, simulation_config.KEY: {**value[simulation_config.KEY], "catalogue": found}}
+    for section in (population_config.KEY, simulation_config.KEY):
+        if "catalogue" in value.get(section, {}):
+            found = galaxy_table.resolve(config, (section, "catalogue"))
+            value = {**value, section: {**value[section], "catalogue": found}}
     return value
 
 
@@ -86,6 +88,8 @@ def check_campaign(manifest: Manifest) -> Sequence[tuple[Path, str]]:
     """Precision must carry the S/N, images fit the config; a component that is fixed must be fixed at its truth."""
     config, extent = shear_config.of(manifest), manifest.extent
     found = [*precision(config), *_estimator(manifest, config)]
+    if config.population is not None and config.population.catalogue is not None:
+        found += population_catalogue.misfits(config.population.catalogue, config.parameters)
     if isinstance(extent, Observations):
         place: Path = (observations.KEY, "truths")
         if config.simulation.content:

@@ -110,7 +110,7 @@ def read(catalogue: Catalogue) -> dict[str, np.ndarray]:
             for name, formula in catalogue.columns
         }
     if not kept.any():
-        raise DataError(f"{path}: none of {len(kept)} rows passes simulation.catalogue.cuts")
+        raise DataError(f"{path}: none of {len(kept)} rows passes the catalogue's cuts")
     for name, numbers in found.items():
         low, high = DOMAINS[quantity(name)]
         _refuse(path, ~(np.isfinite(numbers) & inside(name, numbers)), f"{name} outside {low:g} … {high:g}", numbers)

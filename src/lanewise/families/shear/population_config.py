@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from lanewise.families.shear import population_catalogue
 from lanewise.families.shear.ellipticity_table import Table
+from lanewise.families.shear.population_catalogue import Mixture
 from lanewise.families.shear.priors import Parameter, Prior, parameter
 from lanewise.families.shear.scene import Galaxy
 from lanewise.manifest import typed
@@ -71,6 +73,7 @@ class Population:
         distributions: LogNormals of the population by quantity; others have the prior in `gal`.
         free: LogNormal priors of parameters that are inferred with the shear, by keys of `HYPER`.
         table: of the ellipticity, if that is a `Table`.
+        catalogue: galaxies whose parameters those of the population are like; None: there is none.
     """
 
     galaxies: int
@@ -84,6 +87,12 @@ class Population:
     distributions: tuple[tuple[str, Prior], ...] = ()
     free: tuple[tuple[str, Prior], ...] = ()
     table: Table | None = None
+    catalogue: Mixture | None = None
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Parameters whose prior in `gal` is an interim one: those with a distribution, then those of the catalogue."""
+        return (*(name for name, _ in self.distributions), *(self.catalogue.names if self.catalogue else ()))
 
     @property
     def keeps_draws(self) -> bool:
@@ -108,6 +117,8 @@ class Population:
             # Lists, as files have them. The width follows from the table, and its last bits from the machine.
             found["table"] = {"e": [*self.table.e], "density": [*self.table.density]}
             del found["sigma"]
+        if self.catalogue is not None:
+            found["catalogue"] = self.catalogue.content
         return found
 
 
@@ -123,6 +134,8 @@ def parse(config: Mapping[str, Any]) -> Population | None:
         "distributions": _priors({name: value.pop(name) for name in QUANTITIES if name in value}),
         "free": _priors(value.pop("free", {})),
     }
+    if population_catalogue.KEY in value:
+        more["catalogue"] = population_catalogue.parse(value.pop(population_catalogue.KEY))
     if shape["type"] == "Table":
         table = _table(shape)
         shape, more["table"] = {**shape, "sigma": table.width}, table
@@ -153,6 +166,13 @@ def drawn_from(population: Population, simulated: Galaxy, model: Galaxy) -> dict
     }
 
 
+def of_catalogue(population: Population, simulated: Galaxy, model: Galaxy) -> frozenset[str]:
+    """Parameters that galaxies take from the catalogue; what `simulation` changes stays as it says."""
+    there = population.catalogue.names if population.catalogue else ()
+    own, other = dict(model.parameters), dict(simulated.parameters)
+    return frozenset(name for name in there if name in other and other[name] == own[name])
+
+
 def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """What is wrong with the section, beyond its schema."""
     value = config.get(KEY)
@@ -169,6 +189,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         message += f"got {interim:g}"
         yield (KEY, "interim"), f"{message}: a narrow prior gives weights without a finite variance"
     yield from _distributions(value, config["gal"])
+    yield from (((KEY, *path), message) for path, message in population_catalogue.faults(value))
     if config["image"]["noise"].get("type") == "Correlated":
         yield ("image", "noise", "type"), "a population's pixels are independent; expected Gaussian, got Correlated"
     if "ellipticity" in config["gal"]:
@@ -185,7 +206,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for key, message in (
         ("given", "nothing of a population's galaxies is given to the model; remove it"),
         ("truths", "galaxies of a population are always drawn; remove it"),
-        ("catalogue", "a population's galaxies are drawn from distributions; remove it"),
+        ("catalogue", "the catalogue of a population is population.catalogue; move it there"),
         ("noise", "a population's images have the noise of the model; remove it"),
     ):
         if key in simulated:
@@ -234,6 +255,11 @@ def _distributions(value: Mapping[str, Any], gal: Mapping[str, Any]) -> Iterator
         quantity, _ = HYPER[name]
         if name == "ellipticity_sigma" and value["ellipticity"]["type"] == "Table":
             yield (KEY, "free", name), "a Table has no sigma; remove it, or choose another population.ellipticity.type"
+        elif quantity in value.get(population_catalogue.KEY, {}).get("columns", {}):
+            yield (
+                (KEY, "free", name),
+                f"{quantity} is known by population.catalogue; remove one of the two",
+            )
         elif quantity not in value:
             yield (KEY, "free", name), f"expected its known value, too: give population.{quantity} a distribution"
         elif name == "ellipticity_sigma":

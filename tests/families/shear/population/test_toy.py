@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.scipy.special import logsumexp
+from scipy import special
 
-from lanewise.families.shear.population import ensemble, weights
+from lanewise.families.shear.population import ellipticity, ensemble, weights
 from lanewise.families.shear.population.nodes import Axis, Nodes
 from lanewise.machine import device
 
@@ -121,3 +122,38 @@ def test_score_of_a_linear_population_is_the_mean_of_its_data(n_draws: int) -> N
     assert found.std[0] == pytest.approx(error, rel=0.01)
     left_out = ensemble.expansion(values.sum(axis=0) - ensemble.blocks(values), NODES).value
     assert ensemble.jackknife_error(left_out)[0] == pytest.approx(error, rel=0.4)  # four errors of 50 blocks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_galaxies", "n_pairs", "expected"), [(1000, 400, -1.33e-4), (4000, 100, -0.32e-4)])
+def test_posterior_mean_of_n_galaxies_is_biased_by_one_over_n(n_galaxies: int, n_pairs: int, expected: float) -> None:
+    """Ellipticities without noise: by the nodes, and by the exact density at g2 = 0 on a fine grid."""
+    device.prepare("cpu", "float64")
+    random, sigma, half_width = np.random.default_rng(5), 0.2, 0.08
+    nodes, fine = Nodes((Axis(half_width), Axis(half_width))), np.linspace(-half_width, half_width, 129)
+
+    @jax.jit
+    def total(e: jax.Array) -> jax.Array:
+        density = ellipticity.log_density(e[:, None], jnp.asarray(nodes.points), "BernsteinArmstrong", sigma)
+        return density.sum(axis=0).reshape(nodes.shape)
+
+    def exact(e: np.ndarray) -> float:
+        """The mean under a flat prior; the density is written out."""
+        own = np.abs((e[:, None] - fine) / (1 - fine * e[:, None])) ** 2
+        log_p = -own / (2 * sigma**2) + 2 * np.log1p(-own)
+        log_p += 2 * np.log1p(-(fine**2)) - 4 * np.log(np.abs(1 - fine * e[:, None]))
+        weights = special.softmax(log_p.sum(axis=0))
+        return float(weights @ fine)
+
+    means = np.empty((2, n_pairs, 2))
+    for pair in range(n_pairs):
+        drawn = np.array([ellipticity.draw("BernsteinArmstrong", sigma, random) for _ in range(n_galaxies)]) @ [1, 1j]
+        for arm, g in enumerate((G, -G)):
+            e = (drawn + g) / (1 + g * drawn)
+            by_nodes = total(jnp.asarray(np.stack([e.real, e.imag], axis=-1)))
+            means[:, pair, arm] = ensemble.posterior(np.asarray(by_nodes), nodes, flat).mean()[0], exact(e)
+    m = (means[..., 0] - means[..., 1]) / (2 * G) - 1
+    for found in m:
+        error = found.std() / np.sqrt(n_pairs)
+        assert error < abs(expected) / 20
+        assert found.mean() == pytest.approx(expected, abs=4 * error)

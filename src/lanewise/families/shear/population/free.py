@@ -15,7 +15,7 @@ from scipy.stats import qmc
 
 from lanewise.engine import psis
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.population import ellipticity, weights
+from lanewise.families.shear.population import ellipticity, mixture, weights
 from lanewise.families.shear.population.nodes import Array
 from lanewise.families.shear.population_config import HYPER
 from lanewise.families.shear.priors import Prior
@@ -35,7 +35,8 @@ class Draws(NamedTuple):
         e: sheared ellipticities, shape (galaxy, draw, 2).
         logs: logarithms of the quantities with a distribution of their own, shape (galaxy, draw, quantity).
         log_weight: against the interim posterior, shape (galaxy, draw).
-        log_interim: log density of the interim priors that the distributions replace, shape (galaxy, draw).
+        log_interim: log density of the interim priors that distributions replace, shape (galaxy, draw); less that of
+            a catalogue, which has no free parameters.
         counts: whether a galaxy counts, shape (galaxy,); of the others everything is finite.
     """
 
@@ -80,6 +81,14 @@ def draws_of(config: ShearConfig, names: tuple[str, ...], latents: Array, log_we
         assert isinstance(prior, Prior)
         interim = interim + np.asarray(prior.distribution().log_prob(values))
         logs.append(np.log(values))
+    catalogue = config.population.catalogue
+    if catalogue is not None:
+        values = latents[..., [names.index(name) for name in catalogue.names]]
+        for at, name in enumerate(catalogue.names):
+            prior = config.parameters[name]
+            assert isinstance(prior, Prior)
+            interim = interim + np.asarray(prior.distribution().log_prob(values[..., at]))
+        interim = interim - np.asarray(mixture.log_density(jnp.asarray(values), catalogue))
     return Draws(
         jnp.asarray(e),
         jnp.asarray(np.stack(logs, axis=-1) if logs else np.empty((*e.shape[:2], 0))),

@@ -10,7 +10,7 @@ import numpy as np
 from lanewise.families.shear import image_simulator, truth_draws
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.population import ellipticity, selection
-from lanewise.families.shear.population_config import drawn_from
+from lanewise.families.shear.population_config import drawn_from, of_catalogue
 from lanewise.families.shear.shears import TURNED
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
@@ -34,7 +34,9 @@ class Galaxies(Sequence[Member]):
         assert config.population is not None
         self._config, self._seed, self._shear, self._turned = config, seed, shear, turned
         self._population = config.population
-        self._parameters = drawn_from(self._population, config.simulated_galaxy, config.galaxy)
+        galaxies = config.simulated_galaxy, config.galaxy
+        self._parameters = drawn_from(self._population, *galaxies)
+        self._of_catalogue = of_catalogue(self._population, *galaxies)
 
     def __len__(self) -> int:
         return self._population.galaxies
@@ -69,7 +71,11 @@ class Galaxies(Sequence[Member]):
     def _truth(self, random: np.random.Generator) -> dict[str, float]:
         there = self._population
         e1, e2 = ellipticity.draw(there.ellipticity, there.sigma, random, there.table)
-        found = truth_draws.draw(self._parameters, random)
+        parameters = self._parameters
+        if there.catalogue is not None:
+            row = there.catalogue.draw(random)
+            parameters = {**parameters, **{name: row[name] for name in self._of_catalogue}}
+        found = truth_draws.draw(parameters, random)
         # From the g-convention to a distortion, 2 e / (1 + |e|²).
         scale = (-2 if self._turned else 2) / (1 + e1**2 + e2**2)
         return {**found, **self._shear, "e1": scale * e1, "e2": scale * e2}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.population import ellipticity, ensemble, free, selection, weights
+from lanewise.families.shear.population import ellipticity, ensemble, free, mixture, selection, weights
 from lanewise.families.shear.population.nodes import Array, Axis, Nodes
 from lanewise.families.shear.population_config import Population
 from lanewise.families.shear.priors import Prior
@@ -41,9 +41,7 @@ def membership(config: ShearConfig) -> Membership[ShearConfig, Result]:
     """How a population of this config ends."""
     assert config.population is not None
     population, nodes, n_draws = config.population, nodes_of(config), config.inference.importance.samples
-    interims = tuple(
-        prior for name, _ in population.distributions if isinstance(prior := config.parameters[name], Prior)
-    )
+    interims = tuple(prior for name in population.replaced if isinstance(prior := config.parameters[name], Prior))
 
     def reduce(
         problem: Problem, records: Mapping[str, jax.Array], whole: Mapping[str, jax.Array], data: Data
@@ -69,7 +67,7 @@ def reduced(
         names: of the latents; g1 and g2 are the galaxy's sheared ellipticity.
         latents: independent draws, shape (draw, latent).
         log_weights: of the draws against the interim posterior, shape (draw,).
-        interims: the interim priors of the quantities in `population.distributions`.
+        interims: the interim priors of `population.replaced`.
 
     Returns:
         `ln_l`, the log likelihood at the nodes up to a constant; `half`, what half of the draws would add to it, as
@@ -81,9 +79,15 @@ def reduced(
     e = latents[:, jnp.array([names.index(name) for name in COMPONENTS])]
     e = jnp.where(jnp.sum(e**2, axis=1, keepdims=True) < 1, e, 0.0)
     interim = -jnp.sum(e**2, axis=1) / (2 * population.interim**2)
-    for (name, distribution), prior in zip(population.distributions, interims, strict=True):
+    n_own = len(population.distributions)
+    for (name, distribution), prior in zip(population.distributions, interims[:n_own], strict=True):
         values = latents[:, names.index(name)]
         interim += prior.distribution().log_prob(values) - distribution.distribution().log_prob(values)
+    if population.catalogue is not None:
+        values = latents[:, jnp.array([names.index(name) for name in population.catalogue.names])]
+        for at, prior in enumerate(interims[n_own:]):
+            interim += prior.distribution().log_prob(values[:, at])
+        interim -= mixture.log_density(values, population.catalogue)
     shears = jnp.asarray(nodes.points, e.dtype)
     intrinsic = population.ellipticity, population.sigma, population.table
     ratio = ellipticity.log_density(e[:, None], shears, *intrinsic) - interim[:, None]
