@@ -70,7 +70,7 @@ def _table(record: Record, intrinsic: Intrinsic | None) -> tuple[tuple[Column, .
 
         nodes, cut = membership.nodes_of(config), config.population.selection
         missed = selection.log_missed(config, nodes) if cut is not None and cut.in_likelihood else None
-        of_each = (galaxies.rows(result, missed) for result, _ in results)
+        of_each = (galaxies.rows(result, planned, missed) for result, planned in results)
         return galaxies.columns(nodes), itertools.chain.from_iterable(of_each)
     rows = (objects.row(result, planned, config.latents, of_shapes) for result, planned in results)
     return objects.columns(config.latents, nodes), rows
