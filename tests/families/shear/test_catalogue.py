@@ -15,6 +15,7 @@ from pyarrow import parquet
 from conftest import CALIBRATED, SCENE, Lanewise, Write, load
 from lanewise.engine.results import Result
 from lanewise.families.shear.catalogue import columns, file, galaxies
+from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Members
 from lanewise.manifest.status import LaneStatus
 from lanewise.storage import commits
@@ -180,7 +181,8 @@ def test_a_galaxy_that_is_cut_has_the_probability_of_the_cut(missed: np.ndarray 
     values[0] = -2.0
     small = np.array([[20.0], [np.nan], [np.nan]])
     members = Members(status, {"ln_l": values, "size": small, "khat": small / 100})
-    found = list(galaxies.rows(Result("r", 1, LaneStatus.OK, "", "importance", {}, members=members), missed))
+    result = Result("r", 1, LaneStatus.OK, "", "importance", {}, members=members)
+    found = list(galaxies.rows(result, Single("r", 1, {}), missed))
     assert [row["selected"] for row in found] == [True, False, True]
     assert [row["flags"] for row in found] == [0, 0, columns.flags(LaneStatus.FAILED)]
     assert [row.get("ln_l_1_2") for row in found] == [-2.0, None if missed is None else -0.7, None]

@@ -20,9 +20,11 @@ POPULATION_COLUMNS = (
     *("g1_expansion", "g1_expansion_std", "g1_expansion_half", "g1_expansion_jackknife"),
     *("g2_expansion", "g2_expansion_std", "g2_expansion_half", "g2_expansion_jackknife"),
 )
-# Of populations with free parameters only: g from the likelihood for the known values, and mean and standard deviation
-# of each parameter.
+# Of populations with free parameters only: g from the likelihood for the known values, mean and standard deviation of
+# each parameter; with a cut, the largest error of a mean from the probability of the cut [posterior standard
+# deviations], and the effective number of galaxies behind it.
 FREE_COLUMNS = (
     *("g1_known_mean", "g1_known_std", "g2_known_mean", "g2_known_std"),
     *(f"{name}_{what}" for name in HYPER for what in ("mean", "std")),
+    *("cut_error", "cut_size"),
 )

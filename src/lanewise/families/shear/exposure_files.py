@@ -21,6 +21,7 @@ from lanewise.manifest.problem import Observation
 _LAYERS = ("image", "weight", "variance", "rms", "mask", "background")
 # A pixel's size may differ from the config's by this fraction: the renderer's grid is chosen for the latter.
 _SCALE_RANGE = 0.25
+_Arrays = dict[str, np.ndarray]
 
 
 def observe(config: ShearConfig, exposures: Exposures, truth: Mapping[str, float]) -> Observation:
@@ -37,19 +38,58 @@ def observe(config: ShearConfig, exposures: Exposures, truth: Mapping[str, float
     if config.image.sizes:
         size = max(_size_of(config.image.sizes, row, f"{exposures.table}, row {row.number}") for row in exposures.rows)
         config = config.on_stamp((size, size))
+    kept, _ = _read(config, exposures)
+    data = _stacked(kept)
+    shape = data["image"].shape[1:] if config.image.sizes else ()
+    return Observation((data,), truth, ragged=tuple(data), sizes=(len(kept),), shape=shape)
+
+
+def galaxy(config: ShearConfig, exposures: Exposures) -> dict[str, np.ndarray]:
+    """Read the exposures of a galaxy of a population, whose number must be known before they are read.
+
+    Returns:
+        As the data of `observe`, with those of which every pixel is masked at the end: without weight they add a
+            constant to the log likelihood.
+
+    Raises:
+        DataError: as `observe`.
+        InputUnreachable: as `observe`.
+    """
+    kept, masked = _read(config, exposures)
+    return _stacked([*kept, *masked])
+
+
+def arrays(config: ShearConfig) -> tuple[str, ...]:
+    """Names of the arrays of `galaxy`, all with a row for each exposure."""
+    own = {
+        "weight": config.image.noise.type == "PerPixel",
+        "band": bool(config.galaxy.bands),
+        "psf": isinstance(config.psf, PsfImages),
+        "psf_centre": isinstance(config.psf, PsfImages),
+    }
+    return ("image", "jacobian", "offset", "flux_factor", *(name for name, there in own.items() if there))
+
+
+def _read(config: ShearConfig, exposures: Exposures) -> tuple[list[_Arrays], list[_Arrays]]:
+    """The exposures with pixels that count, at least one, and those without."""
     seen = [_exposure(config, row, f"{exposures.table}, row {row.number}") for row in exposures.rows]
-    kept = [one for one in seen if np.any(one.get("weight", np.ones(1)) > 0)]
-    if not kept:
+    counted = [bool(np.any(one.get("weight", np.ones(1)) > 0)) for one in seen]
+    if not any(counted):
         rows = ", ".join(str(row.number) for row in exposures.rows)
         raise DataError(f"{exposures.table}: every pixel of object {exposures.id} is masked (rows {rows})")
-    psfs = [one.pop("psf") for one in kept if "psf" in one]
-    data = {name: np.stack([one[name] for one in kept]) for name in kept[0]}
+    pairs = list(zip(seen, counted, strict=True))
+    return [one for one, counts in pairs if counts], [one for one, counts in pairs if not counts]
+
+
+def _stacked(seen: Sequence[_Arrays]) -> _Arrays:
+    """The arrays of exposures along a first axis."""
+    psfs = [one["psf"] for one in seen if "psf" in one]
+    data = {name: np.stack([one[name] for one in seen]) for name in seen[0] if name != "psf"}
     if psfs:
         # Smaller images are filled up with zeros above and to the right of them; their centres are told apart.
         shape = np.max([one.shape for one in psfs], axis=0)
         data["psf"] = np.stack([_cut(one, [0, 0], tuple(shape)) for one in psfs])
-    shape = data["image"].shape[1:] if config.image.sizes else ()
-    return Observation((data,), truth, ragged=tuple(data), sizes=(len(kept),), shape=shape)
+    return data
 
 
 def _exposure(config: ShearConfig, row: Row, where: str) -> dict[str, np.ndarray]:

@@ -25,13 +25,13 @@ _CENTRE, _EXPOSURES, _STACK = "centre", "exposures", "galaxies"
 
 @dataclass(frozen=True)
 class Stack:
-    """The galaxies of a population: of each the sources of its image, by role."""
+    """The galaxies of a population: of each the sources of its image, or its exposures, by role."""
 
     galaxies: tuple[Mapping[str, Pinned], ...]
 
     @property
     def content(self) -> list[dict[str, Any]]:
-        """What fixes each image."""
+        """What fixes each galaxy's data."""
         return [{role: one.content for role, one in sources.items()} for sources in self.galaxies]
 
 
@@ -41,41 +41,53 @@ def realizations(
     """Every image, population or object as a realization; seeds increment from one to the next, or group to group.
 
     Args:
-        per_population: images of a population; 0: none.
+        per_population: images or objects of a population; 0: none.
     """
+    n = extent.n // max(per_population, 1)
     if extent.table:
         # Listed, a large table would cost what it costs in every container.
         others = {"truths": [dict(one) for one in extent.truths], "groups": extent.groups}
-        rule = {"table": identity.of({"files": extent.table.content, **others}), "base_seed": base_seed}
-        return Computed(extent.n, partial(_object, extent, base_seed, run_id), rule)
+        rule: dict[str, Any] = {"table": identity.of({"files": extent.table.content, **others}), "base_seed": base_seed}
+        rule |= {"per_population": per_population} if per_population else {}
+        return Computed(n, partial(_of_table, extent, base_seed, run_id, per_population), rule)
     found: list[Single] = []
     names: set[str] = set()
-    for index in range(extent.n // max(per_population, 1)):
+    for index in range(n):
         name, seed, truth = _named(extent, base_seed, run_id, index)
         # Two images of a group at one shear.
         name = f"{name}_i{index}" if name in names else name
         names.add(name)
-        if per_population:
-            images = range(index * per_population, (index + 1) * per_population)
-            sources: dict[str, Pinned] = {_STACK: Stack(tuple(_sources_of(extent, at) for at in images))}
-        else:
-            sources = _sources_of(extent, index)
-        found.append(Single(name, seed, truth, sources))
+        found.append(Single(name, seed, truth, _sources(extent, per_population, index)))
     return tuple(found)
 
 
-def _sources_of(extent: Observations, index: int) -> dict[str, Pinned]:
-    """The sources of an image, by role."""
-    found: dict[str, Pinned] = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
-    return {**found, _CENTRE: extent.centres[index]} if extent.centres else found
-
-
-def _object(extent: Observations, base_seed: int, run_id: Callable[[float, float, int], str], index: int) -> Single:
-    """The realization of an object of the table."""
-    assert extent.table
+def _of_table(
+    extent: Observations,
+    base_seed: int,
+    run_id: Callable[[float, float, int], str],
+    per_population: int,
+    index: int,
+) -> Single:
+    """The realization of an object of the table, or of a population of objects that follow one another in it."""
     name, seed, truth = _named(extent, base_seed, run_id, index)
     name = f"{name}_i{index}" if {"g1", "g2"} <= set(truth) and extent.groups else name
-    return Single(name, seed, truth, {_EXPOSURES: extent.table.exposures(index)})
+    return Single(name, seed, truth, _sources(extent, per_population, index))
+
+
+def _sources(extent: Observations, per_population: int, index: int) -> dict[str, Pinned]:
+    """The sources of a realization, by role."""
+    if not per_population:
+        return _sources_of(extent, index)
+    galaxies = range(index * per_population, (index + 1) * per_population)
+    return {_STACK: Stack(tuple(_sources_of(extent, at) for at in galaxies))}
+
+
+def _sources_of(extent: Observations, index: int) -> dict[str, Pinned]:
+    """The sources of an image, or the exposures of an object, by role."""
+    if extent.table:
+        return {_EXPOSURES: extent.table.exposures(index)}
+    found: dict[str, Pinned] = {role: files[index if len(files) > 1 else 0] for role, files in extent.sources.items()}
+    return {**found, _CENTRE: extent.centres[index]} if extent.centres else found
 
 
 def _named(
@@ -90,15 +102,27 @@ def _named(
 
 def exposures_of(planned: Planned) -> Exposures | None:
     """The exposures of an object of a table; None of an image."""
-    found = planned.sources.get(_EXPOSURES) if isinstance(planned, Single) else None
+    return exposures_in(planned.sources) if isinstance(planned, Single) else None
+
+
+def exposures_in(sources: Mapping[str, Pinned]) -> Exposures | None:
+    """The exposures among the sources of a realization, or of a galaxy of a population."""
+    found = sources.get(_EXPOSURES)
     return found if isinstance(found, Exposures) else None
 
 
 def stack_of(planned: Single) -> Stack:
-    """The images of a population."""
+    """The galaxies of a population."""
     found = planned.sources[_STACK]
     assert isinstance(found, Stack)
     return found
+
+
+def ids_of(planned: Planned) -> list[str]:
+    """Names of a population's galaxies in a table of exposures; empty of others."""
+    found = planned.sources.get(_STACK) if isinstance(planned, Single) else None
+    galaxies = found.galaxies if isinstance(found, Stack) else ()
+    return [one.id for sources in galaxies if (one := exposures_in(sources))]
 
 
 def observe(config: ShearConfig, planned: Single) -> Observation:

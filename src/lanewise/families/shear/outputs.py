@@ -47,6 +47,8 @@ def of_population(result: Result) -> dict[str, Any]:
     for name in HYPER:
         if name in result.posterior:
             row[f"{name}_mean"], row[f"{name}_std"] = float(np.mean(result.posterior[name])), result.width(name)
+    if "cut_error" in found:
+        row |= {"cut_error": float(np.max(found["cut_error"])), "cut_size": float(found["cut_size"][0])}
     return row
 
 

@@ -267,9 +267,6 @@ def _distributions(value: Mapping[str, Any], gal: Mapping[str, Any]) -> Iterator
             if interim < 1.2 * largest:
                 message = f"expected population.interim of at least 1.2 times its likely values ({1.2 * largest:.3g})"
                 yield (KEY, "free", name), f"{message}, got {interim:g}"
-    if free and "selection" in value:
-        message = "the probability of the cut is that of the known distributions; remove one of the two"
-        yield (KEY, "free"), message
 
 
 def out_of_range(population: Population, shears: Sequence[tuple[float, float]]) -> Iterator[tuple[Path, str]]:

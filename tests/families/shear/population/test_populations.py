@@ -17,6 +17,7 @@ from lanewise.errors import ManifestError
 from lanewise.families.shear import aggregate
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear.population import galaxies, membership
+from lanewise.families.shear.population.nodes import Nodes
 from lanewise.families.shear.statistics import selection, validity
 from lanewise.manifest.manifest import Acceptance
 from lanewise.manifest.plan import Single
@@ -150,7 +151,7 @@ def blank() -> Result:
 
 def members(status: list[LaneStatus], centre: float = 0.0) -> Members:
     """Galaxies with Gaussian likelihoods; one that has failed has no record."""
-    nodes = membership.nodes_of(shear_config.parse(POPULATION))
+    nodes = Nodes.of(shear_config.parse(POPULATION))
     value = (-((nodes.points - [centre, 0.0]) ** 2).sum(axis=1) / (2 * 0.1**2)).reshape(nodes.shape)
     lost = np.array([one > LaneStatus.NOT_CONVERGED for one in status])
     record = {"ln_l": np.where(lost[:, None, None, None], np.nan, value), "half": np.zeros((len(status), 1, 5))}
@@ -202,7 +203,6 @@ def test_a_population_without_a_usable_galaxy_has_failed() -> None:
         (changed(half_light_radius=LOG_NORMAL), "gal.half_light_radius is not inferred; give it a prior"),
         (changed(free={"flux_mean": LOG_NORMAL}), "give population.flux a distribution"),
         (changed(free={"ellipticity_sigma": {**LOG_NORMAL, "mean": 0.4}}), "expected population.interim of at least"),
-        (changed(free={"ellipticity_sigma": LOG_NORMAL}, selection={"snr_min": 5.0}), "remove one of the two"),
         (
             changed(selection={"in_likelihood": False}),
             "expected snr_min or size_min, got neither",

@@ -18,6 +18,7 @@ from lanewise.api import load
 from lanewise.families.shear import config as shear_config
 from lanewise.families.shear import image_simulator
 from lanewise.families.shear.population import ensemble, membership, selection
+from lanewise.families.shear.population.nodes import Nodes
 from lanewise.machine import device
 from lanewise.manifest.status import LaneStatus
 
@@ -42,7 +43,7 @@ def varied(found: dict[str, Any], **changes: Any) -> dict[str, Any]:
 def probability(config: dict[str, Any], g: tuple[float, float]) -> float:
     """To be cut."""
     parsed = shear_config.parse(config)
-    nodes = membership.nodes_of(parsed)
+    nodes = Nodes.of(parsed)
     value = nodes.at(selection.log_missed(parsed, nodes), [np.array([one]) for one in g])
     return float(np.exp(value[0, 0]))
 
@@ -147,7 +148,7 @@ def test_galaxies_that_are_cut_enter_by_their_number(in_likelihood: bool) -> Non
     found = membership.combine(config, blank(), there)
     assert found.status is LaneStatus.OK
     assert found.groups["population"]["n_selected"] == 100
-    nodes = membership.nodes_of(config)
+    nodes = Nodes.of(config)
     total = 100 * there.record["ln_l"][-1, 0]
     if in_likelihood:
         total = total + n_missed * selection.log_missed(config, nodes)
@@ -193,7 +194,9 @@ def test_a_galaxy_leaves_the_same_bits_beside_others_that_are_cut(write: Write, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "expected"), [("selection", -0.13), ("selection-size", 0.17)])
+@pytest.mark.parametrize(
+    ("what", "expected"), [("selection", -0.13), ("selection-size", 0.17), ("selection-free", -0.13)]
+)
 @pytest.mark.parametrize("kind", ["", "control-"])
 def test_the_probability_of_the_cut_removes_the_bias_of_it(
     what: str, expected: float, kind: str, tmp_path: Path

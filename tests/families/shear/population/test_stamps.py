@@ -288,13 +288,6 @@ def test_stamps_of_two_shapes_are_refused(write: Write, tmp_path: Path) -> None:
         observed(write, images="stamp*.npy")
 
 
-def test_a_table_of_exposures_is_refused(write: Write, tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.ones((24, 24)))
-    (tmp_path / "objects.csv").write_text("id,image\n" + "".join(f"{n},a.npy\n" for n in range(K)))
-    with pytest.raises(ManifestError, match=re.escape("a population needs observations.images")):
-        observed(write, table="objects.csv")
-
-
 def test_each_stamp_has_its_own_centre(write: Write, tmp_path: Path) -> None:
     np.save(tmp_path / "stamps.npy", np.ones((2 * K, 24, 24)))
     centres = [{"x": 12.0 + 0.1 * at, "y": 11.0} for at in range(2 * K)]

@@ -66,11 +66,12 @@ def _table(record: Record, intrinsic: Intrinsic | None) -> tuple[tuple[Column, .
         of_shapes = partial(likelihood.at_nodes, config, intrinsic)
     if config.population is not None:
         from lanewise.families.shear.catalogue import galaxies
-        from lanewise.families.shear.population import membership, selection
+        from lanewise.families.shear.population import selection
+        from lanewise.families.shear.population.nodes import Nodes
 
-        nodes, cut = membership.nodes_of(config), config.population.selection
+        nodes, cut = Nodes.of(config), config.population.selection
         missed = selection.log_missed(config, nodes) if cut is not None and cut.in_likelihood else None
-        of_each = (galaxies.rows(result, missed) for result, _ in results)
+        of_each = (galaxies.rows(result, planned, missed) for result, planned in results)
         return galaxies.columns(nodes), itertools.chain.from_iterable(of_each)
     rows = (objects.row(result, planned, config.latents, of_shapes) for result, planned in results)
     return objects.columns(config.latents, nodes), rows

@@ -9,15 +9,17 @@ import numpy as np
 
 from lanewise.engine.results import Result
 from lanewise.families.shear.catalogue.columns import Column, Row, flag_column, flags, node_columns, node_values
+from lanewise.families.shear.observed import ids_of
 from lanewise.families.shear.population.membership import was_cut
 from lanewise.families.shear.population.nodes import Nodes
+from lanewise.manifest.plan import Planned
 from lanewise.manifest.status import LaneStatus
 
 
 def columns(nodes: Nodes) -> tuple[Column, ...]:
     """The columns for these nodes."""
     return (
-        Column("id", "string", "", "run id and number of the galaxy"),
+        Column("id", "string", "", "object of the table of exposures; without one, run id and number of the galaxy"),
         Column("run_id", "string", "", "name of the realization, whose galaxies share a shear"),
         Column("galaxy", "int32", "", "number of the galaxy in its realization, from 0"),
         Column("selected", "bool", "", "whether the galaxy passes population.selection; true without one"),
@@ -28,10 +30,11 @@ def columns(nodes: Nodes) -> tuple[Column, ...]:
     )
 
 
-def rows(result: Result, log_missed: np.ndarray | None) -> Iterator[Row]:
+def rows(result: Result, planned: Planned, log_missed: np.ndarray | None) -> Iterator[Row]:
     """The rows of a realization's galaxies; values that one does not have are None.
 
     Args:
+        planned: knows the galaxies' names in a table of exposures.
         log_missed: ln L of a galaxy that is cut, at the nodes; None if the likelihood has none.
     """
     members = result.members
@@ -39,8 +42,14 @@ def rows(result: Result, log_missed: np.ndarray | None) -> Iterator[Row]:
         return
     # Without any record, those that are OK were cut.
     cut = was_cut(members) if members.record else members.status == LaneStatus.OK
+    names = ids_of(planned)
     for at, status in enumerate(members.status):
-        found: Row = {"id": f"{result.run_id}/{at}", "run_id": result.run_id, "galaxy": at, "selected": not cut[at]}
+        found: Row = {
+            "id": names[at] if names else f"{result.run_id}/{at}",
+            "run_id": result.run_id,
+            "galaxy": at,
+            "selected": not cut[at],
+        }
         found["flags"] = flags(LaneStatus(int(status)))
         if cut[at]:
             found |= {} if log_missed is None else node_values(log_missed)

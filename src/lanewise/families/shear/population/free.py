@@ -15,8 +15,9 @@ from scipy.stats import qmc
 
 from lanewise.engine import psis
 from lanewise.families.shear.config import ShearConfig
-from lanewise.families.shear.population import ellipticity, mixture, weights
-from lanewise.families.shear.population.nodes import Array
+from lanewise.families.shear.population import cut_probability, ellipticity, mixture, weights
+from lanewise.families.shear.population.cut_probability import Table
+from lanewise.families.shear.population.nodes import Array, Nodes
 from lanewise.families.shear.population_config import HYPER
 from lanewise.families.shear.priors import Prior
 
@@ -26,6 +27,8 @@ _LOG2_POINTS, _DF = 9, 5.0
 # The search ends when a step promises to gain less [nats]; curvatures below a share of those of the axes count as that.
 _STEPS, _GAIN, _LEAST = 50, 1e-6, 1e-6
 _COMPONENTS = ("g1", "g2")
+# Points at which the probability of the cut is computed at a time.
+_TOGETHER = 32
 
 
 class Draws(NamedTuple):
@@ -47,6 +50,18 @@ class Draws(NamedTuple):
     counts: jax.Array
 
 
+class Cut(NamedTuple):
+    """Galaxies that are cut, of which only the number is known.
+
+    Attributes:
+        n: their number, float64.
+        table: gives the probability of it.
+    """
+
+    n: jax.Array
+    table: Table
+
+
 @dataclass(frozen=True)
 class Found:
     """The joint posterior.
@@ -54,10 +69,15 @@ class Found:
     Attributes:
         draws: of each free component of the shear and each free parameter, shape (draw,).
         khat: Pareto shape of the weights that the draws come from.
+        cut_error: of each, the error of its mean from that of the probability of the cut, in posterior standard
+            deviations; empty without a cut.
+        cut_size: effective number of galaxies behind that probability at the posterior mean; NaN without a cut.
     """
 
     draws: dict[str, Array]
     khat: float
+    cut_error: Mapping[str, float]
+    cut_size: float
 
 
 def draws_of(config: ShearConfig, names: tuple[str, ...], latents: Array, log_weight: Array) -> Draws:
@@ -104,11 +124,25 @@ def log_normal(log_value: jax.Array, mean: float | jax.Array, sigma: float | jax
     return -(z**2) / 2 - jnp.log(sigma) - log_value - jnp.log(2 * jnp.pi) / 2
 
 
-def posterior(config: ShearConfig, draws: Draws, start: Mapping[str, float], n: int) -> Found:
+def cut_of(config: ShearConfig, n: int) -> Cut | None:
+    """The galaxies that are cut, as `posterior` needs them; None if the likelihood does not hold them."""
+    there = config.population.selection if config.population else None
+    if there is None or not there.in_likelihood or not n:
+        return None
+    return Cut(jnp.asarray(float(n)), cut_probability.table(config, Nodes.of(config)))
+
+
+def posterior(
+    config: ShearConfig,
+    draws: Draws,
+    start: Mapping[str, float],
+    n: int,
+    cut: Cut | None = None,
+) -> Found:
     """The joint posterior of the shear and the free parameters.
 
     Its mode is found, and points of a Student t around it get weights. The likelihood is that of the draws, corrected
-    for their number as with known distributions.
+    for their number as with known distributions, and that of the number of galaxies that are cut.
 
     Args:
         start: shear at which the search begins.
@@ -120,11 +154,14 @@ def posterior(config: ShearConfig, draws: Draws, start: Mapping[str, float], n: 
     assert config.population is not None
     program, names = _program(config), free_names(config)
     known = {name: np.log(config.population.known(name)) for name, _ in config.population.free}
-    mode, covariance = _mode(program, draws, np.array([{**start, **known}[name] for name in names]))
+    mode, covariance = _mode(program, (draws, cut), np.array([{**start, **known}[name] for name in names]))
     root = np.linalg.cholesky(covariance)
     steps, log_proposal = _points(len(names))
     points = mode + steps @ root.T
-    log_ratio = np.asarray(program.at_points(jnp.asarray(points), draws)) - log_proposal
+    log_ratio = np.asarray(program.at_points(jnp.asarray(points), (draws, None))) - log_proposal
+    missed = None if cut is None else np.asarray(program.missed(jnp.asarray(points), cut))
+    if missed is not None:
+        log_ratio += missed[:, -1]
     log_ratio = np.where(np.isfinite(log_ratio), log_ratio, -np.inf)
     share, khat = psis.smooth(log_ratio)
     mean = share @ points
@@ -134,7 +171,28 @@ def posterior(config: ShearConfig, draws: Draws, start: Mapping[str, float], n: 
     own = np.linalg.cholesky(np.cov(chosen.T, ddof=0).reshape(len(names), -1))
     matched = mean + np.linalg.solve(own, (chosen - chosen.mean(axis=0)).T).T @ wanted.T
     found = {name: matched[:, at] if name in _COMPONENTS else np.exp(matched[:, at]) for at, name in enumerate(names)}
-    return Found(found, float(khat))
+    if missed is None or cut is None:
+        return Found(found, float(khat), {}, float("nan"))
+    error = _moved(points, share, missed) / np.sqrt(np.diag(wanted @ wanted.T))
+    middle = dict(zip(names, mean, strict=True))
+    size = cut_probability.effective(
+        config, cut.table, {name: np.exp(middle[name]) for name, _ in config.population.free}
+    )
+    return Found(found, float(khat), dict(zip(names, error.tolist(), strict=True)), size)
+
+
+def _moved(points: Array, share: Array, missed: Array) -> Array:
+    """Standard error of the posterior mean, from the scatter between sets of galaxies behind the cut's probability.
+
+    Args:
+        share: weights of the points, shape (point,).
+        missed: log likelihood of the cut at them by each set, and by all, shape (point, set + 1).
+    """
+    change = missed[:, :-1] - missed[:, -1:]
+    by_set = share[:, None] * np.exp(change - change.max(axis=0))
+    means = (by_set / by_set.sum(axis=0)).T @ points
+    found: Array = means.std(axis=0, ddof=1) / np.sqrt(len(means))
+    return found
 
 
 def free_names(config: ShearConfig) -> tuple[str, ...]:
@@ -143,24 +201,40 @@ def free_names(config: ShearConfig) -> tuple[str, ...]:
     return (*(name for name in _COMPONENTS if name in config.latents), *(name for name, _ in config.population.free))
 
 
-class _Program(NamedTuple):
-    """Functions of a position (shear, logarithms of the free parameters) and draws."""
+_Data = tuple[Draws, Cut | None]
 
-    value: Callable[[jax.Array, Draws], jax.Array]
-    slopes: Callable[[jax.Array, Draws], tuple[jax.Array, jax.Array]]
-    at_points: Callable[[jax.Array, Draws], jax.Array]
+
+class _Program(NamedTuple):
+    """Functions of a position (shear, logarithms of the free parameters) and data, or of many positions.
+
+    `missed` is the log likelihood of the cut alone, as of `cut_probability.log_missed`.
+    """
+
+    value: Callable[[jax.Array, _Data], jax.Array]
+    slopes: Callable[[jax.Array, _Data], tuple[jax.Array, jax.Array]]
+    at_points: Callable[[jax.Array, _Data], jax.Array]
+    missed: Callable[[jax.Array, Cut], jax.Array]
 
 
 @functools.lru_cache(maxsize=8)
 def _program(config: ShearConfig) -> _Program:
     population, names = config.population, free_names(config)
     assert population is not None
+    nodes = Nodes.of(config)
     priors = {**config.latents, **dict(population.free)}
 
-    def value(position: jax.Array, draws: Draws) -> jax.Array:
+    def named(position: jax.Array) -> tuple[dict[str, jax.Array], jax.Array, dict[str, jax.Array]]:
         p = dict(zip(names, position, strict=True))
         g = jnp.stack([jnp.asarray(p.get(name, config.fixed.get(name, 0.0))) for name in _COMPONENTS])
-        hyper = {name: jnp.exp(p[name]) for name, _ in population.free}
+        return p, g, {name: jnp.exp(p[name]) for name, _ in population.free}
+
+    def of_cut(position: jax.Array, cut: Cut) -> jax.Array:
+        _, g, hyper = named(position)
+        return cut.n * cut_probability.log_missed(config, nodes, cut.table, g, hyper)
+
+    def value(position: jax.Array, data: _Data) -> jax.Array:
+        draws, cut = data
+        p, g, hyper = named(position)
 
         def parameter(quantity: str, field: str) -> jax.Array | float:
             name = next(one for one, where in HYPER.items() if where == (quantity, field))
@@ -178,23 +252,27 @@ def _program(config: ShearConfig) -> _Program:
                 found += prior.distribution().log_prob(p[name])
             else:
                 found += prior.distribution().log_prob(jnp.exp(p[name])) + p[name]
+        return found if cut is None else found + of_cut(position, cut)[-1]
+
+    def slopes(position: jax.Array, data: _Data) -> tuple[jax.Array, jax.Array]:
+        return jax.grad(value)(position, data), jax.hessian(value)(position, data)
+
+    def at_points(points: jax.Array, data: _Data) -> jax.Array:
+        found: jax.Array = jax.lax.map(lambda one: value(one, data), points)
         return found
 
-    def slopes(position: jax.Array, draws: Draws) -> tuple[jax.Array, jax.Array]:
-        return jax.grad(value)(position, draws), jax.hessian(value)(position, draws)
-
-    def at_points(points: jax.Array, draws: Draws) -> jax.Array:
-        found: jax.Array = jax.lax.map(lambda one: value(one, draws), points)
+    def missed(points: jax.Array, cut: Cut) -> jax.Array:
+        found: jax.Array = jax.lax.map(lambda one: of_cut(one, cut), points, batch_size=_TOGETHER)
         return found
 
-    return _Program(jax.jit(value), jax.jit(slopes), jax.jit(at_points))
+    return _Program(jax.jit(value), jax.jit(slopes), jax.jit(at_points), jax.jit(missed))
 
 
-def _mode(program: _Program, draws: Draws, position: Array) -> tuple[Array, Array]:
+def _mode(program: _Program, data: _Data, position: Array) -> tuple[Array, Array]:
     """The mode, by Newton steps that are halved until the density grows, and the inverse of its curvature."""
-    here = float(program.value(jnp.asarray(position), draws))
+    here = float(program.value(jnp.asarray(position), data))
     for _ in range(_STEPS):
-        gradient, hessian = (np.asarray(one, np.float64) for one in program.slopes(jnp.asarray(position), draws))
+        gradient, hessian = (np.asarray(one, np.float64) for one in program.slopes(jnp.asarray(position), data))
         if not (np.isfinite(gradient).all() and np.isfinite(hessian).all()):
             raise ValueError("the density of the shear and the free parameters is not finite")
         scale = np.sqrt(np.abs(np.diag(hessian)))
@@ -205,7 +283,7 @@ def _mode(program: _Program, draws: Draws, position: Array) -> tuple[Array, Arra
         if gradient @ step < _GAIN:
             break
         for _ in range(_STEPS):
-            there = float(program.value(jnp.asarray(position + step), draws))
+            there = float(program.value(jnp.asarray(position + step), data))
             if there > here:
                 break
             step = step / 2

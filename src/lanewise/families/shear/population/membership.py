@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lanewise.engine.results import Diagnostics, Result
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.population import ellipticity, ensemble, free, mixture, selection, weights
-from lanewise.families.shear.population.nodes import Array, Axis, Nodes
+from lanewise.families.shear.population.nodes import Array, Nodes
 from lanewise.families.shear.population_config import Population
 from lanewise.families.shear.priors import Prior
 from lanewise.manifest.problem import Data, Members, Membership, Problem
@@ -27,20 +27,14 @@ GROUP = "population"
 _DRAWS = 1000
 # As of a galaxy's weights.
 _KHAT_MAX = 0.7
-
-
-def nodes_of(config: ShearConfig) -> Nodes:
-    """The nodes of a config with a population."""
-    assert config.population is not None
-    half_width = config.population.half_width
-    first, second = (Axis(half_width, config.fixed.get(name)) for name in COMPONENTS)
-    return Nodes((first, second))
+# Largest error from the probability of the cut [posterior standard deviations].
+_CUT_ERROR_MAX = 0.1
 
 
 def membership(config: ShearConfig) -> Membership[ShearConfig, Result]:
     """How a population of this config ends."""
     assert config.population is not None
-    population, nodes, n_draws = config.population, nodes_of(config), config.inference.importance.samples
+    population, nodes, n_draws = config.population, Nodes.of(config), config.inference.importance.samples
     interims = tuple(prior for name in population.replaced if isinstance(prior := config.parameters[name], Prior))
 
     def reduce(
@@ -113,7 +107,7 @@ def combine(config: ShearConfig, blank: Result, members: Members) -> Result:
     posterior reaches beyond the nodes.
     """
     assert config.population is not None
-    nodes, cut = nodes_of(config), config.population.selection
+    nodes, cut = Nodes.of(config), config.population.selection
     if "ln_l" not in members.record:
         told = [reason for reason, _ in Counter(members.reasons.values()).most_common(1)]
         told = told or [f"None passes population.selection; lower {' or '.join(cut.limits if cut else ())}."]
@@ -174,9 +168,10 @@ def _joined(config: ShearConfig, result: Result, known: ensemble.Posterior, memb
     """
     kept = (members.record[name][:, 0] for name in ("draws", "log_weight"))
     draws = free.draws_of(config, tuple(config.one_galaxy.latents), *kept)
+    cut = free.cut_of(config, int(np.sum(was_cut(members))))
     mean = known.mean()
     try:
-        found = free.posterior(config, draws, dict(zip(COMPONENTS, mean, strict=True)), _DRAWS)
+        found = free.posterior(config, draws, dict(zip(COMPONENTS, mean, strict=True)), _DRAWS, cut)
     except (ValueError, np.linalg.LinAlgError) as error:
         reason = f"Not converged: no posterior of the free parameters. {error}; give tighter priors in population.free."
         return replace(result, status=LaneStatus.NOT_CONVERGED, reason=reason)
@@ -185,10 +180,17 @@ def _joined(config: ShearConfig, result: Result, known: ensemble.Posterior, memb
     # Half of the draws were tried with known parameters: the change is taken over.
     moved = [posterior[name].mean() - mean[at] if name in posterior else 0.0 for at, name in enumerate(COMPONENTS)]
     summary |= {"from_half": summary["from_half"] + np.array(moved), "khat_free": np.array([found.khat])}
+    if found.cut_error:
+        summary |= {"cut_error": np.array([*found.cut_error.values()]), "cut_size": np.array([found.cut_size])}
     result = replace(result, posterior=posterior, groups={GROUP: summary})
     if not found.khat < _KHAT_MAX:
         reason = f"Not converged: k̂ of the weights of the free parameters is {found.khat:.2f}; give tighter priors in "
         reason += "population.free, or more galaxies."
+        return replace(result, status=LaneStatus.NOT_CONVERGED, reason=reason)
+    worst = max(found.cut_error, key=lambda name: found.cut_error[name], default=None)
+    if worst is not None and not found.cut_error[worst] < _CUT_ERROR_MAX:
+        told = f"{found.cut_error[worst]:.2f} standard deviations of {worst}, from {found.cut_size:.0f} galaxies"
+        reason = f"Not converged: the error of the cut's probability is {told}; give tighter population.free priors."
         return replace(result, status=LaneStatus.NOT_CONVERGED, reason=reason)
     return result
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
+
+from lanewise.families.shear.config import ShearConfig
 
 Array = NDArray[np.float64]
 # Nodes per component: the polynomial has degree 4. Degree 2 is a Gaussian likelihood.
@@ -46,6 +49,14 @@ class Nodes:
     """Nodes of g1 and g2; values at them have the shape (…, node of g1, node of g2)."""
 
     axes: tuple[Axis, Axis]
+
+    @classmethod
+    def of(cls, config: ShearConfig) -> Self:
+        """The nodes of a config with a population."""
+        assert config.population is not None
+        half_width = config.population.half_width
+        first, second = (Axis(half_width, config.fixed.get(name)) for name in ("g1", "g2"))
+        return cls((first, second))
 
     @property
     def points(self) -> Array:

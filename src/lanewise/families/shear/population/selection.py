@@ -29,10 +29,24 @@ from lanewise.statistics.bivariate import both_above
 
 # Galaxies of the average, each in eight orientations. In configs/selection.yaml eight times as many, and four times as
 # many fluxes, change what a shear does to ln (1 − P) by .2 %.
-_LOG2_GALAXIES, _TURNS, _FLUXES = 8, 8, 256
-_SEED = 1
+_LOG2_GALAXIES, TURNS, _N_FLUXES = 8, 8, 256
+SEED = 1
 # Relative step of the size at which templates are compared.
 _STEP = 1e-3
+
+
+class Drawn(NamedTuple):
+    """Galaxies that are spread evenly over a population, each in `TURNS` orientations, which follow one another.
+
+    Attributes:
+        shapes: intrinsic ellipticities, shape (galaxy, 2).
+        others: values of the other parameters but the flux, by name, shape (galaxy,).
+        weights: of sum 1, shape (galaxy,).
+    """
+
+    shapes: Array
+    others: dict[str, Array]
+    weights: Array
 
 
 class Cut(NamedTuple):
@@ -79,7 +93,7 @@ def template(config: ShearConfig, size: float | None = None) -> Array:
 
 def passes(config: ShearConfig, image: np.ndarray) -> bool:
     """Whether an image passes all cuts."""
-    return all(float(np.vdot(cut.weights, image)) / _noise(config) >= cut.limit for cut in cuts(config))
+    return all(float(np.vdot(cut.weights, image)) / noise(config) >= cut.limit for cut in cuts(config))
 
 
 @functools.lru_cache(maxsize=8)
@@ -97,18 +111,24 @@ def log_missed(config: ShearConfig, nodes: Nodes) -> Array:
     """
     assert config.population is not None
     assert config.population.selection is not None
-    shapes, others, weights = _galaxies(config)
-    response = _responses(config, shapes, others, nodes.points)
-    flux = drawn_from(config.population, config.galaxy, config.galaxy)["flux"]
-    shares = (np.arange(_FLUXES) + 0.5) / _FLUXES
-    fluxes = np.array([flux.quantile(share) for share in shares] if isinstance(flux, Prior) else [flux])
-    cut = [_missed(cuts(config), one[..., None] * fluxes / _noise(config)).mean(axis=1) for one in response]
+    there = galaxies(config, _LOG2_GALAXIES, SEED)
+    response = responses(config, there.shapes, there.others, nodes.points)
+    flux = fluxes(config)
+    cut = [missed(cuts(config), one[..., None] * flux / noise(config)).mean(axis=1) for one in response]
     # No galaxy of such a population is ever cut; the logarithm stays finite.
-    missed = np.maximum(np.array(cut) @ weights, np.finfo(np.float64).tiny)
-    return np.log(missed).reshape(nodes.shape)
+    found = np.maximum(np.array(cut) @ there.weights, np.finfo(np.float64).tiny)
+    return np.log(found).reshape(nodes.shape)
 
 
-def _missed(cuts: tuple[Cut, ...], signals: Array) -> Array:
+def fluxes(config: ShearConfig) -> Array:
+    """Fluxes that are spread evenly over the population, shape (flux,)."""
+    assert config.population is not None
+    flux = drawn_from(config.population, config.galaxy, config.galaxy)["flux"]
+    shares = (np.arange(_N_FLUXES) + 0.5) / _N_FLUXES
+    return np.array([flux.quantile(share) for share in shares] if isinstance(flux, Prior) else [flux])
+
+
+def missed(cuts: tuple[Cut, ...], signals: Array) -> Array:
     """Probability not to pass all cuts, for signals in units of the noise, shape (cut, …) → (…)."""
     first, *rest = (cut.limit - signal for cut, signal in zip(cuts, signals, strict=True))
     if not rest:
@@ -116,22 +136,20 @@ def _missed(cuts: tuple[Cut, ...], signals: Array) -> Array:
     return 1 - both_above(first, rest[0], float(np.vdot(cuts[0].weights, cuts[1].weights)))
 
 
-def _noise(config: ShearConfig) -> float:
+def noise(config: ShearConfig) -> float:
+    """Standard deviation of the noise of a pixel, and of the signal in a filter."""
     assert config.image.noise.sigma is not None
     return config.image.noise.sigma
 
 
-def _galaxies(config: ShearConfig) -> tuple[Array, dict[str, Array], Array]:
-    """Intrinsic ellipticities, shape (galaxy, 2), the other parameters by name, and the galaxies' weights.
-
-    Everything is spread evenly over the population; fluxes are left out. Each galaxy comes in eight orientations.
-    """
+def galaxies(config: ShearConfig, log2_galaxies: int, seed: int) -> Drawn:
+    """Galaxies of the population, 2 to this power, of one of several even spreads."""
     assert config.population is not None
     population = config.population
     there = drawn_from(config.population, config.galaxy, config.galaxy)
     free = {name: p for name, p in there.items() if isinstance(p, Prior) and name != "flux"}
     centres = config.galaxy.centres
-    points = qmc.Sobol(2 + len(free), seed=_SEED).random_base2(_LOG2_GALAXIES)
+    points = qmc.Sobol(2 + len(free), seed=seed).random_base2(log2_galaxies)
     points = np.clip(points, 1e-9, 1 - 1e-9)
     squares, shares = ellipticity.spread(population.ellipticity, population.sigma, points[:, 0], population.table)
     drawn = [
@@ -139,18 +157,18 @@ def _galaxies(config: ShearConfig) -> tuple[Array, dict[str, Array], Array]:
         for row in points[:, 2:]
     ]
     exists = np.array([truth_draws.exists(one | dict.fromkeys(SHAPE, 0.0)) for one in drawn])
-    weights = np.repeat(np.where(exists, shares, 0.0), _TURNS)
+    weights = np.repeat(np.where(exists, shares, 0.0), TURNS)
     # Ellipticities turn by a whole circle where galaxies turn by a half.
-    angles = 2 * np.pi * (points[:, 1:2] + np.arange(_TURNS)) / _TURNS
+    angles = 2 * np.pi * (points[:, 1:2] + np.arange(TURNS)) / TURNS
     shapes = np.sqrt(squares)[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     others = {
-        name: np.repeat([one[name] if ok else centres[name] for one, ok in zip(drawn, exists, strict=True)], _TURNS)
+        name: np.repeat([one[name] if ok else centres[name] for one, ok in zip(drawn, exists, strict=True)], TURNS)
         for name in free
     }
-    return shapes.reshape(-1, 2), others, weights / weights.sum()
+    return Drawn(shapes.reshape(-1, 2), others, weights / weights.sum())
 
 
-def _responses(config: ShearConfig, shapes: Array, others: dict[str, Array], shears: Array) -> Array:
+def responses(config: ShearConfig, shapes: Array, others: dict[str, Array], shears: Array) -> Array:
     """Signals in the filters of galaxies of flux 1, shape (shear, cut, galaxy)."""
     single = in_precision(config.one_galaxy, "float32")
     renderer = GridRenderer(single, choose_grid(config.one_galaxy))

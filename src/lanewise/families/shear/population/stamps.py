@@ -1,4 +1,4 @@
-"""The images of a population from files, each read when a lane needs it."""
+"""The galaxies of a population from files, each read when a lane needs it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import overload
 
 import numpy as np
 
-from lanewise.families.shear import observed
+from lanewise.families.shear import exposure_files, observed
 from lanewise.families.shear.config import ShearConfig
+from lanewise.families.shear.exposure_table import Exposures
 from lanewise.families.shear.observed import Stack
 from lanewise.families.shear.population import selection
 from lanewise.families.shear.population.galaxies import Member
@@ -46,6 +47,37 @@ class Stamps(Sequence[Member]):
         return data if selection.passes(self._config, data["image"]) else None
 
 
+class Objects(Sequence[Member]):
+    """The data of a population's galaxies with exposures, in the order of the table."""
+
+    def __init__(self, config: ShearConfig, exposures: Sequence[Exposures]) -> None:
+        self._config, self._exposures = config, exposures
+
+    def __len__(self) -> int:
+        return len(self._exposures)
+
+    @overload
+    def __getitem__(self, number: int) -> Member: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Member]: ...
+    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
+        """The data of a galaxy, as of `exposure_files.galaxy`.
+
+        Raises:
+            DataError: as of `exposure_files.galaxy`; the failure of this galaxy alone.
+            InputUnreachable: as of `exposure_files.galaxy`.
+        """
+        if isinstance(number, slice):
+            return [self[at] for at in range(*number.indices(len(self)))]
+        return exposure_files.galaxy(self._config, self._exposures[number])
+
+
 def observe(config: ShearConfig, planned: Single) -> Observation:
     """A population; its truth is the shear that all galaxies share, empty where nobody knows it."""
-    return Observation(Stamps(config, observed.stack_of(planned)), planned.truth)
+    stack = observed.stack_of(planned)
+    exposures = [one for sources in stack.galaxies if (one := observed.exposures_in(sources))]
+    if not exposures:
+        return Observation(Stamps(config, stack), planned.truth)
+    assert len(exposures) == len(stack.galaxies)
+    sizes = [len(one.rows) for one in exposures]
+    return Observation(Objects(config, exposures), planned.truth, ragged=exposure_files.arrays(config), sizes=sizes)

@@ -66,6 +66,11 @@ def of_populations(summary: pd.DataFrame) -> Iterator[Check]:
             mean, width = (summary[f"{free}_{what}"].mean() for what in ("mean", "std"))
             meaning = "a free parameter: mean over the populations, and the mean width of its posteriors"
             yield Check(free, with_error(float(mean), float(width), sign=""), meaning)
+    if "cut_error" in summary and summary["cut_error"].notna().any():
+        meaning = "largest error of a mean from the probability of the cut, over the posterior's width"
+        yield Check("error of the cut's probability", number(summary["cut_error"].max(), ".2g"), meaning)
+        meaning = "smallest effective number of galaxies that this probability comes from"
+        yield Check("galaxies behind it", f"{summary['cut_size'].min():.0f}", meaning)
 
 
 def _ratio(table: pd.DataFrame, component: str, over: str, under: str) -> float:
