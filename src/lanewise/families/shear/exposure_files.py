@@ -63,6 +63,7 @@ def arrays(config: ShearConfig) -> tuple[str, ...]:
     """Names of the arrays of `galaxy`, all with a row for each exposure."""
     own = {
         "weight": config.image.noise.type == "PerPixel",
+        "power": config.image.noise.per_exposure,
         "band": bool(config.galaxy.bands),
         "psf": isinstance(config.psf, PsfImages),
         "psf_centre": isinstance(config.psf, PsfImages),
