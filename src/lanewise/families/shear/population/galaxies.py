@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import overload
+from collections.abc import Mapping
 
 import numpy as np
 
 from lanewise.families.shear import image_simulator, truth_draws
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.population import ellipticity, selection
+from lanewise.families.shear.population.lazy import Lazy, Member
 from lanewise.families.shear.population_config import drawn_from, of_catalogue
 from lanewise.families.shear.shears import TURNED
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 
-# The data of a galaxy; None if it does not pass the population's cut.
-Member = Mapping[str, np.ndarray] | None
 # Part of the key of every galaxy's random numbers; see `truth_draws`.
 _PURPOSE = 3
 
 
-class Galaxies(Sequence[Member]):
+class Galaxies(Lazy):
     """The data of a realization's galaxies, drawn when they are asked for.
 
     A galaxy and its noise depend on the realization's seed and on its number alone: +g and −g share both.
@@ -32,29 +30,19 @@ class Galaxies(Sequence[Member]):
 
     def __init__(self, config: ShearConfig, seed: int, shear: Mapping[str, float], turned: bool) -> None:
         assert config.population is not None
+        super().__init__(config.population.galaxies)
         self._config, self._seed, self._shear, self._turned = config, seed, shear, turned
         self._population = config.population
         galaxies = config.simulated_galaxy, config.galaxy
         self._parameters = drawn_from(self._population, *galaxies)
         self._of_catalogue = of_catalogue(self._population, *galaxies)
 
-    def __len__(self) -> int:
-        return self._population.galaxies
-
     def truth(self, number: int) -> dict[str, float]:
         """The true parameters of a galaxy; e1 and e2 are those before the shear [distortion]."""
         return self._truth(self._random(number))
 
-    @overload
-    def __getitem__(self, number: int) -> Member: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Member]: ...
-    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
+    def _member(self, number: int) -> Member:
         """The data of a galaxy, as of `image_simulator.simulate`; None if it is cut."""
-        if isinstance(number, slice):
-            return [self[at] for at in range(*number.indices(len(self)))]
-        if not 0 <= number < len(self):
-            raise IndexError(number)
         random = self._random(number)
         image = image_simulator.drawn(self._config, self._truth(random))
         noise = self._config.image.noise

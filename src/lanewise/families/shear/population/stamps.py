@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 
@@ -12,34 +11,26 @@ from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.exposure_table import Exposures
 from lanewise.families.shear.observed import Stack
 from lanewise.families.shear.population import selection
-from lanewise.families.shear.population.galaxies import Member
+from lanewise.families.shear.population.lazy import Lazy, Member
 from lanewise.manifest.plan import Single
 from lanewise.manifest.problem import Observation
 
 
-class Stamps(Sequence[Member]):
+class Stamps(Lazy):
     """The data of a population's galaxies, in the order of the files."""
 
     def __init__(self, config: ShearConfig, stack: Stack) -> None:
         assert config.population is not None
+        super().__init__(len(stack.galaxies))
         self._config, self._stack, self._selection = config, stack, config.population.selection
 
-    def __len__(self) -> int:
-        return len(self._stack.galaxies)
-
-    @overload
-    def __getitem__(self, number: int) -> Member: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Member]: ...
-    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
+    def _member(self, number: int) -> Member:
         """The data of a galaxy, as of `observed.read`; None if it does not pass the population's cut.
 
         Raises:
             DataError: as of `observed.read`; the failure of this galaxy alone.
             InputUnreachable: as of `observed.read`.
         """
-        if isinstance(number, slice):
-            return [self[at] for at in range(*number.indices(len(self)))]
         data = observed.read(self._config, self._stack.galaxies[number])
         # A pixel that is not finite is no matter of brightness: that galaxy fails.
         if self._selection is None or not np.isfinite(data["image"]).all():
@@ -47,28 +38,20 @@ class Stamps(Sequence[Member]):
         return data if selection.passes(self._config, data["image"]) else None
 
 
-class Objects(Sequence[Member]):
+class Objects(Lazy):
     """The data of a population's galaxies with exposures, in the order of the table."""
 
     def __init__(self, config: ShearConfig, exposures: Sequence[Exposures]) -> None:
+        super().__init__(len(exposures))
         self._config, self._exposures = config, exposures
 
-    def __len__(self) -> int:
-        return len(self._exposures)
-
-    @overload
-    def __getitem__(self, number: int) -> Member: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[Member]: ...
-    def __getitem__(self, number: int | slice) -> Member | Sequence[Member]:
+    def _member(self, number: int) -> Member:
         """The data of a galaxy, as of `exposure_files.galaxy`.
 
         Raises:
             DataError: as of `exposure_files.galaxy`; the failure of this galaxy alone.
             InputUnreachable: as of `exposure_files.galaxy`.
         """
-        if isinstance(number, slice):
-            return [self[at] for at in range(*number.indices(len(self)))]
         return exposure_files.galaxy(self._config, self._exposures[number])
 
 
