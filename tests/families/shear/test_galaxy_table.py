@@ -148,7 +148,7 @@ def test_level_1_is_decided_for_a_catalogue(write: Write, tmp_path: Path, file: 
     path = write(
         config=config,
         shear={"grid": [0.02, 0.05], "paired": True, "ring": True},
-        realizations={"count": 100, "base_seed": 1000},
+        realizations={"count": 200, "base_seed": 1000},
         batch={"size": 400, "width": 16},
         acceptance={"max_abs_m": 1e-3},
     )
