@@ -28,7 +28,7 @@ needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="o
 @pytest.mark.parametrize(
     ("program", "n_signals", "inference"),
     [
-        pytest.param(STAND_IN, 2, {"method": "map"}, id="quick"),
+        pytest.param(STAND_IN, 2, {"method": "map"}, id="quick", marks=pytest.mark.long),
         pytest.param(STAND_IN, 100, {"method": "map"}, id="stand-in", marks=pytest.mark.slow),
         pytest.param(REAL, 100, NUTS, id="real", marks=pytest.mark.slow),
     ],

@@ -94,7 +94,9 @@ def test_chunk_of_a_dead_worker_is_taken_up_again_and_its_death_is_on_record(
 
 
 @needs_two_cores
-@pytest.mark.parametrize("overwrite", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize(
+    "overwrite", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=pytest.mark.long)]
+)
 def test_chunk_that_costs_every_worker_is_given_up_and_named(write: Write, overwrite: bool) -> None:
     path = write(realizations__count=1, **TWO)
     program = [sys.executable, str(Path(__file__).parents[1] / "crew.py"), "run", path, "--workers", "2"]

@@ -102,7 +102,11 @@ def _fail_first(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, failu
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-@pytest.mark.parametrize("workers", [(), pytest.param(("--workers", "2"), marks=pytest.mark.slow)], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), marks=pytest.mark.long), pytest.param(("--workers", "2"), marks=pytest.mark.slow)],
+    ids=["one", "two"],
+)
 def test_run_whose_standard_output_is_full_completes(write: Write, workers: tuple[str, ...]) -> None:
     path = write(batch__size=1, resources={"cpus": 2})
     with open("/dev/full", "w") as full:

@@ -209,6 +209,7 @@ def test_speckle_noise_is_found_and_its_detector_with_it() -> None:
     assert result.offset[0].error > 3 * result.independent.offset[0].error
 
 
+@pytest.mark.long
 def test_independent_errors_are_given_when_asked_for() -> None:
     result = fit(observed(DETECTOR, 3), {"fit": QUICK, "errors": "independent"})
     assert result.speckle is None

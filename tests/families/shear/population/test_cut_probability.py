@@ -134,6 +134,7 @@ def test_probability_for_other_values_is_that_of_a_population_that_has_them(
         assert float(slope) == pytest.approx((up - down) / (2 * step), rel=0.05, abs=0.03 / values[name]), name
 
 
+@pytest.mark.long
 def test_sets_of_galaxies_scatter_as_much_as_they_are_off() -> None:
     device.prepare("cpu", "float64")
     limits, known, other = CASES[1]
