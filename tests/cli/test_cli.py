@@ -212,6 +212,12 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == expected
 
 
+@pytest.mark.parametrize("kind", ["shear", "calibration", "heterodyne"])
+def test_what_plans_and_reports_need_of_a_family_imports_no_jax(kind: str) -> None:
+    check = f"import sys, lanewise.families.{kind}.family; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
 def test_help_names_every_command_and_imports_no_jax() -> None:
     check = "import sys; sys.argv = ['lanewise', '--help']; from lanewise import cli\ntry: cli.main()\nfinally:\n"
     check += " heavy = {'jax', 'numpy', 'fsspec', 'jsonschema', 'yaml'} & set(sys.modules); assert not heavy, heavy"

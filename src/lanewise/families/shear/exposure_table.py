@@ -23,10 +23,12 @@ from lanewise.storage.inputs import Input
 if TYPE_CHECKING:
     import pandas as pd
 
+# Columns of the noise's covariance, of which an exposure has one.
+NOISE = ("correlation", "noise_power")
 # Columns that name an image of a file, and columns of numbers that an exposure may have.
 PLANES = (
     *("image", "weight", "variance", "rms", "mask", "background", "psf", "psf_places"),
-    *("correlation", "noise_power"),
+    *NOISE,
 )
 JACOBIAN = ("dudx", "dudy", "dvdx", "dvdy")
 _NUMBERS = (

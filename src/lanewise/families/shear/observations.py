@@ -204,7 +204,7 @@ def _table_misfits(table: ExposureTable, config: ShearConfig) -> Iterator[tuple[
         yield place, "the columns 'tile_x' and 'tile_y' need psf.tiles in the config, or a column 'psf_places'"
     if "psf_places" in columns and not own:
         yield place, "the column 'psf_places' needs psf: {type: PerExposure} in the config"
-    own_noise = sorted({"correlation", "noise_power"} & columns)
+    own_noise = sorted(columns.intersection(exposure_table.NOISE))
     if noise.per_exposure and not own_noise:
         yield place, "the config's noise.correlation is PerExposure; add a column 'correlation' or 'noise_power'"
     if own_noise and not noise.per_exposure:
