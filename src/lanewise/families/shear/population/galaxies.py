@@ -9,17 +9,18 @@ import numpy as np
 from lanewise.families.shear import image_simulator, truth_draws
 from lanewise.families.shear.config import ShearConfig
 from lanewise.families.shear.population import ellipticity, selection
-from lanewise.families.shear.population.lazy import Lazy, Member
 from lanewise.families.shear.population_config import drawn_from, of_catalogue
 from lanewise.families.shear.shears import TURNED
-from lanewise.manifest.plan import Single
+from lanewise.manifest.plan import Computed, Single
 from lanewise.manifest.problem import Observation
 
+# The data of a galaxy; None if it does not pass the population's cut.
+Member = Mapping[str, np.ndarray] | None
 # Part of the key of every galaxy's random numbers; see `truth_draws`.
 _PURPOSE = 3
 
 
-class Galaxies(Lazy):
+class Galaxies(Computed[Member]):
     """The data of a realization's galaxies, drawn when they are asked for.
 
     A galaxy and its noise depend on the realization's seed and on its number alone: +g and −g share both.
@@ -30,7 +31,7 @@ class Galaxies(Lazy):
 
     def __init__(self, config: ShearConfig, seed: int, shear: Mapping[str, float], turned: bool) -> None:
         assert config.population is not None
-        super().__init__(config.population.galaxies)
+        super().__init__(config.population.galaxies, self._drawn)
         self._config, self._seed, self._shear, self._turned = config, seed, shear, turned
         self._population = config.population
         galaxies = config.simulated_galaxy, config.galaxy
@@ -41,7 +42,7 @@ class Galaxies(Lazy):
         """The true parameters of a galaxy; e1 and e2 are those before the shear [distortion]."""
         return self._truth(self._random(number))
 
-    def _member(self, number: int) -> Member:
+    def _drawn(self, number: int) -> Member:
         """The data of a galaxy, as of `image_simulator.simulate`; None if it is cut."""
         random = self._random(number)
         image = image_simulator.drawn(self._config, self._truth(random))
