@@ -181,6 +181,17 @@ def test_a_table_in_the_file_may_say_it_by_the_sky(write: Write, tmp_path: Path,
     np.testing.assert_allclose(seen(write, tmp_path, rows, {"tiles": {}})[0], tiles[4], rtol=1e-6)
 
 
+def test_without_a_name_the_image_of_a_file_is_meant_and_not_a_table_beside_it(
+    write: Write, tmp_path: Path, tiles: np.ndarray
+) -> None:
+    places = fits.PrimaryHDU(np.array(EVENLY))
+    beside = fits.BinTableHDU.from_columns([fits.Column("x", "E", array=[0.0])])
+    fits.HDUList([places, beside]).writeto(tmp_path / "places.fits")
+    rows = [{"psf": "cube.npz#psf", "psf_places": "places.fits", "x": x, "y": y} for x, y in EVENLY]
+    for one, tile in zip(seen(write, tmp_path, rows, {}), tiles, strict=True):
+        np.testing.assert_allclose(one, tile, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "size", "message"),
     [

@@ -88,7 +88,7 @@ def read_with_sky(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Sky | N
     return values, Sky(coordinates.celestial) if coordinates.has_celestial else None, tile
 
 
-def table(raw: bytes, path: str, name: str) -> dict[str, np.ndarray] | None:
+def table(raw: bytes, name: str) -> dict[str, np.ndarray] | None:
     """The columns of numbers of a binary table, by name in lower case; None if an image or nothing has this name.
 
     Args:
@@ -96,16 +96,13 @@ def table(raw: bytes, path: str, name: str) -> dict[str, np.ndarray] | None:
     """
     from astropy.io import fits
 
-    content = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
-    with fits.open(io.BytesIO(content), memmap=False) as units:
-        images = [unit for unit in units if unit.is_image and unit.shape]
-        tables = {index: unit for index, unit in enumerate(units) if isinstance(unit, fits.BinTableHDU)}
-        found = [
-            unit
-            for index, unit in tables.items()
-            if name.upper() in (str(index), unit.name.upper()) or not (name or images)
-        ]
-        if len(found) != 1 or getattr(found[0], "is_image", False):
+    with _opened(raw) as units:
+        tables = {at: one for at, one in enumerate(units) if isinstance(one, fits.BinTableHDU) and not one.is_image}
+        if name:
+            found = [one for at, one in tables.items() if name.upper() in (str(at), one.name.upper())]
+        else:
+            found = [] if any(one.is_image and one.shape for one in units) else [*tables.values()]
+        if len(found) != 1:
             return None
         data = found[0].data
         return {
@@ -114,14 +111,18 @@ def table(raw: bytes, path: str, name: str) -> dict[str, np.ndarray] | None:
 
 
 def _read(raw: bytes, path: str, name: str) -> tuple[np.ndarray, Any]:
-    from astropy.io import fits
-
-    # astropy decompresses files by their name, not what is in memory.
-    content = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
-    with fits.open(io.BytesIO(content), memmap=False) as units:
+    with _opened(raw) as units:
         unit = _chosen(units, path, name)
         # FITS is big-endian; arithmetic is faster in the native byte order.
         return np.asarray(unit.data).astype(unit.data.dtype.newbyteorder("=")), unit.header
+
+
+def _opened(raw: bytes) -> Any:
+    """The units of a FITS file, compressed by gzip or not."""
+    from astropy.io import fits
+
+    # astropy decompresses files by their name, not what is in memory.
+    return fits.open(io.BytesIO(gzip.decompress(raw) if raw.startswith(_GZIP) else raw), memmap=False)
 
 
 def _chosen(units: Any, path: str, name: str) -> Any:

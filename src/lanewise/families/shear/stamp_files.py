@@ -117,7 +117,7 @@ def table(file: Input, name: str) -> dict[str, np.ndarray] | None:
         return None
     raw = inputs.read(file)
     try:
-        return fits_images.table(raw, file.path, name)
+        return fits_images.table(raw, name)
     except _UNREADABLE as error:
         raise DataError(f"{file.path}: cannot be read: {error}") from None
 
