@@ -55,14 +55,14 @@ class CorrelatedLikelihood:
     def prepare(self, data: Mapping[str, np.ndarray], exposure: Exposure | None = None) -> dict[str, np.ndarray]:
         """The whitened image, computed once on the host in double precision.
 
-        Of an exposure also its `frame`, `counts`, and the `root` of the power of a noise of its own.
+        Of an exposure also its `frame`, and the `root` of the power of a noise of its own.
         """
         image = np.asarray(data["image"], np.float64)
-        own = {} if exposure is None else {"frame": exposure.frame, "counts": np.array(float(exposure.counts))}
+        own, counts = ({}, True) if exposure is None else ({"frame": exposure.frame}, exposure.counts)
         if not self._periodic:
-            return {"white": own.get("counts", 1.0) * whitened(self._image, image).ravel(), **own}
+            return {"white": counts * whitened(self._image, image).ravel(), **own}
         root = _root(self._image, data["power"] if self._per_exposure else correlation.power(self._image))
-        modes = own.get("counts", 1.0) * np.fft.rfft2(image) * root
+        modes = counts * np.fft.rfft2(image) * root
         own |= {"root": root} if self._per_exposure else {}
         return {"white": np.concatenate([modes.real.ravel(), modes.imag.ravel()]), **own}
 
@@ -165,15 +165,12 @@ def periodic_error(config: ShearConfig) -> float:
 def _periodic_error(config: ShearConfig, power: np.ndarray, slopes: np.ndarray) -> float:
     """`periodic_error` for these slopes of the image, shape (n_latents, ny, nx)."""
     image = config.image
-    weighted = np.fft.irfft2(np.fft.rfft2(slopes) / power, slopes.shape[1:]).reshape(len(slopes), -1)
+    weighted = _weighted(slopes, power).reshape(len(slopes), -1)
     # The exact covariance of the weighted sums, by its root.
     root = factor(image).T @ weighted.T
     exact = whitened(image, slopes).reshape(len(slopes), -1)
-    prior = _prior(config)
-    claimed = np.linalg.inv(slopes.reshape(len(slopes), -1) @ weighted.T + prior)
-    scatter = claimed @ (root.T @ root + prior) @ claimed
-    best = np.linalg.inv(exact @ exact.T + prior)
-    claimed, scatter, best = (np.sqrt(np.diag(one)) for one in (claimed, scatter, best))
+    claimed, scatter = _widths(config, slopes, weighted, root.T @ root)
+    best = np.sqrt(np.diag(np.linalg.inv(exact @ exact.T + _prior(config))))
     return float(max(np.abs(claimed / scatter - 1).max(), np.abs(scatter / best - 1).max()))
 
 
@@ -211,13 +208,31 @@ def width_error(config: ShearConfig, power: np.ndarray, lags: np.ndarray) -> flo
 
 
 def _width_error(config: ShearConfig, slopes: np.ndarray, power: np.ndarray, lags: np.ndarray) -> float:
-    weighted = np.fft.irfft2(np.fft.rfft2(slopes) / power, slopes.shape[1:])
-    spread = signal.fftconvolve(weighted, lags[None], mode="same", axes=(1, 2)).reshape(len(slopes), -1)
-    weighted = weighted.reshape(len(slopes), -1)
+    images = _weighted(slopes, power)
+    spread = signal.fftconvolve(images, lags[None], mode="same", axes=(1, 2)).reshape(len(slopes), -1)
+    weighted = images.reshape(len(slopes), -1)
+    claimed, scatter = _widths(config, slopes, weighted, weighted @ spread.T)
+    return float(np.abs(claimed / scatter - 1).max())
+
+
+def _weighted(slopes: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """K⁻¹ J as images, shape (n_latents, ny, nx)."""
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(slopes) / power, slopes.shape[1:]))
+
+
+def _widths(
+    config: ShearConfig, slopes: np.ndarray, weighted: np.ndarray, spread: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted width and true scatter of every latent.
+
+    Args:
+        weighted: K⁻¹ J, shape (n_latents, n).
+        spread: covariance JᵀK⁻¹ C K⁻¹J of the weighted sums.
+    """
     prior = _prior(config)
     claimed = np.linalg.inv(slopes.reshape(len(slopes), -1) @ weighted.T + prior)
-    scatter = claimed @ (weighted @ spread.T + prior) @ claimed
-    return float(np.abs(np.sqrt(np.diag(claimed) / np.diag(scatter)) - 1).max())
+    scatter = claimed @ (spread + prior) @ claimed
+    return np.sqrt(np.diag(claimed)), np.sqrt(np.diag(scatter))
 
 
 def _prior(config: ShearConfig) -> np.ndarray:
